@@ -1,0 +1,58 @@
+# README's two commands, `make demo` and `make test`, set everything up by themselves.
+# PYTHON=python3.12 make ... chooses the interpreter (3.10 to 3.12).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+export PYTHON
+
+# Everything below runs inside the environment that `setup` made.
+IN_VENV := export VIRTUAL_ENV="$(CURDIR)/.venv" PATH="$(CURDIR)/.venv/bin:$$PATH"; \
+	unset PYTHONHOME;
+
+# Files of the checkout, without what recipes and tools leave behind: those named $(1), and
+# those whose first line names the interpreter $(2).
+checkout = find . \( -name .git -o -name .venv -o -path './egs2/*/data' \
+	-o -path './egs2/*/dump' -o -path './egs2/*/exp' -o -path './egs2/*/downloads' \) \
+	-prune -o -type f
+files = { $(checkout) -name '$(1)' -print; $(checkout) -exec awk \
+	'FNR == 1 && /^\#!.*[\/ ]($(2))( |$$)/ { print FILENAME } { nextfile }' {} +; } | sort -u
+
+.PHONY: help
+help:  ## Show this list
+	@echo "Usage: [PYTHON=python3.12] make <target>"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 10
+
+.PHONY: setup
+setup:  ## Make .venv with everything that is needed (once)
+	@utils/setup_env.sh
+
+.PHONY: demo
+demo: setup  ## Run the mini recipe, stages 1 to 8: make, train, separate, score
+	@$(IN_VENV) cd egs2/mini_music; ./run.sh --stage 1 --stop_stage 8; \
+	results=$$(ls -t exp/*/RESULTS.md | head -n 1); \
+	echo; cat "$$results"; echo; \
+	echo "This table: egs2/mini_music/$$results"; \
+	echo "Listen to:  egs2/mini_music/$$(dirname "$$results")/separated_*/, the mixtures and"; \
+	echo "            the true sources are named in egs2/mini_music/dump/raw/test/*.scp"
+
+.PHONY: test
+test: setup lint  ## Run the linters and all tests
+	@$(IN_VENV) python -m pytest tests
+
+.PHONY: lint
+lint: setup  ## Check style: ruff for Python, shellcheck for shell
+	@$(IN_VENV) $(call files,*.py,python3?) | xargs -r ruff check
+	@$(IN_VENV) $(call files,*.py,python3?) | xargs -r ruff format --check
+	@$(IN_VENV) $(call files,*.sh,(ba)?sh) | xargs -r shellcheck -x -P SCRIPTDIR
+
+.PHONY: bench
+bench: setup  ## Run the benchmarks of tests/benchmarks, one after another
+	@$(IN_VENV) for script in tests/benchmarks/bench_*.py; do \
+		echo "== $$script"; python "$$script"; done
+
+.PHONY: clean
+clean:  ## Remove caches and .venv; data, dump and exp of the recipes stay
+	rm -rf .venv .ruff_cache .pytest_cache build *.egg-info
+	find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,9 @@
+"""The one exception type for what a user gave us and we cannot use."""
+
+
+class InputError(ValueError):
+    """Input that cannot be used: a file, an option, a configuration value.
+
+    The message names the file or option, the value found, what was expected, and how
+    to mend it. Commands print it without a traceback and exit with status 2.
+    """

@@ -1,0 +1,216 @@
+"""Who may import whom: the package's layers, kept apart by reading its sources."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "espnet2_avsep"
+
+# Part -> the parts it may import. Every part may import itself and errors.py; only
+# separators may not import one another.
+ALLOWED = {
+    "__init__": {"separate"},
+    "errors": set(),
+    "dsp": set(),
+    "layers": {"dsp"},
+    "metrics": {"dsp"},
+    "baseline": {"dsp"},
+    "data": {"dsp"},
+    "loss": {"layers", "dsp"},
+    "separator": {"layers", "dsp"},
+    "teacher": {"layers", "dsp", "data"},
+    "visual": {"layers", "dsp", "data"},
+    "plots": {"dsp"},
+    "espnet_model": {
+        *("separator", "visual", "teacher", "loss"),
+        *("layers", "dsp", "metrics"),
+    },
+    "trainer": {"espnet_model", "plots", "data"},
+    "tasks": {
+        *("trainer", "espnet_model", "data"),
+        *("separator", "visual", "teacher", "loss", "layers", "dsp"),
+    },
+    "separate": {"tasks", "espnet_model", "data", "dsp", "visual"},
+    # bin stands above all.
+}
+
+# The only places that know ESPnet.
+ESPNET_USERS = {"espnet_model", "tasks", "trainer", "separate", "bin.avsep_train"}
+
+# Parts that compute, and the third-party packages they may name.
+LIBRARIES = {
+    "errors": set(),
+    "dsp": {"torch"},
+    "layers": {"torch"},
+    "separator": {"torch"},
+    "loss": {"torch"},
+    "metrics": {"torch", "numpy", "mir_eval", "scipy"},
+    "baseline": {"numpy", "scipy", "librosa"},
+}
+
+# Imported inside the functions that need them: seconds each, and few runs need all.
+LAZY = {"open_clip", "laion_clap", "transformers", "torchvision", "torchaudio"}
+
+# What the command lines must not pay for before they know what is asked of them.
+HEAVY = {
+    *("torch", "espnet2", "scipy", "matplotlib", "h5py", "av", "librosa"),
+    *("numpy", "soundfile", "kaldiio", "PIL", "yaml", "tqdm"),
+    *LAZY,
+}
+
+
+def module_name(path: Path) -> str:
+    """``espnet2_avsep/dsp/stft.py`` -> ``dsp.stft``; an __init__.py is its folder."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    if len(parts) > 1 and parts[-1] == "__init__":
+        parts = parts[:-1]
+    return ".".join(parts)
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def imports(tree: ast.AST, at_top: bool = False, types: bool = True) -> set:
+    """Collect the dotted names that a source imports.
+
+    ``from a import b`` counts as ``a.b``, since b may be a module. With at_top, only
+    what runs when the module is imported; without types, no TYPE_CHECKING blocks.
+    """
+    found = set()
+    for node in ast.iter_child_nodes(tree):
+        if at_top and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if not types and is_type_checking(node):
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the direction"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        else:
+            found |= imports(node, at_top, types)
+    return found
+
+
+SOURCES = {
+    module_name(path): ast.parse(path.read_text(encoding="utf-8"), str(path))
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def own(names: set) -> set:
+    """Map imported names to this package's modules, e.g. ``dsp.stft``."""
+    found = set()
+    for name in names:
+        if not name.startswith("espnet2_avsep."):
+            continue
+        name = name.removeprefix("espnet2_avsep.")
+        while name and name not in SOURCES and f"{name}.__init__" not in SOURCES:
+            name = name.rpartition(".")[0]
+        if name:
+            found.add(name)
+    return found
+
+
+def part(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def modules(*parts: str) -> list:
+    """Names of the sources that belong to these parts."""
+    return [name for name in SOURCES if part(name) in parts]
+
+
+BELOW_BIN = [name for name in SOURCES if part(name) != "bin"]
+
+
+@pytest.mark.parametrize("name", BELOW_BIN)
+def test_imports_point_downwards(name):
+    assert part(name) in ALLOWED, f"{name}: give this part its place in ALLOWED"
+    targets = {part(target) for target in own(imports(SOURCES[name]))}
+    wrong = targets - ALLOWED[part(name)] - {part(name), "errors"}
+    assert not wrong, f"{name} imports {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("name", modules("separator", "baseline"))
+def test_methods_do_not_import_one_another(name):
+    targets = own(imports(SOURCES[name])) - {part(name)}
+    siblings = {t for t in targets if part(t) == part(name) and ".abs_" not in t}
+    assert not siblings, f"{name} imports its siblings {sorted(siblings)}"
+
+
+@pytest.mark.parametrize("name", modules("espnet_model", "trainer"))
+def test_only_the_task_names_concrete_classes(name):
+    for target in own(imports(SOURCES[name])):
+        if part(target) in ("separator", "loss", "teacher", "visual"):
+            assert ".abs_" in target, f"{name} imports the concrete {target}"
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_espnet_stays_on_top(name):
+    roots = {target.partition(".")[0] for target in imports(SOURCES[name])}
+    assert "espnet" not in roots, f"{name}: espnet.* moves away; use espnet2.*"
+    if name not in ESPNET_USERS and part(name) not in ESPNET_USERS:
+        assert "espnet2" not in roots, f"{name} must not know ESPnet"
+
+
+@pytest.mark.parametrize("name", modules(*LIBRARIES))
+def test_computing_parts_need_few_libraries(name):
+    roots = {target.partition(".")[0] for target in imports(SOURCES[name])}
+    foreign = roots - set(sys.stdlib_module_names) - {"espnet2_avsep"}
+    extra = foreign - LIBRARIES[part(name)]
+    assert not extra, f"{name} imports {sorted(extra)}"
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_slow_libraries_are_imported_where_they_are_used(name):
+    top = imports(SOURCES[name], at_top=True, types=False)
+    slow = {target.partition(".")[0] for target in top} & LAZY
+    assert not slow, f"{name} imports {sorted(slow)} at its top"
+
+
+@pytest.mark.parametrize("name", modules("bin"))
+def test_commands_import_nothing_heavy_at_the_top(name):
+    """Follow everything that runs when the command's module is imported."""
+    seen, queue = set(), ["__init__", "bin", name]
+    while queue:
+        current = queue.pop()
+        if current in seen or current not in SOURCES:
+            continue
+        seen.add(current)
+        top = imports(SOURCES[current], at_top=True, types=False)
+        heavy = {target.partition(".")[0] for target in top} & HEAVY
+        assert not heavy, f"{name} pays for {sorted(heavy)}, imported by {current}"
+        for target in own(top):
+            pieces = target.split(".")
+            queue += [".".join(pieces[: i + 1]) for i in range(len(pieces))]
+
+
+@pytest.mark.parametrize("name", BELOW_BIN)
+def test_only_commands_read_the_command_line(name):
+    for node in ast.walk(SOURCES[name]):
+        text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+        assert text != "sys.argv", f"{name} reads sys.argv"
+        assert not text.endswith("ArgumentParser") or part(name) == "tasks", (
+            f"{name} builds a command line"
+        )
+
+
+def test_rules_find_what_they_forbid():
+    tree = ast.parse(
+        "import torch.nn\n"
+        "from espnet2_avsep.bin import cli\n"
+        "if TYPE_CHECKING:\n    import numpy\n"
+        "def f():\n    from open_clip import create_model\n"
+    )
+    names = {"torch.nn", "espnet2_avsep.bin.cli", "open_clip.create_model", "numpy"}
+    assert imports(tree) == names
+    assert imports(tree, at_top=True) == names - {"open_clip.create_model"}
+    assert imports(tree, at_top=True, types=False) == {
+        "torch.nn",
+        "espnet2_avsep.bin.cli",
+    }
+    assert own(imports(tree)) == {"bin.cli"}
