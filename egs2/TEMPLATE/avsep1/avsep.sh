@@ -1,0 +1,703 @@
+#!/usr/bin/env bash
+# Audio-visual sound separation, from a corpus of videos to scored, separated sound.
+set -euo pipefail
+
+log() {
+    echo "$(date '+%Y-%m-%dT%H:%M:%S') (${BASH_SOURCE[1]##*/}:${BASH_LINENO[0]}:${FUNCNAME[1]}) $*"
+}
+die() {
+    echo "$(date '+%Y-%m-%dT%H:%M:%S') (${BASH_SOURCE[1]##*/}:${BASH_LINENO[0]}:${FUNCNAME[1]}) Error: $*" >&2
+    exit 2
+}
+min() {
+    printf '%s\n' "$@" | sort -n | head -n 1
+}
+max() {
+    printf '%s\n' "$@" | sort -n | tail -n 1
+}
+SECONDS=0
+
+# General configuration
+stage=1              # The first stage to run.
+stop_stage=8         # The last stage to run.
+skip_data_prep=false # Skip stages 1-4.
+skip_train=false     # Skip stages 5 and 6.
+skip_eval=false      # Skip stages 7 and 8.
+skip_packing=true    # Skip stage 9.
+skip_upload_hf=true  # Skip stage 10.
+ngpu=1               # Number of GPUs in training (0: CPU).
+num_nodes=1          # Number of machines in training.
+nj=8                 # Number of parallel jobs in stages 2 and 3.
+inference_nj=8       # Number of parallel jobs in stage 7.
+gpu_inference=false  # Whether stage 7 uses a GPU.
+train_threads=       # CPU threads in training (default: all cores with ngpu=0, else 1).
+progress_interval=60 # Seconds between two looks at the logs of running jobs (0: none).
+dumpdir=dump         # Folder for features and formatted audio.
+expdir=exp           # Folder for experiments.
+python=python3       # The Python that runs everything.
+
+# Stage 1: data preparation
+corpus=          # Which local/prepare_<corpus>.py to use (default: the recipe folder's name).
+local_data_opts= # Options given on to local/prepare_<corpus>.py.
+
+# Stage 2: visual features
+visual_encoder=open_clip # The encoder of the pictures.
+visual_model=ViT-B-32    # Its architecture.
+visual_pretrained=openai # Its weights: open_clip's name, a file, or "random" (untrained).
+visual_fps=8             # Pictures a second that are looked at.
+visual_every=8           # Of these, encode every k-th.
+visual_precomputed=      # Take these features instead: a Kaldi scp or HFRA's HDF5 file.
+visual_batch_size=32     # Pictures encoded at a time.
+visual_device=auto       # auto, cpu or cuda.
+
+# Stage 3: audio
+fs=11625         # Sampling rate in Hz.
+audio_format=wav # wav or flac.
+
+# Stage 4: clips and fixed mixtures
+min_wav_duration=         # Drop shorter clips (s), besides those shorter than a segment.
+max_wav_duration=         # Drop longer clips (s).
+segment_samples=65280     # Samples of a training segment and of a fixed mixture.
+silence_dbfs=-60          # Drop clips whose level is lower.
+ref_num=2                 # Number of sources in a mixture.
+mix_different_class=false # Whether the sources of a fixed mixture must differ in class.
+mix_seed=0                # Seed of the fixed mixtures.
+valid_num_mixtures=       # Number of mixtures of valid_set (default: that of its clips).
+test_num_mixtures=        # Number of mixtures of each test set (default: that of its clips).
+
+# Stages 5 and 6: training
+avsep_exp=    # The experiment's folder; avsep_tag is then ignored.
+avsep_tag=    # The end of the experiment's folder name (default: made from the config).
+avsep_config=conf/train.yaml # Config of training.
+avsep_args=   # Options of training that overrule the config, e.g. "--max_epoch 10".
+init_param=   # Pretrained weights to begin with: <file>[:<from>[:<to>[:<exclude>]]].
+
+# Stage 7: separation
+inference_args=       # Options of avsep_inference, e.g. "--binary_mask true".
+inference_model=valid.loss.best.pth # The weights to use.
+inference_tag=        # A folder within the experiment for these settings' results.
+inference_batch_size=1 # Mixtures separated at a time.
+download_model=       # A published model to use instead of one trained here.
+
+# Stage 8: scoring
+scoring_backend=fast # fast, or mir_eval (the reference, slow).
+scoring_opts=        # Further options of avsep_scoring.
+corpus_note=         # A sentence for the top of RESULTS.md.
+
+# [Task dependent] The names of the sets that local/data.sh makes
+train_set= # Name of the training set (required).
+valid_set= # Name of the validation set (required).
+test_sets= # Names of the test sets (required).
+
+# Stage 10: upload
+# shellcheck disable=SC2034  # not there yet
+hf_repo= # Name of the repository on the Hugging Face hub.
+
+# shellcheck disable=SC2034  # parse_options.sh prints it
+help_message=$(
+    cat << EOF
+Usage: $0 --train_set <name> --valid_set <name> --test_sets "<name> ..." [options]
+
+Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtures,
+5 statistics, 6 training, 7 separation, 8 scoring. Each may be run again: what is finished
+is kept. Options are written "--name value"; "-" and "_" are the same in names.
+
+    # General configuration
+    --stage             # The first stage to run (default="${stage}").
+    --stop_stage        # The last stage to run (default="${stop_stage}").
+    --skip_data_prep    # Skip stages 1-4 (default="${skip_data_prep}").
+    --skip_train        # Skip stages 5 and 6 (default="${skip_train}").
+    --skip_eval         # Skip stages 7 and 8 (default="${skip_eval}").
+    --skip_packing      # Skip stage 9, not there yet (default="${skip_packing}").
+    --skip_upload_hf    # Skip stage 10, not there yet (default="${skip_upload_hf}").
+    --ngpu              # Number of GPUs in training, 0: CPU (default="${ngpu}").
+    --num_nodes         # Number of machines in training (default="${num_nodes}").
+    --nj                # Number of parallel jobs in stages 2 and 3 (default="${nj}").
+    --inference_nj      # Number of parallel jobs in stage 7 (default="${inference_nj}").
+    --gpu_inference     # Whether stage 7 uses a GPU (default="${gpu_inference}").
+    --train_threads     # CPU threads in training (default: all cores with --ngpu 0, else 1).
+    --progress_interval # Seconds between two looks at the logs of running jobs, 0: none
+                        # (default="${progress_interval}").
+    --dumpdir           # Folder for features and formatted audio (default="${dumpdir}").
+    --expdir            # Folder for experiments (default="${expdir}").
+    --python            # The Python that runs everything (default="${python}").
+
+    # Stage 1: data preparation
+    --train_set         # Name of the training set (required).
+    --valid_set         # Name of the validation set (required).
+    --test_sets         # Names of the test sets (required).
+    --corpus            # Which local/prepare_<corpus>.py to use (default: the folder's name).
+    --local_data_opts   # Options given on to it (default="${local_data_opts}").
+
+    # Stage 2: visual features
+    --visual_encoder    # The encoder of the pictures (default="${visual_encoder}").
+    --visual_model      # Its architecture (default="${visual_model}").
+    --visual_pretrained # Its weights: open_clip's name, a file, or "random" for an untrained
+                        # encoder (default="${visual_pretrained}").
+    --visual_fps        # Pictures a second that are looked at (default="${visual_fps}").
+    --visual_every      # Of these, encode every k-th (default="${visual_every}").
+    --visual_precomputed # Take these features instead: a Kaldi scp or HFRA's HDF5 file.
+    --visual_batch_size # Pictures encoded at a time (default="${visual_batch_size}").
+    --visual_device     # auto, cpu or cuda (default="${visual_device}").
+
+    # Stage 3: audio
+    --fs                # Sampling rate in Hz (default="${fs}").
+    --audio_format      # wav or flac (default="${audio_format}").
+
+    # Stage 4: clips and fixed mixtures
+    --min_wav_duration  # Drop shorter clips (s), besides those shorter than a segment.
+    --max_wav_duration  # Drop longer clips (s).
+    --segment_samples   # Samples of a segment and of a mixture (default="${segment_samples}").
+    --silence_dbfs      # Drop clips whose level is lower (default="${silence_dbfs}").
+    --ref_num           # Number of sources in a mixture (default="${ref_num}").
+    --mix_different_class # Whether the sources of a fixed mixture must differ in class
+                        # (default="${mix_different_class}").
+    --mix_seed          # Seed of the fixed mixtures (default="${mix_seed}").
+    --valid_num_mixtures # Number of mixtures of valid_set (default: that of its clips).
+    --test_num_mixtures # Number of mixtures of each test set (default: that of its clips).
+
+    # Stages 5 and 6: training
+    --avsep_exp         # The experiment's folder; --avsep_tag is then ignored.
+    --avsep_tag         # The end of its name (default: made from the config and avsep_args).
+    --avsep_config      # Config of training (default="${avsep_config}").
+    --avsep_args        # Options that overrule the config, e.g. "--max_epoch 10".
+    --init_param        # Pretrained weights to begin with.
+
+    # Stage 7: separation
+    --inference_args    # Options of avsep_inference, e.g. "--binary_mask true".
+    --inference_model   # The weights to use (default="${inference_model}").
+    --inference_tag     # A folder within the experiment for these settings' results.
+    --inference_batch_size # Mixtures separated at a time (default="${inference_batch_size}").
+    --download_model    # A published model to use; not there yet.
+
+    # Stage 8: scoring
+    --scoring_backend   # fast, or mir_eval: the reference, slow (default="${scoring_backend}").
+    --scoring_opts      # Further options of avsep_scoring.
+    --corpus_note       # A sentence for the top of RESULTS.md, e.g. what the corpus is not.
+
+    # Stage 10: upload
+    --hf_repo           # Not there yet.
+EOF
+)
+
+log "$0 $*"
+# Kept for the experiment's run.sh; parse_options.sh consumes the arguments.
+run_args=$(utils/print_args.sh "$0" "$@")
+# shellcheck source=/dev/null
+. utils/parse_options.sh
+
+if [ $# -ne 0 ]; then
+    die "'$1' is none of the options; there are no positional arguments. See $0 --help"
+fi
+
+# shellcheck source=./egs2/TEMPLATE/avsep1/path.sh
+. ./path.sh
+# shellcheck source=./egs2/TEMPLATE/avsep1/cmd.sh
+. ./cmd.sh
+
+# ------------------------------------------------------------------- checks
+
+# check_int <option> <least>: the option's value must be a whole number
+check_int() {
+    if ! [[ ${!1} =~ ^[0-9]{1,15}$ ]] || [ "${!1}" -lt "$2" ]; then
+        die "--$1 '${!1}': expected a whole number, $2 or more"
+    fi
+}
+
+for _name in train_set valid_set test_sets; do
+    [ -n "${!_name}" ] || die "--${_name} is required. See $0 --help"
+done
+if [[ ${fs} =~ ^[0-9]+k$ ]]; then
+    fs=${fs%k}000
+fi
+for _name in stage nj inference_nj num_nodes fs segment_samples visual_every \
+    visual_batch_size inference_batch_size; do
+    check_int "${_name}" 1
+done
+check_int ref_num 2
+for _name in stop_stage ngpu progress_interval mix_seed; do
+    check_int "${_name}" 0
+done
+for _name in train_threads valid_num_mixtures test_num_mixtures; do
+    [ -z "${!_name}" ] || check_int "${_name}" 1
+done
+[[ ${audio_format} =~ ^(wav|flac)$ ]] || die "--audio_format '${audio_format}': expected wav or flac"
+[[ ${visual_device} =~ ^(auto|cpu|cuda)$ ]] ||
+    die "--visual_device '${visual_device}': expected auto, cpu or cuda"
+[[ ${scoring_backend} =~ ^(fast|mir_eval)$ ]] ||
+    die "--scoring_backend '${scoring_backend}': expected fast or mir_eval"
+if [ -n "${download_model}" ]; then
+    die "--download_model: using a published model comes with a later version;" \
+        "train one here, or give --avsep_exp the folder of a trained one and --skip_train true"
+fi
+
+# The sets that hold fixed mixtures, and all sets, each once.
+mix_sets=
+for dset in ${valid_set} ${test_sets}; do
+    [ "${dset}" != "${train_set}" ] || die "'${dset}' is the training set and a valid or test set too"
+    case " ${mix_sets} " in
+        *" ${dset} "*) ;;
+        *) mix_sets+="${mix_sets:+ }${dset}" ;;
+    esac
+done
+all_sets="${train_set} ${mix_sets}"
+
+if ! command -v "${python}" > /dev/null; then
+    die "--python '${python}': there is no such program"
+fi
+if ! "${python}" -c 'import importlib.util as u, sys
+sys.exit(any(u.find_spec(m) is None for m in ("espnet2", "espnet2_avsep")))'; then
+    die "$(command -v "${python}") has no espnet2 or no espnet2_avsep. Run 'make setup' in the" \
+        "repository, or install them: pip install espnet, then pip install <this repository>"
+fi
+
+# ------------------------------------------------------------------- names
+
+data_feats=${dumpdir}/raw
+avsep_stats_dir=${expdir}/avsep_stats_${fs}
+
+if [ -z "${avsep_tag}" ]; then
+    avsep_tag=$(basename "${avsep_config}" .yaml)_raw
+    if [ -n "${avsep_args}" ]; then
+        avsep_tag+=$(sed -e 's/--/_/g' -e 's/[ |=]//g' -e 's/[^A-Za-z0-9_.+-]/_/g' <<< "${avsep_args}")
+    fi
+    # A file name has room for 255 bytes.
+    if [ ${#avsep_tag} -gt 150 ]; then
+        avsep_tag=${avsep_tag:0:130}_$(cksum <<< "${avsep_tag}" | cut -d ' ' -f 1)
+    fi
+fi
+if [ -z "${avsep_exp}" ]; then
+    avsep_exp=${expdir}/avsep_${avsep_tag}
+fi
+inference_dir=${avsep_exp}${inference_tag:+/${inference_tag}}
+
+# ------------------------------------------------------------------- helpers
+
+# wanted <number>: whether this stage is asked for
+wanted() {
+    [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ]
+}
+
+# need <file> <stage>: it must be there, not empty, from an earlier stage
+need() {
+    [ -s "$1" ] || die "$1 is missing or empty. Stage $2 writes it: run '--stage $2 --stop_stage $2' first"
+}
+
+# show_progress <logs>: now and then, print what is new in the logs; <logs> may hold a "*"
+show_progress() {
+    local file line shown
+    local -A last=()
+    while sleep "${progress_interval}" > /dev/null 2>&1 && kill -0 $$ 2> /dev/null; do
+        shown=0
+        for file in $1; do
+            if [ ! -f "${file}" ] || grep -q '^# Ended (' "${file}"; then
+                continue
+            fi
+            line=$(tail -n 20 "${file}" | tr '\r' '\n' | grep -e ' INFO: ' -e '%|' | tail -n 1 | sed 's/.* INFO: //' | cut -c 1-120) || true
+            if [ -n "${line}" ] && [ "${line}" != "${last[${file}]:-}" ] && [ "${shown}" -lt 4 ]; then
+                echo "    ${file##*/}: ${line}"
+                last[${file}]=${line}
+                shown=$((shown + 1))
+            fi
+        done
+    done
+}
+
+# run_and_show <what> <logs> <command> ...: run it, say where its logs are, show progress
+run_and_show() {
+    local what=$1 logs=$2 status=0 job watcher=
+    shift 2
+    log "${what} started... log: '${logs}'"
+    "$@" &
+    job=$!
+    if [ "${progress_interval}" -gt 0 ] && [ "${cmd_backend}" != stdout ]; then
+        show_progress "${logs}" &
+        watcher=$!
+    fi
+    # bash cannot act on a signal while it runs a command, but while it waits it can.
+    trap 'kill -TERM ${watcher} "${job}" 2> /dev/null || true; wait; exit 143' INT TERM HUP
+    wait "${job}" || status=$?
+    trap - INT TERM HUP
+    if [ -n "${watcher}" ]; then
+        { kill "${watcher}" && wait "${watcher}"; } 2> /dev/null || true
+    fi
+    if [ "${status}" -ne 0 ]; then
+        log "Error: ${what} failed. log: '${logs}'" >&2
+        exit "${status}"
+    fi
+}
+
+# keep_if_same <folder> <from>: make the folder; if it was made from other data, empty it
+keep_if_same() {
+    if [ -d "$1" ] && [ "$(cat "$1/made_from" 2> /dev/null)" != "$2" ]; then
+        log "$1 was made from other data; it is made anew"
+        rm -rf "$1"
+    fi
+    mkdir -p "$1"
+    if [ ! -e "$1/made_from" ]; then
+        echo "$2" > "$1/made_from.tmp"
+        mv "$1/made_from.tmp" "$1/made_from"
+    fi
+}
+
+# split_keys <table> <pieces> <nj>: set _nj and write the pieces, JOB standing for 1, ..., _nj
+split_keys() {
+    local n outputs=()
+    _nj=$(min "$3" "$(wc -l < "$1")")
+    mkdir -p "$(dirname "$2")"
+    for n in $(seq "${_nj}"); do
+        outputs+=("${2//JOB/${n}}")
+    done
+    utils/split_scp.pl "$1" "${outputs[@]}"
+}
+
+# count <table>: its number of lines
+count() {
+    wc -l < "$1" | tr -d ' '
+}
+
+# ========================= Main stages start from here. =========================
+
+if [ "${stop_stage}" -gt 8 ] || ! "${skip_packing}" || ! "${skip_upload_hf}"; then
+    log "Stages 9 (packing) and 10 (upload) are not there yet; the last stage is 8."
+fi
+if ! "${skip_train}" && wanted 6 && [ ! -f "${avsep_config}" ]; then
+    die "--avsep_config '${avsep_config}': no such file"
+fi
+
+if ! "${skip_data_prep}"; then
+    if wanted 1; then
+        log "Stage 1: Data preparation: data/${train_set}, data/${valid_set}, ..."
+        # shellcheck disable=SC2086  # local_data_opts is several words
+        local/data.sh ${corpus:+--corpus "${corpus}"} --python "${python}" \
+            --train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}" \
+            ${local_data_opts}
+    fi
+
+    if wanted 2; then
+        log "Stage 2: Visual features: data/ -> ${data_feats}/"
+        if [ -n "${visual_precomputed}" ]; then
+            [ -f "${visual_precomputed}" ] || die "--visual_precomputed '${visual_precomputed}': no such file"
+            log "Features are taken as they are from ${visual_precomputed}"
+        else
+            log "Encoder: ${visual_encoder} ${visual_model}, weights: ${visual_pretrained}"
+            if [ "${visual_pretrained}" = random ]; then
+                log "Note: these weights are RANDOM, the encoder has learnt nothing" \
+                    "(--visual_pretrained openai fetches CLIP's)"
+            fi
+        fi
+        _cmd=${train_cmd}
+        if [ "${visual_device}" = cuda ]; then
+            _cmd="${cuda_cmd} --gpu 1"
+        fi
+        for dset in ${all_sets}; do
+            need "data/${dset}/video.scp" 1
+            _dir=${data_feats}/${dset}
+            _logdir=${_dir}/logs
+            split_keys "data/${dset}/video.scp" "${_logdir}/video.JOB.scp" "${nj}"
+            # Another nj has other folders, and so begins anew.
+            _split=${_dir}/visual_split${_nj}
+            # A job may lose all of its clips, as long as the set has some.
+            _opts=(--allow_empty true)
+            if [ -f "data/${dset}/wav.scp" ]; then
+                _opts+=(--wav_scp "data/${dset}/wav.scp")
+            fi
+            if [ -n "${visual_precomputed}" ]; then
+                _opts+=(--precomputed "${visual_precomputed}")
+                if [ -f "data/${dset}/utt2clip" ]; then
+                    _opts+=(--utt2clip "data/${dset}/utt2clip")
+                fi
+            else
+                _opts+=(--visual_encoder "${visual_encoder}" --visual_model "${visual_model}"
+                    --visual_pretrained "${visual_pretrained}" --fps "${visual_fps}"
+                    --every "${visual_every}" --batch_size "${visual_batch_size}"
+                    --device "${visual_device}")
+            fi
+            # shellcheck disable=SC2086  # commands are several words
+            run_and_show "Visual features of ${dset}" "${_logdir}/visual.*.log" \
+                ${_cmd} JOB=1:"${_nj}" "${_logdir}/visual.JOB.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_extract_visual \
+                --video_scp "${_logdir}/video.JOB.scp" --output_dir "${_split}/JOB" "${_opts[@]}"
+
+            # All jobs must have used the same encoder; one that found nothing cannot say.
+            _info=
+            for n in $(seq "${_nj}"); do
+                [ -s "${_split}/${n}/visual.scp" ] || continue
+                _info=${_info:-${_split}/${n}/visual_info.yaml}
+                cmp "${_info}" "${_split}/${n}/visual_info.yaml" ||
+                    die "the jobs used different encoders; delete ${_split} and run stage 2 again"
+            done
+            cp "${_info:-${_split}/1/visual_info.yaml}" "${_dir}/visual_info.yaml.tmp"
+            mv "${_dir}/visual_info.yaml.tmp" "${_dir}/visual_info.yaml"
+            utils/merge_scp.py "${_nj}" "${_logdir}/video.JOB.scp" "${_split}/JOB" "${_dir}" \
+                visual_skipped.tsv visual_shape visual.scp
+            utils/check_keys.sh "data/${dset}/video.scp" "${_dir}/visual.scp" "${_dir}/visual_skipped.tsv"
+            log "${dset}: features of $(count "${_dir}/visual.scp") clips," \
+                "$(count "${_dir}/visual_skipped.tsv") left out (${_dir}/visual_skipped.tsv)"
+            [ -s "${_dir}/visual.scp" ] || die "no clip of ${dset} is left; see ${_dir}/visual_skipped.tsv"
+        done
+    fi
+
+    if wanted 3; then
+        log "Stage 3: Audio, mono, ${fs} Hz: data/ -> ${data_feats}/org/"
+        for dset in ${all_sets}; do
+            need "data/${dset}/wav.scp" 1
+            _dir=${data_feats}/org/${dset}
+            _logdir=${_dir}/logs
+            split_keys "data/${dset}/wav.scp" "${_logdir}/wav.JOB.scp" "${nj}"
+            # Another nj has other folders, and so begins anew.
+            _split=${_dir}/format_split${_nj}
+            # shellcheck disable=SC2086  # commands are several words
+            run_and_show "Audio of ${dset}" "${_logdir}/format_audio.*.log" \
+                ${train_cmd} JOB=1:"${_nj}" "${_logdir}/format_audio.JOB.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_format_audio \
+                --wav_scp "${_logdir}/wav.JOB.scp" --output_dir "${_split}/JOB" \
+                --fs "${fs}" --audio_format "${audio_format}" --allow_empty true
+            utils/merge_scp.py "${_nj}" "${_logdir}/wav.JOB.scp" "${_split}/JOB" "${_dir}" \
+                skipped.tsv utt2num_samples wav.scp
+            utils/check_keys.sh "data/${dset}/wav.scp" "${_dir}/wav.scp" "${_dir}/skipped.tsv"
+            log "${dset}: audio of $(count "${_dir}/wav.scp") clips," \
+                "$(count "${_dir}/skipped.tsv") left out (${_dir}/skipped.tsv)"
+            [ -s "${_dir}/wav.scp" ] || die "no clip of ${dset} is left; see ${_dir}/skipped.tsv"
+        done
+    fi
+
+    if wanted 4; then
+        log "Stage 4: Clips and fixed mixtures: ${data_feats}/org/ -> ${data_feats}/"
+        for dset in ${all_sets}; do
+            need "${data_feats}/${dset}/visual.scp" 2
+            need "${data_feats}/org/${dset}/wav.scp" 3
+            _dir=${data_feats}/${dset}
+            _clips=${_dir}
+            if [ "${dset}" != "${train_set}" ]; then
+                _clips=${data_feats}/org/${dset}_clips
+            fi
+            # shellcheck disable=SC2086  # commands are several words
+            run_and_show "Choice of ${dset}'s clips" "${_dir}/logs/filter_clips.log" \
+                ${train_cmd} "${_dir}/logs/filter_clips.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_filter_clips \
+                --data_dir "data/${dset}" --wav_dir "${data_feats}/org/${dset}" \
+                --visual_dir "${_dir}" --output_dir "${_clips}" --fs "${fs}" \
+                --segment_samples "${segment_samples}" --silence_dbfs "${silence_dbfs}" \
+                ${min_wav_duration:+--min_wav_duration "${min_wav_duration}"} \
+                ${max_wav_duration:+--max_wav_duration "${max_wav_duration}"}
+            if [ "${dset}" != "${train_set}" ]; then
+                _num_mixtures=${test_num_mixtures}
+                if [ "${dset}" = "${valid_set}" ]; then
+                    _num_mixtures=${valid_num_mixtures}
+                fi
+                # shellcheck disable=SC2086  # commands are several words
+                run_and_show "Mixtures of ${dset}" "${_dir}/logs/make_mixtures.log" \
+                    ${train_cmd} "${_dir}/logs/make_mixtures.log" \
+                    "${python}" -m espnet2_avsep.bin.avsep_make_mixtures \
+                    --clips_dir "${_clips}" --output_dir "${_dir}" --fs "${fs}" \
+                    --num_sources "${ref_num}" --segment_samples "${segment_samples}" \
+                    --different_class "${mix_different_class}" --seed "${mix_seed}" \
+                    --silence_dbfs "${silence_dbfs}" \
+                    ${_num_mixtures:+--num_mixtures "${_num_mixtures}"}
+                log "${dset}: $(count "${_dir}/wav.scp") mixtures, list ${_dir}/mixtures.tsv," \
+                    "SHA-256 $(cut -d ' ' -f 1 "${_dir}/mixtures.sha256")"
+            else
+                log "${dset}: $(count "${_dir}/wav.scp") clips"
+            fi
+            log "${dset}: left out by stages 1-4: $(count "${_dir}/skipped.tsv") (${_dir}/skipped.tsv)"
+        done
+    fi
+else
+    log "Skip stages 1-4 (data preparation)"
+fi
+
+# The data of training and validation, as ESPnet wants them: path,name,type
+_train=${data_feats}/${train_set}
+_valid=${data_feats}/${valid_set}
+# shellcheck disable=SC2034  # used by its name
+train_data=("${_train}/spk1.scp,speech_ref1,sound" "${_train}/visual_spk1.scp,visual_ref1,kaldi_ark")
+valid_data=("${_valid}/wav.scp,speech_mix,sound")
+for n in $(seq "${ref_num}"); do
+    valid_data+=("${_valid}/spk${n}.scp,speech_ref${n},sound")
+done
+for n in $(seq "${ref_num}"); do
+    valid_data+=("${_valid}/visual_spk${n}.scp,visual_ref${n},kaldi_ark")
+done
+
+if ! "${skip_train}"; then
+    if wanted 5; then
+        log "Stage 5: Statistics: ${data_feats}/ -> ${avsep_stats_dir}/"
+        for _part in train valid; do
+            _data="${_part}_data[@]"
+            _opts=()
+            for _triple in "${!_data}"; do
+                need "${_triple%%,*}" 4
+                _opts+=(--data_path_and_name_and_type "${_triple}")
+            done
+            # shellcheck disable=SC2086  # commands are several words
+            run_and_show "Statistics of ${_part}" "${avsep_stats_dir}/${_part}/collect_stats.log" \
+                ${train_cmd} "${avsep_stats_dir}/${_part}/collect_stats.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_collect_stats \
+                --output_dir "${avsep_stats_dir}/${_part}" "${_opts[@]}"
+        done
+    fi
+
+    if wanted 6; then
+        log "Stage 6: Training: ${avsep_exp}"
+        _opts=()
+        for _part in train valid; do
+            _data="${_part}_data[@]"
+            for _triple in "${!_data}"; do
+                _name=${_triple#*,}
+                _shape=${avsep_stats_dir}/${_part}/${_name%,*}_shape
+                need "${_triple%%,*}" 4
+                need "${_shape}" 5
+                _opts+=("--${_part}_data_path_and_name_and_type" "${_triple}")
+                _opts+=("--${_part}_shape_file" "${_shape}")
+            done
+        done
+        if [ -n "${init_param}" ]; then
+            # shellcheck disable=SC2206  # several files may be given
+            _opts+=(--init_param ${init_param})
+        fi
+        if [ -z "${train_threads}" ]; then
+            train_threads=1
+            if [ "${ngpu}" -eq 0 ]; then
+                train_threads=$(nproc)
+            fi
+        fi
+
+        # A checkpoint of other data must not be trained on.
+        mkdir -p "${avsep_exp}"
+        _trained_on=$(
+            echo "fs: ${fs}, ref_num: ${ref_num}, segment_samples: ${segment_samples}"
+            cat "${_train}/visual_info.yaml"
+        )
+        if [ -e "${avsep_exp}/checkpoint.pth" ] && [ -e "${avsep_exp}/trained_on" ] &&
+            [ "$(cat "${avsep_exp}/trained_on")" != "${_trained_on}" ]; then
+            diff "${avsep_exp}/trained_on" - <<< "${_trained_on}" >&2 || true
+            die "${avsep_exp} was trained on other data (above: then <, now >). Give this training" \
+                "its own --avsep_tag, or move ${avsep_exp} away"
+        fi
+        echo "${_trained_on}" > "${avsep_exp}/trained_on"
+
+        log "Write '${avsep_exp}/run.sh'; it trains again with the same options, from this folder"
+        cat > "${avsep_exp}/run.sh.tmp" << EOF
+#!/usr/bin/env bash
+# To be run in the recipe's folder.
+${run_args} --stage 6 "\$@"
+EOF
+        chmod +x "${avsep_exp}/run.sh.tmp"
+        # Renamed, not written over: it may be running this.
+        mv "${avsep_exp}/run.sh.tmp" "${avsep_exp}/run.sh"
+
+        # Training goes on from the last checkpoint, if there is one.
+        # shellcheck disable=SC2086  # avsep_args is several words
+        run_and_show "Training" "${avsep_exp}/train.log" \
+            env OMP_NUM_THREADS="${train_threads}" \
+            "${python}" -m espnet2.bin.launch \
+            --cmd "${cuda_cmd} --name $(basename "${avsep_exp}")" \
+            --log "${avsep_exp}/train.log" \
+            --ngpu "${ngpu}" \
+            --num_nodes "${num_nodes}" \
+            --init_file_prefix "${avsep_exp}/.dist_init_" \
+            --multiprocessing_distributed true -- \
+            "${python}" -m espnet2_avsep.bin.avsep_train \
+            --config "${avsep_config}" \
+            --output_dir "${avsep_exp}" \
+            --resume true \
+            --sample_rate "${fs}" \
+            --dataset_conf "num_sources=${ref_num}" \
+            --dataset_conf "segment_samples=${segment_samples}" \
+            "${_opts[@]}" ${avsep_args}
+    fi
+else
+    log "Skip stages 5 and 6 (training)"
+fi
+
+if ! "${skip_eval}"; then
+    if wanted 7; then
+        log "Stage 7: Separation: ${inference_dir}/separated_*"
+        need "${avsep_exp}/config.yaml" 6
+        need "${avsep_exp}/${inference_model}" 6
+        _cmd=${decode_cmd}
+        _ngpu=0
+        if "${gpu_inference}"; then
+            _cmd="${cuda_cmd} --gpu 1"
+            _ngpu=1
+        fi
+        for dset in ${mix_sets}; do
+            _data=${data_feats}/${dset}
+            _dir=${inference_dir}/separated_${dset}
+            _logdir=${_dir}/logs
+            _opts=(--data_path_and_name_and_type "${_data}/wav.scp,speech_mix,sound")
+            for n in $(seq "${ref_num}"); do
+                _opts+=(--data_path_and_name_and_type "${_data}/visual_spk${n}.scp,visual_ref${n},kaldi_ark")
+                need "${_data}/visual_spk${n}.scp" 4
+            done
+            for f in wav.scp mixtures.sha256 data/state.sha256; do
+                need "${_data}/${f}" 4
+            done
+            split_keys "${_data}/wav.scp" "${_logdir}/keys.JOB.scp" "${inference_nj}"
+            # Another inference_nj has other folders, and so begins anew.
+            _split=${_dir}/split${_nj}
+            keep_if_same "${_split}" "$(cat "${_data}/mixtures.sha256" "${_data}/data/state.sha256")"
+            # shellcheck disable=SC2086  # commands and inference_args are several words
+            run_and_show "Separation of ${dset}" "${_logdir}/inference.*.log" \
+                ${_cmd} JOB=1:"${_nj}" "${_logdir}/inference.JOB.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_inference \
+                --train_config "${avsep_exp}/config.yaml" \
+                --model_file "${avsep_exp}/${inference_model}" \
+                --key_file "${_logdir}/keys.JOB.scp" --output_dir "${_split}/JOB" \
+                --fs "${fs}" --ngpu "${_ngpu}" --batch_size "${inference_batch_size}" \
+                "${_opts[@]}" ${inference_args}
+            for n in $(seq "${ref_num}"); do
+                utils/merge_scp.py "${_nj}" "${_logdir}/keys.JOB.scp" "${_split}/JOB" "${_dir}" "spk${n}.scp"
+                utils/check_keys.sh "${_data}/wav.scp" "${_dir}/spk${n}.scp"
+            done
+            log "${dset}: separated $(count "${_dir}/spk1.scp") mixtures: ${_dir}/spk*.scp"
+        done
+    fi
+
+    if wanted 8; then
+        log "Stage 8: Scoring: ${inference_dir}/scored_*"
+        _results=()
+        for dset in ${mix_sets}; do
+            _data=${data_feats}/${dset}
+            _sep=${inference_dir}/separated_${dset}
+            _dir=${inference_dir}/scored_${dset}
+            need "${_data}/mixtures.tsv" 4
+            _opts=()
+            for n in $(seq "${ref_num}"); do
+                need "${_sep}/spk${n}.scp" 7
+                _opts+=(--ref_scp "${_data}/spk${n}.scp" --inf_scp "${_sep}/spk${n}.scp")
+            done
+            # The mixtures' own scores are kept for every system that is scored on them.
+            # shellcheck disable=SC2086  # commands and scoring_opts are several words
+            run_and_show "Scoring of ${dset}" "${_dir}/scoring.log" \
+                ${decode_cmd} "${_dir}/scoring.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_scoring \
+                "${_opts[@]}" --mix_scp "${_data}/wav.scp" --mixtures "${_data}/mixtures.tsv" \
+                --mix_scores "${_data}/mixture_scores.tsv" --output_dir "${_dir}" \
+                --backend "${scoring_backend}" ${scoring_opts}
+            _results+=(--set "${dset}:${_dir}:${_data}")
+        done
+        # shellcheck disable=SC2086  # commands are several words
+        run_and_show "Results" "${inference_dir}/results.log" \
+            ${decode_cmd} "${inference_dir}/results.log" \
+            "${python}" -m espnet2_avsep.bin.avsep_results --avsep_exp "${avsep_exp}" \
+            --inference_model "${inference_model}" --corpus_note "${corpus_note}" \
+            --training_set "${train_set}:${data_feats}/${train_set}" "${_results[@]}"
+        if [ -n "${inference_tag}" ]; then
+            cp "${avsep_exp}/RESULTS.md" "${inference_dir}/RESULTS.md"
+        fi
+        cat "${inference_dir}/RESULTS.md"
+        log "This table: ${inference_dir}/RESULTS.md"
+        for dset in ${test_sets}; do
+            log "Listen, for example: the mixture $(head -n 1 "${data_feats}/${dset}/wav.scp" | cut -d ' ' -f 2-)"
+            for n in $(seq "${ref_num}"); do
+                log "  separated, source ${n}: $(head -n 1 "${inference_dir}/separated_${dset}/spk${n}.scp" | cut -d ' ' -f 2-)"
+            done
+        done
+    fi
+else
+    log "Skip stages 7 and 8 (separation and scoring)"
+fi
+
+log "Successfully finished. [elapsed=${SECONDS}s]"

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The embedded corpus, stages 1-8 without network, GPU or download. The visual encoder is
+# untrained (random weights); --visual_pretrained openai takes CLIP's instead.
+set -euo pipefail
+
+./avsep.sh \
+    --corpus mini_music \
+    --train_set train \
+    --valid_set valid \
+    --test_sets "test" \
+    --visual_encoder open_clip \
+    --visual_model ViT-B-32 \
+    --visual_pretrained random \
+    --fs 11625 \
+    --segment_samples 65280 \
+    --ref_num 2 \
+    --mix_different_class true \
+    --nj 2 \
+    --inference_nj 2 \
+    --ngpu 0 \
+    --avsep_config conf/tuning/train_avsep_mini.yaml \
+    --corpus_note "Generated corpus: this shows that the recipe works, not how well a method does." \
+    "$@"

@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# Stage 1: from a corpus to data/<set>/, checked.
+set -euo pipefail
+
+log() {
+    echo "$(date '+%Y-%m-%dT%H:%M:%S') (${BASH_SOURCE[1]##*/}:${BASH_LINENO[0]}:${FUNCNAME[1]}) $*"
+}
+die() {
+    log "Error: $*" >&2
+    exit 2
+}
+SECONDS=0
+
+corpus=
+train_set=train
+valid_set=valid
+test_sets="test"
+data_dir=data
+python=python3
+
+help_message=$(
+    cat << EOF
+Usage: $0 [--corpus <name>] [options] [options of local/prepare_<corpus>.py]
+
+Runs local/prepare_<corpus>.py on the folder that the variable <CORPUS> of db.sh or of the
+environment names (the environment wins), then sorts and checks data/<set>/. The corpus
+mini_music is generated first. To be run in a recipe's folder.
+
+    --corpus     # Name of the corpus (default: the name of the recipe's folder).
+    --train_set  # Name of the training set (default="${train_set}").
+    --valid_set  # Name of the validation set (default="${valid_set}").
+    --test_sets  # Names of the test sets (default="${test_sets}").
+    --data_dir   # Where the sets go (default="${data_dir}").
+    --python     # The Python that is used (default="${python}").
+
+All other words are given on: to local/prepare_mini_music.py for mini_music (for example
+--seed 1), else to local/prepare_<corpus>.py (for example --splits <folder>).
+EOF
+)
+
+rest=()
+while [ $# -gt 0 ]; do
+    name=${1#--}
+    name=${name//-/_}
+    case "$1" in
+        --help | -h)
+            echo "${help_message}"
+            exit 0
+            ;;
+        --corpus | --train[-_]set | --valid[-_]set | --test[-_]sets | --data[-_]dir | --python)
+            [ $# -ge 2 ] || die "$1: its value is missing"
+            printf -v "${name}" '%s' "$2"
+            shift 2
+            ;;
+        *)
+            rest+=("$1")
+            shift
+            ;;
+    esac
+done
+
+for file in path.sh db.sh; do
+    [ -e "${file}" ] || die "${file} is not here; run this in a recipe's folder, e.g. egs2/music"
+done
+if [ -z "${corpus}" ]; then
+    corpus=$(basename "${PWD}")
+    # egs2/<corpus>/avsep1 of an ESPnet checkout
+    if [[ ${corpus} =~ ^avsep[0-9]+$ ]]; then
+        corpus=$(basename "$(dirname "${PWD}")")
+    fi
+fi
+[[ ${corpus} =~ ^[a-z][a-z0-9_]*$ ]] || die "--corpus '${corpus}': no name of a corpus"
+[ -f "local/prepare_${corpus}.py" ] || die "--corpus '${corpus}': there is no local/prepare_${corpus}.py"
+
+# shellcheck source=./egs2/TEMPLATE/avsep1/path.sh
+. ./path.sh
+
+# The folder of the corpus.
+variable=${corpus^^}
+folder=${!variable:-}
+if [ -z "${folder}" ]; then
+    # shellcheck source=./egs2/TEMPLATE/avsep1/db.sh
+    . ./db.sh
+    folder=${!variable:-}
+fi
+if [ -z "${folder}" ]; then
+    die "where is the corpus ${corpus}? Fill in ${variable}=<folder> in db.sh, or set it in the" \
+        "environment: ${variable}=<folder> ./run.sh ..."
+fi
+
+sets=(--train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}")
+if [ "${corpus}" = mini_music ]; then
+    if [ "${folder}" = downloads ]; then
+        folder=downloads/mini_music
+    fi
+    log "Generating the corpus in ${folder}"
+    "${python}" local/prepare_mini_music.py --corpus_dir "${folder}" ${rest[@]+"${rest[@]}"}
+    # From here on it is a corpus like MUSIC.
+    "${python}" local/prepare_music.py --music_dir "${folder}" --splits "${folder}/splits" \
+        "${sets[@]}" --data_dir "${data_dir}"
+else
+    if [ "${folder}" = downloads ]; then
+        die "${variable}=downloads: downloading ${corpus} comes with a later version. Give the" \
+            "folder that has it: ${variable}=<folder>, in db.sh or in the environment"
+    fi
+    [ -d "${folder}" ] || die "${variable}=${folder}: no such folder. Correct it in db.sh or in the environment"
+    log "Reading the corpus in ${folder}"
+    "${python}" "local/prepare_${corpus}.py" "--${corpus}_dir" "${folder}" ${rest[@]+"${rest[@]}"} \
+        "${sets[@]}" --data_dir "${data_dir}"
+fi
+
+for dset in ${train_set} ${valid_set} ${test_sets}; do
+    utils/fix_data_dir.sh "${data_dir}/${dset}"
+    utils/validate_data_dir.sh --no-feats --no-text "${data_dir}/${dset}"
+    skipped=0
+    if [ -f "${data_dir}/${dset}/skipped.tsv" ]; then
+        skipped=$(wc -l < "${data_dir}/${dset}/skipped.tsv")
+    fi
+    log "${data_dir}/${dset}: $(wc -l < "${data_dir}/${dset}/utt2spk") clips, ${skipped} left out" \
+        "(${data_dir}/${dset}/skipped.tsv)"
+done
+
+log "Successfully finished. [elapsed=${SECONDS}s]"

@@ -1,0 +1,231 @@
+"""A checkout to try the recipe's shell in, with a Python that only pretends to work."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Stands in for the real Python: notes the call, writes what the command would leave.
+SHIM = """\
+#!{python}
+import hashlib, json, os, subprocess, sys
+from pathlib import Path
+
+argv = sys.argv[1:]
+if argv[0] == "-c":
+    sys.exit(0)
+name = argv[1].split(".")[-1] if argv[0] == "-m" else Path(argv[0]).stem
+rest = argv[2:] if argv[0] == "-m" else argv[1:]
+with open("calls.jsonl", "a") as f:
+    call = dict(name=name, args=rest, threads=os.environ.get("OMP_NUM_THREADS"))
+    f.write(json.dumps(call) + "\\n")
+if name == os.environ.get("FAKE_FAILS"):
+    sys.exit(f"{{name}} was told to fail")
+if name == os.environ.get("FAKE_HANGS"):
+    Path("hanging").write_text(str(os.getpid()))
+    import time
+    time.sleep(100)
+
+
+def option(key, default=None):
+    return rest[rest.index(key) + 1] if key in rest else default
+
+
+def options(key):
+    return [rest[i + 1] for i, word in enumerate(rest) if word == key]
+
+
+def table(path):
+    lines = Path(path).read_text().splitlines()
+    return dict(line.split(None, 1) for line in lines)
+
+
+def save(path, rows, separator=" "):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(separator.join(row) + "\\n" for row in rows))
+
+
+out = Path(option("--output_dir", "."))
+lost = os.environ.get("FAKE_LOSES", "").split()
+bad = os.environ.get("FAKE_SKIPS", "").split()
+if name == "launch":
+    # As espnet2.bin.launch does on one machine.
+    split, ngpu = rest.index("--"), option("--ngpu")
+    command = [*option("--cmd").split(), "--gpu", ngpu, option("--log")]
+    command += rest[split + 1 :] + ["--ngpu", ngpu]
+    command += ["--multiprocessing_distributed", "True"]
+    sys.exit(subprocess.run(command).returncode)
+elif name.startswith("prepare_mini_music"):
+    (Path(option("--corpus_dir")) / "splits").mkdir(parents=True, exist_ok=True)
+elif name.startswith("prepare_"):
+    sets = [option("--train_set"), option("--valid_set")]
+    sets += option("--test_sets").split()
+    for n, dset in enumerate(sets):
+        keys = [f"{{spk}}-{{n}}{{i}}" for spk in ("cello", "tuba") for i in range(3)]
+        folder = Path(option("--data_dir")) / dset
+        for file in ("wav.scp", "video.scp"):
+            save(folder / file, [(key, "/dev/null") for key in keys])
+        save(folder / "utt2spk", [(key, key.split("-")[0]) for key in keys])
+        save(folder / "utt2clip", [(key, key.replace("-", "/")) for key in keys])
+        save(folder / "spk2utt", [(s, *[k for k in keys if k.startswith(s)])
+                                  for s in ("cello", "tuba")])
+        save(folder / "skipped.tsv", [])
+elif name == "avsep_extract_visual":
+    keys = [key for key in table(option("--video_scp")) if key not in lost]
+    assert set(keys) <= set(table(option("--wav_scp")))
+    assert option("--allow_empty") == "true"
+    good = [key for key in keys if key not in bad]
+    save(out / "visual.scp", [(key, f"{{out}}/visual.ark:{{i}}")
+                              for i, key in enumerate(good)])
+    save(out / "visual_shape", [(key, "6,512") for key in good])
+    save(out / "visual_skipped.tsv",
+         [(key, "visual", "no picture") for key in keys if key in bad], "\\t")
+    weights = option("--visual_pretrained", "given")
+    save(out / "visual_info.yaml", [("weights:", weights)])
+elif name == "avsep_format_audio":
+    keys = [key for key in table(option("--wav_scp")) if key not in lost]
+    save(out / "wav.scp", [(key, f"{{out}}/data/{{key}}.wav") for key in keys])
+    save(out / "utt2num_samples", [(key, "90000") for key in keys])
+    save(out / "skipped.tsv", [])
+elif name == "avsep_filter_clips":
+    wavs = table(Path(option("--wav_dir")) / "wav.scp")
+    visual = table(Path(option("--visual_dir")) / "visual.scp")
+    keys = [key for key in wavs if key in visual]
+    for file in ("wav.scp", "spk1.scp"):
+        save(out / file, [(key, wavs[key]) for key in keys])
+    save(out / "visual_spk1.scp", [(key, visual[key]) for key in keys])
+    save(out / "skipped.tsv", [(k, "x", "y") for k in wavs if k not in visual], "\\t")
+    save(out / "counts.yaml", [("clips:", str(len(keys)))])
+elif name == "avsep_make_mixtures":
+    clips = Path(option("--clips_dir"))
+    n = int(option("--num_mixtures", 4))
+    mixtures = [f"mix{{i:05d}}" for i in range(n)]
+    files = ["wav.scp"]
+    for s in range(1, int(option("--num_sources")) + 1):
+        files += [f"spk{{s}}.scp", f"visual_spk{{s}}.scp"]
+    for file in files:
+        save(out / file, [(key, f"{{out}}/{{file}}/{{key}}") for key in mixtures])
+    save(out / "mixtures.tsv", [("mix_id", option("--seed"))])
+    digest = hashlib.sha256((out / "mixtures.tsv").read_bytes()).hexdigest()
+    save(out / "mixtures.sha256", [(digest, " mixtures.tsv")])
+    save(out / "data" / "state.sha256", [(digest,)])
+    (out / "skipped.tsv").write_bytes((clips / "skipped.tsv").read_bytes())
+elif name == "avsep_collect_stats":
+    for triple in options("--data_path_and_name_and_type"):
+        path, data, kind = triple.split(",")
+        save(out / f"{{data}}_shape", [(key, "1") for key in table(path)])
+elif name == "avsep_train":
+    save(out / "config.yaml", [("config:", option("--config"))])
+    for file in ("valid.loss.best.pth", "checkpoint.pth"):
+        save(out / file, [("weights",)])
+elif name == "avsep_inference":
+    keys = [key for key in table(option("--key_file")) if key not in lost]
+    triples = options("--data_path_and_name_and_type")
+    for s in range(1, sum("visual_ref" in triple for triple in triples) + 1):
+        wavs = f"{{out}}/wavs/spk{{s}}"
+        save(out / f"spk{{s}}.scp", [(key, f"{{wavs}}/{{key}}.wav") for key in keys])
+elif name == "avsep_scoring":
+    for ref, inf in zip(options("--ref_scp"), options("--inf_scp"), strict=True):
+        assert set(table(ref)) == set(table(inf))
+    save(out / "scores.tsv", [("x",)])
+    save(option("--mix_scores"), [("x",)])
+elif name == "avsep_results":
+    Path(option("--avsep_exp"), "RESULTS.md").write_text("# The results\\n")
+else:
+    sys.exit(f"unknown command {{name}}")
+"""
+
+
+class Checkout:
+    """A copy of the recipe's shell, beside nothing else.
+
+    Args:
+        root: Where to put it.
+        recipe: The folder to work in, within egs2.
+    """
+
+    def __init__(self, root: Path, recipe: str = "music"):
+        self.root = root
+        for name in ("egs2", "utils", "conf", "local"):
+            shutil.copytree(
+                ROOT / name,
+                root / name,
+                symlinks=True,
+                ignore=shutil.ignore_patterns(
+                    "__pycache__", "data", "dump", "exp", "downloads"
+                ),
+            )
+        for corpus in ("music", "mini_music"):
+            (root / "local" / f"prepare_{corpus}.py").touch()
+        self.recipe = root / "egs2" / recipe
+        self.python = root / "shim" / "python"
+        self.python.parent.mkdir()
+        self.python.write_text(SHIM.format(python=sys.executable))
+        self.python.chmod(0o755)
+
+    def environment(self, **extra):
+        """The environment of a user who has activated this Python's environment."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("MUSIC", "MINI_MUSIC", "cmd_backend", "OMP_NUM_THREADS")
+        }
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return {
+            **kept,
+            "PATH": path,
+            "VIRTUAL_ENV": sys.prefix,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **extra,
+        }
+
+    def run(self, *arguments, script="./run.sh", **extra):
+        """Run a script of the recipe; return its CompletedProcess."""
+        return subprocess.run(
+            [script, *map(str, arguments)],
+            cwd=self.recipe,
+            env=self.environment(**extra),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def stages(self, first, last, *options, **extra):
+        """Run stages with the pretended Python."""
+        words = ["--stage", first, "--stop-stage", last, "--python", self.python]
+        words += ["--nj", 2, "--inference_nj", 2, "--ngpu", 0, *options]
+        return self.run(*words, **{"MUSIC": "/tmp", **extra})
+
+    def calls(self, name=None):
+        """The calls of Python so far: dicts with name, args, threads."""
+        path = self.recipe / "calls.jsonl"
+        if not path.exists():
+            return []
+        found = [json.loads(line) for line in path.read_text().splitlines()]
+        return [call for call in found if name in (None, call["name"])]
+
+    def forget(self):
+        """Forget the calls so far."""
+        (self.recipe / "calls.jsonl").unlink(missing_ok=True)
+
+    def keys(self, path):
+        """The keys of a table in the recipe's folder."""
+        text = (self.recipe / path).read_text()
+        return [line.split()[0] for line in text.splitlines()]
+
+
+def value(call, key):
+    """The value of an option in a call."""
+    return call["args"][call["args"].index(key) + 1]
+
+
+def values(call, key):
+    """All values of a repeated option in a call."""
+    args = call["args"]
+    return [args[i + 1] for i, word in enumerate(args) if word == key]

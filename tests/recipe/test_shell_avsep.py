@@ -1,0 +1,444 @@
+"""egs2/TEMPLATE/avsep1/avsep.sh: stages, options, re-runs, with a pretended Python."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from shell_checkout import Checkout, value, values
+
+TRAIN = ["cello-00", "cello-01", "cello-02", "tuba-00", "tuba-01", "tuba-02"]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Stages 1-8 run once, one clip skipped; tests work on copies or only look."""
+    checkout = Checkout(tmp_path_factory.mktemp("checkout"))
+    checkout.result = checkout.stages(1, 8, FAKE_SKIPS="tuba-01")
+    return checkout
+
+
+@pytest.fixture
+def again(prepared, tmp_path):
+    """The same folder for a second run, of its own, with no calls noted."""
+    other = Checkout(tmp_path / "checkout")
+    shutil.rmtree(other.recipe)
+    shutil.copytree(prepared.recipe, other.recipe, symlinks=True)
+    other.forget()
+    return other
+
+
+def snapshot(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".log"
+    }
+
+
+def test_all_stages(prepared):
+    assert prepared.result.returncode == 0, prepared.result.stderr
+    names = [call["name"] for call in prepared.calls()]
+    assert names == (
+        ["prepare_music"] + ["avsep_extract_visual"] * 6 + ["avsep_format_audio"] * 6
+        + ["avsep_filter_clips"] + ["avsep_filter_clips", "avsep_make_mixtures"] * 2
+        + ["avsep_collect_stats"] * 2 + ["launch", "avsep_train"]
+        + ["avsep_inference"] * 4 + ["avsep_scoring"] * 2 + ["avsep_results"]
+    )  # fmt: skip
+    out = prepared.result.stdout
+    for stage in range(1, 9):
+        assert f"Stage {stage}: " in out
+    assert "# The results" in out
+    assert "Successfully finished" in out
+    assert "log: 'dump/raw/train/logs/visual.*.log'" in out
+    assert "log: 'exp/avsep_train_raw/train.log'" in out
+    assert "Listen, for example: the mixture dump/raw/test/wav.scp/mix00000" in out
+    assert "1 left out (dump/raw/train/visual_skipped.tsv)" in out
+
+
+def test_files_of_each_stage(prepared):
+    keys = prepared.keys
+    assert keys("data/train/wav.scp") == TRAIN
+    seen = [key for key in TRAIN if key != "tuba-01"]
+    assert keys("dump/raw/train/visual.scp") == seen
+    assert keys("dump/raw/train/visual_shape") == seen
+    assert keys("dump/raw/train/visual_skipped.tsv") == ["tuba-01"]
+    assert keys("dump/raw/org/train/wav.scp") == TRAIN
+    assert keys("dump/raw/org/train/utt2num_samples") == TRAIN
+    assert keys("dump/raw/train/spk1.scp") == seen
+    assert keys("dump/raw/org/test_clips/wav.scp")
+    assert keys("exp/avsep_stats_11625/train/speech_ref1_shape") == seen
+    for dset in ("valid", "test"):
+        folder = f"exp/avsep_train_raw/separated_{dset}"
+        for n in (1, 2):
+            assert keys(f"{folder}/spk{n}.scp") == [f"mix{i:05d}" for i in range(4)]
+        assert (prepared.recipe / f"exp/avsep_train_raw/scored_{dset}").is_dir()
+
+
+def test_options_of_the_commands(prepared):
+    visual = prepared.calls("avsep_extract_visual")[0]
+    assert value(visual, "--visual_model") == "ViT-B-32"
+    assert value(visual, "--visual_pretrained") == "openai"
+    assert (value(visual, "--fps"), value(visual, "--every")) == ("8", "8")
+    audio = prepared.calls("avsep_format_audio")[0]
+    assert value(audio, "--fs") == "11625"
+    clips = prepared.calls("avsep_filter_clips")[0]
+    assert value(clips, "--silence_dbfs") == "-60"
+    assert "--min_wav_duration" not in clips["args"]
+    mixtures = prepared.calls("avsep_make_mixtures")[0]
+    assert value(mixtures, "--num_sources") == "2"
+    assert value(mixtures, "--different_class") == "false"
+    assert value(mixtures, "--clips_dir") == "dump/raw/org/valid_clips"
+    assert "--num_mixtures" not in mixtures["args"]
+
+
+def test_training_command(prepared):
+    launch = prepared.calls("launch")[0]
+    assert value(launch, "--cmd") == "run.pl --name avsep_train_raw"
+    assert value(launch, "--init_file_prefix") == "exp/avsep_train_raw/.dist_init_"
+    train = prepared.calls("avsep_train")[0]
+    assert values(train, "--train_data_path_and_name_and_type") == [
+        "dump/raw/train/spk1.scp,speech_ref1,sound",
+        "dump/raw/train/visual_spk1.scp,visual_ref1,kaldi_ark",
+    ]
+    assert values(train, "--valid_data_path_and_name_and_type") == [
+        "dump/raw/valid/wav.scp,speech_mix,sound",
+        "dump/raw/valid/spk1.scp,speech_ref1,sound",
+        "dump/raw/valid/spk2.scp,speech_ref2,sound",
+        "dump/raw/valid/visual_spk1.scp,visual_ref1,kaldi_ark",
+        "dump/raw/valid/visual_spk2.scp,visual_ref2,kaldi_ark",
+    ]
+    stats = "exp/avsep_stats_11625"
+    assert values(train, "--train_shape_file") == [
+        f"{stats}/train/speech_ref1_shape",
+        f"{stats}/train/visual_ref1_shape",
+    ]
+    assert len(values(train, "--valid_shape_file")) == 5
+    assert values(train, "--dataset_conf") == ["num_sources=2", "segment_samples=65280"]
+    assert value(train, "--sample_rate") == "11625"
+    assert value(train, "--resume") == "true"
+    assert value(train, "--output_dir") == "exp/avsep_train_raw"
+    # All cores in training on the CPU, one for each parallel job.
+    assert train["threads"] == str(os.cpu_count()) or int(train["threads"]) >= 1
+    assert prepared.calls("avsep_extract_visual")[0]["threads"] == "1"
+
+
+def test_inference_and_scoring_commands(prepared):
+    inference = prepared.calls("avsep_inference")[-1]
+    assert values(inference, "--data_path_and_name_and_type") == [
+        "dump/raw/test/wav.scp,speech_mix,sound",
+        "dump/raw/test/visual_spk1.scp,visual_ref1,kaldi_ark",
+        "dump/raw/test/visual_spk2.scp,visual_ref2,kaldi_ark",
+    ]
+    assert value(inference, "--model_file") == "exp/avsep_train_raw/valid.loss.best.pth"
+    scoring = prepared.calls("avsep_scoring")[-1]
+    assert values(scoring, "--ref_scp") == [f"dump/raw/test/spk{n}.scp" for n in (1, 2)]
+    folder = "exp/avsep_train_raw/separated_test"
+    assert values(scoring, "--inf_scp") == [f"{folder}/spk{n}.scp" for n in (1, 2)]
+    assert value(scoring, "--mix_scores") == "dump/raw/test/mixture_scores.tsv"
+    assert values(prepared.calls("avsep_results")[0], "--set") == [
+        f"{dset}:exp/avsep_train_raw/scored_{dset}:dump/raw/{dset}"
+        for dset in ("valid", "test")
+    ]
+    results = prepared.calls("avsep_results")[0]
+    assert value(results, "--training_set") == "train:dump/raw/train"
+    assert value(results, "--inference_model") == "valid.loss.best.pth"
+    assert value(results, "--corpus_note") == ""
+
+
+def test_a_second_run_leaves_the_same_files(again):
+    before = snapshot(again.recipe / "dump"), snapshot(again.recipe / "exp")
+    result = again.stages(2, 8, FAKE_SKIPS="tuba-01")
+    assert result.returncode == 0, result.stderr
+    after = snapshot(again.recipe / "dump"), snapshot(again.recipe / "exp")
+    for path in ("avsep_train_raw/run.sh",):
+        before[1].pop(path), after[1].pop(path)
+    assert after == before
+
+
+def test_the_experiments_run_sh_trains_again(again):
+    result = again.run(script="exp/avsep_train_raw/run.sh", MUSIC="/tmp")
+    assert result.returncode == 0, result.stderr
+    assert [call["name"] for call in again.calls()][:2] == ["launch", "avsep_train"]
+
+
+def test_fewer_lines_than_jobs(again):
+    result = again.stages(3, 3, "--nj", 50)
+    assert result.returncode == 0, result.stderr
+    assert len(again.calls("avsep_format_audio")) == 18
+    assert again.keys("dump/raw/org/train/wav.scp") == TRAIN
+
+
+def test_changed_data_leave_no_stale_lines(again):
+    for name in ("wav.scp", "video.scp"):
+        path = again.recipe / "data" / "train" / name
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    result = again.stages(2, 3)
+    assert result.returncode == 0, result.stderr
+    for path in ("visual.scp", "visual_shape"):
+        assert again.keys(f"dump/raw/train/{path}") == TRAIN[1:]
+    assert again.keys("dump/raw/org/train/wav.scp") == TRAIN[1:]
+
+
+def test_other_mixtures_empty_the_folders_of_separation(again):
+    folder = again.recipe / "exp/avsep_train_raw/separated_test/split2"
+    mark = folder / "1" / "mark"
+    mark.touch()
+    assert again.stages(4, 4).returncode == again.stages(7, 7).returncode == 0
+    assert mark.exists()
+    assert again.stages(4, 4, "--mix_seed", 5).returncode == 0
+    assert again.stages(7, 7).returncode == 0
+    assert not mark.exists() and (folder / "1" / "spk2.scp").exists()
+    # A folder whose making was interrupted counts as nothing.
+    mark.touch()
+    (folder / "made_from").unlink()
+    assert again.stages(7, 7).returncode == 0
+    assert not mark.exists()
+
+
+def test_training_on_other_data_needs_its_own_experiment(again):
+    result = again.stages(2, 6, "--visual_pretrained", "random")
+    assert result.returncode == 2
+    assert "was trained on other data" in result.stderr
+    assert "weights: openai" in result.stderr and "weights: random" in result.stderr
+    assert "these weights are RANDOM" in result.stdout
+    assert not again.calls("avsep_train")
+    result = again.stages(6, 6, "--avsep_tag", "random")
+    assert result.returncode == 0, result.stderr
+    assert (again.recipe / "exp/avsep_random/config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "table"),
+    [(2, "cello-01", "visual.scp"), (3, "tuba-00", "wav.scp"), (7, "mix00002", "spk1")],
+)
+def test_a_lost_clip_stops_the_recipe(again, stage, key, table):
+    result = again.stages(stage, stage, FAKE_LOSES=key)
+    assert result.returncode == 1
+    assert "check_keys.sh: error: 1 keys" in result.stderr
+    assert key in result.stderr and table in result.stderr
+
+
+def test_a_failing_job_stops_the_recipe_and_names_its_log(again):
+    result = again.stages(2, 8, FAKE_FAILS="avsep_format_audio")
+    assert result.returncode == 1
+    assert "avsep_format_audio was told to fail" in result.stderr
+    assert "Audio of train failed. log: 'dump/raw/org/train/logs/" in result.stderr
+    assert not again.calls("avsep_filter_clips")
+
+
+def test_a_stage_without_its_forerunner_says_so(tmp_path):
+    checkout = Checkout(tmp_path / "checkout")
+    for stage, wanted in ((2, 1), (3, 1), (4, 2), (5, 4), (6, 4), (7, 6), (8, 4)):
+        result = checkout.stages(stage, stage)
+        assert result.returncode == 2
+        assert f"Stage {wanted} writes it" in result.stderr
+    assert checkout.calls() == []
+
+
+def test_three_sources_and_other_numbers(again):
+    result = again.stages(
+        4, 8, "--ref_num", 3, "--valid_num_mixtures", 2, "--test_num_mixtures", 5,
+        "--mix_different_class", "true", "--min_wav_duration", "6.5",
+        "--avsep_tag", "3", "--avsep_args", "--max_epoch 3 --optim_conf lr=0.1",
+        "--inference_tag", "binary", "--inference_args", "--binary_mask true",
+        "--scoring_backend", "mir_eval", "--init_param", "a.pth b.pth:x",
+        "--train_threads", "7",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    valid, test = again.calls("avsep_make_mixtures")
+    assert (
+        value(valid, "--num_mixtures") == "2" and value(test, "--num_mixtures") == "5"
+    )
+    assert value(valid, "--different_class") == "true"
+    assert value(again.calls("avsep_filter_clips")[0], "--min_wav_duration") == "6.5"
+    train = again.calls("avsep_train")[0]
+    assert train["args"][-8:-4] == ["--max_epoch", "3", "--optim_conf", "lr=0.1"]
+    assert train["threads"] == "7"
+    at = train["args"].index("--init_param")
+    assert train["args"][at + 1 : at + 3] == ["a.pth", "b.pth:x"]
+    assert len(values(train, "--valid_data_path_and_name_and_type")) == 7
+    inference = again.calls("avsep_inference")[0]
+    assert inference["args"][-2:] == ["--binary_mask", "true"]
+    assert again.keys("exp/avsep_3/binary/separated_test/spk3.scp") == [
+        f"mix{i:05d}" for i in range(5)
+    ]
+    assert value(again.calls("avsep_scoring")[0], "--backend") == "mir_eval"
+
+
+def test_precomputed_features(again):
+    features = again.root / "features.h5"
+    features.touch()
+    result = again.stages(2, 2, "--visual_precomputed", features)
+    assert result.returncode == 0, result.stderr
+    call = again.calls("avsep_extract_visual")[0]
+    assert value(call, "--precomputed") == str(features)
+    assert value(call, "--utt2clip") == "data/train/utt2clip"
+    assert "--visual_model" not in call["args"]
+    result = again.stages(2, 2, "--visual_precomputed", "/no/such.h5")
+    assert result.returncode == 2 and "/no/such.h5" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "folder"),
+    [
+        (["--avsep_args", "--max_epoch 2 --optim_conf lr=1e-3"],
+         "avsep_train_raw_max_epoch2_optim_conflr1e-3"),
+        (["--avsep_args", "--init a/b:c,[d]"], "avsep_train_raw_inita_b_c__d_"),
+        (["--avsep_config", "conf/tuning/train_avsep_mini.yaml"],
+         "avsep_train_avsep_mini_raw"),
+        (["--avsep_tag", "mine"], "avsep_mine"),
+        (["--expdir", "elsewhere", "--avsep_exp", "exp/here"], "here"),
+    ],
+)  # fmt: skip
+def test_experiment_folder(again, options, folder):
+    result = again.stages(5, 6, *options)
+    assert result.returncode == 0, result.stderr
+    train = again.calls("avsep_train")[0]
+    assert value(train, "--output_dir") == f"exp/{folder}"
+
+
+def test_long_tags_are_cut_and_stay_apart(again):
+    names = set()
+    for last in "ab":
+        long = f"--separator_conf {'x' * 300}={last}"
+        assert again.stages(5, 6, "--avsep_args", long).returncode == 0
+        names.add(value(again.calls("avsep_train")[-1], "--output_dir"))
+    assert len(names) == 2 and all(len(name) < 200 for name in names)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--stage=2"], "a word of its own"),
+        (["--no_such_option", "1"], "unknown option --no_such_option"),
+        (["--skip_train", "yes"], "expected true or false"),
+        (["--gpu_inference", "1"], "expected true or false"),
+        (["--stage", "two"], "--stage 'two': expected a whole number"),
+        (["--nj", "0"], "--nj '0': expected a whole number, 1 or more"),
+        (["--nj", "-1"], "--nj '-1'"),
+        (["--ref_num", "1"], "2 or more"),
+        (["--fs", "11.6k"], "--fs '11.6k'"),
+        (["--audio_format", "mp3"], "expected wav or flac"),
+        (["--scoring_backend", "museval"], "expected fast or mir_eval"),
+        (["--visual_device", "gpu"], "expected auto, cpu or cuda"),
+        (["--train_set", ""], "--train_set is required"),
+        (["--test_sets", "train"], "'train' is the training set and"),
+        (["--download_model", "x"], "comes with a later version"),
+        (["--avsep_config", "conf/none.yaml"], "conf/none.yaml': no such file"),
+        (["--python", "no_such_python"], "there is no such program"),
+        (["extra"], "'extra' is none of the options"),
+    ],
+)
+def test_bad_options(prepared, options, message):
+    calls = len(prepared.calls())
+    result = prepared.stages(2, 8, *options)
+    assert result.returncode in (1, 2)
+    assert message in result.stderr
+    assert len(prepared.calls()) == calls
+
+
+def test_missing_package_is_named(prepared):
+    script = prepared.root / "shim" / "bare"
+    script.write_text("#!/bin/sh\nexit 1\n")
+    script.chmod(0o755)
+    result = prepared.stages(2, 8, "--python", script)
+    assert result.returncode == 2
+    assert "has no espnet2 or no espnet2_avsep" in result.stderr
+
+
+def test_skipping(again):
+    skips = ["--skip_data_prep", "true", "--skip-train", "true"]
+    result = again.stages(1, 8, *skips)
+    assert result.returncode == 0, result.stderr
+    assert "Skip stages 1-4" in result.stdout and "Skip stages 5 and 6" in result.stdout
+    names = {call["name"] for call in again.calls()}
+    assert names == {"avsep_inference", "avsep_scoring", "avsep_results"}
+    again.forget()
+    assert again.stages(1, 8, *skips, "--skip_eval", "true").returncode == 0
+    assert again.calls() == []
+
+
+def test_stages_to_come(prepared):
+    result = prepared.stages(9, 10)
+    assert result.returncode == 0
+    assert "Stages 9 (packing) and 10 (upload) are not there yet" in result.stdout
+
+
+def test_kilohertz(again):
+    assert again.stages(3, 3, "--fs", "16k").returncode == 0
+    assert value(again.calls("avsep_format_audio")[0], "--fs") == "16000"
+
+
+def test_the_same_set_for_valid_and_test(again):
+    assert again.stages(8, 8, "--test_sets", "valid test").returncode == 0
+    assert len(again.calls("avsep_scoring")) == 2
+
+
+def test_progress_is_shown(again):
+    job = again.root / "shim" / "slow"
+    job.write_text(
+        '#!/usr/bin/env bash\n[ "$1" = -c ] || { echo "12:00 INFO: 17 of 20 clips"; '
+        f'echo "a warning"; sleep 2.5; }}\nexec {again.python} "$@"\n'
+    )
+    job.chmod(0o755)
+    options = ["--python", job, "--progress_interval", 1, "--nj", 1]
+    result = again.stages(5, 5, *options)
+    assert result.returncode == 0, result.stderr
+    assert "    collect_stats.log: 17 of 20 clips" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["avsep_extract_visual", "avsep_train"])
+def test_stopping_the_recipe_stops_its_jobs(again, name):
+    stage = {"avsep_extract_visual": 2, "avsep_train": 6}[name]
+    words = ["--stage", stage, "--stop_stage", stage, "--python", again.python]
+    process = subprocess.Popen(
+        ["./avsep.sh", "--train_set", "train", "--valid_set", "valid", "--test_sets"]
+        + ["test", "--ngpu", "0", *map(str, words)],
+        cwd=again.recipe,
+        env=again.environment(FAKE_HANGS=name),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    mark = again.recipe / "hanging"
+    deadline = time.monotonic() + 60
+    while not (mark.exists() and mark.read_text()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 143
+    pid = int(mark.read_text())
+    while os.path.exists(f"/proc/{pid}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    # And it can be run again.
+    assert again.stages(stage, stage).returncode == 0
+
+
+def test_help(prepared):
+    result = prepared.run("--help", script="./avsep.sh")
+    assert result.returncode == 0
+    script = (prepared.recipe / "avsep.sh").read_text()
+    head = script[script.index("SECONDS=0") : script.index("help_message=")]
+    names = [line.split("=")[0] for line in head.splitlines() if "=" in line]
+    names = [name for name in names if name.isidentifier() and name.islower()]
+    assert len(names) > 50
+    for name in names:
+        assert f"--{name} " in result.stdout, name
+
+
+def test_contract_option_names(prepared):
+    """The names that stages.md and ESPnet's users rely on."""
+    shown = prepared.run("--help", script="./avsep.sh").stdout
+    names = (
+        "stage stop_stage skip_data_prep skip_train skip_eval skip_packing "
+        "skip_upload_hf ngpu num_nodes nj inference_nj gpu_inference dumpdir expdir "
+        "python local_data_opts audio_format fs min_wav_duration max_wav_duration "
+        "avsep_exp avsep_tag avsep_config avsep_args ref_num init_param inference_args "
+        "inference_model inference_tag download_model scoring_opts train_set valid_set "
+        "test_sets hf_repo"
+    )
+    for name in names.split():
+        assert f"    --{name} " in shown, name

@@ -1,0 +1,111 @@
+"""local/data.sh: which script is run on which folder, and what is checked after."""
+
+import pytest
+from shell_checkout import Checkout, value
+
+
+@pytest.fixture
+def music(tmp_path):
+    (tmp_path / "my music").mkdir()
+    return Checkout(tmp_path / "checkout")
+
+
+def prepare(checkout, *arguments, **extra):
+    words = ["--python", checkout.python, *arguments]
+    return checkout.run(*words, script="local/data.sh", **extra)
+
+
+def test_the_environment_names_the_folder(music, tmp_path):
+    folder = str(tmp_path / "my music")
+    result = prepare(music, "--splits", "s", "--test-sets", "test other", MUSIC=folder)
+    assert result.returncode == 0, result.stderr
+    (call,) = music.calls()
+    assert call["name"] == "prepare_music"
+    assert value(call, "--music_dir") == folder
+    assert value(call, "--splits") == "s"
+    assert value(call, "--train_set") == "train"
+    assert value(call, "--test_sets") == "test other"
+    assert value(call, "--data_dir") == "data"
+    for dset in ("train", "valid", "test", "other"):
+        assert f"data/{dset}: 6 utterances, all is well" in result.stdout
+        assert f"data/{dset}: 6 clips, 0 left out" in result.stdout
+
+
+def test_db_sh_names_the_folder_and_the_environment_wins(music, tmp_path):
+    db = music.recipe / "db.sh"
+    text = db.read_text()
+    db.unlink()
+    db.write_text(text.replace("MUSIC=\n", f'MUSIC="{tmp_path}/my music"\n', 1))
+    assert prepare(music).returncode == 0
+    assert prepare(music, MUSIC="").returncode == 0
+    assert prepare(music, MUSIC=str(tmp_path)).returncode == 0
+    folders = [value(call, "--music_dir") for call in music.calls()]
+    assert folders == [f"{tmp_path}/my music"] * 2 + [str(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("", "Fill in MUSIC=<folder> in db.sh, or set it in the environment"),
+        ("downloads", "downloading music comes with a later version. Give the folder"),
+        ("/no/such", "MUSIC=/no/such: no such folder"),
+    ],
+)
+def test_no_folder(music, folder, message):
+    result = prepare(music, MUSIC=folder)
+    assert result.returncode == 2
+    assert message in result.stderr.replace("\n", " ")
+    assert music.calls() == []
+
+
+def test_mini_music_is_generated_and_then_read_as_music(tmp_path):
+    mini = Checkout(tmp_path / "checkout", "mini_music")
+    result = prepare(mini, "--seed", "3")
+    assert result.returncode == 0, result.stderr
+    generate, read = mini.calls()
+    assert generate["name"] == "prepare_mini_music"
+    assert generate["args"] == ["--corpus_dir", "downloads/mini_music", "--seed", "3"]
+    assert read["name"] == "prepare_music"
+    assert value(read, "--music_dir") == "downloads/mini_music"
+    assert value(read, "--splits") == "downloads/mini_music/splits"
+    assert "--seed" not in read["args"]
+    prepare(mini, MINI_MUSIC=str(tmp_path / "else where"))
+    assert value(mini.calls()[-1], "--music_dir") == str(tmp_path / "else where")
+
+
+def test_corpus_is_the_folders_name_unless_given(tmp_path):
+    mini = Checkout(tmp_path / "checkout", "mini_music")
+    assert prepare(mini, "--corpus", "music", MUSIC="/tmp").returncode == 0
+    assert [call["name"] for call in mini.calls()] == ["prepare_music"]
+    result = prepare(mini, "--corpus", "nothing")
+    assert result.returncode == 2
+    assert "there is no local/prepare_nothing.py" in result.stderr
+
+
+def test_a_new_corpus_needs_no_change_of_data_sh(music):
+    (music.root / "local" / "prepare_avenue.py").touch()
+    result = prepare(music, "--corpus", "avenue", AVENUE="/tmp")
+    assert result.returncode == 0, result.stderr
+    (call,) = music.calls()
+    assert (call["name"], value(call, "--avenue_dir")) == ("prepare_avenue", "/tmp")
+
+
+def test_failures_are_passed_on(music):
+    result = prepare(music, MUSIC="/tmp", FAKE_FAILS="prepare_music")
+    assert result.returncode == 1
+    assert "prepare_music was told to fail" in result.stderr
+
+
+def test_outside_a_recipe(music):
+    (music.recipe / "path.sh").unlink()
+    result = prepare(music, MUSIC="/tmp")
+    assert result.returncode == 2
+    assert "run this in a recipe's folder" in result.stderr
+    assert prepare(music, "--train_set").returncode == 2
+    assert "Usage" in prepare(music, "--help").stdout
+
+
+def test_local_data_opts_reach_the_corpus_script(music):
+    options = ["--local_data_opts", "--split_ratio 0.8"]
+    assert music.stages(1, 1, *options).returncode == 0
+    assert value(music.calls()[0], "--split_ratio") == "0.8"

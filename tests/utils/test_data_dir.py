@@ -1,0 +1,233 @@
+"""utils/{fix,validate,copy,combine,subset}_data*.sh."""
+
+import pytest
+from shell_tools import UTILS, run, write
+
+KEYS = ["cello-a", "cello-b", "tuba-a", "tuba-b", "tuba-c"]
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A faultless data folder of five clips."""
+    folder = tmp_path / "data"
+    media = write(tmp_path / "media.mp4", "")
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    ark = write(tmp_path / "visual.ark", "")
+
+    def save(name, value):
+        write(folder / name, "".join(f"{key} {value(key)}\n" for key in KEYS))
+
+    save("wav.scp", lambda key: media if key < "t" else f"cat {media} |")
+    save("video.scp", lambda key: media if key < "t" else frames)
+    save("visual.scp", lambda key: f"{ark}:12")
+    save("utt2spk", lambda key: key.split("-")[0])
+    save("utt2clip", lambda key: key.replace("-", "/"))
+    save("utt2num_samples", lambda key: 1000 + ord(key[-1]))
+    write(folder / "spk2utt", "cello cello-a cello-b\ntuba tuba-a tuba-b tuba-c\n")
+    write(folder / "spk2gender", "cello f\ntuba m\n")
+    write(folder / "skipped.tsv", "tuba-z\tdata\tno such video\n")
+    return folder
+
+
+def tool(name, *arguments):
+    return run(UTILS / f"{name}.sh", *arguments)
+
+
+def validate(*arguments):
+    return tool("validate_data_dir", "--no-feats", "--no-text", *arguments)
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def snapshot(folder):
+    return {
+        path.name: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.iterdir()
+        if path.is_file()
+    }
+
+
+def keys(path):
+    return [line.split()[0] for line in path.read_text().splitlines()]
+
+
+def test_a_faultless_folder_passes_and_stays_as_it_is(data):
+    before = snapshot(data)
+    result = validate(data)
+    assert result.returncode == 0, result.stderr
+    assert "5 utterances" in result.stdout
+    assert tool("fix_data_dir", data).returncode == 0
+    assert snapshot(data) == before
+
+
+MENDED_BY_FIX = [
+    ("utt2spk", "cello-b cello\n", "", "cello-b is in video.scp and not in utt2spk"),
+    ("utt2clip", "tuba-a tuba/a\n", "", "tuba-a is in utt2spk and not in utt2clip"),
+    ("utt2clip", "cello-a cello/a\n", "cello-a\n", "cello-a has no value"),
+    ("utt2clip", "cello-a cello/a\n", "cello-a 1\ncello-a 2\n", "more than once"),
+    ("utt2spk", "cello-a cello\ncello-b cello\n", "cello-b cello\ncello-a cello\n",
+     "not sorted"),
+    ("spk2utt", "cello cello-a", "cello", "do not agree on speaker cello"),
+    ("spk2utt", "cello cello-a", "cello tuba-a cello-a", "do not agree"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "old", "new", "message"), MENDED_BY_FIX)
+def test_faults_that_fix_data_dir_mends(data, name, old, new, message):
+    edit(data / name, old, new)
+    result = validate(data)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert f"utils/fix_data_dir.sh {data}" in result.stderr
+    assert tool("fix_data_dir", data).returncode == 0
+    assert validate(data).returncode == 0
+
+
+def test_fix_counts_what_goes(data):
+    edit(data / "video.scp", "tuba-b ", "other-b ")
+    result = tool("fix_data_dir", data)
+    assert "kept 4 of 6 utterances" in result.stdout
+    assert (data / "skipped.tsv").read_text().splitlines() == [
+        "other-b\tfix_data_dir\tnot in utt2clip, utt2num_samples, utt2spk, visual.scp, "
+        "wav.scp",
+        "tuba-b\tfix_data_dir\tnot in video.scp",
+        "tuba-z\tdata\tno such video",
+    ]
+    assert keys(data / "wav.scp") == ["cello-a", "cello-b", "tuba-a", "tuba-c"]
+    assert (data / "spk2utt").read_text().endswith("tuba tuba-a tuba-c\n")
+    assert keys(data / ".backup" / "wav.scp") == KEYS
+    # Once more: the list does not grow.
+    before = snapshot(data)
+    assert tool("fix_data_dir", data).returncode == 0
+    assert snapshot(data) == before
+
+
+def test_fix_names_conflicting_duplicates(data):
+    edit(data / "utt2clip", "cello-a cello/a\n", "cello-a 1\ncello-a 2\n")
+    assert "cello-a comes again with another value" in tool("fix_data_dir", data).stderr
+    assert (data / "utt2clip").read_text().startswith("cello-a 1\ncello-b")
+
+
+def test_fix_refuses_to_empty_a_folder(data):
+    write(data / "text", "nobody nothing\n")
+    before = snapshot(data)
+    result = tool("fix_data_dir", data)
+    assert result.returncode == 1
+    assert "no utterance is in all of its tables" in result.stderr
+    assert snapshot(data) == before
+
+
+def test_c_order_puts_capitals_first(tmp_path):
+    folder = tmp_path / "data"
+    for name in ("utt2spk", "wav.scp"):
+        write(folder / name, "a-1 /dev/null\n_-1 /dev/null\nB-1 /dev/null\n")
+    assert tool("fix_data_dir", folder).returncode == 0
+    assert keys(folder / "wav.scp") == ["B-1", "_-1", "a-1"]
+
+
+def test_validate_sees_missing_files(data):
+    edit(data / "wav.scp", "cello-b /", "cello-b /nowhere")
+    edit(data / "visual.scp", "visual.ark", "no.ark")
+    result = validate(data)
+    assert result.returncode == 1
+    assert "wav.scp: the file of cello-b does not exist" in result.stderr
+    assert (
+        "visual.scp: the file of cello-a, cello-b, tuba-a and 2 more" in result.stderr
+    )
+
+
+def test_validate_sees_missing_tables(data, tmp_path):
+    assert "no such folder" in validate(tmp_path / "none").stderr
+    (data / "wav.scp").unlink()
+    assert "wav.scp: no such file" in validate(data).stderr
+    assert validate("--no-wav", data).returncode == 0
+    (data / "spk2utt").unlink()
+    assert "spk2utt: no such file" in validate("--no-wav", data).stderr
+    (data / "utt2spk").unlink()
+    assert "utt2spk: no such file" in validate("--no-wav", data).stderr
+
+
+def test_validate_sees_empty_sets_and_bad_numbers(data):
+    edit(data / "utt2num_samples", "cello-a 1097", "cello-a 10.97")
+    assert "cello-a is not a whole number" in validate(data).stderr
+    for path in data.iterdir():
+        path.write_text("")
+    assert "No utterance is left" in validate(data).stderr
+
+
+def test_copy_with_prefixes(data, tmp_path):
+    target = tmp_path / "copy"
+    options = ["--utt-prefix", "x-", "--utt-suffix", "-noisy", "--spk-prefix", "x-"]
+    assert tool("copy_data_dir", *options, data, target).returncode == 0
+    assert keys(target / "video.scp") == [f"x-{key}-noisy" for key in KEYS]
+    assert (target / "spk2utt").read_text().splitlines()[0] == (
+        "x-cello x-cello-a-noisy x-cello-b-noisy"
+    )
+    assert (target / "spk2gender").read_text() == "x-cello f\nx-tuba m\n"
+    assert (
+        target / "skipped.tsv"
+    ).read_text() == "x-tuba-z-noisy\tdata\tno such video\n"
+    assert validate(target).returncode == 0
+    assert tool("copy_data_dir", data, data).returncode == 1
+    plain = tmp_path / "plain"
+    assert tool("copy_data_dir", data, plain).returncode == 0
+    for name in ("wav.scp", "utt2spk", "spk2utt", "skipped.tsv"):
+        assert (plain / name).read_bytes() == (data / name).read_bytes()
+
+
+def test_combine(data, tmp_path):
+    other, both = tmp_path / "other", tmp_path / "both"
+    tool("copy_data_dir", "--utt-prefix", "a-", data, other)
+    (other / "utt2clip").unlink()
+    result = tool("combine_data", both, data, other)
+    assert result.returncode == 0, result.stderr
+    assert f"utt2clip is left out: {other} has none" in result.stdout
+    assert keys(both / "utt2spk") == [f"a-{key}" for key in KEYS] + KEYS
+    assert len((both / "skipped.tsv").read_text().splitlines()) == 2
+    assert validate(both).returncode == 0
+    # The same clip with another value is not silently chosen from.
+    edit(other / "utt2spk", "a-tuba-a tuba", "tuba-a drum")
+    result = tool("combine_data", tmp_path / "clash", data, other)
+    assert result.returncode == 1
+    assert "tuba-a is in another source too" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--first", 2], "cello-a cello-b"),
+        (["--last", 2], "tuba-b tuba-c"),
+        (["--shortest", 3], "cello-a cello-b tuba-a"),
+        (["--per-spk", 1], "cello-a tuba-a"),
+        ([2], "cello-a tuba-a"),
+        ([5], " ".join(KEYS)),
+    ],
+)
+def test_subset(data, tmp_path, options, expected):
+    *flags, number = options
+    target = tmp_path / "subset"
+    assert tool("subset_data_dir", *flags, data, number, target).returncode == 0
+    assert keys(target / "wav.scp") == expected.split()
+    assert validate(target).returncode == 0
+
+
+def test_subset_by_list_and_speaker(data, tmp_path):
+    utts = write(tmp_path / "utts", "tuba-b\ncello-b x\nnobody\n")
+    target = tmp_path / "a"
+    assert tool("subset_data_dir", "--utt-list", utts, data, target).returncode == 0
+    assert keys(target / "utt2clip") == ["cello-b", "tuba-b"]
+    speakers = write(tmp_path / "speakers", "tuba\n")
+    target = tmp_path / "b"
+    tool("subset_data_dir", "--spk-list", speakers, data, target)
+    assert keys(target / "utt2clip") == KEYS[2:]
+    assert (target / "spk2gender").read_text() == "tuba m\n"
+    target = tmp_path / "c"
+    assert tool("subset_data_dir", "--speakers", data, 1, target).returncode == 0
+    assert keys(target / "spk2utt") in (["cello"], ["tuba"])
+    assert "5 utterances; 6" in tool("subset_data_dir", data, 6, tmp_path / "d").stderr
+    assert tool("subset_data_dir", data, tmp_path / "d").returncode == 2

@@ -1,0 +1,94 @@
+"""utils/parse_options.sh and utils/print_args.sh."""
+
+import shlex
+
+import pytest
+from shell_tools import UTILS, run, write
+
+SCRIPT = """\
+set -euo pipefail
+nj=4
+skip_train=false
+avsep_args=
+test_sets="a b"
+help_message="Usage: the help text"
+before=$(compgen -v | sort)
+functions_before=$(declare -F)
+options_before=$-
+. {utils}/parse_options.sh
+echo "nj=${{nj}} skip_train=${{skip_train}} avsep_args=[${{avsep_args}}]" \\
+    "test_sets=[${{test_sets}}] left=[$*]"
+[ "${{functions_before}}" = "$(declare -F)" ] && [ "${{options_before}}" = "$-" ]
+comm -3 <(echo "${{before}}") <(compgen -v | sort)
+"""
+
+
+@pytest.fixture
+def call(tmp_path):
+    script = write(tmp_path / "script.sh", SCRIPT.format(utils=UTILS))
+
+    def parse(*arguments):
+        return run("bash", script, *arguments)
+
+    return parse
+
+
+def test_both_spellings_and_values(call):
+    options = ["--nj", "8", "--skip-train", "true", "--avsep_args", "--max_epoch 3"]
+    result = call(*options, "--test-sets", "", "x", "--nj", "9")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0] == (
+        "nj=8 skip_train=true avsep_args=[--max_epoch 3] test_sets=[] left=[x --nj 9]"
+    )
+
+
+def test_two_dashes_end_the_options(call):
+    assert "nj=8" in call("--nj", "8", "--", "--nj").stdout
+    assert "left=[--nj]" in call("--", "--nj").stdout
+
+
+def test_nothing_else_changes_in_the_callers_shell(call):
+    lines = call("--nj", "8").stdout.splitlines()
+    # The caller's own variables aside, which the comparison itself defines.
+    new = {line.strip() for line in lines[1:]}
+    assert new <= {"functions_before", "options_before", "before", "BASH_REMATCH"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nj=8"], "--nj 8"),
+        (["--no_such", "8"], "unknown option --no_such"),
+        (["--PATH", "8"], "unknown option --PATH"),
+        (["-n", "8"], "unknown option -n"),
+        (["--skip_train", "yes"], "expected true or false"),
+        (["--skip_train", ""], "expected true or false"),
+        (["--nj"], "--nj: its value is missing"),
+        (["--nj", "--skip-train", "true"], "--nj: its value is missing"),
+    ],
+)
+def test_errors(call, arguments, message):
+    result = call(*arguments)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "--help" in result.stderr
+    assert result.stdout == ""
+
+
+def test_help(call):
+    result = call("--nj", "8", "--help")
+    assert result.returncode == 0
+    assert result.stdout == "Usage: the help text\n"
+
+
+def test_works_without_nounset_and_without_help(tmp_path):
+    script = write(tmp_path / "s.sh", f"x=1\n. {UTILS}/parse_options.sh\necho $x $#\n")
+    assert run("bash", script, "--x", "2", "y").stdout == "2 1\n"
+    assert "No help" in run("bash", script, "--help").stdout
+
+
+def test_print_args_reads_back():
+    words = ["./run.sh", "--a", "b c", "", "it's", '"', "$x", "*", "--lr=1e-3"]
+    line = run(UTILS / "print_args.sh", *words).stdout
+    assert shlex.split(line) == words
+    assert line.startswith("./run.sh --a 'b c' ''")

@@ -1,0 +1,596 @@
+#!/usr/bin/env python3
+"""Check, mend, copy, combine and cut Kaldi-style data folders.
+
+This is what fix_data_dir.sh, validate_data_dir.sh, copy_data_dir.sh, combine_data.sh
+and subset_data_dir.sh run. Standard library only.
+
+A data folder holds tables of "key value" lines, sorted by key as LC_ALL=C sort does:
+tables of utterances (utt2spk, every utt2* and *.scp, text, visual_shape), spk2utt, and
+tables of speakers (every other spk2*). skipped.tsv lists what was left out and why.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Callable, Dict, Iterable, List, Sequence, Tuple
+
+Table = Dict[str, str]
+
+# How many examples a message gives.
+EXAMPLES = 3
+
+
+class DataError(Exception):
+    """A folder or an option that cannot be used; the message says how to mend it."""
+
+
+def byte_order(key: str) -> bytes:
+    """Sort key: the order of LC_ALL=C sort."""
+    return key.encode(errors="surrogateescape")
+
+
+def some(keys: Sequence[str]) -> str:
+    """Name the first few of a list."""
+    more = f" and {len(keys) - EXAMPLES} more" if len(keys) > EXAMPLES else ""
+    return ", ".join(keys[:EXAMPLES]) + more
+
+
+def read_lines(path: Path) -> List[Tuple[str, str]]:
+    """Return the (key, value) pairs of a file, "" for a missing value."""
+    try:
+        text = path.read_bytes().decode(errors="surrogateescape")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
+    pairs = []
+    for line in text.split("\n"):
+        fields = re.split(r"[ \t]+", line.strip(" \t\r"), maxsplit=1)
+        if fields != [""]:
+            pairs.append((fields[0], fields[1] if len(fields) == 2 else ""))
+    return pairs
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name and rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as f:
+            f.write(text.encode(errors="surrogateescape"))
+            f.flush()
+            os.fsync(f.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(unfinished, 0o666 & ~umask)
+        os.replace(unfinished, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(unfinished)
+        raise
+
+
+def table_text(table: Table) -> str:
+    """Return the text of a table, sorted."""
+    return "".join(f"{key} {table[key]}\n" for key in sorted(table, key=byte_order))
+
+
+def spk2utt_of(utt2spk: Table) -> Table:
+    """Turn utt -> speaker into speaker -> its utterances, sorted."""
+    utts: Dict[str, List[str]] = {}
+    for utt in sorted(utt2spk, key=byte_order):
+        utts.setdefault(utt2spk[utt], []).append(utt)
+    return {speaker: " ".join(names) for speaker, names in utts.items()}
+
+
+def utt_table_names(folder: Path) -> List[str]:
+    """Return the names of the tables of utterances in a folder."""
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_file()
+        and re.fullmatch(r"utt2\w+|[^.].*\.scp|text|visual_shape", path.name)
+    )
+
+
+def spk_table_names(folder: Path) -> List[str]:
+    """Return the names of the tables of speakers in a folder, spk2utt aside."""
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_file() and path.name.startswith("spk2") and path.name != "spk2utt"
+        if not path.name.endswith(".scp")
+    )
+
+
+def check_folder(folder: Path) -> None:
+    """Raise unless a folder exists and has utt2spk."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder. Run stage 1, or correct the path.")
+    if not (folder / "utt2spk").is_file():
+        raise DataError(
+            f"{folder}/utt2spk: no such file. Write one line 'utterance speaker' an "
+            "utterance, or run stage 1 again."
+        )
+    if (folder / "segments").exists():
+        raise DataError(
+            f"{folder}/segments: utterances cut out of recordings are not supported. "
+            "Write one wav.scp line an utterance and remove segments."
+        )
+
+
+def read_clean(path: Path) -> Tuple[Table, List[str]]:
+    """Read a table as well as it can be; also return what had to be passed over."""
+    table: Table = {}
+    remarks = []
+    for key, value in read_lines(path):
+        if not value:
+            remarks.append(f"{path}: {key} has no value; the line is dropped")
+        elif key in table:
+            if table[key] != value:
+                remarks.append(
+                    f"{path}: {key} comes again with another value; {table[key]!r} is "
+                    f"kept, {value!r} is dropped"
+                )
+        else:
+            table[key] = value
+    return table, remarks
+
+
+def read_strict(folder: Path, name: str) -> Table:
+    """Read a table of a folder that fix_data_dir.sh need not touch.
+
+    Raises:
+        DataError: a line has no value, a key comes twice.
+    """
+    table, remarks = read_clean(folder / name)
+    if remarks:
+        raise DataError(f"{remarks[0]}. Mend it: utils/fix_data_dir.sh {folder}")
+    return table
+
+
+def add_skipped(folder: Path, rows: Iterable[Tuple[str, str, str]]) -> None:
+    """Add (key, stage, reason) rows to a folder's skipped.tsv."""
+    path = folder / "skipped.tsv"
+    known = set()
+    if path.exists():
+        text = path.read_bytes().decode(errors="surrogateescape")
+        known = {tuple(line.split("\t")) for line in text.split("\n") if line}
+    lines = sorted("\t".join(row) + "\n" for row in known | set(rows))
+    write_text(path, "".join(lines))
+
+
+# ---------------------------------------------------------------------------- fix
+
+
+def fix(arguments: argparse.Namespace) -> None:
+    """Sort all tables and keep the utterances that every one of them has."""
+    folder = arguments.folder
+    check_folder(folder)
+    names = utt_table_names(folder)
+    tables, remarks = {}, []
+    for name in names:
+        tables[name], new = read_clean(folder / name)
+        remarks += new
+    for remark in remarks[:20]:
+        print(f"fix_data_dir.sh: {remark}", file=sys.stderr)
+    if len(remarks) > 20:
+        print(f"fix_data_dir.sh: and {len(remarks) - 20} more such", file=sys.stderr)
+
+    every = set().union(*tables.values())
+    kept = set(every).intersection(*tables.values())
+    if not kept:
+        sizes = ", ".join(f"{name} {len(table)}" for name, table in tables.items())
+        raise DataError(
+            f"{folder}: no utterance is in all of its tables ({sizes}). Nothing was "
+            "changed; make the keys of the tables agree, or remove a table that does "
+            "not belong here."
+        )
+    left_out = []
+    for key in sorted(every - kept, key=byte_order):
+        missing = [name for name in names if key not in tables[name]]
+        left_out.append((key, "fix_data_dir", f"not in {', '.join(missing)}"))
+    if left_out:
+        add_skipped(folder, left_out)
+
+    texts = {
+        name: table_text({key: table[key] for key in kept})
+        for name, table in tables.items()
+    }
+    utt2spk = {key: tables["utt2spk"][key] for key in kept}
+    texts["spk2utt"] = table_text(spk2utt_of(utt2spk))
+    for name in spk_table_names(folder):
+        table, _ = read_clean(folder / name)
+        speakers = set(utt2spk.values())
+        texts[name] = table_text({k: v for k, v in table.items() if k in speakers})
+    for name, text in texts.items():
+        path, backup = folder / name, folder / ".backup" / name
+        if path.exists():
+            if path.read_bytes() == text.encode(errors="surrogateescape"):
+                continue
+            backup.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, backup)
+        write_text(path, text)
+    if left_out:
+        print(
+            f"fix_data_dir.sh: {folder}: kept {len(kept)} of {len(every)} utterances; "
+            f"skipped.tsv says why {some([row[0] for row in left_out])} went, "
+            f"{folder}/.backup has the tables as they were"
+        )
+    else:
+        print(f"fix_data_dir.sh: {folder}: kept all {len(kept)} utterances")
+
+
+# ----------------------------------------------------------------------- validate
+
+
+def missing_path(value: str) -> bool:
+    """Whether a table's value is the path of something that is not there."""
+    if value.rstrip().endswith("|"):
+        return False
+    if os.path.exists(value):
+        return False
+    # Kaldi's ark:offset, perhaps with a range.
+    archive = re.fullmatch(r"(.+):\d+(\[.*\])?", value)
+    return not (archive and os.path.exists(archive[1]))
+
+
+def validate(arguments: argparse.Namespace) -> None:
+    """Check a data folder; print every problem and how to mend it."""
+    folder = arguments.folder
+    check_folder(folder)
+    fix_it = f"Mend it: utils/fix_data_dir.sh {folder}"
+    problems = []
+    required = ["spk2utt"] + ([] if arguments.no_wav else ["wav.scp"])
+    for name in required:
+        if not (folder / name).is_file():
+            problems.append(
+                f"{folder}/{name}: no such file. {fix_it}"
+                if name == "spk2utt"
+                else f"{folder}/{name}: no such file. Run stage 1 again, or write one "
+                "line 'utterance path' an utterance (--no-wav does without)."
+            )
+
+    names = ["utt2spk"] + [n for n in utt_table_names(folder) if n != "utt2spk"]
+    names += [n for n in ("spk2utt",) if (folder / n).is_file()]
+    names += spk_table_names(folder)
+    tables: Dict[str, Table] = {}
+    for name in names:
+        path = folder / name
+        lines = read_lines(path)
+        keys = [key for key, _ in lines]
+        tables[name] = dict(lines)
+        if not lines:
+            problems.append(
+                f"{path}: is empty. No utterance is left: see {folder}/skipped.tsv and "
+                "what stage 1 printed."
+            )
+        if without := [key for key, value in lines if not value]:
+            problems.append(f"{path}: {some(without)} has no value. {fix_it}")
+        if len(tables[name]) != len(keys):
+            seen, twice = set(), []
+            for key in keys:
+                if key in seen:
+                    twice.append(key)
+                seen.add(key)
+            problems.append(f"{path}: {some(twice)} comes more than once. {fix_it}")
+        if keys != sorted(keys, key=byte_order):
+            wrong = next(
+                b
+                for a, b in zip(keys, keys[1:], strict=False)
+                if byte_order(a) > byte_order(b)
+            )
+            problems.append(
+                f"{path}: is not sorted as LC_ALL=C sort does; {wrong} stands too "
+                f"late. {fix_it}"
+            )
+
+    utts = set(tables["utt2spk"])
+    for name in utt_table_names(folder):
+        for reason, keys in (
+            (f"in {name} and not in utt2spk", set(tables[name]) - utts),
+            (f"in utt2spk and not in {name}", utts - set(tables[name])),
+        ):
+            if keys:
+                listed = sorted(keys, key=byte_order)
+                problems.append(f"{folder}: {some(listed)} is {reason}. {fix_it}")
+        if name.startswith("utt2num_"):
+            bad = [k for k, v in tables[name].items() if not re.fullmatch(r"\d+", v)]
+            if bad:
+                problems.append(
+                    f"{folder}/{name}: the value of {some(bad)} is not a whole number. "
+                    "Run the stage that wrote it again."
+                )
+        if name.endswith(".scp"):
+            lost = [k for k, v in tables[name].items() if v and missing_path(v)]
+            if lost:
+                problems.append(
+                    f"{folder}/{name}: the file of {some(lost)} does not exist, e.g. "
+                    f"{tables[name][lost[0]]}. Correct the path, or delete the line "
+                    f"and run utils/fix_data_dir.sh {folder}"
+                )
+    if "spk2utt" in tables:
+        expected = {s: set(u.split()) for s, u in spk2utt_of(tables["utt2spk"]).items()}
+        found = {s: set(u.split()) for s, u in tables["spk2utt"].items()}
+        if expected != found:
+            wrong = sorted(
+                s for s in {*expected, *found} if expected.get(s) != found.get(s)
+            )
+            problems.append(
+                f"{folder}: spk2utt and utt2spk do not agree on speaker {some(wrong)}. "
+                f"{fix_it}"
+            )
+    if problems:
+        raise DataError("\n".join(problems))
+    print(f"validate_data_dir.sh: {folder}: {len(utts)} utterances, all is well")
+
+
+# --------------------------------------------------------- copy, combine, subset
+
+
+def write_folder(
+    folder: Path, tables: Dict[str, Table], skipped: List[Tuple[str, str, str]]
+) -> None:
+    """Write the tables of a data folder, spk2utt among them."""
+    for name, table in tables.items():
+        write_text(folder / name, table_text(table))
+    write_text(folder / "spk2utt", table_text(spk2utt_of(tables["utt2spk"])))
+    if skipped:
+        add_skipped(folder, skipped)
+
+
+def read_skipped(folder: Path) -> List[Tuple[str, str, str]]:
+    """Return the rows of a folder's skipped.tsv, if it has one."""
+    path = folder / "skipped.tsv"
+    if not path.exists():
+        return []
+    text = path.read_bytes().decode(errors="surrogateescape")
+    rows = [tuple(line.split("\t")) for line in text.split("\n") if line]
+    if any(len(row) != 3 for row in rows):
+        raise DataError(f"{path}: expected three columns, separated by tabs.")
+    return rows
+
+
+def rename(table: Table, new_key: Callable[[str], str]) -> Table:
+    """Return a table with other keys."""
+    return {new_key(key): value for key, value in table.items()}
+
+
+def copy(arguments: argparse.Namespace) -> None:
+    """Copy a data folder, with prefixes and suffixes put on utterances and speakers."""
+    source, target = arguments.source, arguments.target
+    check_folder(source)
+    if target.exists() and source.samefile(target):
+        raise DataError(f"{target}: is the folder to be copied. Give another name.")
+
+    def new_utt(utt: str) -> str:
+        return f"{arguments.utt_prefix}{utt}{arguments.utt_suffix}"
+
+    def new_speaker(speaker: str) -> str:
+        return f"{arguments.spk_prefix}{speaker}{arguments.spk_suffix}"
+
+    tables = {}
+    for name in utt_table_names(source):
+        tables[name] = rename(read_strict(source, name), new_utt)
+    for name in spk_table_names(source):
+        tables[name] = rename(read_strict(source, name), new_speaker)
+    tables["utt2spk"] = {k: new_speaker(v) for k, v in tables["utt2spk"].items()}
+    skipped = [(new_utt(key), *row) for key, *row in read_skipped(source)]
+    write_folder(target, tables, skipped)
+    print(
+        f"copy_data_dir.sh: {source} -> {target}: {len(tables['utt2spk'])} utterances"
+    )
+
+
+def combine(arguments: argparse.Namespace) -> None:
+    """Put data folders together."""
+    target, sources = arguments.target, arguments.sources
+    for source in sources:
+        check_folder(source)
+        if target.exists() and source.samefile(target):
+            raise DataError(f"{target}: is among the sources. Give another name.")
+    names = {name for source in sources for name in utt_table_names(source)}
+    names |= {name for source in sources for name in spk_table_names(source)}
+    names |= set(arguments.extra_files.split())
+    tables: Dict[str, Table] = {}
+    for name in sorted(names):
+        absent = [str(source) for source in sources if not (source / name).is_file()]
+        if absent:
+            print(f"combine_data.sh: {name} is left out: {some(absent)} has none")
+            continue
+        tables[name] = {}
+        for source in sources:
+            for key, value in read_strict(source, name).items():
+                if tables[name].setdefault(key, value) != value:
+                    raise DataError(
+                        f"{source}/{name}: {key} is in another source too, with "
+                        "another value. Give the keys of one a prefix: "
+                        "utils/copy_data_dir.sh --utt-prefix <prefix>-"
+                    )
+    write_folder(
+        target, tables, [row for source in sources for row in read_skipped(source)]
+    )
+    if arguments.skip_fix == "false":
+        fix(argparse.Namespace(folder=target))
+
+
+def lengths_of(folder: Path) -> Dict[str, float]:
+    """Return the length of each utterance."""
+    for name in ("utt2num_samples", "utt2num_frames", "utt2dur"):
+        if (folder / name).is_file():
+            return {k: float(v) for k, v in read_strict(folder, name).items()}
+    raise DataError(
+        f"{folder}: --shortest needs utt2num_samples, utt2num_frames or utt2dur."
+    )
+
+
+def keys_in(path: Path) -> List[str]:
+    """Return the first fields of a list."""
+    return [key for key, _ in read_lines(path)]
+
+
+def choose(arguments: argparse.Namespace, utt2spk: Table) -> List[str]:
+    """Return the utterances that a subset is to have."""
+    utts = sorted(utt2spk, key=byte_order)
+    if arguments.utt_list:
+        wanted = set(keys_in(arguments.utt_list))
+        return [utt for utt in utts if utt in wanted]
+    if arguments.spk_list:
+        wanted = set(keys_in(arguments.spk_list))
+        return [utt for utt in utts if utt2spk[utt] in wanted]
+    number = arguments.number
+    by_speaker: Dict[str, List[str]] = {}
+    for utt in utts:
+        by_speaker.setdefault(utt2spk[utt], []).append(utt)
+    if arguments.per_spk:
+        return [utt for names in by_speaker.values() for utt in names[:number]]
+    if number > len(utts):
+        raise DataError(
+            f"{arguments.source}: has {len(utts)} utterances; {number} were wanted."
+        )
+    if arguments.first:
+        return utts[:number]
+    if arguments.last:
+        return utts[len(utts) - number :]
+    if arguments.shortest:
+        lengths = lengths_of(arguments.source)
+        return sorted(utts, key=lambda utt: (lengths[utt], byte_order(utt)))[:number]
+    if arguments.speakers:
+        # Whole speakers in a fixed random order, until there are enough.
+        speakers = sorted(by_speaker, key=byte_order)
+        random.Random(0).shuffle(speakers)
+        chosen: List[str] = []
+        for speaker in speakers:
+            if len(chosen) < number:
+                chosen += by_speaker[speaker]
+        return chosen
+    # Evenly spread over the list.
+    return [utts[i * len(utts) // number] for i in range(number)]
+
+
+def subset(arguments: argparse.Namespace) -> None:
+    """Copy some of the utterances of a data folder."""
+    source, target = arguments.source, arguments.target
+    check_folder(source)
+    if target.exists() and source.samefile(target):
+        raise DataError(f"{target}: is the folder to be cut. Give another name.")
+    utt2spk = read_strict(source, "utt2spk")
+    chosen = set(choose(arguments, utt2spk))
+    if not chosen:
+        raise DataError(f"{source}: none of its utterances was chosen.")
+    tables = {}
+    for name in utt_table_names(source):
+        table = read_strict(source, name)
+        tables[name] = {key: table[key] for key in chosen if key in table}
+    speakers = {utt2spk[key] for key in chosen}
+    for name in spk_table_names(source):
+        table = read_strict(source, name)
+        tables[name] = {key: table[key] for key in speakers if key in table}
+    write_folder(target, tables, [])
+    print(
+        f"subset_data_dir.sh: {source} -> {target}: {len(chosen)} of {len(utt2spk)} "
+        "utterances"
+    )
+
+
+# ------------------------------------------------------------------- command line
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Build the parser; every command is a script of Kaldi's name."""
+    parser = argparse.ArgumentParser(
+        description="Check, mend, copy, combine and cut Kaldi-style data folders."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, run: Callable) -> argparse.ArgumentParser:
+        new = commands.add_parser(name, prog=name, description=run.__doc__)
+        new.set_defaults(run=run)
+        return new
+
+    new = command("fix_data_dir.sh", fix)
+    new.add_argument("folder", type=Path)
+
+    new = command("validate_data_dir.sh", validate)
+    new.add_argument("--no-wav", action="store_true", help="wav.scp may be missing")
+    for option in ("--no-feats", "--no-text", "--no-spk-sort", "--non-print"):
+        new.add_argument(
+            option, action="store_true", help="accepted; such data are never required"
+        )
+    new.add_argument("folder", type=Path)
+
+    new = command("copy_data_dir.sh", copy)
+    for option in AFFIXES:
+        new.add_argument(option, default="", metavar="TEXT")
+    new.add_argument("--validate-opts", default="", help="accepted; without effect")
+    new.add_argument("source", type=Path)
+    new.add_argument("target", type=Path)
+
+    new = command("combine_data.sh", combine)
+    new.add_argument("--extra-files", default="", help="further tables, 'a b c'")
+    new.add_argument("--skip-fix", choices=("true", "false"), default="false")
+    new.add_argument("target", type=Path)
+    new.add_argument("sources", type=Path, nargs="+")
+
+    new = command("subset_data_dir.sh", subset)
+    how = new.add_mutually_exclusive_group()
+    for option, text in (
+        ("--first", "the first ones"),
+        ("--last", "the last ones"),
+        ("--shortest", "the shortest ones"),
+        (
+            "--speakers",
+            "whole speakers, in a fixed random order, until enough",
+        ),
+        ("--per-spk", "that many of each speaker"),
+    ):
+        how.add_argument(option, action="store_true", help=text)
+    how.add_argument("--utt-list", type=Path, help="those of this list")
+    how.add_argument("--spk-list", type=Path, help="those of these speakers")
+    new.add_argument("source", type=Path)
+    new.add_argument("number", type=int, nargs="?")
+    new.add_argument("target", type=Path)
+    return parser
+
+
+# Options whose value may begin with a dash, e.g. --utt-suffix -noisy.
+AFFIXES = ("--utt-prefix", "--utt-suffix", "--spk-prefix", "--spk-suffix")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command and return the exit status."""
+    words: List[str] = []
+    for word in argv:
+        if words and words[-1] in AFFIXES:
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    parser = get_parser()
+    arguments = parser.parse_args(words)
+    if arguments.command == "subset_data_dir.sh":
+        listed = arguments.utt_list or arguments.spk_list
+        if bool(listed) == (arguments.number is not None):
+            parser.error("give either how many utterances or a list")
+        if not listed and arguments.number < 1:
+            parser.error("the number of utterances must be at least 1")
+    try:
+        arguments.run(arguments)
+    except DataError as error:
+        for line in str(error).split("\n"):
+            print(f"{arguments.command}: error: {line}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(
+            f"{arguments.command}: error: {error.filename}: {error.strerror}",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
