@@ -1,0 +1,45 @@
+"""What a training criterion sees, and what it returns."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, Optional
+
+from torch import Tensor, nn
+
+
+class SeparationOutput(NamedTuple):
+    """One forward pass, as the criterions see it. Magnitudes are log-frequency ones.
+
+    Attributes:
+        logits: Mask logits, (B, N, F, T).
+        mask: Masks, (B, N, F, T).
+        mixture: Magnitude of the mixture, (B, 1, F, T).
+        reference: Magnitude of each source, (B, N, F, T).
+        bottleneck: The separator's embedding of the mixture, (B, C).
+        teacher: The teacher's embedding of the mixture, (B, E), or None.
+    """
+
+    logits: Tensor
+    mask: Tensor
+    mixture: Tensor
+    reference: Tensor
+    bottleneck: Tensor
+    teacher: Optional[Tensor] = None
+
+
+class AbsCriterion(nn.Module, ABC):
+    """A loss of one forward pass."""
+
+    @abstractmethod
+    def forward(self, output: SeparationOutput) -> Tensor:
+        """Return the loss of each mixture, (B,)."""
+
+
+def energy_weight(mixture: Tensor) -> Tensor:
+    """Weight of each bin: log(1 + |X|), kept within [1e-3, 10].
+
+    Zhao et al., "The Sound of Pixels", ECCV 2018 (released code).
+
+    Args:
+        mixture: Magnitude of the mixture, (B, 1, F, T).
+    """
+    return mixture.log1p().clamp(1e-3, 10)

@@ -1,0 +1,75 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp, pad_to_multiple
+from espnet2_avsep.errors import InputError
+
+
+def grid_sample_warp(x, rows, inverse):
+    """The warp as peers write it: grid_sample over a grid of (time, frequency)."""
+    y = torch.linspace(-1, 1, rows, dtype=x.dtype)
+    if inverse:
+        y = torch.log(10 * y + 11) / math.log(21) * 2 - 1
+    else:
+        y = (21 ** ((y + 1) / 2) - 11) / 10
+    t = torch.linspace(-1, 1, x.size(-1), dtype=x.dtype)
+    grid = torch.stack(torch.broadcast_tensors(t[None, :], y[:, None]), dim=-1)
+    return F.grid_sample(
+        x, grid[None].expand(len(x), -1, -1, -1), align_corners=True, mode="bilinear"
+    )
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_equals_grid_sample(inverse):
+    x = torch.rand(2, 3, 256 if inverse else 513, 40, dtype=torch.float64)
+    warp = LogFrequencyWarp(513, 256).double()
+    ours = warp.inverse(x) if inverse else warp(x)
+    theirs = grid_sample_warp(x, 513 if inverse else 256, inverse)
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
+
+
+def test_edges_and_constant_are_kept():
+    warp = LogFrequencyWarp(513, 256)
+    x = torch.rand(1, 513, 5)
+    torch.testing.assert_close(warp(x)[:, [0, -1]], x[:, [0, -1]])
+    torch.testing.assert_close(
+        warp.inverse(warp(torch.ones_like(x))), torch.ones(x.shape)
+    )
+
+
+def test_round_trip_of_a_smooth_spectrum():
+    frequency = torch.linspace(0, 1, 513)[:, None]
+    x = (-(((frequency - 0.4) / 0.2) ** 2)).exp()
+    warp = LogFrequencyWarp(513, 256)
+    torch.testing.assert_close(warp.inverse(warp(x)), x, atol=2e-3, rtol=0)
+
+
+def test_low_frequencies_get_more_rows():
+    warp = LogFrequencyWarp(513, 256)
+    position = warp(torch.arange(513.0)[:, None])[:, 0]
+    step = position.diff()
+    assert (step > 0).all() and step[0] < 0.4 and step[-1] > 5
+
+
+def test_linear_axis():
+    warp = LogFrequencyWarp(65, None)
+    x = torch.rand(2, 65, 7)
+    assert warp.output_dim == 65
+    assert warp(x) is x and warp.inverse(x) is x
+
+
+def test_wrong_number_of_rows():
+    with pytest.raises(InputError, match="513"):
+        LogFrequencyWarp(513, 256)(torch.rand(1, 512, 4))
+
+
+def test_pad_to_multiple_repeats_the_edge():
+    x = torch.arange(12.0).view(1, 1, 3, 4)
+    padded, size = pad_to_multiple(x, 8)
+    assert size == (3, 4) and padded.shape == (1, 1, 8, 8)
+    torch.testing.assert_close(padded[..., :3, :4], x)
+    assert padded[0, 0, 7, 7] == x[0, 0, 2, 3]
+    assert pad_to_multiple(padded, 8)[0] is padded

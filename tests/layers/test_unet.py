@@ -1,0 +1,75 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from espnet2_avsep.layers.unet import (
+    SourceBatchNorm2d,
+    UNetDecoder,
+    UNetEncoder,
+    level_widths,
+)
+
+
+def test_level_widths():
+    assert level_widths(64, 7) == [64, 128, 256, 512, 512, 512, 512]
+
+
+def test_shapes_of_the_paper():
+    encoder = UNetEncoder(level_widths(4, 7)).eval()
+    features = encoder(torch.zeros(1, 1, 256, 256))
+    assert [f.shape[-1] for f in features] == [128, 64, 32, 16, 8, 4, 2]
+    assert [f.shape[1] for f in features] == [4, 8, 16, 32, 32, 32, 32]
+
+
+@pytest.mark.parametrize("statistics", ["per_source", "joint"])
+def test_batch_norm_statistics(statistics):
+    norm = SourceBatchNorm2d(3, statistics)
+    plain = nn.BatchNorm2d(3)
+    x = torch.randn(6, 3, 4, 5) * torch.arange(1, 7).view(6, 1, 1, 1)
+    result = norm(x, num_sources=2)
+    if statistics == "joint":
+        torch.testing.assert_close(result, plain(x))
+    else:
+        expected = torch.cat([plain(x[:3]), plain(x[3:])])
+        torch.testing.assert_close(result, expected)
+    torch.testing.assert_close(norm.running_var, plain.running_var)
+
+
+def test_decoder_equals_concatenation_one_source_at_a_time():
+    """The split convolution equals the convolution of the concatenated maps."""
+    torch.manual_seed(0)
+    widths, num_sources, batch = [3, 5, 7], 3, 2
+    encoder = UNetEncoder(widths).double()
+    decoder = UNetDecoder(widths, condition_channels=4, out_channels=6).double()
+    features = encoder(torch.randn(batch, 1, 16, 24, dtype=torch.float64))
+    condition = torch.randn(num_sources, batch, 4, dtype=torch.float64)
+    state = {k: v.clone() for k, v in decoder.state_dict().items()}
+
+    def up(x):
+        return F.interpolate(
+            F.relu(x), scale_factor=2, mode="bilinear", align_corners=True
+        )
+
+    expected = []
+    for n in range(num_sources):
+        tiled = condition[n][:, :, None, None].expand(-1, -1, 2, 3)
+        x = torch.cat([features[-1], tiled], dim=1)
+        x = F.conv2d(up(x), state["blocks.0.conv.weight"], padding=1)
+        x = F.batch_norm(x, None, None, training=True)
+        for level, block in ((1, 1), (0, 2)):
+            x = torch.cat([features[level], x], dim=1)
+            weight = state[f"blocks.{block}.conv.weight"]
+            bias = state.get(f"blocks.{block}.conv.bias")
+            x = F.conv2d(up(x), weight, bias, padding=1)
+            if level > 0:
+                x = F.batch_norm(x, None, None, training=True)
+        expected.append(x)
+    result = decoder(features, condition)
+    assert result.shape == (3, 2, 6, 16, 24)
+    torch.testing.assert_close(result, torch.stack(expected), atol=1e-10, rtol=1e-10)
+
+
+def test_unknown_statistics():
+    with pytest.raises(ValueError, match="per_source"):
+        UNetDecoder([2, 4], statistics="none")

@@ -1,0 +1,80 @@
+import math
+
+import pytest
+import torch
+
+from espnet2_avsep.loss.abs_criterion import SeparationOutput, energy_weight
+from espnet2_avsep.loss.alignment import AlignmentLoss
+from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
+from espnet2_avsep.loss.ratio_mask_l1 import RatioMaskL1
+from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
+
+
+def output(logits, mixture, reference, **kwargs):
+    def tensor(x):
+        return torch.tensor(x, dtype=torch.float64).view(1, -1, 1, 2)
+
+    logits = tensor(logits)
+    fields = {
+        "logits": logits,
+        "mask": logits.sigmoid(),
+        "mixture": tensor(mixture),
+        "reference": tensor(reference),
+        "bottleneck": torch.ones(1, 4),
+        **kwargs,
+    }
+    return SeparationOutput(**fields)
+
+
+def test_spectrogram_l1_by_hand():
+    # masks 0.5; sources (1, 3) and (0, 1) of the mixture (2, 4)
+    loss = SpectrogramL1()(output([0, 0, 0, 0], [2, 4], [1, 3, 0, 1]))
+    assert loss.item() == pytest.approx((0 + 1) / 2 + (1 + 1) / 2)
+
+
+def test_spectrogram_l1_is_zero_for_the_true_mask():
+    mask = torch.tensor([0.25, 0.5, 0.75, 0.5]).view(1, 2, 1, 2)
+    mixture = torch.tensor([4.0, 2.0]).view(1, 1, 1, 2)
+    out = SeparationOutput(mask.logit(), mask, mixture, mask * mixture, None)
+    assert SpectrogramL1()(out).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_binary_mask_bce_by_hand():
+    # targets: 1.5 > 1 -> 1, 0.5 > 1 -> 0
+    out = output([2.0, -1.0], [2.0, 2.0], [1.5, 0.5])
+    softplus = [math.log1p(math.exp(-2.0)), math.log1p(math.exp(-1.0))]
+    assert BinaryMaskBCE(weighted=False)(out).item() == pytest.approx(sum(softplus) / 2)
+    assert BinaryMaskBCE()(out).item() == pytest.approx(
+        sum(softplus) / 2 * math.log1p(2.0)
+    )
+
+
+def test_ratio_mask_l1_clamps_the_target():
+    # ratios 0.5 and 100 -> 5; masks 0.5
+    out = output([0, 0], [2.0, 0.01], [1.0, 1.0])
+    loss = RatioMaskL1(weighted=False)(out)
+    assert loss.item() == pytest.approx((0 + 4.5) / 2)
+    assert RatioMaskL1(weighted=False)(output([0, 0], [0, 0], [0, 0])).isfinite()
+
+
+def test_energy_weight_bounds():
+    weight = energy_weight(torch.tensor([0.0, 1.0, 1e9]))
+    torch.testing.assert_close(weight, torch.tensor([1e-3, math.log(2), 10.0]))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "expected"), [([1.0] * 4, 0), ([-1.0] * 4, 2), ([1.0, -1, 1, -1], 1)]
+)
+def test_alignment_is_one_minus_cosine(teacher, expected):
+    out = output([0, 0], [1, 1], [1, 1], teacher=torch.tensor([teacher]))
+    assert AlignmentLoss(4, 4)(out).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_alignment_projects_only_where_sizes_differ():
+    assert not list(AlignmentLoss(512).parameters())
+    assert AlignmentLoss(4).projection.out_features == 512
+
+
+def test_alignment_without_teacher():
+    with pytest.raises(ValueError, match="teacher: clap"):
+        AlignmentLoss(4, 4)(output([0, 0], [1, 1], [1, 1]))
