@@ -1,0 +1,436 @@
+#!/usr/bin/env python3
+"""Write RESULTS.md of an experiment: what was done, on what, with which scores."""
+
+import argparse
+import datetime
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Sequence
+
+from espnet2_avsep.bin.cli import command, setup_logging
+from espnet2_avsep.bin.score_files import read_scores
+from espnet2_avsep.data.scp import PathLike, atomic_write, read_skipped
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.metrics.score_table import (
+    METRICS,
+    MIXTURE_SAR,
+    TITLES,
+    Summary,
+    count_reasons,
+    decibel,
+    instrument_table,
+    markdown_table,
+    score_table,
+    summarise,
+)
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        description="Write RESULTS.md into the folder of an experiment: environment, "
+        "configuration, encoder and teacher, scores of every set with what was skipped "
+        "and left out, and the command that makes them again.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--avsep_exp", required=True, help="folder of the experiment, exp/avsep_<tag>"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        required=True,
+        metavar="NAME:SCOREDIR:DUMPDIR",
+        help="a scored set, the folder avsep_scoring wrote and dump/raw/<set>; repeat",
+    )
+    parser.add_argument(
+        "--training_set",
+        action="append",
+        default=[],
+        metavar="NAME:DUMPDIR",
+        help="a set that is not scored, for the clips that were left out of it; repeat",
+    )
+    parser.add_argument(
+        "--inference_model",
+        default="valid.loss.best.pth",
+        help="weights that separated, within --avsep_exp",
+    )
+    parser.add_argument(
+        "--corpus_note",
+        default="",
+        help="text at the top: what the corpus is, and what it is not",
+    )
+    parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
+    return parser
+
+
+@command
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Run the command."""
+    args = get_parser().parse_args(argv)
+    setup_logging(args.log_level)
+    exp = Path(args.avsep_exp)
+    if not exp.is_dir():
+        raise InputError(
+            f"--avsep_exp {exp}: no such folder; train first (stage 6) or correct it."
+        )
+    sets = [ScoredSet.read(text) for text in args.set]
+    training_sets = [parse_set(text, ("NAME", "DUMPDIR")) for text in args.training_set]
+    config = read_yaml(exp / "config.yaml")
+    sections = [
+        f"# RESULTS of {exp.resolve().name}",
+        f"**{args.corpus_note.strip()}**" if args.corpus_note.strip() else "",
+        scores_section(sets),
+        "## Environment\n\n" + bullets(environment()),
+        "## Experiment\n\n" + bullets(experiment(exp, config, args.inference_model)),
+        "## Visual encoder\n\n"
+        + "\n".join(visual_line(s.name, s.dump, exp) for s in sets),
+        "## Teacher\n\n" + teacher_lines(config),
+        *(set_section(s) for s in sets),
+        "## Clips left out before scoring\n\n"
+        + clips_section([(s.name, s.dump) for s in sets] + training_sets),
+        commands_section(exp),
+    ]
+    with atomic_write(exp / "RESULTS.md") as f:
+        f.write("\n\n".join(section for section in sections if section) + "\n")
+    print(exp / "RESULTS.md")
+
+
+def parse_set(text: str, parts: Sequence[str]) -> List:
+    """Split "NAME:FOLDER..." into the name and folders that exist.
+
+    Raises:
+        InputError: wrong number of parts, or no such folder.
+    """
+    fields = text.split(":")
+    if len(fields) != len(parts) or not all(fields):
+        raise InputError(
+            f"{text!r}: expected {':'.join(parts)}, and no ':' in the names themselves."
+        )
+    name, *folders = fields[0], *map(Path, fields[1:])
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{text!r}: {folder} is not a folder.")
+    return [name, *folders]
+
+
+class ScoredSet(NamedTuple):
+    """One scored set.
+
+    Attributes:
+        name: Its name.
+        dump: Folder of its mixtures, dump/raw/<set>.
+        summary: Of its scores.
+        head: "key: value" lines at the head of result_<set>.txt.
+        list_sha256: SHA-256 of the mixtures.tsv that is in ``dump`` now.
+    """
+
+    name: str
+    dump: Path
+    summary: Summary
+    head: Dict[str, str]
+    list_sha256: str
+
+    @classmethod
+    def read(cls, text: str) -> "ScoredSet":
+        """Read a set from NAME:SCOREDIR:DUMPDIR.
+
+        Raises:
+            InputError: a file of scores or the list of mixtures is missing.
+        """
+        name, scores, dump = parse_set(text, ("NAME", "SCOREDIR", "DUMPDIR"))
+        list_file = dump / "mixtures.tsv"
+        if not list_file.is_file():
+            raise InputError(f"{list_file}: no such file; stage 4 writes it.")
+        digest = hashlib.sha256(list_file.read_bytes()).hexdigest()
+        head = read_head(scores)
+        seed = int(head.get("bootstrap", "seed 0").rpartition(" ")[2])
+        summary = summarise(read_scores(scores / "scores.tsv"), seed=seed)
+        return cls(name, dump, summary, head, digest)
+
+
+def read_head(folder: Path) -> Dict[str, str]:
+    """Read the "key: value" lines at the head of the folder's result_<set>.txt.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    files = sorted(folder.glob("result_*.txt"))
+    if len(files) != 1:
+        raise InputError(
+            f"{folder}: {len(files)} files result_*.txt; expected one. Score again "
+            "(stage 8)."
+        )
+    head = {}
+    for line in files[0].read_text(encoding="utf-8").splitlines():
+        key, colon, value = line.partition(": ")
+        if not colon:
+            break
+        head[key] = value
+    return head
+
+
+def read_yaml(path: Path) -> Dict:
+    """Read a YAML file; nothing where it is missing.
+
+    Raises:
+        InputError: it is not a mapping.
+    """
+    import yaml
+
+    if not path.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a mapping, found {content!r}.")
+    return content
+
+
+def bullets(lines: Dict[str, object]) -> str:
+    """Markdown list of "key: value"."""
+    return "\n".join(f"* {key}: {value}" for key, value in lines.items())
+
+
+def scores_section(sets: Sequence[ScoredSet]) -> str:
+    """Return the table of all sets."""
+    columns = [*METRICS, "sdr_i"]
+    lines = [["set", "n", "skipped", "SDR of mixture", *(TITLES[c] for c in columns)]]
+    for s in sets:
+        low, high = s.summary.interval["sdr_i"]
+        lines.append(
+            [
+                s.name,
+                str(s.summary.scored),
+                str(s.summary.sources - s.summary.scored),
+                decibel(s.summary.mean["sdr_mix"]),
+                *(decibel(s.summary.mean[c]) for c in columns),
+            ]
+        )
+        lines[-1][-1] += f" [{decibel(low)}, {decibel(high)}]"
+    return (
+        "## Scores\n\n"
+        "Means in dB over the n scored sources of all mixtures; SDRi with its 95 % "
+        "interval (percentile bootstrap over mixtures).\n\n" + markdown_table(lines)
+    )
+
+
+def environment() -> Dict[str, str]:
+    """Return date, versions and machine."""
+    versions = {}
+    for package in ("espnet2_avsep", "espnet", "torch", "mir_eval"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed as a package"
+    if versions["espnet2_avsep"].startswith("not"):
+        import espnet2_avsep
+
+        versions["espnet2_avsep"] = espnet2_avsep.__version__
+    lines = {
+        "date": datetime.date.today().isoformat(),
+        "python": platform.python_version(),
+        **versions,
+    }
+    commit = git_commit(Path(__file__).parent)
+    if commit:
+        lines["git commit"] = commit
+    lines["machine (of this table)"] = (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} x {cpu_model()}"
+    )
+    lines["GPU"] = gpu_names()
+    return lines
+
+
+def git_commit(folder: Path) -> str:
+    """Return the commit that the package's files belong to; "" where there is none."""
+
+    def git(*arguments: str) -> Optional[str]:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # Installed files may lie within the checkout of something else.
+    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return ""
+    commit = git("rev-parse", "HEAD")
+    if not commit:
+        return ""
+    changed = git("status", "--porcelain", "--untracked-files=no", ".")
+    return f"{commit} with local changes" if changed else commit
+
+
+def cpu_model() -> str:
+    """Return the name of the processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"
+
+
+def gpu_names() -> str:
+    """Return the names of NVIDIA's GPUs, without the seconds that torch takes."""
+    if not shutil.which("nvidia-smi"):
+        return "none"
+    command_line = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(
+            command_line, capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    names = Counter(line.strip() for line in done.stdout.splitlines() if line.strip())
+    return ", ".join(f"{n} x {name}" for name, n in names.items()) or "none"
+
+
+def experiment(exp: Path, config: Dict, inference_model: str) -> Dict[str, object]:
+    """Return tag, config file, seed and weights."""
+    name = exp.resolve().name
+    lines: Dict[str, object] = {
+        "tag": name.removeprefix("avsep_"),
+        "config": config.get("config") or "none",
+        "separator": f"{config.get('separator')} {config.get('separator_conf') or ''}",
+        "criterions": config.get("criterions"),
+        "seed": config.get("seed"),
+    }
+    if not config:
+        lines = {"tag": lines["tag"], "config": f"no config.yaml in {name}"}
+    model = exp / inference_model
+    if model.is_file():
+        digest = hashlib.sha256(model.read_bytes()).hexdigest()
+        target = f" -> {model.resolve().name}" if model.is_symlink() else ""
+        lines["model"] = f"{inference_model}{target}, SHA-256 {digest}"
+    else:
+        lines["model"] = f"{inference_model} (no such file)"
+    return lines
+
+
+def is_random(value: object) -> bool:
+    """Whether a setting, or one within it, says "random" (also "random, seed 0")."""
+    if isinstance(value, dict):
+        return any(map(is_random, value.values()))
+    return "random" in [word.strip() for word in str(value).lower().split(",")]
+
+
+def visual_line(name: str, dump: Path, exp: Path) -> str:
+    """Return what made the embeddings of a set, from visual_info.yaml."""
+    for folder in (dump, exp):
+        info = read_yaml(folder / "visual_info.yaml")
+        if info:
+            details = ", ".join(f"{key}: {value}" for key, value in info.items())
+            warning = ""
+            if is_random(info):
+                warning = "**randomly initialised encoder, not CLIP**; "
+            return f"* {name}: {warning}{details}"
+    return f"* {name}: not known (no visual_info.yaml in {dump} or {exp.name})"
+
+
+def teacher_lines(config: Dict) -> str:
+    """Return the teacher of the alignment loss, from the config."""
+    if not config:
+        return "Not known (no config.yaml)."
+    teacher = config.get("teacher")
+    if not teacher:
+        return "None."
+    conf = config.get("teacher_conf") or {}
+    lines = {"teacher": teacher, **conf}
+    if teacher == "precomputed":
+        info = read_yaml(Path(str(conf.get("scp"))).parent / "teacher_info.yaml")
+        lines["embeddings"] = info.get("teacher", "not known (no teacher_info.yaml)")
+    warning = ""
+    if is_random(lines):
+        warning = "**randomly initialised teacher, not CLAP**\n\n"
+    return warning + bullets(lines)
+
+
+def set_section(s: ScoredSet) -> str:
+    """Return one set's list, table, skips and instruments."""
+    summary, head = s.summary, s.head
+    lines: Dict[str, object] = {
+        "mixtures": f"{summary.mixtures}, at least one source scored of "
+        f"{summary.mixtures_scored}",
+        "sources": f"{summary.sources}: {summary.scored} scored, "
+        f"{summary.sources - summary.scored} skipped",
+        "SHA-256 of mixtures.tsv": s.list_sha256,
+        "scored by": f"backend {head.get('backend', 'unknown')}, BSS Eval v3, 512 "
+        "taps, no permutation; references cut to the estimate's length; estimates "
+        f"clipped to [-1, 1] ({head.get('samples_clipped', 'unknown')} samples in "
+        f"{head.get('estimates_clipped', 'unknown')} estimates)",
+        "interval": f"95 %, {head.get('bootstrap', 'unknown')}",
+    }
+    parts = [f"## {s.name}", bullets(lines)]
+    if head.get("list_sha256") != s.list_sha256:
+        parts.append(
+            f"**The scores are of another list ({head.get('list_sha256')}) than the "
+            "one in the dump folder now; score again (stage 8).**"
+        )
+    if summary.skipped:
+        skips = [["skipped, by reason", "sources"]]
+        skips += [[reason, str(n)] for reason, n in summary.skipped.items()]
+        parts.append(markdown_table(skips))
+    parts += [score_table(summary), MIXTURE_SAR, instrument_table(summary)]
+    return "\n\n".join(parts)
+
+
+def clips_section(sets: Sequence[Sequence]) -> str:
+    """Return the clips that stages 1 to 4 left out, from counts.yaml or skipped.tsv."""
+    lines = [["set", "clips listed", "kept", "left out", "mixtures not made"]]
+    reasons = [["set", "stage", "reason", "clips"]]
+    for name, dump in sets:
+        counts = read_yaml(dump / "counts.yaml")
+        mixtures = counts.get("mixtures") or {}
+        not_made = "" if not mixtures else mixtures["listed"] - mixtures["made"]
+        shown = [counts.get(key, "unknown") for key in ("listed", "kept", "left_out")]
+        lines.append([name, *map(str, shown), str(not_made)])
+        for stage, found in skipped_by_stage(dump, counts).items():
+            for reason, number in found.items():
+                reasons.append([name, stage, reason, str(number)])
+        for reason, number in (mixtures.get("skipped") or {}).items():
+            reasons.append([name, "mixture list", f"{reason} (mixture)", str(number)])
+    text = markdown_table(lines)
+    if len(reasons) > 1:
+        text += "\n\n" + markdown_table(reasons)
+    return text
+
+
+def skipped_by_stage(dump: Path, counts: Dict) -> Dict[str, Dict[str, int]]:
+    """Count skipped clips: stage -> kind of reason -> number."""
+    if "skipped" in counts:
+        return counts["skipped"]
+    rows = read_skipped(dump / "skipped.tsv")
+    return {
+        stage: count_reasons([row.reason for row in rows if row.stage == stage])
+        for stage in sorted({row.stage for row in rows})
+    }
+
+
+def commands_section(exp: Path) -> str:
+    """Return what training wrote into run.sh."""
+    script: PathLike = exp / "run.sh"
+    if not script.is_file():
+        return ""
+    text = script.read_text(encoding="utf-8").strip()
+    return f"## Command\n\n{exp.name}/run.sh:\n\n```sh\n{text}\n```"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

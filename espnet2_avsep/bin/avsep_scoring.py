@@ -1,0 +1,306 @@
+#!/usr/bin/env python3
+"""Score separated sources: SDR, SIR, SAR, SI-SDR and improvements, source by source."""
+
+import argparse
+import csv
+import hashlib
+import itertools
+import logging
+import sys
+from pathlib import Path
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+
+from espnet2_avsep.bin.cli import command, setup_logging
+from espnet2_avsep.bin.mixture_scorer import MixtureScorer, Tables
+from espnet2_avsep.bin.score_files import MixtureScores, write_scores
+from espnet2_avsep.data.key_check import check_same_keys, shorten
+from espnet2_avsep.data.scp import PathLike, atomic_write, read_scp
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.metrics.score_table import (
+    MIXTURE_SAR,
+    RESAMPLES,
+    Summary,
+    instrument_table,
+    score_table,
+    summarise,
+)
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        description="Score separated sources against their references: SDR, SIR and "
+        "SAR as mir_eval.separation.bss_eval_sources(compute_permutation=False) has "
+        "them, SI-SDR, and the improvements over the mixture. Writes scores.tsv (one "
+        "row per mixture and source) and result_<set>.txt (means with bootstrap "
+        "intervals). References are cut to the estimates' length, estimates clipped to "
+        "[-1, 1]. What cannot be scored is skipped and listed with the reason.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--ref_scp",
+        action="append",
+        required=True,
+        help="wav.scp of the references of one source; repeat in the sources' order",
+    )
+    parser.add_argument(
+        "--inf_scp",
+        action="append",
+        required=True,
+        help="wav.scp of the estimates of one source; repeat in the same order",
+    )
+    parser.add_argument("--mix_scp", required=True, help="wav.scp of the mixtures")
+    parser.add_argument(
+        "--mixtures", required=True, help="mixtures.tsv, the list they were made from"
+    )
+    parser.add_argument(
+        "--output_dir",
+        required=True,
+        help="folder of the results; scored_<set> gives result_<set>.txt",
+    )
+    parser.add_argument(
+        "--mix_scores",
+        required=True,
+        help="table of the mixtures' own scores: used where it belongs to the list, "
+        "computed and written where not",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=["fast", "mir_eval"],
+        default="fast",
+        help="fast: our own in torch; mir_eval: the reference computation",
+    )
+    parser.add_argument(
+        "--key_file", help="score only the mixtures that stand in its first column"
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=8, help="mixtures of one length at a time"
+    )
+    parser.add_argument(
+        "--num_threads",
+        type=int,
+        default=0,
+        help="torch's threads; 0: as OMP_NUM_THREADS says",
+    )
+    parser.add_argument(
+        "--max_length_difference",
+        type=int,
+        default=256,
+        help="samples by which estimate and reference may differ in length: one hop",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the bootstrap resampling"
+    )
+    parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
+    return parser
+
+
+@command
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Run the command."""
+    args = get_parser().parse_args(argv)
+    setup_logging(args.log_level)
+    check_options(args)
+    output_dir = Path(args.output_dir)
+    result_file = output_dir / f"result_{set_name(output_dir)}.txt"
+    result_file.unlink(missing_ok=True)
+    tables = read_tables(args)
+    list_sha256 = hashlib.sha256(Path(args.mixtures).read_bytes()).hexdigest()
+    cache = MixtureScores(args.mix_scores, list_sha256, len(tables.clips), args.backend)
+
+    import torch
+
+    if args.num_threads > 0:
+        torch.set_num_threads(args.num_threads)
+    scorer = MixtureScorer(tables, cache, args.backend, args.max_length_difference)
+    rows = scorer.score(tables.keys, args.batch_size)
+    cache.write(tables.clips)
+
+    write_scores(output_dir / "scores.tsv", rows)
+    summary = summarise(rows, seed=args.seed)
+    for reason, number in summary.skipped.items():
+        logging.warning("skipped %d source(s): %s", number, reason)
+    if not summary.scored:
+        raise InputError(
+            f"none of {summary.sources} sources could be scored: "
+            f"{'; '.join(f'{r} ({n})' for r, n in summary.skipped.items())}. See the "
+            f"column 'reason' of {output_dir / 'scores.tsv'}."
+        )
+    head = {
+        "set": set_name(output_dir),
+        "backend": args.backend,
+        "list": args.mixtures,
+        "list_sha256": list_sha256,
+        "mixtures": summary.mixtures,
+        "mixtures_scored": summary.mixtures_scored,
+        "sources": summary.sources,
+        "scored": summary.scored,
+        "skipped": summary.sources - summary.scored,
+        "singular_mixtures": scorer.num_singular,
+        "estimates_clipped": scorer.num_clipped,
+        "samples_clipped": scorer.num_clipped_samples,
+        "bootstrap": f"{RESAMPLES} resamples of the mixtures, seed {args.seed}",
+    }
+    text = result_text(head, summary)
+    with atomic_write(result_file) as f:
+        f.write(text)
+    print(text)
+    logging.info("wrote %s and %s", output_dir / "scores.tsv", result_file)
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse options that make no sense.
+
+    Raises:
+        InputError: see the messages.
+    """
+    if len(args.ref_scp) != len(args.inf_scp) or len(args.ref_scp) < 2:
+        raise InputError(
+            f"{len(args.ref_scp)} --ref_scp and {len(args.inf_scp)} --inf_scp were "
+            "given; give one of each for every source, and at least two: interference "
+            "is measured between sources."
+        )
+    for name, least in (
+        ("batch_size", 1),
+        ("num_threads", 0),
+        ("max_length_difference", 0),
+        ("seed", 0),
+    ):
+        if getattr(args, name) < least:
+            raise InputError(
+                f"--{name} {getattr(args, name)}: must be at least {least}."
+            )
+
+
+def set_name(output_dir: Path) -> str:
+    """Name of the set: the folder's name without "scored_"."""
+    return output_dir.resolve().name.removeprefix("scored_")
+
+
+def read_tables(args: argparse.Namespace) -> Tables:
+    """Read the tables named on the command line and check that they belong together.
+
+    Raises:
+        InputError: a table is missing or malformed, or two of them disagree.
+    """
+    clips = read_mixture_list(args.mixtures)
+    number = len(next(iter(clips.values())))
+    if number != len(args.ref_scp):
+        raise InputError(
+            f"{args.mixtures} lists mixtures of {number} sources, but "
+            f"{len(args.ref_scp)} --ref_scp were given; give one for each source."
+        )
+    references = [read_scp(path) for path in args.ref_scp]
+    estimates = [read_scp(path) for path in args.inf_scp]
+    mixtures = read_scp(args.mix_scp)
+    check_same_keys(
+        {**dict(zip(args.ref_scp, references, strict=True)), args.mix_scp: mixtures}
+    )
+    check_known(args.mix_scp, mixtures, args.mixtures, clips)
+    for path, table in zip(args.inf_scp, estimates, strict=True):
+        check_known(path, table, args.mixtures, clips)
+    keys = list(clips)
+    if args.key_file:
+        wanted = read_keys(args.key_file)
+        check_known(args.key_file, wanted, args.mixtures, clips)
+        keys = [key for key in keys if key in wanted]
+    return Tables(keys, clips, references, estimates, mixtures)
+
+
+def read_mixture_list(path: PathLike) -> Dict[str, List[Tuple[str, str]]]:
+    """Read clip and instrument of each mixture's sources from ``mixtures.tsv``.
+
+    Raises:
+        InputError: the file is missing, empty or malformed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file. Stage 4 writes the list of mixtures; run it again, "
+            "or correct the path."
+        )
+    with path.open(encoding="utf-8", newline="") as f:
+        rows = list(csv.reader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+    header = rows[0] if rows else []
+    numbers = list(
+        itertools.takewhile(
+            lambda n: f"clip{n}" in header and f"spk{n}" in header, itertools.count(1)
+        )
+    )
+    if "mix_id" not in header or not numbers:
+        raise InputError(
+            f"{path}: the first line must name the columns mix_id, clip1, spk1, clip2, "
+            f"spk2, ...; found {header}."
+        )
+    clips: Dict[str, List[Tuple[str, str]]] = {}
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}, line {number}: {len(row)} columns; expected {len(header)} as "
+                "the first line has."
+            )
+        fields = dict(zip(header, row, strict=True))
+        if fields["mix_id"] in clips:
+            raise InputError(
+                f"{path}, line {number}: {fields['mix_id']!r} comes a second time."
+            )
+        clips[fields["mix_id"]] = [
+            (fields[f"clip{n}"], fields[f"spk{n}"]) for n in numbers
+        ]
+    if not clips:
+        raise InputError(f"{path}: lists no mixtures; see the log of stage 4.")
+    return clips
+
+
+def read_keys(path: PathLike) -> Dict[str, None]:
+    """Read the first column of a file of keys.
+
+    Raises:
+        InputError: the file is missing or empty.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; --key_file must exist.")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    keys = dict.fromkeys(line.split()[0] for line in lines if line.strip())
+    if not keys:
+        raise InputError(f"{path}: is empty; expected the id of one mixture a line.")
+    return keys
+
+
+def check_known(
+    path: PathLike, table: Iterable[str], list_path: PathLike, known: Iterable[str]
+) -> None:
+    """Refuse a table with keys that are not in the list of mixtures."""
+    unknown = sorted(set(table) - set(known))
+    if unknown:
+        raise InputError(
+            f"{path} has {len(unknown)} key(s) that {list_path} does not list: "
+            f"{shorten(unknown)}. Do the two belong to the same set?"
+        )
+
+
+def result_text(head: Dict[str, object], summary: Summary) -> str:
+    """Text of ``result_<set>.txt``: "key: value" lines, then tables."""
+    lines = [f"{key}: {value}" for key, value in head.items()]
+    lines += ["", "skipped, by reason:"]
+    lines += [f"  {number} x {reason}" for reason, number in summary.skipped.items()]
+    lines += [] if summary.skipped else ["  none"]
+    lines += [
+        "",
+        "Means over all scored sources of all mixtures; interval: 95 %, percentile "
+        "bootstrap over mixtures.",
+        "SDR, SIR, SAR: BSS Eval v3, 512-tap filters, no permutation; references cut "
+        "to the estimate's length, estimates clipped to [-1, 1].",
+        MIXTURE_SAR,
+        "",
+        score_table(summary),
+        "",
+        instrument_table(summary),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

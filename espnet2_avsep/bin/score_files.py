@@ -1,0 +1,129 @@
+"""The tables of scores: scores.tsv, and the mixtures' own scores that are kept."""
+
+import csv
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+
+from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.metrics.score_table import COLUMNS, METRICS, SCORES, ScoreRow
+
+CACHE_COLUMNS = ("mix_id", "source", "refs_crc32", *METRICS)
+
+
+class MixtureScores:
+    """The mixtures' own scores, kept in a file from one experiment to the next.
+
+    The file's first line says which list of mixtures and which backend it belongs to; a
+    file of another list is not used. A row is used as long as the checksum of its
+    references, cut to the length at which they were scored, is the same.
+
+    Args:
+        path: The file.
+        list_sha256: SHA-256 of the list of mixtures.
+        number: Number of mixtures in the list.
+        backend: "fast" or "mir_eval".
+    """
+
+    def __init__(self, path: PathLike, list_sha256: str, number: int, backend: str):
+        self.path = Path(path)
+        self.title = f"# list_sha256={list_sha256} mixtures={number} backend={backend}"
+        self._changed = False
+        # mixture -> (checksum, [for each source, its METRICS])
+        self._scores: Dict[str, Tuple[int, List[List[float]]]] = {}
+        if self.path.is_file():
+            try:
+                self._read()
+            except (ValueError, IndexError) as error:
+                logging.warning(
+                    "%s: scores of mixtures are computed again: %s", path, error
+                )
+                self._scores = {}
+
+    def _read(self) -> None:
+        with self.path.open(encoding="utf-8", newline="") as f:
+            lines = list(csv.reader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+        if lines[0] != [self.title] or lines[1] != list(CACHE_COLUMNS):
+            raise ValueError("the file belongs to another list, backend or version")
+        for mix_id, source, crc, *values in lines[2:]:
+            if len(values) != len(METRICS):
+                raise ValueError(f"the row of {mix_id} has not {len(METRICS)} scores")
+            known = self._scores.setdefault(mix_id, (int(crc), []))
+            if int(source) != len(known[1]) + 1 or int(crc) != known[0]:
+                raise ValueError(f"the rows of {mix_id} are not in order")
+            known[1].append([float(value) for value in values])
+
+    def get(self, mix_id: str, crc: int) -> Optional[List[List[float]]]:
+        """Scores of a mixture, for each source its METRICS; None where not known."""
+        known_crc, scores = self._scores.get(mix_id, (None, None))
+        return scores if known_crc == crc else None
+
+    def put(self, mix_id: str, crc: int, scores: List[List[float]]) -> None:
+        """Keep the scores of a mixture."""
+        self._scores[mix_id] = (crc, scores)
+        self._changed = True
+
+    def write(self, order: Iterable[str]) -> None:
+        """Write the file where anything is new; rows in the order of the ids given."""
+        if not self._changed:
+            return
+        with atomic_write(self.path) as f:
+            f.write(f"{self.title}\n")
+            writer = _writer(f)
+            writer.writerow(CACHE_COLUMNS)
+            for mix_id in order:
+                crc, scores = self._scores.get(mix_id, (None, []))
+                for source, values in enumerate(scores, 1):
+                    writer.writerow([mix_id, source, crc, *map(repr, values)])
+
+
+def _writer(f):
+    return csv.writer(
+        f, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None
+    )
+
+
+def write_scores(path: PathLike, rows: Sequence[ScoreRow]) -> None:
+    """Write ``scores.tsv``: one row per mixture and source, decibels to 1e-6."""
+    with atomic_write(path) as f:
+        writer = _writer(f)
+        writer.writerow(COLUMNS)
+        for row in rows:
+            fields = dataclasses.asdict(row)
+            for name in SCORES:
+                fields[name] = f"{fields[name]:.6f}"
+            fields["reason"] = " ".join(row.reason.split())
+            writer.writerow(fields.values())
+
+
+def read_scores(path: PathLike) -> List[ScoreRow]:
+    """Read ``scores.tsv``.
+
+    Raises:
+        InputError: the file is missing or not a table of scores.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; stage 8 (avsep_scoring) writes it.")
+    with path.open(encoding="utf-8", newline="") as f:
+        lines = list(csv.reader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+    if not lines or lines[0] != list(COLUMNS):
+        raise InputError(
+            f"{path}: the first line must name the columns {' '.join(COLUMNS)}; score "
+            "again (stage 8)."
+        )
+    rows = []
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            fields = dict(zip(COLUMNS, line, strict=True))
+            scores = {name: float(fields[name]) for name in SCORES}
+            rows.append(
+                ScoreRow(**{**fields, **scores, "source": int(fields["source"])})
+            )
+        except ValueError as error:
+            raise InputError(
+                f"{path}, line {number}: {error}; score again (stage 8)."
+            ) from None
+    return rows

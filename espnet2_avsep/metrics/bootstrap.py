@@ -1,0 +1,66 @@
+"""Confidence intervals of a mean score, by the bootstrap over mixtures.
+
+Bradley Efron and Robert J. Tibshirani, "An Introduction to the Bootstrap", 1993,
+section 13.3 (percentile interval). The sources of one mixture are scored on the same
+sound and are not independent, so whole mixtures are drawn, each with all its sources.
+"""
+
+from typing import Hashable, Sequence, Tuple, Union
+
+import numpy as np
+
+
+def bootstrap_interval(
+    values: Union[np.ndarray, Sequence],
+    groups: Sequence[Hashable],
+    level: float = 0.95,
+    resamples: int = 10000,
+    seed: int = 0,
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Percentile interval of the mean over all rows.
+
+    Args:
+        values: Scores, (rows,) or (rows, metrics); the metrics share their resamples.
+        groups: For each row, the mixture that it comes from.
+        level: Coverage.
+        resamples: Number of bootstrap means.
+        seed: Of the resampling; the same values give the same interval.
+
+    Returns:
+        Lower and upper bounds, each () or (metrics,). They are NaN for fewer than two
+        groups, of which nothing can be said.
+
+    Raises:
+        ValueError: no rows, lengths that differ, or values that are not finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) == 0 or len(values) != len(groups):
+        raise ValueError(
+            f"{len(values)} values and {len(groups)} groups; expected one group for "
+            "each value, and at least one value."
+        )
+    if not np.isfinite(values).all():
+        raise ValueError("values must be finite: leave out what could not be scored.")
+    # Groups in order of first appearance; np.unique would want them to be sortable.
+    number = {group: n for n, group in enumerate(dict.fromkeys(groups))}
+    index = np.array([number[group] for group in groups])
+    if len(number) < 2:
+        nothing = np.full(values.shape[1:], np.nan)
+        return nothing, nothing
+    rows = values.reshape(len(values), -1)
+    sums = np.zeros((len(number), rows.shape[1]))
+    np.add.at(sums, index, rows)
+    sizes = np.bincount(index, minlength=len(number))
+
+    # How often each group was drawn says all about a resample of groups.
+    rng = np.random.default_rng(seed)
+    chance = np.full(len(number), 1 / len(number))
+    means = np.empty((resamples, rows.shape[1]))
+    chunk = max(1, 1_000_000 // len(number))
+    for start in range(0, resamples, chunk):
+        end = min(start + chunk, resamples)
+        drawn = rng.multinomial(len(number), chance, size=end - start)
+        means[start:end] = (drawn @ sums) / (drawn @ sizes)[:, None]
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])

@@ -1,0 +1,205 @@
+"""Scores of single sources, and the tables that average them.
+
+Every mean is taken over all scored sources of all mixtures, never over batches; what
+was not scored is counted with its reason.
+"""
+
+import dataclasses
+import math
+import statistics
+from collections import Counter
+from typing import Callable, Dict, List, Sequence, Tuple
+
+METRICS = ("sdr", "sir", "sar", "si_sdr")
+TITLES = {
+    "sdr": "SDR",
+    "sir": "SIR",
+    "sar": "SAR",
+    "si_sdr": "SI-SDR",
+    "sdr_i": "SDRi",
+    "si_sdr_i": "SI-SDRi",
+}
+OK, SKIPPED = "ok", "skipped"
+MIXTURE_SAR = (
+    "A mixture is the sum of its references: its SAR is that of rounding errors."
+)
+RESAMPLES = 10000
+
+
+@dataclasses.dataclass
+class ScoreRow:
+    """Scores of one source of one mixture, in dB; NaN where there is none.
+
+    The reason why a row was skipped reads "kind" or "kind: details".
+    """
+
+    mix_id: str
+    source: int
+    clip: str
+    instrument: str
+    sdr: float = math.nan
+    sir: float = math.nan
+    sar: float = math.nan
+    si_sdr: float = math.nan
+    sdr_mix: float = math.nan
+    sir_mix: float = math.nan
+    sar_mix: float = math.nan
+    si_sdr_mix: float = math.nan
+    sdr_i: float = math.nan
+    si_sdr_i: float = math.nan
+    status: str = SKIPPED
+    reason: str = ""
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(ScoreRow))
+SCORES = tuple(
+    field.name for field in dataclasses.fields(ScoreRow) if field.type is float
+)
+
+
+def finish(row: ScoreRow) -> None:
+    """Fill in the improvements and the status of a row whose scores are known.
+
+    A row that already has a reason stays skipped; one with a score that is not finite
+    (SIR without any interference is +inf) becomes skipped, as no mean can hold it.
+    """
+    row.sdr_i = row.sdr - row.sdr_mix
+    row.si_sdr_i = row.si_sdr - row.si_sdr_mix
+    if row.reason:
+        return
+    wrong = [
+        f"{name}={getattr(row, name)}"
+        for name in SCORES
+        if not math.isfinite(getattr(row, name))
+    ]
+    row.reason = f"score not finite: {', '.join(wrong)}" if wrong else ""
+    row.status = SKIPPED if wrong else OK
+
+
+def count_reasons(reasons: Sequence[str]) -> Dict[str, int]:
+    """Count reasons by their kind (what stands before ": "), most frequent first."""
+    counts = Counter(reason.split(": ", 1)[0] for reason in reasons)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+@dataclasses.dataclass
+class Summary:
+    """What one table of scores says.
+
+    Attributes:
+        mixtures: Number of mixtures in the list.
+        mixtures_scored: Mixtures of which at least one source was scored.
+        sources: Rows of the table.
+        scored: Rows with status "ok"; all means are over these.
+        skipped: Number of skipped rows for each kind of reason.
+        mean: Mean of each column of scores.
+        interval: 95 % bootstrap interval of each mean; mixtures are drawn.
+        instruments: For each instrument, its number of scored and of skipped sources,
+            and the means of its columns.
+    """
+
+    mixtures: int
+    mixtures_scored: int
+    sources: int
+    scored: int
+    skipped: Dict[str, int]
+    mean: Dict[str, float]
+    interval: Dict[str, Tuple[float, float]]
+    instruments: Dict[str, Tuple[int, int, Dict[str, float]]]
+
+
+def summarise(
+    rows: Sequence[ScoreRow], resamples: int = RESAMPLES, seed: int = 0
+) -> Summary:
+    """Average rows; see :class:`Summary`."""
+    scored = [row for row in rows if row.status == OK]
+    interval = dict.fromkeys(SCORES, (math.nan, math.nan))
+    if scored:
+        from espnet2_avsep.metrics.bootstrap import bootstrap_interval
+
+        values = [[getattr(row, name) for name in SCORES] for row in scored]
+        groups = [row.mix_id for row in scored]
+        low, high = bootstrap_interval(values, groups, 0.95, resamples, seed)
+        for k, name in enumerate(SCORES):
+            interval[name] = (float(low[k]), float(high[k]))
+    instruments = {}
+    for name in sorted({row.instrument for row in rows}):
+        own = [row for row in scored if row.instrument == name]
+        number = sum(row.instrument == name for row in rows)
+        instruments[name] = (len(own), number - len(own), _means(own))
+    return Summary(
+        mixtures=len({row.mix_id for row in rows}),
+        mixtures_scored=len({row.mix_id for row in scored}),
+        sources=len(rows),
+        scored=len(scored),
+        skipped=count_reasons([row.reason for row in rows if row.status != OK]),
+        mean=_means(scored),
+        interval=interval,
+        instruments=instruments,
+    )
+
+
+def _means(rows: Sequence[ScoreRow]) -> Dict[str, float]:
+    return {
+        name: statistics.fmean(getattr(row, name) for row in rows) if rows else math.nan
+        for name in SCORES
+    }
+
+
+def score_table(summary: Summary) -> str:
+    """Markdown: the mixture's means, the estimates' with intervals, improvements."""
+
+    def with_interval(name: str) -> str:
+        low, high = summary.interval[name]
+        if not math.isfinite(low):
+            return decibel(summary.mean[name])
+        return f"{decibel(summary.mean[name])} [{decibel(low)}, {decibel(high)}]"
+
+    lines = [
+        ["mean, dB [95 % interval]"] + [TITLES[name] for name in METRICS],
+        ["mixture"] + [decibel(summary.mean[f"{name}_mix"]) for name in METRICS],
+        ["estimate"] + [with_interval(name) for name in METRICS],
+        ["improvement"]
+        + [
+            with_interval(f"{name}_i") if f"{name}_i" in summary.mean else ""
+            for name in METRICS
+        ],
+    ]
+    return markdown_table(lines)
+
+
+def instrument_table(summary: Summary) -> str:
+    """Markdown: means of the estimates and SDR of the mixtures, for each instrument."""
+    lines = [
+        ["instrument", "scored", "skipped", "SDR of mixture"]
+        + [TITLES[name] for name in METRICS]
+        + [TITLES["sdr_i"]]
+    ]
+    for name, (scored, skipped, mean) in summary.instruments.items():
+        means = [mean[column] for column in ("sdr_mix", *METRICS, "sdr_i")]
+        lines.append([name, str(scored), str(skipped)] + [decibel(x) for x in means])
+    return markdown_table(lines)
+
+
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """Markdown table; the first line is the header, columns but the first to the right.
+
+    A "|" within a cell is escaped.
+    """
+    cells: List[List[str]] = [[c.replace("|", "\\|") for c in line] for line in lines]
+    widths = [max(3, *(len(line[n]) for line in cells)) for n in range(len(cells[0]))]
+    align: List[Callable] = [str.ljust] + [str.rjust] * (len(widths) - 1)
+
+    def render(line: Sequence[str]) -> str:
+        padded = [
+            f(cell, width) for f, cell, width in zip(align, line, widths, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [":" + "-" * (widths[0] - 1)] + ["-" * (w - 1) + ":" for w in widths[1:]]
+    return "\n".join([render(cells[0]), render(rule), *map(render, cells[1:])])
+
+
+def decibel(value: float) -> str:
+    """Two decimals, or "n/a"."""
+    return f"{value:.2f}" if math.isfinite(value) else "n/a"

@@ -1,0 +1,242 @@
+import hashlib
+
+import pytest
+
+from espnet2_avsep.bin.avsep_results import is_random, main
+from espnet2_avsep.bin.avsep_scoring import result_text
+from espnet2_avsep.bin.score_files import write_scores
+from espnet2_avsep.data.scp import Skipped, write_skipped
+from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
+
+CONFIG = """\
+config: conf/tuning/train_avsep_hfra.yaml
+separator: hfra
+seed: 17
+teacher: clap
+teacher_conf: {checkpoint: 630k-audioset-best.pt}
+"""
+INFO = "encoder: open_clip\npretrained: openai\nweights: abc123\n"
+COUNTS = """\
+listed: 9
+kept: 7
+left_out: 2
+skipped:
+  filter: {silent: 1}
+  visual: {no frames: 1}
+mixtures: {listed: 3, made: 2, skipped: {clip not in the set: 1}}
+"""
+
+
+def make_row(mix_id, source, instrument, sdr, reason=""):
+    row = ScoreRow(mix_id, source, "clip", instrument, reason=reason)
+    for name in METRICS:
+        setattr(row, name, sdr)
+        setattr(row, f"{name}_mix", 1.0)
+    finish(row)
+    return row
+
+
+class Experiment:
+    """A trained, separated and scored experiment, as stages 1 to 8 leave it."""
+
+    def __init__(self, path):
+        self.exp = path / "exp" / "avsep_hfra_raw"
+        self.scored = self.exp / "scored_test"
+        self.dump = path / "dump" / "raw" / "test"
+        for folder in (self.scored, self.dump):
+            folder.mkdir(parents=True)
+        (self.exp / "config.yaml").write_text(CONFIG)
+        (self.exp / "7epoch.pth").write_bytes(b"weights")
+        (self.exp / "valid.loss.best.pth").symlink_to("7epoch.pth")
+        (self.exp / "run.sh").write_text("#!/bin/bash\n./run.sh --stage 6\n")
+        (self.dump / "mixtures.tsv").write_text("mix_id\n")
+        (self.dump / "visual_info.yaml").write_text(INFO)
+        (self.dump / "counts.yaml").write_text(COUNTS)
+        self.digest = hashlib.sha256(b"mix_id\n").hexdigest()
+        self.score()
+
+    def score(self, digest=None):
+        rows = [
+            make_row("m0", 1, "tuba", 5.0),
+            make_row("m0", 2, "harp", 7.0),
+            make_row("m1", 1, "harp", 9.0),
+            make_row("m1", 2, "tuba", 0.0, "silent estimate: x.wav"),
+        ]
+        write_scores(self.scored / "scores.tsv", rows)
+        head = {
+            "backend": "fast",
+            "list_sha256": digest or self.digest,
+            "estimates_clipped": 2,
+            "samples_clipped": 31,
+            "bootstrap": "10000 resamples of the mixtures, seed 3",
+        }
+        text = result_text(head, summarise(rows, seed=3))
+        (self.scored / "result_test.txt").write_text(text)
+
+    def run(self, *more, spec=None):
+        spec = spec or f"test:{self.scored}:{self.dump}"
+        return main(["--avsep_exp", str(self.exp), "--set", spec, *more])
+
+    def text(self, *more):
+        assert self.run(*more) == 0
+        return (self.exp / "RESULTS.md").read_text()
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    return Experiment(tmp_path)
+
+
+def cells(text, first):
+    """Cells of the table lines that begin with a word."""
+    lines = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines()]
+    return [line for line in lines if line and line[0] == first]
+
+
+def test_scores(experiment):
+    text = experiment.text()
+    assert cells(text, "test")[0] == [
+        *("test", "3", "1", "1.00", "7.00", "7.00", "7.00", "7.00"),
+        "6.00 [5.00, 8.00]",
+    ]
+    assert cells(text, "mixture") == [["mixture"] + ["1.00"] * 4]
+    assert cells(text, "estimate") == [["estimate"] + ["7.00 [6.00, 9.00]"] * 4]
+    assert cells(text, "harp") == [
+        ["harp", "2", "0", "1.00", "8.00", "8.00", "8.00", "8.00", "7.00"]
+    ]
+    assert cells(text, "silent estimate") == [["silent estimate", "1"]]
+    assert "sources: 4: 3 scored, 1 skipped" in text
+    assert "31 samples in 2 estimates" in text
+    assert "backend fast" in text
+    assert "10000 resamples of the mixtures, seed 3" in text
+
+
+def test_what_made_the_scores(experiment):
+    text = experiment.text()
+    weights = hashlib.sha256(b"weights").hexdigest()
+    for line in (
+        "* tag: hfra_raw",
+        "* config: conf/tuning/train_avsep_hfra.yaml",
+        "* seed: 17",
+        f"* model: valid.loss.best.pth -> 7epoch.pth, SHA-256 {weights}",
+        "* test: encoder: open_clip, pretrained: openai, weights: abc123",
+        "* teacher: clap",
+        "* checkpoint: 630k-audioset-best.pt",
+        f"* SHA-256 of mixtures.tsv: {experiment.digest}",
+        "./run.sh --stage 6",
+    ):
+        assert line in text.splitlines()
+    for name in ("date", "python", "espnet", "torch", "espnet2_avsep", "GPU"):
+        assert f"\n* {name}: " in text
+    assert "random" not in text
+    assert "another list" not in text
+
+
+def test_clips_that_were_left_out(experiment, tmp_path):
+    train = tmp_path / "dump" / "raw" / "train"
+    train.mkdir()
+    write_skipped(
+        train / "skipped.tsv",
+        [
+            Skipped("a", "audio", "unreadable: x"),
+            Skipped("b", "audio", "unreadable: y"),
+        ],
+    )
+    text = experiment.text("--training_set", f"train:{train}")
+    assert ["test", "9", "7", "2", "1"] in cells(text, "test")
+    assert ["test", "filter", "silent", "1"] in cells(text, "test")
+    assert ["test", "visual", "no frames", "1"] in cells(text, "test")
+    assert ["test", "mixture list", "clip not in the set (mixture)", "1"] in cells(
+        text, "test"
+    )
+    assert ["train", "audio", "unreadable", "2"] in cells(text, "train")
+
+
+def test_corpus_note_stands_at_the_top(experiment):
+    text = experiment.text("--corpus_note", "Stand-in corpus, not MUSIC.")
+    assert text.split("\n\n")[1] == "**Stand-in corpus, not MUSIC.**"
+
+
+def test_random_encoder_and_teacher_are_said_in_bold(experiment):
+    (experiment.dump / "visual_info.yaml").write_text(
+        "encoder: open_clip\npretrained: random\nweights: random, seed 0\n"
+    )
+    config = CONFIG.replace("630k-audioset-best.pt", "random")
+    (experiment.exp / "config.yaml").write_text(config)
+    text = experiment.text()
+    assert "**randomly initialised encoder, not CLIP**" in text
+    assert "**randomly initialised teacher, not CLAP**" in text
+
+
+def test_random_is_told_from_names_that_hold_the_word():
+    assert is_random("random")
+    assert is_random("random, seed 0")
+    assert is_random({"weights": {"file": "Random"}})
+    assert not is_random("exp/random_search/best.pt")
+    assert not is_random({"pretrained": "openai", "seed": 0, "weights": None})
+
+
+def test_scores_of_another_list_are_pointed_out(experiment):
+    experiment.score(digest="0123")
+    assert "**The scores are of another list (0123)" in experiment.text()
+
+
+def test_missing_details_are_said(experiment):
+    for name in ("config.yaml", "valid.loss.best.pth", "run.sh"):
+        (experiment.exp / name).unlink()
+    for name in ("visual_info.yaml", "counts.yaml"):
+        (experiment.dump / name).unlink()
+    text = experiment.text()
+    assert "no config.yaml in avsep_hfra_raw" in text
+    assert "valid.loss.best.pth (no such file)" in text
+    assert "not known (no visual_info.yaml" in text
+    assert ["test", "unknown", "unknown", "unknown", ""] in cells(text, "test")
+    assert "## Command" not in text
+
+
+def test_no_teacher(experiment):
+    (experiment.exp / "config.yaml").write_text("teacher: null\nseed: 0\n")
+    assert "## Teacher\n\nNone." in experiment.text()
+
+
+def test_precomputed_teacher_says_what_made_it(experiment):
+    (experiment.exp / "config.yaml").write_text(
+        f"teacher: precomputed\nteacher_conf: {{scp: {experiment.dump}/teacher.scp}}\n"
+    )
+    assert "* embeddings: not known" in experiment.text()
+    (experiment.dump / "teacher_info.yaml").write_text(
+        "teacher: HTSAT-tiny, random, seed 0\n"
+    )
+    text = experiment.text()
+    assert "* embeddings: HTSAT-tiny, random, seed 0" in text
+    assert "**randomly initialised teacher, not CLAP**" in text
+
+
+def test_encoder_may_be_described_beside_the_model(experiment):
+    (experiment.dump / "visual_info.yaml").rename(experiment.exp / "visual_info.yaml")
+    assert "* test: encoder: open_clip" in experiment.text()
+
+
+def test_bad_input(experiment, capsys, tmp_path):
+    def error(spec=None):
+        assert experiment.run(spec=spec) == 2
+        return capsys.readouterr().err
+
+    assert "expected NAME:SCOREDIR:DUMPDIR" in error("test")
+    assert "is not a folder" in error(f"test:{tmp_path / 'none'}:{experiment.dump}")
+    (experiment.exp / "config.yaml").write_text("[1, 2")
+    assert "is not valid YAML" in error()
+    (experiment.exp / "config.yaml").write_text("- 1\n")
+    assert "expected a mapping" in error()
+    (experiment.exp / "config.yaml").write_text(CONFIG)
+    (experiment.dump / "mixtures.tsv").unlink()
+    assert "mixtures.tsv: no such file" in error()
+    (experiment.dump / "mixtures.tsv").write_text("mix_id\n")
+    (experiment.scored / "result_test.txt").unlink()
+    assert "0 files result_*.txt" in error()
+    experiment.score()
+    (experiment.scored / "scores.tsv").unlink()
+    assert "scores.tsv: no such file" in error()
+    assert main(["--avsep_exp", str(tmp_path / "no"), "--set", "a:b:c"]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert not (experiment.exp / "RESULTS.md").exists()
