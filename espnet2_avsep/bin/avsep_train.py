@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Train a visually guided separator with ESPnet's trainer."""
+
+import sys
+from typing import Optional, Sequence
+
+from espnet2_avsep.bin.cli import command
+
+HELP = """\
+usage: avsep_train --config FILE --output_dir DIR
+                   --train_data_path_and_name_and_type PATH,NAME,TYPE ...
+                   --valid_data_path_and_name_and_type PATH,NAME,TYPE ...
+                   [any other option of ESPnet's trainer]
+
+Train a visually guided separator with ESPnet's trainer. Data names are speech_ref1 and
+visual_ref1 (single clips, mixed on the fly), or speech_mix, speech_ref{n} and
+visual_ref{n} (listed mixtures).
+
+Options of this task; each may stand in the config file:
+  --sample_rate HZ          sampling rate of the waveforms (11625)
+  --separator NAME          hfra; --separator_conf key=value
+  --visual_adapter NAME     mean, standardise; --visual_adapter_conf key=value
+  --encoder, --decoder      stft; --encoder_conf n_fft=1024
+  --teacher NAME            clap, precomputed; --teacher_conf checkpoint=FILE
+  --criterions LIST         the terms of the loss, {name, conf, weight}
+  --dataset_conf key=value  how training mixtures are drawn
+  --model_conf key=value    num_log_bins, compression, mask_max
+  --picture_interval N      epochs between two sets of spectrogram pictures
+
+  --help                    this page
+  --help_all                every option, ESPnet's included (imports ESPnet: slow)
+  --print_config            the whole configuration with its defaults, as YAML
+"""
+
+
+@command
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Run the training; ``argv`` defaults to the command line."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if "-h" in argv or "--help" in argv:
+        print(HELP)
+        return
+    argv = ["--help" if option == "--help_all" else option for option in argv]
+
+    from espnet2_avsep.tasks.avsep import AVSeparationTask
+
+    AVSeparationTask.main(cmd=argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""What every command line of the package shares: logging and error reporting."""
+
+import argparse
+import errno
+import functools
+import logging
+import sys
+from typing import Callable, Optional, Sequence
+
+from espnet2_avsep.errors import InputError
+
+# The disk is full, the quota is used up, the file system is read-only.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+LOG_FORMAT = "%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s"
+
+
+def setup_logging(level: str = "INFO") -> None:
+    """Log to stderr in ESPnet's format."""
+    logging.basicConfig(level=level.upper(), format=LOG_FORMAT)
+
+
+def str2bool(value: str) -> bool:
+    """Parse "true" or "false", as ESPnet's options are given."""
+    if value.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"expected true or false, not {value!r}")
+    return value.lower() == "true"
+
+
+def command(main: Callable) -> Callable:
+    """Decorate a ``main(argv=None)``: an InputError becomes one line and status 2."""
+
+    @functools.wraps(main)
+    def wrapper(argv: Optional[Sequence[str]] = None) -> int:
+        try:
+            return main(argv) or 0
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except BrokenPipeError:
+            return 141
+        except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
+            print(
+                f"error: cannot write: {error}. Free some space, or choose another "
+                "output folder; then run again: what is finished is kept.",
+                file=sys.stderr,
+            )
+            return 2
+
+    return wrapper

@@ -1,0 +1,268 @@
+"""The ESPnet model: waveforms and visual embeddings in, loss and tracks out."""
+
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from espnet2.torch_utils.device_funcs import force_gatherable
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+from torch import Tensor, nn
+
+from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
+from espnet2_avsep.loss.abs_criterion import AbsCriterion, SeparationOutput
+from espnet2_avsep.metrics.si_sdr import si_sdr
+from espnet2_avsep.separator.abs_separator import AbsAVSeparator
+
+COMPRESSIONS = ("log", "log1p")
+
+
+class WeightedCriterion(NamedTuple):
+    """One term of the training loss.
+
+    Attributes:
+        name: Its name in the config and in the log.
+        criterion: The loss.
+        weight: Its factor in the sum.
+    """
+
+    name: str
+    criterion: AbsCriterion
+    weight: float
+
+
+class ESPnetAVSeparationModel(AbsESPnetModel):
+    """Mixture -> STFT -> log-frequency magnitude -> masks -> tracks.
+
+    Args:
+        encoder: STFT, (B, L) -> complex (B, T, F).
+        decoder: Inverse STFT.
+        visual_adapter: (B, N, V, D) -> (B, N, D').
+        separator: Mixture feature and embeddings -> mask logits.
+        criterions: The terms of the loss; empty for inference.
+        teacher: Frozen audio encoder for the alignment term; None without it and in
+            inference. It is not a submodule: neither the optimizer nor the saved
+            weights hold any of it.
+        sample_rate: Sampling rate of the waveforms in Hz.
+        num_log_bins: Rows of the log-frequency spectrogram; None keeps the linear axis.
+        compression: "log" (log(X + log_eps), HFRA and CLIPSep) or "log1p" (DGFNet).
+        log_eps: See ``compression``.
+        mask_max: Masks are mask_max * sigmoid(logits): 1 for binary masks and the
+            spectrogram loss, 5 for ratio masks.
+        extract_feats_in_collect_stats: ESPnet's switch; there is nothing to extract.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        visual_adapter: nn.Module,
+        separator: AbsAVSeparator,
+        criterions: Sequence[WeightedCriterion] = (),
+        teacher: Optional[nn.Module] = None,
+        sample_rate: int = 11625,
+        num_log_bins: Optional[int] = 256,
+        compression: str = "log",
+        log_eps: float = 1e-10,
+        mask_max: float = 1.0,
+        extract_feats_in_collect_stats: bool = False,
+    ):
+        super().__init__()
+        if compression not in COMPRESSIONS:
+            raise ValueError(
+                f"model_conf.compression={compression!r}: expected one of "
+                f"{COMPRESSIONS}."
+            )
+        self.encoder = encoder
+        self.decoder = decoder
+        self.visual_adapter = visual_adapter
+        self.separator = separator
+        self.criterions = nn.ModuleDict({c.name: c.criterion for c in criterions})
+        self.weights = {c.name: c.weight for c in criterions}
+        self.warp = LogFrequencyWarp(encoder.output_dim, num_log_bins)
+        self.sample_rate = sample_rate
+        self.compression = compression
+        self.log_eps = log_eps
+        self.mask_max = mask_max
+        self.extract_feats_in_collect_stats = extract_feats_in_collect_stats
+        # In a tuple, out of nn.Module's sight: see the class docstring.
+        self._teacher = (teacher,)
+
+    @property
+    def teacher(self) -> Optional[nn.Module]:
+        """The frozen teacher, or None."""
+        return self._teacher[0]
+
+    def forward(
+        self,
+        speech_ref1: Tensor,
+        visual_ref1: Tensor,
+        speech_mix: Optional[Tensor] = None,
+        utt_id: Optional[List[str]] = None,
+        silent_redraws: Optional[Tensor] = None,
+        **sources: Tensor,
+    ) -> Tuple[Tensor, Dict[str, Tensor], Tensor]:
+        """Compute the training loss.
+
+        Args:
+            speech_ref1: Source 1, divided by N, (B, L).
+            visual_ref1: Frames of source 1, (B, V, D).
+            speech_mix: Mixture, (B, L); the sum of the sources where it is absent.
+            utt_id: Names of the mixtures, for teachers that look embeddings up.
+            silent_redraws: Silent crops drawn again per mixture, (B,); reported.
+            **sources: speech_ref{n}, visual_ref{n} of the other sources.
+
+        Returns:
+            loss, stats and weight, as ESPnet's trainer wants them.
+        """
+        reference = self._stack("speech_ref", speech_ref1, sources)  # (B, N, L)
+        visual = self._stack("visual_ref", visual_ref1, sources)  # (B, N, V, D)
+        if reference.size(1) != visual.size(1):
+            raise ValueError(
+                f"{reference.size(1)} sources but {visual.size(1)} visual inputs: give "
+                "one visual_ref{n} for each speech_ref{n}."
+            )
+        mixture = reference.sum(dim=1) if speech_mix is None else speech_mix
+
+        spectrum = self._spectrum(torch.cat([mixture[:, None], reference], dim=1))
+        magnitude = self.warp(spectrum.abs())  # (B, 1 + N, F', T)
+        logits, bottleneck = self._separate(magnitude[:, :1], visual)
+        output = SeparationOutput(
+            logits=logits,
+            mask=self._mask(logits),
+            mixture=magnitude[:, :1],
+            reference=magnitude[:, 1:],
+            bottleneck=bottleneck,
+            teacher=self._teach(mixture, utt_id),
+        )
+
+        loss = logits.new_zeros((), dtype=torch.float32)
+        stats: Dict[str, Tensor] = {}
+        for name, criterion in self.criterions.items():
+            value = criterion(output).mean()
+            stats[name] = value.detach()
+            loss = loss + self.weights[name] * value
+        stats["loss"] = loss.detach()
+        if silent_redraws is not None and self.training:
+            stats["silent_redraws"] = silent_redraws.float().mean()
+        if not self.training:
+            stats.update(self._track_quality(output, spectrum[:, 0], reference))
+        return force_gatherable((loss, stats, len(mixture)), loss.device)
+
+    @torch.no_grad()
+    def separate(
+        self,
+        mixture: Tensor,
+        visual: Tensor,
+        binary_mask: bool = False,
+        threshold: float = 0.5,
+    ) -> Tuple[Tensor, Tensor]:
+        """Separate mixtures, each mask applied to the mixture's complex spectrum.
+
+        Args:
+            mixture: (B, L) at ``sample_rate``; any length.
+            visual: (B, N, V, D), V frames for each of N sources.
+            binary_mask: Round masks to 0 or 1 (usual for masks trained with BCE).
+            threshold: Where masks are rounded.
+
+        Returns:
+            tracks: (B, N, L).
+            mask: The log-frequency masks, (B, N, F', T).
+        """
+        spectrum = self._spectrum(mixture[:, None])
+        magnitude = self.warp(spectrum.abs())
+        logits, _ = self._separate(magnitude, visual)
+        mask = self._mask(logits)
+        if binary_mask:
+            mask = (mask > threshold).to(mask.dtype)
+        return self._resynthesise(mask, spectrum[:, 0], mixture.size(-1)), mask
+
+    def collect_feats(self, **batch: Tensor) -> Dict[str, Tensor]:
+        """Nothing is extracted before training; stage 5 only records shapes."""
+        return {}
+
+    @torch.no_grad()
+    def panels(self, **batch: Tensor) -> Dict[str, Tensor]:
+        """What a picture of a training state shows; arguments as in forward().
+
+        Returns:
+            mixture (B, F', T), reference, estimate and mask (B, N, F', T), on the CPU.
+        """
+        reference = self._stack("speech_ref", batch.pop("speech_ref1"), batch)
+        visual = self._stack("visual_ref", batch.pop("visual_ref1"), batch)
+        mixture = batch.get("speech_mix", reference.sum(dim=1))
+        magnitude = self.warp(
+            self._spectrum(torch.cat([mixture[:, None], reference], dim=1)).abs()
+        )
+        logits, _ = self._separate(magnitude[:, :1], visual)
+        mask = self._mask(logits)
+        return {
+            "mixture": magnitude[:, 0].cpu(),
+            "reference": magnitude[:, 1:].cpu(),
+            "estimate": (mask * magnitude[:, :1]).cpu(),
+            "mask": mask.cpu(),
+        }
+
+    @staticmethod
+    def _stack(prefix: str, first: Tensor, rest: Dict[str, Tensor]) -> Tensor:
+        """Stack prefix1, prefix2, ... to (B, N, ...)."""
+        tensors = [first]
+        while f"{prefix}{len(tensors) + 1}" in rest:
+            tensors.append(rest[f"{prefix}{len(tensors) + 1}"])
+        return torch.stack(tensors, dim=1)
+
+    def _spectrum(self, wav: Tensor) -> Tensor:
+        """STFT of (B, M, L), to complex (B, M, F, T)."""
+        flat = wav.flatten(0, 1)
+        lengths = torch.full((len(flat),), flat.size(-1), device=flat.device)
+        spectrum, _ = self.encoder(flat, lengths)  # (B * M, T, F)
+        return spectrum.transpose(1, 2).unflatten(0, wav.shape[:2])
+
+    def _separate(self, magnitude: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
+        """Mask logits in float32 and bottleneck of (B, 1, F', T)."""
+        if self.compression == "log":
+            feature = (magnitude + self.log_eps).log()
+        else:
+            feature = magnitude.log1p()
+        visual = self.visual_adapter(visual)
+        if not torch.is_autocast_enabled(feature.device.type):
+            # The network's precision, where it is not float32 (inference in bfloat16).
+            dtype = next(self.separator.parameters()).dtype
+            feature, visual = feature.to(dtype), visual.to(dtype)
+        logits, bottleneck = self.separator(feature, visual)
+        return logits.float(), bottleneck
+
+    def _mask(self, logits: Tensor) -> Tensor:
+        return self.mask_max * logits.sigmoid()
+
+    def _teach(self, mixture: Tensor, utt_id: Optional[List[str]]) -> Optional[Tensor]:
+        """The teacher's embedding of each mixture, (B, E)."""
+        if self.teacher is None:
+            return None
+        return self.teacher(mixture.float(), self.sample_rate, utt_id)
+
+    def _resynthesise(self, mask: Tensor, spectrum: Tensor, length: int) -> Tensor:
+        """Apply (B, N, F', T) masks to complex (B, F, T); return (B, N, length)."""
+        estimate = self.warp.inverse(mask) * spectrum[:, None]  # (B, N, F, T)
+        flat = estimate.flatten(0, 1).transpose(1, 2)  # (B * N, T, F)
+        lengths = torch.full((len(flat),), length, device=flat.device)
+        wav, _ = self.decoder(flat, lengths)
+        return wav.unflatten(0, mask.shape[:2])
+
+    @torch.no_grad()
+    def _track_quality(
+        self, output: SeparationOutput, spectrum: Tensor, reference: Tensor
+    ) -> Dict[str, Tensor]:
+        """SI-SDR of the validation tracks and its gain over the mixture, in dB.
+
+        Sources for which it is not defined (a silent or non-finite track) are left out;
+        a diverging training must reach the trainer's own checks, not fail here.
+        """
+        tracks = self._resynthesise(output.mask, spectrum, reference.size(-1))
+        mixture = reference.sum(dim=1, keepdim=True).expand_as(reference)
+        energy = torch.stack([reference, tracks, mixture]).square().sum(dim=-1)
+        usable = ((energy > 0) & energy.isfinite()).all(dim=0)
+        reference, tracks, mixture = reference[usable], tracks[usable], mixture[usable]
+        value = si_sdr(reference, tracks)
+        return {
+            "si_sdr": value.mean(),
+            "si_sdr_i": (value - si_sdr(reference, mixture)).mean(),
+        }

@@ -1,0 +1,60 @@
+"""Pictures of a separation."""
+
+from typing import Mapping
+
+import numpy as np
+
+DYNAMIC_RANGE_DB = 60
+
+
+def spectrogram_panels(panels: Mapping[str, np.ndarray], title: str):
+    """Draw one row per source: mixture, reference, estimate, mask.
+
+    Args:
+        panels: ``mixture`` (F, T), and ``reference``, ``estimate``, ``mask``
+            (N, F, T): magnitudes with the lowest frequency first.
+        title: Title of the figure.
+
+    Returns:
+        A matplotlib figure. Magnitudes share one scale in dB, 0 dB being the mixture's
+        maximum.
+    """
+    from matplotlib.figure import Figure
+
+    num_sources = len(panels["reference"])
+    figure = Figure(figsize=(11, 2.6 * num_sources + 0.5), layout="constrained")
+    axes = figure.subplots(num_sources, 4, squeeze=False, sharex=True, sharey=True)
+    peak = max(float(panels["mixture"].max()), 1e-10)
+    for source, row in enumerate(axes):
+        images = [
+            ("mixture", panels["mixture"]),
+            (f"reference {source + 1}", panels["reference"][source]),
+            (f"estimate {source + 1}", panels["estimate"][source]),
+        ]
+        for axis, (name, magnitude) in zip(row, images, strict=False):
+            level = 20 * np.log10(np.maximum(magnitude / peak, 1e-10))
+            spectrum = axis.imshow(
+                level,
+                origin="lower",
+                aspect="auto",
+                cmap="magma",
+                vmin=-DYNAMIC_RANGE_DB,
+                vmax=0,
+            )
+            axis.set_title(name, fontsize=9)
+        mask = row[3].imshow(
+            panels["mask"][source],
+            origin="lower",
+            aspect="auto",
+            cmap="gray",
+            vmin=0,
+            vmax=max(1.0, float(panels["mask"].max())),
+        )
+        row[3].set_title(f"mask {source + 1}", fontsize=9)
+        row[0].set_ylabel("frequency bin")
+    for axis in axes[-1]:
+        axis.set_xlabel("frame")
+    figure.colorbar(spectrum, ax=axes[:, :3], label="dB", shrink=0.8)
+    figure.colorbar(mask, ax=axes[:, 3], shrink=0.8)
+    figure.suptitle(title, fontsize=10)
+    return figure

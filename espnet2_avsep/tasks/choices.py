@@ -1,0 +1,212 @@
+"""The classes a config may name, and the model built from a config.
+
+Apart from tasks/avsep.py so that inference does not import ESPnet's training machinery,
+which takes ten seconds and more.
+"""
+
+import argparse
+import inspect
+from typing import Any, Dict, List, Mapping, Type
+
+from espnet2.enh.decoder.abs_decoder import AbsDecoder
+from espnet2.enh.decoder.stft_decoder import STFTDecoder
+from espnet2.enh.encoder.abs_encoder import AbsEncoder
+from espnet2.enh.encoder.stft_encoder import STFTEncoder
+from espnet2.train.class_choices import ClassChoices
+from torch import nn
+
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.espnet_model import ESPnetAVSeparationModel, WeightedCriterion
+from espnet2_avsep.loss.abs_criterion import AbsCriterion
+from espnet2_avsep.loss.alignment import AlignmentLoss
+from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
+from espnet2_avsep.loss.ratio_mask_l1 import RatioMaskL1
+from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
+from espnet2_avsep.separator.abs_separator import AbsAVSeparator
+from espnet2_avsep.separator.hfra_separator import HFRASeparator
+from espnet2_avsep.teacher.abs_teacher import AbsTeacher
+from espnet2_avsep.teacher.clap_teacher import ClapTeacher
+from espnet2_avsep.teacher.precomputed import PrecomputedTeacher
+from espnet2_avsep.visual.adapter import MeanAdapter, StandardiseAdapter
+
+encoder_choices = ClassChoices(
+    "encoder", {"stft": STFTEncoder}, type_check=AbsEncoder, default="stft"
+)
+decoder_choices = ClassChoices(
+    "decoder", {"stft": STFTDecoder}, type_check=AbsDecoder, default="stft"
+)
+visual_adapter_choices = ClassChoices(
+    "visual_adapter",
+    {"mean": MeanAdapter, "standardise": StandardiseAdapter},
+    type_check=nn.Module,
+    default="mean",
+)
+separator_choices = ClassChoices(
+    "separator", {"hfra": HFRASeparator}, type_check=AbsAVSeparator, default="hfra"
+)
+teacher_choices = ClassChoices(
+    "teacher",
+    {"clap": ClapTeacher, "precomputed": PrecomputedTeacher},
+    type_check=AbsTeacher,
+    default=None,
+    optional=True,
+)
+criterion_choices = ClassChoices(
+    "criterion",
+    {
+        "spectrogram_l1": SpectrogramL1,
+        "binary_mask_bce": BinaryMaskBCE,
+        "ratio_mask_l1": RatioMaskL1,
+        "alignment": AlignmentLoss,
+    },
+    type_check=AbsCriterion,
+    default="spectrogram_l1",
+)
+
+CLASS_CHOICES = [
+    encoder_choices,
+    decoder_choices,
+    visual_adapter_choices,
+    separator_choices,
+    teacher_choices,
+]
+
+# STFT of the paper: Hann 1024, hop 256 (HFRA, section 4.1).
+STFT_DEFAULTS = {"n_fft": 1024, "hop_length": 256}
+
+
+def construct(cls: Type, conf: Mapping[str, Any], option: str, **given: Any) -> Any:
+    """Build ``cls(**given, **conf)``; a wrong key or value names the config's option.
+
+    Raises:
+        InputError: conf holds a key that the constructor does not have, or a value it
+            refuses.
+    """
+    allowed = inspect.signature(cls.__init__).parameters
+    keys = [k for k in allowed if k not in ("self", *given)]
+    unknown = sorted(set(conf) - set(keys))
+    if unknown:
+        raise InputError(
+            f"{option}: unknown key(s) {', '.join(unknown)} for {cls.__name__}; it "
+            f"takes {', '.join(keys)}."
+        )
+    try:
+        return cls(**given, **conf)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{option}: {error}") from error
+
+
+def _build_criterions(
+    entries: List[Dict[str, Any]], separator: AbsAVSeparator
+) -> List[WeightedCriterion]:
+    criterions: List[WeightedCriterion] = []
+    for entry in entries:
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if name not in criterion_choices.classes:
+            raise InputError(
+                f"criterions: {entry!r} must be a mapping whose 'name' is one of "
+                f"{', '.join(criterion_choices.classes)}."
+            )
+        unknown = sorted(set(entry) - {"name", "conf", "weight"})
+        if unknown:
+            raise InputError(
+                f"criterions, {name}: unknown key(s) {', '.join(unknown)}; an entry "
+                "has name, conf and weight."
+            )
+        if any(c.name == name for c in criterions):
+            raise InputError(f"criterions: {name} is listed twice; once is enough.")
+        given = {}
+        if name == "alignment":
+            given["audio_dim"] = separator.bottleneck_dim
+        criterion = construct(
+            criterion_choices.get_class(name),
+            entry.get("conf") or {},
+            f"criterions, {name}, conf",
+            **given,
+        )
+        criterions.append(
+            WeightedCriterion(name, criterion, float(entry.get("weight", 1.0)))
+        )
+    return criterions
+
+
+def build_model(
+    args: argparse.Namespace, with_teacher: bool = True
+) -> ESPnetAVSeparationModel:
+    """Build the model that a config describes.
+
+    Args:
+        args: The parsed options of avsep_train, or a config.yaml read back.
+        with_teacher: False leaves the teacher out (inference).
+
+    Raises:
+        InputError: unknown keys or values, criterions that do not fit the model.
+    """
+
+    def build(choices: ClassChoices, **given: Any) -> Any:
+        name = getattr(args, choices.name)
+        if name is None:
+            return None
+        if name not in choices.classes:
+            raise InputError(
+                f"{choices.name}: {name!r} is not known; choose from "
+                f"{', '.join(choices.classes)}."
+            )
+        conf = getattr(args, f"{choices.name}_conf") or {}
+        return construct(choices.get_class(name), conf, f"{choices.name}_conf", **given)
+
+    for choices in (encoder_choices, decoder_choices):
+        if getattr(args, choices.name) == "stft":
+            conf = {
+                **STFT_DEFAULTS,
+                # ESPnet scales the window by fs / default_fs; keep the two equal.
+                "default_fs": args.sample_rate,
+                **(getattr(args, f"{choices.name}_conf") or {}),
+            }
+            setattr(args, f"{choices.name}_conf", conf)
+
+    separator = build(separator_choices)
+    criterions = _build_criterions(args.criterions or [], separator)
+    model_conf = dict(args.model_conf or {})
+    names = {c.name for c in criterions}
+    if "binary_mask_bce" in names and float(model_conf.get("mask_max", 1.0)) != 1.0:
+        raise InputError(
+            f"model_conf.mask_max is {model_conf['mask_max']} with the criterion "
+            "binary_mask_bce; binary masks need mask_max: 1."
+        )
+    teacher = None
+    if with_teacher:
+        teacher = build(teacher_choices)
+        if teacher is None and "alignment" in names:
+            raise InputError(
+                "criterions: alignment needs a teacher; set 'teacher: clap' and its "
+                "checkpoint in teacher_conf, or remove the criterion."
+            )
+        if teacher is not None and "alignment" not in names:
+            raise InputError(
+                f"teacher: {args.teacher} is set but no criterion uses it; add the "
+                "criterion alignment, or remove the teacher."
+            )
+        if teacher is not None:
+            criterion = next(c.criterion for c in criterions if c.name == "alignment")
+            expected = criterion.teacher_dim
+            if teacher.output_dim != expected:
+                raise InputError(
+                    f"the teacher's embeddings have {teacher.output_dim} values, the "
+                    f"criterion alignment expects {expected}: set its "
+                    f"conf.teacher_dim to {teacher.output_dim}."
+                )
+    return construct(
+        ESPnetAVSeparationModel,
+        model_conf,
+        "model_conf",
+        encoder=build(encoder_choices),
+        decoder=build(decoder_choices),
+        visual_adapter=build(visual_adapter_choices),
+        separator=separator,
+        criterions=criterions,
+        teacher=teacher,
+        sample_rate=args.sample_rate,
+    )

@@ -1,0 +1,131 @@
+import os
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from espnet2_avsep.bin.avsep_inference import main
+from espnet2_avsep.data.scp import read_scp
+from espnet2_avsep.separate import SeparateAV
+from tests.tiny_corpus import FS, SEGMENT, embedding, make_tiny_corpus
+from tests.trained_model import make_trained_folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_tiny_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_trained_folder(tmp_path_factory.mktemp("exp"))
+
+
+def command(corpus, folder, output_dir, *more):
+    argv = ["--train_config", str(folder / "config.yaml")]
+    argv += ["--model_file", str(folder / "valid.loss.best.pth")]
+    argv += ["--output_dir", str(output_dir)]
+    for path, name in [
+        ("wav.scp", "speech_mix"),
+        ("visual_spk1.scp", "visual_ref1"),
+        ("visual_spk2.scp", "visual_ref2"),
+    ]:
+        path = corpus / "valid" / path
+        argv += ["--data_path_and_name_and_type", f"{path},{name},any"]
+    return [*argv, *more]
+
+
+def tracks(output_dir):
+    return {
+        (n, key): soundfile.read(path, dtype="float32")[0]
+        for n in (1, 2)
+        for key, path in read_scp(output_dir / f"spk{n}.scp").items()
+    }
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_tracks_are_those_of_the_python_object(corpus, folder, tmp_path, batch_size):
+    options = ("--batch_size", str(batch_size), "--fs", str(FS))
+    assert main(command(corpus, folder, tmp_path, *options)) == 0
+    result = tracks(tmp_path)
+    assert len(result) == 8
+    separate = SeparateAV.from_pretrained(folder)
+    mixture, _ = soundfile.read(
+        read_scp(corpus / "valid" / "wav.scp")["mix00000"], dtype="float32"
+    )
+    expected = separate(mixture, [embedding("low")[0], embedding("high")[0]])
+    for n in (1, 2):
+        assert len(result[n, "mix00000"]) == SEGMENT
+        np.testing.assert_allclose(result[n, "mix00000"], expected[n - 1], atol=1e-5)
+
+
+def test_second_run_keeps_finished_tracks(corpus, folder, tmp_path):
+    assert main(command(corpus, folder, tmp_path)) == 0
+    first = tracks(tmp_path)
+    kept = tmp_path / "wavs" / "spk1" / "mix00001.wav"
+    lost = tmp_path / "wavs" / "spk2" / "mix00002.wav"
+    time = kept.stat().st_mtime_ns
+    lost.unlink()
+    (tmp_path / "spk1.scp").unlink()
+    assert main(command(corpus, folder, tmp_path)) == 0
+    assert kept.stat().st_mtime_ns == time
+    for key, track in tracks(tmp_path).items():
+        np.testing.assert_array_equal(track, first[key])
+
+
+def test_another_model_makes_all_tracks_again(corpus, folder, tmp_path):
+    out = tmp_path / "out"
+    assert main(command(corpus, folder, out)) == 0
+    first = tracks(out)
+    other = make_trained_folder(tmp_path / "other")
+    weights = torch.load(other / "valid.loss.best.pth", weights_only=True)
+    weights["separator.late_bias"] += 1
+    torch.save(weights, other / "valid.loss.best.pth")
+    assert main(command(corpus, other, out)) == 0
+    second = tracks(out)
+    assert all(np.abs(second[key] - first[key]).max() > 1e-3 for key in first)
+
+
+def test_key_file(corpus, folder, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("mix00002 x\n")
+    out = tmp_path / "out"
+    assert main(command(corpus, folder, out, "--key_file", str(keys))) == 0
+    assert list(read_scp(out / "spk1.scp")) == ["mix00002"]
+    keys.write_text("mix9 x\n")
+    assert main(command(corpus, folder, out, "--key_file", str(keys))) == 2
+
+
+def test_disk_full(corpus, folder, tmp_path, monkeypatch, capsys):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(command(corpus, folder, tmp_path)) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert not list(tmp_path.glob("wavs/*/*")) and not (tmp_path / "spk1.scp").exists()
+
+
+def test_tables_that_disagree(corpus, folder, tmp_path, capsys):
+    short = tmp_path / "short.scp"
+    short.write_text(
+        "".join((corpus / "valid/visual_spk2.scp").read_text().splitlines(True)[1:])
+    )
+    argv = command(corpus, folder, tmp_path / "out")
+    argv[-1] = f"{short},visual_ref2,any"
+    assert main(argv) == 2
+    assert "mix00000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fs", "16000"], "trained at 2000"),
+        (["--ngpu", "2"], "ngpu"),
+        (["--batch_size", "0"], "batch_size"),
+    ],
+)
+def test_bad_options(corpus, folder, tmp_path, capsys, options, message):
+    assert main(command(corpus, folder, tmp_path / "out", *options)) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,185 @@
+"""Training through ESPnet's own machinery, on a corpus of a second."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from espnet2_avsep.bin.avsep_train import main
+from espnet2_avsep.separate import load_config, load_weights
+from espnet2_avsep.tasks.choices import build_model
+from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIGS = sorted((REPOSITORY / "conf" / "tuning").glob("train_avsep_*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_tiny_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(**changes):
+        path = tmp_path / "train.yaml"
+        path.write_text(yaml.safe_dump({**MODEL_OPTIONS, **changes}))
+        return path
+
+    return write
+
+
+def epochs_logged(caplog) -> list:
+    return [
+        int(m.group(1))
+        for record in caplog.records
+        if (m := re.match(r"(\d+)epoch results", record.getMessage()))
+    ]
+
+
+def test_train_and_resume_after_a_kill(corpus, config, tmp_path, caplog):
+    caplog.set_level("INFO")
+    exp = tmp_path / "exp"
+    assert main(train_command(corpus, config(max_epoch=3), exp)) == 0
+    assert epochs_logged(caplog) == [1, 2, 3]
+    for name in ("config.yaml", "valid.loss.best.pth", "checkpoint.previous.pth"):
+        assert (exp / name).exists(), name
+    assert list((exp / "tensorboard" / "train").iterdir())
+    pictures = sorted(p.name for p in (exp / "pictures" / "mix00000").iterdir())
+    assert pictures == ["001ep.png", "002ep.png", "003ep.png"]
+
+    # The saved weights are those of the model that the config describes.
+    model = build_model(load_config(exp / "config.yaml"), with_teacher=False)
+    load_weights(model, exp / "valid.loss.best.pth")
+
+    # Killed while writing the checkpoint: half a file. The one before it serves.
+    checkpoint = exp / "checkpoint.pth"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    caplog.clear()
+    argv = train_command(corpus, config(max_epoch=4), exp, "--resume", "true")
+    assert main(argv) == 0
+    assert epochs_logged(caplog) == [3, 4]
+    assert any("cannot be read" in r.getMessage() for r in caplog.records)
+
+    # Both broken: an error that names the files, nothing is overwritten.
+    for name in ("checkpoint.pth", "checkpoint.previous.pth"):
+        (exp / name).write_bytes(b"half")
+    assert main(argv) == 2
+
+    # Another model: an error, not a silent start from scratch.
+    other = config(separator_conf={**MODEL_OPTIONS["separator_conf"], "channels": 4})
+    states = {"model": {}, "reporter": {}, "optimizers": [], "schedulers": []}
+    torch.save(states, checkpoint)
+    assert main(train_command(corpus, other, exp, "--resume", "true")) == 2
+
+
+def test_training_is_reproducible(corpus, config, tmp_path):
+    weights = []
+    for name in ("a", "b"):
+        exp = tmp_path / name
+        options = ["--max_epoch", "1", "--num_att_plot", "0"]
+        if name == "b":
+            options += ["--num_workers", "2"]
+        assert main(train_command(corpus, config(), exp, *options)) == 0
+        weights.append(torch.load(exp / "1epoch.pth", weights_only=True))
+    for key, value in weights[0].items():
+        torch.testing.assert_close(weights[1][key], value)
+
+
+def test_two_processes(corpus, config, tmp_path):
+    """Distributed training over two processes on the CPU (gloo)."""
+    exp = tmp_path / "exp"
+    command = [sys.executable, "-m", "espnet2_avsep.bin.avsep_train"]
+    command += train_command(corpus, config(max_epoch=1), exp, "--ngpu", "0")
+    command += ["--multiprocessing_distributed", "false", "--dist_backend", "gloo"]
+    command += ["--dist_world_size", "2", "--num_att_plot", "0"]
+    command += ["--dist_init_method", f"file://{tmp_path}/init"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    processes = [
+        subprocess.Popen(
+            [*command, "--dist_rank", str(rank)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert "1epoch results" in outputs[0]
+    weights = torch.load(exp / "valid.loss.best.pth", weights_only=True)
+    assert all(torch.isfinite(v).all() for v in weights.values())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_shipped_config_dry_run(path, corpus, tmp_path):
+    """Every shipped config builds its model, optimizer and scheduler."""
+    argv = train_command(corpus, path, tmp_path / "exp", "--dry_run", "true")
+    options = yaml.safe_load(path.read_text())
+    if options.get("teacher") == "clap":
+        argv += ["--teacher_conf", "checkpoint=random"]
+    assert main(argv) == 0
+    written = yaml.safe_load((tmp_path / "exp" / "config.yaml").read_text())
+    for key, value in options.items():
+        if key.endswith("_conf") and isinstance(value, dict):
+            for k, v in value.items():
+                if (key, k) != ("teacher_conf", "checkpoint"):
+                    assert written[key][k] == v, (key, k)
+
+
+def test_default_config_is_the_papers():
+    link = REPOSITORY / "conf" / "train.yaml"
+    assert link.resolve().name == "train_avsep_hfra.yaml"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"separator_conf": {"chanels": 4}}, "unknown key(s) chanels"),
+        ({"separator_conf": {"fusion": "early"}}, "hierarchical"),
+        ({"model_conf": {"mask_maximum": 4}}, "unknown key(s) mask_maximum"),
+        ({"dataset_conf": {"segments": 4}}, "unknown key(s) segments"),
+        ({"criterions": [{"name": "mse"}]}, "spectrogram_l1"),
+        ({"criterions": [{"name": "alignment"}]}, "needs a teacher"),
+        ({"criterions": [{"name": "spectrogram_l1", "wheight": 1}]}, "wheight"),
+        (
+            {
+                "criterions": [{"name": "binary_mask_bce"}],
+                "model_conf": {"mask_max": 5},
+            },
+            "mask_max",
+        ),
+        ({"dataset_conf": {"segment_samples": 10**6}}, "shorter"),
+    ],
+)
+def test_bad_config(changes, message, corpus, config, tmp_path, capsys):
+    assert main(train_command(corpus, config(**changes), tmp_path / "exp")) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_unknown_yaml_key(corpus, config, tmp_path, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(train_command(corpus, config(separatr="hfra"), tmp_path / "exp"))
+    assert error.value.code == 2
+    assert "separatr" in capsys.readouterr().err
+
+
+def test_stale_shape_files(corpus, config, tmp_path, capsys):
+    argv = train_command(corpus, config(), tmp_path / "exp")
+    shape = tmp_path / "speech_ref1_shape"
+    shape.write_text("other 5\n")
+    argv[argv.index("--train_shape_file") + 1] = str(shape)
+    assert main(argv) == 2
+    assert "stage 5" in capsys.readouterr().err
+
+
+def test_help_is_quick(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["avsep_train", "--help"])
+    assert main() == 0
+    assert "--dataset_conf" in capsys.readouterr().out

@@ -1,0 +1,216 @@
+import math
+
+import pytest
+import torch
+from espnet2.enh.decoder.stft_decoder import STFTDecoder
+from espnet2.enh.encoder.stft_encoder import STFTEncoder
+from torch import nn
+
+from espnet2_avsep.espnet_model import ESPnetAVSeparationModel, WeightedCriterion
+from espnet2_avsep.loss.alignment import AlignmentLoss
+from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
+from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
+from espnet2_avsep.separator.abs_separator import AbsAVSeparator
+from espnet2_avsep.separator.hfra_separator import HFRASeparator
+from espnet2_avsep.visual.adapter import MeanAdapter
+
+FS, N_FFT, HOP, DIM = 2000, 128, 32, 4
+
+
+class ConstantSeparator(AbsAVSeparator):
+    """Masks that are one number per source, read from the visual input."""
+
+    visual_dim = DIM
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    @property
+    def bottleneck_dim(self):
+        return 3
+
+    def forward(self, feature, visual):
+        logits = visual[..., :1, None].expand(-1, -1, *feature.shape[-2:])
+        return logits + 0 * self.unused, feature.mean(dim=(1, 2, 3))[:, None].repeat(
+            1, 3
+        )
+
+
+class FrozenTeacher(nn.Module):
+    output_dim = 3
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.seen = []
+
+    def forward(self, wav, fs, keys=None):
+        self.seen.append((tuple(wav.shape), fs))
+        return self.weight.detach().expand(len(wav), 3)
+
+
+def build(separator=None, criterions=None, **kwargs):
+    stft = {"n_fft": N_FFT, "hop_length": HOP, "default_fs": FS}
+    options = {"sample_rate": FS, "num_log_bins": 48, **kwargs}
+    return ESPnetAVSeparationModel(
+        STFTEncoder(**stft),
+        STFTDecoder(**stft),
+        MeanAdapter(),
+        separator or ConstantSeparator(),
+        criterions or [WeightedCriterion("l1", SpectrogramL1(), 1.0)],
+        **options,
+    )
+
+
+def batch_of(sources, visual=None):
+    batch = {f"speech_ref{n}": s for n, s in enumerate(sources, 1)}
+    for n in range(1, len(sources) + 1):
+        batch[f"visual_ref{n}"] = (
+            torch.zeros(len(sources[0]), 1, DIM) if visual is None else visual[n - 1]
+        )
+    return batch
+
+
+@pytest.mark.parametrize("length", [31 * HOP, 31 * HOP + 7])
+def test_masks_of_one_give_the_mixture_back(length):
+    mixture = torch.randn(2, length)
+    visual = torch.full((2, 3, 1, DIM), 50.0)
+    tracks, mask = build().separate(mixture, visual)
+    assert tracks.shape == (2, 3, length) and mask.shape[:3] == (2, 3, 48)
+    for track in tracks.unbind(1):
+        torch.testing.assert_close(track, mixture, atol=1e-4, rtol=1e-4)
+
+
+def test_masks_scale_the_mixture():
+    mixture = torch.randn(1, 31 * HOP)
+    visual = torch.zeros(1, 2, 2, DIM)
+    visual[:, 1] = math.log(0.25 / 0.75)
+    tracks, _ = build().separate(mixture, visual)
+    torch.testing.assert_close(tracks[:, 0], mixture / 2, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(tracks[:, 1], mixture / 4, atol=1e-4, rtol=1e-4)
+    tracks, _ = build().separate(mixture, visual, binary_mask=True, threshold=0.3)
+    torch.testing.assert_close(tracks[:, 0], mixture, atol=1e-4, rtol=1e-4)
+    assert tracks[:, 1].abs().max() < 1e-6
+    tracks, _ = build(mask_max=5.0).separate(mixture, visual)
+    torch.testing.assert_close(tracks[:, 0], 2.5 * mixture, atol=1e-3, rtol=1e-3)
+
+
+def test_loss_of_equal_sources_with_masks_of_one_half_is_zero():
+    wav = torch.randn(2, 31 * HOP)
+    loss, stats, weight = build()(**batch_of([wav / 2, wav / 2]))
+    assert loss.item() == pytest.approx(0, abs=1e-5) and weight.item() == 2
+    assert stats["l1"].item() == stats["loss"].item()
+
+
+def test_the_mixture_is_the_sum_of_the_sources():
+    model, sources = build(), [torch.randn(2, 31 * HOP) for _ in range(3)]
+    batch = batch_of(sources)
+    loss, _, _ = model(**batch)
+    given, _, _ = model(**batch, speech_mix=sum(sources))
+    assert loss.item() == pytest.approx(given.item(), rel=1e-5)
+
+
+def test_loss_is_the_weighted_sum_of_its_terms():
+    criterions = [
+        WeightedCriterion("bce", BinaryMaskBCE(), 2.0),
+        WeightedCriterion("l1", SpectrogramL1(), 0.5),
+    ]
+    model = build(criterions=criterions)
+    loss, stats, _ = model(**batch_of([torch.randn(2, 31 * HOP) for _ in range(2)]))
+    assert loss.item() == pytest.approx(
+        2 * stats["bce"].item() + 0.5 * stats["l1"].item(), rel=1e-5
+    )
+
+
+def test_validation_reports_si_sdr():
+    model = build().eval()
+    wav = torch.randn(2, 31 * HOP)
+    _, stats, _ = model(**batch_of([wav, torch.randn(2, 31 * HOP)]))
+    # A mask that scales the mixture changes no SI-SDR.
+    assert stats["si_sdr_i"].item() == pytest.approx(0, abs=1e-3)
+    model.train()
+    assert "si_sdr" not in model(**batch_of([wav, wav]))[1]
+
+
+def test_validation_outlives_silence_and_nan():
+    model = build().eval()
+    sources = [torch.randn(3, 31 * HOP) for _ in range(2)]
+    for wav in sources:
+        wav[1] = 0
+    sources[0][2, 5] = math.nan
+    _, stats, _ = model(**batch_of(sources))
+    assert stats["si_sdr_i"].item() == pytest.approx(0, abs=1e-3)
+
+
+def test_teacher_is_used_and_stays_out_of_the_weights():
+    teacher = FrozenTeacher()
+    model = build(
+        criterions=[
+            WeightedCriterion("l1", SpectrogramL1(), 1.0),
+            WeightedCriterion("alignment", AlignmentLoss(3, 3), 0.5),
+        ],
+        teacher=teacher,
+    )
+    assert not any("teacher" in name for name in model.state_dict())
+    assert len(list(model.parameters())) == 1
+    wav = torch.randn(2, 31 * HOP)
+    loss, stats, _ = model(**batch_of([wav, wav]))
+    assert teacher.seen == [((2, 31 * HOP), FS)]
+    loss.backward()
+    assert teacher.weight.grad is None
+    # bottleneck (m, m, m) with m < 0 (log of small magnitudes) or > 0: cosine is +-1
+    assert min(abs(stats["alignment"].item() - v) for v in (0, 2)) < 1e-5
+
+
+def test_swapping_the_visual_inputs_swaps_the_tracks():
+    torch.manual_seed(0)
+    separator = HFRASeparator(visual_dim=DIM, channels=4, layers=3, width=4)
+    model = build(separator).eval()
+    mixture, visual = torch.randn(2, 31 * HOP), torch.randn(2, 2, 1, DIM)
+    tracks, _ = model.separate(mixture, visual)
+    swapped, _ = model.separate(mixture, visual.flip(1))
+    torch.testing.assert_close(swapped, tracks.flip(1), atol=1e-5, rtol=1e-4)
+    assert (tracks[:, 0] - tracks[:, 1]).abs().max() > 1e-4
+
+
+def test_overfits_four_mixtures():
+    """Two tones per mixture, told apart by the visual input: SI-SDR beyond 15 dB."""
+    torch.manual_seed(0)
+    time = torch.arange(63 * HOP) / FS
+    tones = [torch.sin(2 * math.pi * f * time) for f in (150, 310, 480, 700)]
+    pairs = [(0, 2), (1, 3), (2, 1), (3, 0)]
+    sources = [torch.stack([tones[p[n]] for p in pairs]) / 2 for n in range(2)]
+    eye = 2 * torch.eye(DIM)
+    visual = [torch.stack([eye[p[n]] for p in pairs])[:, None] for n in range(2)]
+    model = build(HFRASeparator(visual_dim=DIM, channels=8, layers=4, width=8))
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(60):
+        loss, _, _ = model(**batch_of(sources, visual))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    _, stats, _ = model(**batch_of(sources, visual))
+    assert stats["si_sdr_i"].item() > 15
+
+
+def test_panels():
+    panels = build().panels(**batch_of([torch.randn(2, 31 * HOP) for _ in range(2)]))
+    assert panels["mixture"].shape == (2, 48, 32)
+    assert panels["mask"].shape == panels["estimate"].shape == (2, 2, 48, 32)
+    torch.testing.assert_close(
+        panels["estimate"], panels["mask"] * panels["mixture"][:, None]
+    )
+
+
+def test_bad_compression():
+    with pytest.raises(ValueError, match="log1p"):
+        build(compression="cube")
+
+
+def test_sources_and_visual_inputs_must_agree():
+    batch = batch_of([torch.randn(1, 31 * HOP)] * 2)
+    del batch["visual_ref2"]
+    with pytest.raises(ValueError, match="visual_ref"):
+        build()(**batch)

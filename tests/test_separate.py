@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from espnet2_avsep import SeparateAV
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.separate import load_weights
+from tests.tiny_corpus import DIM, FS, SEGMENT
+from tests.trained_model import make_trained_folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_trained_folder(tmp_path_factory.mktemp("exp"))
+
+
+@pytest.fixture(scope="module")
+def separate(folder):
+    return SeparateAV.from_pretrained(folder)
+
+
+def prompts(n=2):
+    return list(np.random.default_rng(0).normal(size=(n, DIM)).astype(np.float32))
+
+
+def mixture(samples=SEGMENT):
+    return np.random.default_rng(1).normal(size=samples).astype(np.float32) / 10
+
+
+def test_tracks(separate):
+    tracks = separate(mixture(), prompts(3))
+    assert tracks.shape == (3, SEGMENT) and tracks.dtype == np.float32
+    swapped = separate(mixture(), prompts(3)[::-1])
+    np.testing.assert_allclose(swapped, tracks[::-1], atol=1e-5)
+
+
+def test_equals_the_model(separate):
+    x, e = torch.from_numpy(mixture())[None], torch.from_numpy(np.stack(prompts()))
+    expected, _ = separate.model.separate(x, e[None, :, None])
+    np.testing.assert_allclose(separate(mixture(), prompts()), expected[0], atol=1e-6)
+
+
+def test_channels_are_averaged_and_frames_too(separate):
+    stereo = np.stack([mixture(), -0.5 * mixture()])
+    frames = [np.stack([p - 1, p + 1]) for p in prompts()]
+    np.testing.assert_allclose(
+        separate(stereo, frames), separate(mixture() / 4, prompts()), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("samples", [4 * SEGMENT, 4 * SEGMENT + 3])
+def test_other_sampling_rate_keeps_rate_and_length(separate, samples):
+    time = np.arange(samples) / (4 * FS)
+    tone = np.sin(2 * np.pi * 300 * time).astype(np.float32)
+    tracks = separate(tone, prompts(), fs=4 * FS)
+    assert tracks.shape == (2, samples)
+    spectrum = np.abs(np.fft.rfft(tracks[0]))
+    peak = np.fft.rfftfreq(samples, 1 / (4 * FS))[spectrum.argmax()]
+    assert abs(peak - 300) < 5
+
+
+def test_bfloat16(folder, separate):
+    tracks = SeparateAV.from_pretrained(folder, dtype="bfloat16")(mixture(), prompts())
+    error = tracks - separate(mixture(), prompts())
+    assert np.sqrt((error**2).mean()) < 0.02 * np.abs(tracks).max()
+
+
+def test_pictures(folder, tmp_path):
+    class Encoder:
+        def encode(self, images):
+            return np.stack([np.full(DIM, image.mean() / 255) for image in images])
+
+    separate = SeparateAV.from_pretrained(folder, image_encoder=Encoder())
+    picture = np.full((8, 6, 3), 51, np.uint8)
+    Image.fromarray(picture).save(tmp_path / "p.png")
+    expected = separate(mixture(), [np.full(DIM, 0.2, np.float32)])
+    for prompt in (picture, Image.fromarray(picture), tmp_path / "p.png"):
+        np.testing.assert_allclose(separate(mixture(), [prompt]), expected, atol=1e-5)
+    with pytest.raises(InputError, match="no.png"):
+        separate(mixture(), [tmp_path / "no.png"])
+    with pytest.raises(InputError, match="uint8"):
+        separate(mixture(), [np.zeros((4, 4), np.uint8)])
+
+
+def test_picture_without_visual_info(separate):
+    with pytest.raises(InputError, match="visual_info.yaml"):
+        separate(mixture(), [np.zeros((4, 4, 3), np.uint8)])
+
+
+@pytest.mark.parametrize(
+    ("wav", "message"),
+    [
+        (np.array([], np.float32), "not empty"),
+        (np.full(SEGMENT, np.nan, np.float32), "NaN"),
+        (np.zeros(SEGMENT, np.int16), "32768"),
+        (np.zeros((1, 2, SEGMENT), np.float32), "channels"),
+        (np.zeros(100, np.float32), "analysis window"),
+    ],
+)
+def test_bad_mixture(separate, wav, message):
+    with pytest.raises(InputError, match=message):
+        separate(wav, prompts())
+
+
+def test_bad_prompts(separate):
+    with pytest.raises(InputError, match="no prompt"):
+        separate(mixture(), [])
+    with pytest.raises(InputError, match="prompt 2.*D = 4"):
+        separate(mixture(), [prompts()[0], np.zeros(5, np.float32)])
+    with pytest.raises(InputError, match="prompt 1.*NaN"):
+        separate(mixture(), [np.full(DIM, np.inf, np.float32)])
+
+
+def test_missing_folder_and_files(tmp_path, folder):
+    with pytest.raises(InputError, match="no such folder"):
+        SeparateAV.from_pretrained(tmp_path / "none")
+    with pytest.raises(InputError, match=r"config\.yaml"):
+        SeparateAV.from_pretrained(tmp_path)
+    (tmp_path / "config.yaml").write_text("a: 1\n")
+    with pytest.raises(InputError, match="separator"):
+        SeparateAV.from_pretrained(tmp_path)
+    with pytest.raises(InputError, match="Train first"):
+        SeparateAV(folder / "config.yaml", tmp_path / "none.pth")
+
+
+def test_checkpoint_that_does_not_fit(tmp_path, folder):
+    other = make_trained_folder(tmp_path / "other")
+    config = yaml.safe_load((other / "config.yaml").read_text())
+    config["separator_conf"]["fusion"] = "late"
+    (other / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match="unexpected separator.middle_projection"):
+        SeparateAV.from_pretrained(other)
+
+
+def test_damaged_and_hostile_checkpoints(tmp_path, folder, separate):
+    data = (folder / "valid.loss.best.pth").read_bytes()
+    (tmp_path / "half.pth").write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match="incomplete"):
+        load_weights(separate.model, tmp_path / "half.pth")
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "written"), "w"))
+
+    torch.save({"a": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_weights(separate.model, tmp_path / "evil.pth")
+    assert not (tmp_path / "written").exists()
+
+
+def test_weights_are_reported(folder, separate, caplog):
+    caplog.set_level("INFO")
+    digest = load_weights(separate.model, folder / "valid.loss.best.pth")
+    assert len(digest) == 64 and digest[:16] in caplog.text
+    count = len(separate.model.state_dict())
+    assert f"{count} tensors" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "options", [{"dtype": "float16"}, {"threshold": 2.0}, {"device": "cuda"}]
+)
+def test_bad_options(folder, options):
+    if options.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("a CUDA device is present")
+    with pytest.raises(InputError):
+        SeparateAV.from_pretrained(folder, **options)
