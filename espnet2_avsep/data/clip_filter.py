@@ -1,0 +1,375 @@
+"""The clips of a set that can be used, and why the others cannot."""
+
+import logging
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+import soundfile
+
+from espnet2_avsep.data.key_check import shorten
+from espnet2_avsep.data.scp import (
+    Skipped,
+    atomic_write,
+    read_scp,
+    read_skipped,
+    write_scp,
+    write_skipped,
+)
+from espnet2_avsep.data.segment_reader import is_finite, matrix_shape
+from espnet2_avsep.errors import InputError
+
+PathLike = Union[str, Path]
+STAGE = "filter"
+_BLOCK_SAMPLES = 1 << 18
+
+
+class Limits(NamedTuple):
+    """What a clip must be like to be kept.
+
+    Attributes:
+        fs: Sampling rate in Hz that every file must have.
+        segment_samples: Least number of samples.
+        min_wav_duration: Least duration in s.
+        max_wav_duration: Greatest duration in s; None: no limit.
+        silence_dbfs: Least RMS of the whole clip (dB, full scale = 0 dB).
+    """
+
+    fs: int
+    segment_samples: int = 65280
+    min_wav_duration: float = 0.0
+    max_wav_duration: Optional[float] = None
+    silence_dbfs: float = -60.0
+
+
+class Clip(NamedTuple):
+    """A clip that is kept."""
+
+    wav: str
+    visual: str
+    num_samples: int
+    visual_shape: Tuple[int, int]
+
+
+def filter_clips(
+    data_dir: PathLike,
+    wav_dir: PathLike,
+    visual_dir: PathLike,
+    output_dir: PathLike,
+    limits: Limits,
+) -> Dict:
+    """Join the tables of stages 1 to 3, drop what cannot be used, write stage 4's.
+
+    The number of visual rows is taken from the matrices' headers, not from
+    ``visual_shape``: for a training set that file is both stage 2's and ours.
+
+    Args:
+        data_dir: Stage 1: utt2spk, skipped.tsv.
+        wav_dir: Stage 3: wav.scp, utt2num_samples, skipped.tsv.
+        visual_dir: Stage 2: visual.scp, visual_skipped.tsv.
+        output_dir: Gets wav.scp, spk1.scp, visual_spk1.scp, utt2spk, spk2utt,
+            utt2num_samples, visual_shape, skipped.tsv and, last, counts.yaml.
+        limits: What is kept.
+
+    Returns:
+        The content of counts.yaml: ``listed`` = ``kept`` + ``left_out`` clips, and
+        ``skipped``, stage -> reason -> number. A clip that several stages left out is
+        counted by each of them there.
+
+    Raises:
+        InputError: a clip is neither usable nor listed as skipped, or is both; nothing
+            is left; sampling rates or embedding widths disagree.
+    """
+    data_dir, wav_dir = Path(data_dir), Path(wav_dir)
+    visual_dir, output_dir = Path(visual_dir), Path(output_dir)
+    category = read_scp(data_dir / "utt2spk", allow_empty=True)
+    first = read_skipped(data_dir / "skipped.tsv")
+    listed = set(category) | {row.key for row in first}
+    earlier = first + _skips_of(listed, wav_dir / "skipped.tsv")
+    earlier += _skips_of(listed, visual_dir / "visual_skipped.tsv")
+    tables = {
+        name: read_scp(path, allow_empty=True)
+        for name, path in (
+            ("wav", wav_dir / "wav.scp"),
+            ("num_samples", wav_dir / "utt2num_samples"),
+            ("visual", visual_dir / "visual.scp"),
+        )
+    }
+    candidates = _candidates(category, earlier, tables, data_dir, wav_dir, visual_dir)
+    logging.info(f"{len(listed)} clips listed, {len(candidates)} to be checked")
+
+    kept: Dict[str, Clip] = {}
+    skipped: List[Skipped] = list(earlier)
+    for n, key in enumerate(candidates, 1):
+        clip = Clip(
+            tables["wav"][key],
+            tables["visual"][key],
+            _number(wav_dir / "utt2num_samples", key, tables["num_samples"][key]),
+            matrix_shape(tables["visual"][key]),
+        )
+        reason = check_clip(clip, limits)
+        if reason is None:
+            kept[key] = clip
+        else:
+            skipped.append(Skipped(key, STAGE, reason))
+        if n % 1000 == 0 or n == len(candidates):
+            logging.info(f"{n}/{len(candidates)} clips checked, {len(kept)} kept")
+
+    counts = count_clips(kept, skipped, listed)
+    # counts.yaml is there only while the tables beside it belong together.
+    (output_dir / "counts.yaml").unlink(missing_ok=True)
+    write_skipped(output_dir / "skipped.tsv", unique(skipped))
+    if not kept:
+        raise InputError(
+            f"{output_dir}: none of the {len(listed)} clips of {data_dir} is left. "
+            f"Reasons: {counts['skipped'] or 'stage 1 listed no clip'}. The clips are "
+            f"listed in {output_dir / 'skipped.tsv'}."
+        )
+    _check_widths(kept)
+    _write_tables(output_dir, kept, category)
+    write_counts(output_dir / "counts.yaml", counts)
+    _log_summary(kept, listed, category)
+    return counts
+
+
+def check_clip(clip: Clip, limits: Limits) -> Optional[str]:
+    """Return why a clip cannot be used, "kind: details"; None where it can.
+
+    Raises:
+        InputError: the file is not mono or has another sampling rate: then stage 3 ran
+            with other options, and no clip would be right.
+    """
+    rows, dim = clip.visual_shape
+    if rows < 1 or dim < 1:
+        return "no visual rows"
+    try:
+        with soundfile.SoundFile(clip.wav) as f:
+            if f.samplerate != limits.fs or f.channels != 1:
+                raise InputError(
+                    f"{clip.wav}: {f.samplerate} Hz, {f.channels} channel(s); expected "
+                    f"{limits.fs} Hz, 1 channel. Run stage 3 again with --fs "
+                    f"{limits.fs}."
+                )
+            if f.frames != clip.num_samples:
+                return (
+                    f"damaged audio file: {f.frames} samples, utt2num_samples says "
+                    f"{clip.num_samples}"
+                )
+            seconds = f.frames / limits.fs
+            if f.frames < limits.segment_samples:
+                return (
+                    f"shorter than a segment: {f.frames} samples, "
+                    f"{limits.segment_samples} needed"
+                )
+            if seconds < limits.min_wav_duration:
+                return (
+                    f"shorter than min_wav_duration: {seconds:.2f} s, "
+                    f"{limits.min_wav_duration:g} s needed"
+                )
+            if limits.max_wav_duration is not None and (
+                seconds > limits.max_wav_duration
+            ):
+                return (
+                    f"longer than max_wav_duration: {seconds:.2f} s, "
+                    f"{limits.max_wav_duration:g} s allowed"
+                )
+            mean_square, num_read = _mean_square(f)
+    except (soundfile.SoundFileError, OSError) as error:
+        return f"unreadable audio file: {error}"
+    if mean_square is None:
+        return "NaN or infinite samples"
+    if num_read != clip.num_samples:
+        return f"damaged audio file: {num_read} of {clip.num_samples} samples readable"
+    if mean_square < 10.0 ** (limits.silence_dbfs / 10.0):
+        level = 10.0 * np.log10(mean_square) if mean_square > 0 else -np.inf
+        return f"silent: RMS {level:.1f} dB, {limits.silence_dbfs:g} dB needed"
+    return None
+
+
+def count_clips(
+    kept: Iterable[str], skipped: Iterable[Skipped], listed: Iterable[str]
+) -> Dict:
+    """Count clips, and check that none was lost or counted twice.
+
+    Args:
+        kept: Clips that are kept.
+        skipped: Clips that are left out, with the reasons.
+        listed: All clips there were at first.
+
+    Returns:
+        See filter_clips.
+
+    Raises:
+        InputError: ``kept`` and ``skipped`` are not a partition of ``listed``.
+    """
+    kept, listed = set(kept), set(listed)
+    rows = unique(skipped)
+    left_out = {row.key for row in rows}
+    both = sorted(kept & left_out)
+    if both:
+        raise InputError(
+            f"{len(both)} clips are usable and yet listed as skipped: {shorten(both)}. "
+            "The tables are of different runs; run the stages from the first again."
+        )
+    lost = sorted(listed ^ (kept | left_out))
+    if lost:
+        raise InputError(
+            f"{len(lost)} clips are neither kept nor listed as skipped, or were never "
+            f"listed: {shorten(lost)}. Run the stages from the first again."
+        )
+    reasons: Dict[str, Counter] = defaultdict(Counter)
+    for row in rows:
+        reasons[row.stage][row.reason.split(": ", 1)[0]] += 1
+    return {
+        "listed": len(listed),
+        "kept": len(kept),
+        "left_out": len(left_out),
+        "skipped": {
+            stage: dict(sorted(counter.items()))
+            for stage, counter in sorted(reasons.items())
+        },
+    }
+
+
+def unique(skipped: Iterable[Skipped]) -> List[Skipped]:
+    """Remove repeated rows and sort."""
+    return sorted(set(skipped))
+
+
+def write_counts(path: PathLike, counts: Mapping) -> None:
+    """Write counts as YAML, atomically."""
+    import yaml
+
+    with atomic_write(path) as f:
+        yaml.safe_dump(dict(counts), f, sort_keys=False, allow_unicode=True)
+
+
+def _skips_of(listed: Iterable[str], path: Path) -> List[Skipped]:
+    """Read a later stage's skipped clips; those that are no longer listed are stale."""
+    rows = read_skipped(path)
+    wanted = [row for row in rows if row.key in listed]
+    if len(wanted) < len(rows):
+        logging.warning(
+            f"{path}: {len(rows) - len(wanted)} rows are of clips that stage 1 does "
+            "not list; they are passed over"
+        )
+    return wanted
+
+
+def _candidates(
+    category: Mapping[str, str],
+    earlier: List[Skipped],
+    tables: Mapping[str, Mapping[str, str]],
+    data_dir: Path,
+    wav_dir: Path,
+    visual_dir: Path,
+) -> List[str]:
+    """Return the clips that no earlier stage left out; all their files must be listed.
+
+    Raises:
+        InputError: a clip is missing in a table although no stage left it out.
+    """
+    left_out = {row.key for row in earlier}
+    candidates = []
+    for key in category:
+        missing = [name for name, table in tables.items() if key not in table]
+        if not missing:
+            candidates.append(key)
+        elif key not in left_out:
+            path = {
+                "wav": wav_dir / "wav.scp",
+                "num_samples": wav_dir / "utt2num_samples",
+                "visual": visual_dir / "visual.scp",
+            }[missing[0]]
+            lost = [
+                k for k in category if k not in tables[missing[0]] and k not in left_out
+            ]
+            raise InputError(
+                f"{path} lacks {len(lost)} clips of {data_dir / 'utt2spk'} that no "
+                f"stage listed as skipped: {shorten(lost)}. Run stages 2 and 3 again; "
+                "they have not been finished, or were run on another list."
+            )
+    for name, table in tables.items():
+        extra = len(set(table) - set(category))
+        if extra:
+            logging.warning(
+                f"{extra} clips of the {name} table are not in {data_dir / 'utt2spk'}; "
+                "they are passed over"
+            )
+    return sorted(candidates)
+
+
+def _number(path: Path, key: str, value: str) -> int:
+    if not value.isdigit():
+        raise InputError(
+            f"{path}: {key} has {value!r}, a number of samples was expected. Run stage "
+            "3 again."
+        )
+    return int(value)
+
+
+def _mean_square(f: soundfile.SoundFile) -> Tuple[Optional[float], int]:
+    """Return the mean square of a file (None: not finite) and the samples read."""
+    total, num_read = 0.0, 0
+    buffer = np.empty(_BLOCK_SAMPLES, np.float32)
+    while True:
+        block = f.read(out=buffer)
+        if not len(block):
+            break
+        if not is_finite(block):
+            return None, num_read
+        total += float(np.einsum("i,i->", block, block, dtype=np.float64))
+        num_read += len(block)
+    return total / max(num_read, 1), num_read
+
+
+def _check_widths(kept: Mapping[str, Clip]) -> None:
+    first = next(iter(kept))
+    width = kept[first].visual_shape[1]
+    for key, clip in kept.items():
+        if clip.visual_shape[1] != width:
+            raise InputError(
+                f"the visual embeddings of {first} have {width} values, those of {key} "
+                f"{clip.visual_shape[1]} ({kept[first].visual}, {clip.visual}). All "
+                "must come from one encoder; remove the visual features and run "
+                "stage 2 again."
+            )
+
+
+def _write_tables(
+    output_dir: Path, kept: Mapping[str, Clip], category: Mapping[str, str]
+) -> None:
+    members = defaultdict(list)
+    for key in sorted(kept, key=str.encode):
+        members[category[key]].append(key)
+    wav = {key: clip.wav for key, clip in kept.items()}
+    write_scp(output_dir / "wav.scp", wav)
+    write_scp(output_dir / "spk1.scp", wav)
+    for name, table in (
+        ("visual_spk1.scp", {key: clip.visual for key, clip in kept.items()}),
+        ("utt2spk", {key: category[key] for key in kept}),
+        ("spk2utt", {spk: " ".join(keys) for spk, keys in members.items()}),
+        ("utt2num_samples", {key: clip.num_samples for key, clip in kept.items()}),
+        (
+            "visual_shape",
+            {key: "{},{}".format(*clip.visual_shape) for key, clip in kept.items()},
+        ),
+    ):
+        write_scp(output_dir / name, table)
+
+
+def _log_summary(
+    kept: Iterable[str], listed: Iterable[str], category: Mapping[str, str]
+) -> None:
+    def label(key: str) -> str:
+        # Clips that stage 1 left out have no class but in their id.
+        return category.get(key, key.split("-", 1)[0])
+
+    of_class = Counter(label(key) for key in listed)
+    kept_of_class = Counter(label(key) for key in kept)
+    for name in sorted(of_class):
+        logging.info(f"{name}: {kept_of_class[name]} of {of_class[name]} clips kept")
+    logging.info(
+        f"total: {sum(kept_of_class.values())} of {sum(of_class.values())} clips kept"
+    )

@@ -1,0 +1,42 @@
+"""Items to batches."""
+
+from typing import Dict, List, Sequence, Tuple
+
+import torch
+from torch.utils.data import default_collate
+
+from espnet2_avsep.errors import InputError
+
+
+def collate(items: Sequence[Tuple[str, dict]]) -> Tuple[List[str], Dict]:
+    """Stack items of equal shapes.
+
+    Args:
+        items: Pairs of a key and a dict name -> numpy array or number.
+
+    Returns:
+        The keys, and a dict name -> tensor (B, ...). In a data worker the batch is
+        stacked straight into shared memory.
+
+    Raises:
+        InputError: the items have different names or shapes.
+    """
+    keys = [key for key, _ in items]
+    first_key, first = items[0]
+    tensors = []
+    for key, data in items:
+        if data.keys() != first.keys():
+            raise InputError(
+                f"{first_key} has {', '.join(sorted(first))}, {key} has "
+                f"{', '.join(sorted(data))}; all items of a batch must have the same."
+            )
+        tensors.append({name: torch.as_tensor(data[name]) for name in first})
+    for name, expected in tensors[0].items():
+        for key, tensor in zip(keys, tensors, strict=True):
+            if tensor[name].shape != expected.shape:
+                raise InputError(
+                    f"{name} of {key} has the shape {tuple(tensor[name].shape)}, that "
+                    f"of {first_key} {tuple(expected.shape)}; a batch must have one "
+                    "shape. Run stages 2 and 4 again, or use batch_size 1."
+                )
+    return keys, default_collate(tensors)

@@ -1,0 +1,123 @@
+"""The batches of one epoch, for one process of a run."""
+
+import copy
+from typing import List, Optional
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from espnet2_avsep.data.collate import collate
+from espnet2_avsep.errors import InputError
+
+
+def build_loader(
+    dataset: Dataset,
+    batch_size: int,
+    epoch: int,
+    seed: int,
+    num_batches: Optional[int] = None,
+    rank: int = 0,
+    world_size: int = 1,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+    shuffle: bool = True,
+    drop_last: bool = True,
+) -> DataLoader:
+    """Build the loader of an epoch; it yields (keys, batch).
+
+    The batches depend on (seed, epoch) alone. A batch is shared out over the processes:
+    each takes every world_size-th item, so that together they train on the same batches
+    as one process would.
+
+    Args:
+        dataset: Where it has ``set_epoch``, a copy of it is set to this epoch.
+        batch_size: Items of a batch over all processes.
+        epoch: Number of the epoch.
+        seed: Seed of the order.
+        num_batches: Take the first so many batches; None takes all.
+        rank: This process.
+        world_size: Number of processes.
+        num_workers: Worker processes of the loader; 0 loads in this process.
+        pin_memory: Whether batches are copied to page-locked memory (for GPUs).
+        shuffle: Whether the order is drawn; else it is the data set's.
+        drop_last: Whether an incomplete last batch is left out (training). Then fewer
+            batches than num_batches are an error. Without it, a last batch with fewer
+            items than processes joins the one before.
+
+    Raises:
+        InputError: too few items for one batch, or for num_batches; options out of
+            range.
+    """
+    for name, value, least in (
+        ("batch_size", batch_size, 1),
+        ("world_size", world_size, 1),
+        ("num_workers", num_workers, 0),
+        ("num_batches", 1 if num_batches is None else num_batches, 1),
+    ):
+        if value < least:
+            raise InputError(f"{name} is {value}; at least {least} was expected.")
+    if batch_size < world_size:
+        raise InputError(
+            f"batch_size is {batch_size} for {world_size} processes; it counts the "
+            "items of all processes together, and each needs one at least."
+        )
+    batches = _global_batches(
+        len(dataset), batch_size, epoch, seed, world_size, shuffle, drop_last
+    )
+    if num_batches is not None:
+        if drop_last and len(batches) < num_batches:
+            raise InputError(
+                f"{num_batches} batches of {batch_size} were asked for, the data set's "
+                f"{len(dataset)} items make {len(batches)}. Lower num_iters_per_epoch, "
+                "or raise dataset_conf.repeat by a factor of "
+                f"{-(-num_batches * batch_size // max(len(dataset), 1))}."
+            )
+        batches = batches[:num_batches]
+    if hasattr(dataset, "set_epoch"):
+        # Loaders of several epochs may be alive at once.
+        dataset = copy.copy(dataset)
+        dataset.set_epoch(epoch)
+    return DataLoader(
+        dataset,
+        batch_sampler=[batch[rank::world_size].tolist() for batch in batches],
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        # Without one, the loader would draw from torch's global generator.
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def _global_batches(
+    num_items: int,
+    batch_size: int,
+    epoch: int,
+    seed: int,
+    world_size: int,
+    shuffle: bool,
+    drop_last: bool,
+) -> List[np.ndarray]:
+    if shuffle:
+        seeds = np.random.SeedSequence(seed, spawn_key=(epoch,))
+        rng = np.random.Generator(np.random.Philox(seeds))
+        order = rng.permutation(num_items)
+    else:
+        order = np.arange(num_items)
+    least = batch_size if drop_last else world_size
+    if num_items < least:
+        raise InputError(
+            f"the data set has {num_items} items, too few for one batch of {batch_size}"
+            + (f" over {world_size} processes" if world_size > 1 else "")
+            + ". Lower batch_size, or add data (training: raise dataset_conf.repeat)."
+        )
+    whole, rest = divmod(num_items, batch_size)
+    stops = [batch_size * (n + 1) for n in range(whole)]
+    if rest and not drop_last:
+        if stops and rest < world_size:
+            stops[-1] = num_items
+        else:
+            stops.append(num_items)
+    return [
+        order[first:last] for first, last in zip([0, *stops[:-1]], stops, strict=True)
+    ]

@@ -1,0 +1,276 @@
+"""Mixtures of training, drawn on the fly from single clips."""
+
+import math
+from typing import Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from espnet2_avsep.data.key_check import check_same_keys, shorten
+from espnet2_avsep.data.segment_reader import (
+    is_silent,
+    read_rows,
+    read_segment,
+    rows_in_segment,
+)
+from espnet2_avsep.errors import InputError
+
+# Streams of random numbers of one epoch.
+_ORDER, _ITEM = 0, 1
+
+
+class MixAndSeparateDataset(Dataset):
+    """Mix and separate: N clips of different videos, a random segment of each, summed.
+
+    Item i of an epoch depends on (seed, epoch, i) alone: not on the worker that makes
+    it, the order of the items, or the process of a distributed run. Only the samples
+    and the visual rows that are used are read from disk.
+
+    A source is ``gain * segment / N`` and the mixture their sum: with gain 1 the mean
+    of the segments. Nothing is clipped.
+
+    Args:
+        audio: Clip -> mono audio file.
+        visual: Clip -> visual matrix (Kaldi reference, (n, D)).
+        num_samples: Clip -> number of samples.
+        num_rows: Clip -> number of rows n.
+        category: Clip -> class; needed for different_class.
+        num_sources: Number of sources N.
+        segment_samples: Samples L of a segment. 65280 = 255 hops of 256: 256 frames.
+        visual_frames: Rows V drawn in the segment's time span, in their order in time;
+            without repetition where the span has that many. The paper uses 1, the
+            released code of HFRA 3.
+        different_class: Whether the sources of a mixture must be of different classes.
+        gain_range: Least and greatest gain; drawn uniformly for each source.
+        silence_dbfs: A segment whose RMS is below this is drawn again (dB, full scale =
+            0 dB).
+        max_redraws: After so many new segments of a clip, another clip is drawn; after
+            so many other clips, the set is given up.
+        seed: Seed of all draws.
+        repeat: Passes through the clips in one epoch. Each pass takes every clip once
+            as the first source.
+
+    Raises:
+        InputError: tables that disagree, clips shorter than a segment, too few clips or
+            classes, options out of range.
+    """
+
+    def __init__(
+        self,
+        audio: Mapping[str, str],
+        visual: Mapping[str, str],
+        num_samples: Mapping[str, int],
+        num_rows: Mapping[str, int],
+        category: Optional[Mapping[str, str]] = None,
+        num_sources: int = 2,
+        segment_samples: int = 65280,
+        visual_frames: int = 1,
+        different_class: bool = False,
+        gain_range: Tuple[float, float] = (1.0, 1.0),
+        silence_dbfs: float = -60.0,
+        max_redraws: int = 10,
+        seed: int = 0,
+        repeat: int = 1,
+    ):
+        for name, value, least in (
+            ("num_sources", num_sources, 1),
+            ("segment_samples", segment_samples, 1),
+            ("visual_frames", visual_frames, 1),
+            ("max_redraws", max_redraws, 0),
+            ("seed", seed, 0),
+            ("repeat", repeat, 1),
+        ):
+            if value != int(value) or value < least:
+                raise InputError(
+                    f"{name} is {value}; an integer of at least {least} was expected."
+                )
+        if len(gain_range) != 2 or not 0 < gain_range[0] <= gain_range[1]:
+            raise InputError(
+                f"gain_range is {gain_range}; two gains were expected, the lesser "
+                "first, both above 0."
+            )
+        if math.isnan(silence_dbfs):
+            raise InputError("silence_dbfs is NaN; a level in dB was expected.")
+        if different_class and category is None:
+            raise InputError(
+                "different_class is true, but the classes of the clips are not known; "
+                "give utt2spk, or set different_class to false."
+            )
+        tables = {
+            "audio": audio,
+            "visual": visual,
+            "num_samples": num_samples,
+            "num_rows": num_rows,
+        }
+        if category is not None:
+            tables["category"] = category
+        check_same_keys(tables)
+        short = sorted(k for k in audio if num_samples[k] < segment_samples)
+        if short:
+            raise InputError(
+                f"{len(short)} of {len(audio)} clips are shorter than segment_samples "
+                f"= {segment_samples}; the first is {short[0]} with "
+                f"{num_samples[short[0]]} samples. Stage 4 (avsep_filter_clips "
+                "--segment_samples) drops such clips; run it with the same value."
+            )
+        bare = sorted(k for k in audio if num_rows[k] < 1)
+        if bare:
+            raise InputError(
+                f"{len(bare)} of {len(audio)} clips have no visual rows; the first is "
+                f"{bare[0]}. Stage 4 drops such clips; run it again."
+            )
+
+        # Sorted by class, so that the clips of a class are neighbours: see _draw_clip.
+        group = category if different_class else dict.fromkeys(audio, "")
+        self.keys = sorted(audio, key=lambda key: (group[key], key))
+        self.audio = [audio[key] for key in self.keys]
+        self.visual = [visual[key] for key in self.keys]
+        self.num_samples = [int(num_samples[key]) for key in self.keys]
+        self.num_rows = [int(num_rows[key]) for key in self.keys]
+        # Clip -> the clips [first, last) that must not join it in a mixture.
+        self.rivals = [(n, n + 1) for n in range(len(self.keys))]
+        if different_class:
+            self.rivals = _blocks([group[key] for key in self.keys])
+        choices = len(set(self.rivals))
+        if choices < num_sources:
+            raise InputError(
+                f"num_sources is {num_sources}, but there are only {choices} "
+                f"{'classes' if different_class else 'clips'} to choose from"
+                + (" (different_class is true)." if different_class else ".")
+            )
+        self.num_sources = int(num_sources)
+        self.segment_samples = int(segment_samples)
+        self.visual_frames = int(visual_frames)
+        self.different_class = different_class
+        self.gain_range = (float(gain_range[0]), float(gain_range[1]))
+        self.silence_dbfs = float(silence_dbfs)
+        self.max_redraws = int(max_redraws)
+        self.seed = int(seed)
+        self.repeat = int(repeat)
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose mixtures the items are."""
+        self.epoch = int(epoch)
+        self._orders: Dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self.repeat * len(self.keys)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({len(self.keys)} clips, num_sources="
+            f"{self.num_sources}, segment_samples={self.segment_samples}, "
+            f"visual_frames={self.visual_frames}, different_class="
+            f"{self.different_class}, gain_range={self.gain_range}, silence_dbfs="
+            f"{self.silence_dbfs}, seed={self.seed}, repeat={self.repeat})"
+        )
+
+    def __getitem__(self, index: int) -> Tuple[str, dict]:
+        """Draw and read a mixture.
+
+        Returns:
+            The clips' keys, joined by "+", and a dict with ``speech_ref{n}`` (L,) and
+            ``visual_ref{n}`` (V, D), both float32, and ``silent_redraws``, the number
+            of silent segments that were drawn again. The mixture is left to the model:
+            summing on its device is cheaper than moving a third of the data more.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"item {index} of {len(self)}")
+        rng = self._generator(_ITEM, index)
+        taken: List[int] = []
+        data: dict = {}
+        silent_redraws = 0
+        for n in range(1, self.num_sources + 1):
+            clip = self._first_clip(index) if n == 1 else self._draw_clip(rng, taken)
+            clip, start, samples, silent = self._draw_segment(rng, clip, taken)
+            taken.append(clip)
+            silent_redraws += silent
+            low, high = self.gain_range
+            gain = low if low == high else rng.uniform(low, high)
+            samples *= np.float32(gain / self.num_sources)
+            data[f"speech_ref{n}"] = samples
+            data[f"visual_ref{n}"] = self._read_visual(rng, clip, start)
+        data["silent_redraws"] = silent_redraws
+        return "+".join(self.keys[clip] for clip in taken), data
+
+    def _generator(self, stream: int, number: int) -> np.random.Generator:
+        seeds = np.random.SeedSequence(
+            self.seed, spawn_key=(self.epoch, stream, number)
+        )
+        return np.random.Generator(np.random.Philox(seeds))
+
+    def _first_clip(self, index: int) -> int:
+        """Each pass through the clips has an order of its own."""
+        number, place = divmod(index, len(self.keys))
+        if number not in self._orders:
+            rng = self._generator(_ORDER, number)
+            self._orders[number] = rng.permutation(len(self.keys))
+        return int(self._orders[number][place])
+
+    def _draw_clip(
+        self, rng: np.random.Generator, taken: List[int], tried: Tuple[int, ...] = ()
+    ) -> int:
+        """Draw uniformly from the clips that may join those taken; -1: there is none.
+
+        The clips that may not are blocks of neighbours: the number drawn steps over
+        them.
+        """
+        blocks = {self.rivals[clip] for clip in taken}
+        blocks |= {(clip, clip + 1) for clip in tried}
+        free = len(self.keys) - sum(last - first for first, last in blocks)
+        if free <= 0:
+            return -1
+        clip = int(rng.integers(free))
+        for first, last in sorted(blocks):
+            if clip >= first:
+                clip += last - first
+        return clip
+
+    def _draw_segment(
+        self, rng: np.random.Generator, clip: int, taken: List[int]
+    ) -> Tuple[int, int, np.ndarray, int]:
+        """Return (clip, first sample, samples, silent segments drawn before)."""
+        silent = 0
+        tried: Tuple[int, ...] = ()
+        while clip >= 0 and len(tried) <= self.max_redraws:
+            room = self.num_samples[clip] - self.segment_samples
+            for _ in range(self.max_redraws + 1 if room else 1):
+                start = int(rng.integers(room + 1))
+                samples = read_segment(self.audio[clip], start, self.segment_samples)
+                if not is_silent(samples, self.silence_dbfs):
+                    return clip, start, samples, silent
+                silent += 1
+            tried += (clip,)
+            clip = self._draw_clip(rng, taken, tried)
+        raise InputError(
+            f"{silent} segments of {len(tried)} clips were all below silence_dbfs = "
+            f"{self.silence_dbfs}: {shorten([self.keys[clip] for clip in tried])}. "
+            "Listen to them; drop silent clips in stage 4, or lower silence_dbfs."
+        )
+
+    def _read_visual(
+        self, rng: np.random.Generator, clip: int, start: int
+    ) -> np.ndarray:
+        first, last = rows_in_segment(
+            start, self.segment_samples, self.num_samples[clip], self.num_rows[clip]
+        )
+        count = self.visual_frames
+        if count == 1:
+            rows = [int(rng.integers(first, last))]
+        elif count <= last - first:
+            rows = first + np.sort(rng.permutation(last - first)[:count])
+        else:
+            rows = np.sort(rng.integers(first, last, size=count))
+        return read_rows(self.visual[clip], [int(row) for row in rows])
+
+
+def _blocks(labels: List[str]) -> List[Tuple[int, int]]:
+    """For each place of a sorted list, the range of its equals."""
+    blocks: List[Tuple[int, int]] = []
+    first = 0
+    for n in range(1, len(labels) + 1):
+        if n == len(labels) or labels[n] != labels[first]:
+            blocks += [(first, n)] * (n - first)
+            first = n
+    return blocks

@@ -1,0 +1,246 @@
+"""Lists of fixed mixtures: what one is, mixtures.tsv, lists of pairs."""
+
+import logging
+import re
+from pathlib import Path
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
+
+from espnet2_avsep.data.key_check import shorten
+from espnet2_avsep.data.scp import Skipped
+from espnet2_avsep.data.segment_reader import nearest_row
+from espnet2_avsep.errors import InputError
+
+STAGE = "mixture list"
+
+
+class Source(NamedTuple):
+    """One source of a mixture.
+
+    Attributes:
+        clip: Id of the clip.
+        spk: Its class.
+        start: First sample of the segment.
+        frame: Row of the visual matrix.
+    """
+
+    clip: str
+    spk: str
+    start: int
+    frame: int
+
+
+class Mixture(NamedTuple):
+    """A mixture: its id and its sources in order."""
+
+    mix_id: str
+    sources: Tuple[Source, ...]
+
+
+class ClipTable(NamedTuple):
+    """The clips mixtures are made of; all maps have the same keys.
+
+    Attributes:
+        wav: Clip -> audio file.
+        visual: Clip -> visual matrix.
+        category: Clip -> class.
+        num_samples: Clip -> number of samples.
+        num_rows: Clip -> number of visual rows.
+    """
+
+    wav: Dict[str, str]
+    visual: Dict[str, str]
+    category: Dict[str, str]
+    num_samples: Dict[str, int]
+    num_rows: Dict[str, int]
+
+
+def centre_source(clips: ClipTable, clip: str, segment_samples: int) -> Source:
+    """Return the centre segment of a clip and the visual row nearest to its middle."""
+    start = (clips.num_samples[clip] - segment_samples) // 2
+    frame = nearest_row(
+        start, segment_samples, clips.num_samples[clip], clips.num_rows[clip]
+    )
+    return Source(clip, clips.category[clip], start, frame)
+
+
+def format_table(mixtures: List[Mixture]) -> bytes:
+    """Return the bytes of mixtures.tsv: a header, and a line for each mixture."""
+    header = ["mix_id"]
+    for n in range(1, len(mixtures[0].sources) + 1):
+        header += [f"clip{n}", f"spk{n}", f"start{n}", f"frame{n}"]
+    lines = [header]
+    for mixture in mixtures:
+        line = [mixture.mix_id]
+        for source in mixture.sources:
+            line += [str(value) for value in source]
+        lines.append(line)
+    return "".join("\t".join(line) + "\n" for line in lines).encode()
+
+
+def read_mixture_list(
+    path: Union[str, Path], clips: ClipTable, num_sources: int, segment_samples: int
+) -> Tuple[List[Mixture], List[Skipped]]:
+    """Read which mixtures are to be made.
+
+    Args:
+        path: A mixtures.tsv (first word ``mix_id``): ids, starts and frames are kept.
+            Else N columns, separated by tabs, commas or blanks: ids of clips, or names
+            of files as ``any/folder/category/video.wav``, or video ids alone where they
+            are unambiguous; lines that begin with # are passed over. Then centre
+            segments are used, and line i makes mixture i.
+        clips: The clips that are there.
+        num_sources: Number of sources N.
+        segment_samples: Samples of a mixture.
+
+    Returns:
+        The mixtures, and those that cannot be made because a clip is not there (or, for
+        a list without starts, is shorter than a segment).
+
+    Raises:
+        InputError: the list cannot be read; nothing is left of it.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: the list of mixtures cannot be read ({error})."
+        ) from error
+    numbered = [
+        (n, line)
+        for n, line in enumerate(lines, 1)
+        if line.strip() and not line.startswith("#")
+    ]
+    if numbered and numbered[0][1].split("\t")[0] == "mix_id":
+        rows = _table_rows(path, numbered, num_sources)
+    else:
+        rows = _pair_rows(path, numbered, num_sources)
+    finder = _ClipFinder(clips.category)
+    mixtures: List[Mixture] = []
+    skipped: List[Skipped] = []
+    for number, mix_id, wanted in rows:
+        found = [finder.find(f"{path}, line {number}", name) for name, _, _ in wanted]
+        if None in found:
+            names = [w[0] for w, clip in zip(wanted, found, strict=True) if not clip]
+            reason = f"clip not in the set: {', '.join(names)}"
+            skipped.append(Skipped(mix_id, STAGE, reason))
+            continue
+        if len(set(found)) < len(found):
+            raise InputError(
+                f"{path}, line {number}: a clip is mixed with itself; the sources of a "
+                "mixture must be different clips."
+            )
+        short = [c for c in found if clips.num_samples[c] < segment_samples]
+        if short:
+            reason = f"clip shorter than a segment: {', '.join(short)}"
+            skipped.append(Skipped(mix_id, STAGE, reason))
+            continue
+        sources = []
+        for clip, (_, start, frame) in zip(found, wanted, strict=True):
+            source = centre_source(clips, clip, segment_samples)
+            if start is not None:
+                source = source._replace(start=start, frame=frame)
+                last = clips.num_samples[clip] - segment_samples
+                if start > last or frame >= clips.num_rows[clip]:
+                    raise InputError(
+                        f"{path}, line {number}: {clip} from sample {start}, frame "
+                        f"{frame}; the clip allows samples up to {last}, frames up to "
+                        f"{clips.num_rows[clip] - 1}. The list belongs to other data."
+                    )
+            sources.append(source)
+        mixtures.append(Mixture(mix_id, tuple(sources)))
+    if not mixtures:
+        raise InputError(
+            f"{path}: none of the {len(skipped)} mixtures can be made, "
+            + (f"for instance {skipped[0].reason}" if skipped else "the list is empty")
+            + f". The set has clips such as {shorten(sorted(clips.wav))}."
+        )
+    if skipped:
+        logging.warning(f"{path}: {len(skipped)} mixtures cannot be made")
+    return mixtures, skipped
+
+
+_Wanted = Tuple[int, str, List[Tuple[str, Optional[int], Optional[int]]]]
+
+
+def _table_rows(
+    path: Path, numbered: List[Tuple[int, str]], num_sources: int
+) -> Iterator[_Wanted]:
+    columns = numbered[0][1].split("\t")
+    found = sum(re.fullmatch("clip[0-9]+", name) is not None for name in columns)
+    if found != num_sources:
+        raise InputError(
+            f"{path}: has {found} sources a mixture, num_sources is {num_sources}."
+        )
+    seen = set()
+    for number, line in numbered[1:]:
+        values = dict(zip(columns, line.split("\t"), strict=False))
+        try:
+            wanted = []
+            for n in range(1, num_sources + 1):
+                start, frame = int(values[f"start{n}"]), int(values[f"frame{n}"])
+                if start < 0 or frame < 0:
+                    raise ValueError("a negative number")
+                wanted.append((values[f"clip{n}"], start, frame))
+        except (KeyError, ValueError) as error:
+            raise InputError(
+                f"{path}, line {number}: cannot be read ({error}); expected the "
+                f"columns {', '.join(columns)}, separated by tabs."
+            ) from error
+        if values["mix_id"] in seen or not re.fullmatch(r"[\w.-]+", values["mix_id"]):
+            raise InputError(
+                f"{path}, line {number}: the id {values['mix_id']!r} comes twice or "
+                "has characters that a file name should not have."
+            )
+        seen.add(values["mix_id"])
+        yield number, values["mix_id"], wanted
+
+
+def _pair_rows(
+    path: Path, numbered: List[Tuple[int, str]], num_sources: int
+) -> Iterator[_Wanted]:
+    for i, (number, line) in enumerate(numbered):
+        separator = next((s for s in ("\t", ",") if s in line), None)
+        names = [name.strip().strip('"') for name in line.strip().split(separator)]
+        if len(names) != num_sources:
+            raise InputError(
+                f"{path}, line {number}: {len(names)} columns; num_sources = "
+                f"{num_sources} clips were expected, separated by tabs, commas or "
+                "blanks."
+            )
+        yield number, f"mix{i:05d}", [(name, None, None) for name in names]
+
+
+class _ClipFinder:
+    """Finds a clip by its id, its file's name, or its video id alone."""
+
+    def __init__(self, keys: Mapping[str, str]):  # clip -> class
+        self.keys = keys
+        self.categories = set(keys.values())
+        self.of_video: Dict[str, List[str]] = {}
+        for key in keys:
+            self.of_video.setdefault(key.split("-", 1)[-1], []).append(key)
+
+    def find(self, where: str, name: str) -> Optional[str]:
+        """Return the clip; None: it is not there.
+
+        Raises:
+            InputError: several clips answer to the name.
+        """
+        if name in self.keys:
+            return name
+        parts = re.sub(r"\.(wav|flac|mp3|mp4|m4a)$", "", name).split("/")
+        if len(parts) > 1:
+            # As in the ids: a category has no '-' and no white space.
+            category = re.sub(r"[-\s]", "_", parts[-2])
+            key = f"{category}-{parts[-1]}"
+            if key in self.keys or category in self.categories:
+                return key if key in self.keys else None
+        if parts[-1] in self.keys:
+            return parts[-1]
+        found = self.of_video.get(parts[-1], [])
+        if len(parts) == 1 and len(found) > 1:
+            raise InputError(
+                f"{where}: {name!r} may be {' or '.join(sorted(found))}; write the id."
+            )
+        return found[0] if len(found) == 1 else None

@@ -1,0 +1,316 @@
+"""The fixed mixtures of valid and test sets, drawn once and written to disk."""
+
+import hashlib
+import logging
+import os
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Union
+
+import numpy as np
+
+from espnet2_avsep.data.clip_filter import count_clips, unique, write_counts
+from espnet2_avsep.data.key_check import check_same_keys
+from espnet2_avsep.data.mixture_draw import draw_groups
+from espnet2_avsep.data.mixture_list import (
+    ClipTable,
+    Mixture,
+    centre_source,
+    format_table,
+    read_mixture_list,
+)
+from espnet2_avsep.data.scp import (
+    Skipped,
+    atomic_write,
+    read_scp,
+    read_skipped,
+    write_scp,
+    write_skipped,
+)
+from espnet2_avsep.data.segment_reader import (
+    audio_info,
+    is_silent,
+    matrix_shape,
+    read_row,
+    read_segment,
+)
+from espnet2_avsep.data.wav_writer import HEADER_BYTES, write_float_wav
+from espnet2_avsep.errors import InputError
+
+PathLike = Union[str, Path]
+STAGE = "mixtures"
+
+
+def make_mixtures(
+    clips_dir: PathLike,
+    output_dir: PathLike,
+    fs: int,
+    num_sources: int = 2,
+    segment_samples: int = 65280,
+    num_mixtures: Optional[int] = None,
+    different_class: bool = False,
+    seed: int = 0,
+    list_file: Optional[PathLike] = None,
+    silence_dbfs: float = -60.0,
+) -> Dict:
+    """Draw (or read) a list of mixtures and write them as scp files and wavs.
+
+    Of each clip the centre segment and the visual row nearest to its middle are used.
+    Every source is divided by the number of sources; the mixture is their sum.
+
+    A second run keeps the wavs that are finished, if the list and the clips' files are
+    still the same; the result is byte for byte that of a run without a break.
+
+    Args:
+        clips_dir: What filter_clips wrote.
+        output_dir: Gets wav.scp, spk{n}.scp, visual_spk{n}.scp, mixtures.tsv,
+            mixtures.sha256, skipped.tsv, data/ and, last, counts.yaml.
+        fs: Sampling rate of the clips in Hz.
+        num_sources: Sources N of a mixture.
+        segment_samples: Samples of a mixture.
+        num_mixtures: How many to draw; None: as many as there are clips.
+        different_class: Whether the sources of a mixture are of different classes.
+        seed: Seed of the draw.
+        list_file: A mixtures.tsv, or N columns of clip ids or wav names. Then nothing
+            is drawn; mixtures of clips that are not there are left out and counted.
+        silence_dbfs: Clips whose centre segment has an RMS below this are not drawn
+            (dB, full scale = 0 dB). A list is taken as it is.
+
+    Returns:
+        The content of counts.yaml: the counts of clips as in filter_clips, and
+        ``mixtures``: listed, made, skipped (reason -> number), and how they were drawn.
+
+    Raises:
+        InputError: too few clips or classes, a list that cannot be read, files that do
+            not fit the tables.
+    """
+    clips_dir, output_dir = Path(clips_dir), Path(output_dir)
+    if num_sources < 1 or segment_samples < 1 or seed < 0:
+        raise InputError(
+            f"num_sources is {num_sources}, segment_samples {segment_samples}, seed "
+            f"{seed}; expected at least 1, 1 and 0."
+        )
+    clips = read_clips(clips_dir, fs)
+    earlier = read_skipped(clips_dir / "skipped.tsv")
+    listed = set(clips.wav) | {row.key for row in earlier}
+
+    silent: List[Skipped] = []
+    not_made: List[Skipped] = []
+    if list_file is None:
+        silent = _unfit_clips(clips, segment_samples, silence_dbfs)
+        unfit = {row.key for row in silent}
+        usable = {k: v for k, v in clips.category.items() if k not in unfit}
+        logging.info(f"{len(usable)} of {len(clips.wav)} clips can be drawn")
+        if not usable:
+            write_skipped(output_dir / "skipped.tsv", unique(earlier + silent))
+            raise InputError(
+                f"{clips_dir}: none of the {len(clips.wav)} clips can be mixed, for "
+                f"instance {silent[0].key}, {silent[0].reason}. All are listed in "
+                f"{output_dir / 'skipped.tsv'}."
+            )
+        number = len(usable) if num_mixtures is None else num_mixtures
+        groups = draw_groups(usable, number, num_sources, different_class, seed)
+        mixtures = [
+            Mixture(
+                f"mix{i:05d}",
+                tuple(centre_source(clips, key, segment_samples) for key in group),
+            )
+            for i, group in enumerate(groups)
+        ]
+    else:
+        usable = clips.category
+        mixtures, not_made = read_mixture_list(
+            list_file, clips, num_sources, segment_samples
+        )
+
+    counts = count_clips(usable, earlier + silent, listed)
+    table = format_table(mixtures)
+    digest = hashlib.sha256(table).hexdigest()
+    uses = Counter(source.clip for mixture in mixtures for source in mixture.sources)
+    counts["mixtures"] = {
+        "listed": len(mixtures) + len(not_made),
+        "made": len(mixtures),
+        "skipped": dict(
+            sorted(Counter(row.reason.split(": ", 1)[0] for row in not_made).items())
+        ),
+        "sha256": digest,
+        "list": None if list_file is None else str(list_file),
+        "seed": None if list_file is not None else seed,
+        "num_sources": num_sources,
+        "different_class": None if list_file is not None else different_class,
+        "segment_samples": segment_samples,
+        "fs": fs,
+        "clips_used": len(uses),
+        "least_uses": min(uses.values()) if len(uses) == len(usable) else 0,
+        "most_uses": max(uses.values()),
+    }
+
+    _prepare_folder(output_dir, _state(digest, clips, uses, fs, segment_samples))
+    _write_audio(output_dir, mixtures, clips, fs, segment_samples, num_sources)
+    for n in range(num_sources):
+        _write_visual(output_dir, mixtures, clips, n)
+    write_skipped(output_dir / "skipped.tsv", unique(earlier + silent + not_made))
+    with atomic_write(output_dir / "mixtures.tsv", "wb") as f:
+        f.write(table)
+    with atomic_write(output_dir / "mixtures.sha256") as f:
+        f.write(f"{digest}  mixtures.tsv\n")
+    write_counts(output_dir / "counts.yaml", counts)
+    logging.info(
+        f"{len(mixtures)} mixtures of {len(uses)} clips, each in {min(uses.values())} "
+        f"to {max(uses.values())} mixtures; SHA-256 of the list: {digest}"
+    )
+    return counts
+
+
+def read_clips(clips_dir: Path, fs: int) -> ClipTable:
+    """Read the tables of filter_clips and the sizes from the files' headers.
+
+    Raises:
+        InputError: tables that disagree, another sampling rate, embedding widths that
+            differ.
+    """
+    wav = read_scp(clips_dir / "wav.scp")
+    visual = read_scp(clips_dir / "visual_spk1.scp")
+    category = read_scp(clips_dir / "utt2spk")
+    check_same_keys(
+        {
+            str(clips_dir / "wav.scp"): wav,
+            str(clips_dir / "visual_spk1.scp"): visual,
+            str(clips_dir / "utt2spk"): category,
+        }
+    )
+    num_samples, num_rows, widths = {}, {}, {}
+    for key in sorted(wav, key=str.encode):
+        num_samples[key], rate = audio_info(wav[key])
+        if rate != fs:
+            raise InputError(
+                f"{wav[key]}: {rate} Hz where {fs} Hz were expected. Run stage 3 again "
+                f"with --fs {fs}."
+            )
+        num_rows[key], width = matrix_shape(visual[key])
+        if num_rows[key] < 1:
+            raise InputError(f"{visual[key]} ({key}) has no rows. Run stage 4 again.")
+        known = widths.setdefault(width, key)
+        if len(widths) > 1:
+            other = next(iter(widths.values()))
+            raise InputError(
+                f"the visual embeddings of {other} and {known} have different widths: "
+                f"{list(widths)}. Run stage 2 again, with one encoder for all."
+            )
+    return ClipTable(wav, visual, category, num_samples, num_rows)
+
+
+def _unfit_clips(
+    clips: ClipTable, segment_samples: int, silence_dbfs: float
+) -> List[Skipped]:
+    """List the clips that are too short, or silent in their centre segment."""
+    unfit = []
+    for clip in sorted(clips.wav, key=str.encode):
+        if clips.num_samples[clip] < segment_samples:
+            reason = (
+                f"shorter than a segment: {clips.num_samples[clip]} samples, "
+                f"{segment_samples} needed"
+            )
+            unfit.append(Skipped(clip, STAGE, reason))
+            continue
+        start = centre_source(clips, clip, segment_samples).start
+        samples = read_segment(clips.wav[clip], start, segment_samples)
+        if is_silent(samples, silence_dbfs):
+            reason = f"centre segment silent: RMS below {silence_dbfs:g} dB"
+            unfit.append(Skipped(clip, STAGE, reason))
+    return unfit
+
+
+def _state(
+    digest: str,
+    clips: ClipTable,
+    uses: Mapping[str, int],
+    fs: int,
+    segment_samples: int,
+) -> str:
+    """Return a digest of all that the wavs are made of."""
+    state = hashlib.sha256(f"{digest} {fs} {segment_samples}\n".encode())
+    for clip in sorted(uses, key=str.encode):
+        info = os.stat(clips.wav[clip])
+        line = f"{clip} {clips.wav[clip]} {info.st_size} {info.st_mtime_ns}\n"
+        state.update(line.encode())
+    return state.hexdigest()
+
+
+def _prepare_folder(output_dir: Path, state: str) -> None:
+    """Remove what an earlier run left, but for finished wavs of the same state."""
+    data = output_dir / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    (output_dir / "counts.yaml").unlink(missing_ok=True)
+    marker = data / "state.sha256"
+    same = marker.exists() and marker.read_text(encoding="utf-8").strip() == state
+    if not same:
+        # The tables first: what a table lists must be there and complete.
+        for pattern in ("wav.scp", "spk*.scp", "visual_spk*.scp", "mixtures.*"):
+            for path in output_dir.glob(pattern):
+                path.unlink()
+        marker.unlink(missing_ok=True)
+        for pattern in ("wav/*.wav", "spk*/*.wav", "visual_spk*.ark"):
+            for path in data.glob(pattern):
+                path.unlink()
+    # Stage 2 may be at work in output_dir: its half-written files are not ours.
+    for path in output_dir.glob(".*.tmp"):
+        if re.match(r"\.(mixtures|wav|spk|visual_spk|skipped|counts)[0-9.]", path.name):
+            path.unlink()
+    for pattern in (".*.tmp", "wav/.*.tmp", "spk*/.*.tmp"):
+        for path in data.glob(pattern):
+            path.unlink()
+    if not same:
+        with atomic_write(marker) as f:
+            f.write(state + "\n")
+
+
+def _write_audio(
+    output_dir: Path,
+    mixtures: List[Mixture],
+    clips: ClipTable,
+    fs: int,
+    segment_samples: int,
+    num_sources: int,
+) -> None:
+    names = ["wav", *(f"spk{n}" for n in range(1, num_sources + 1))]
+    tables: Dict[str, Dict[str, str]] = {name: {} for name in names}
+    size = HEADER_BYTES + 4 * segment_samples
+    step = max(len(mixtures) // 10, 1)
+    for i, mixture in enumerate(mixtures, 1):
+        paths = {
+            name: output_dir / "data" / name / f"{mixture.mix_id}.wav" for name in names
+        }
+        for name, path in paths.items():
+            tables[name][mixture.mix_id] = str(path)
+        if not all(p.exists() and p.stat().st_size == size for p in paths.values()):
+            signals = [
+                read_segment(clips.wav[source.clip], source.start, segment_samples)
+                / np.float32(num_sources)
+                for source in mixture.sources
+            ]
+            signals.insert(0, np.sum(signals, axis=0, dtype=np.float32))
+            for path, signal in zip(paths.values(), signals, strict=True):
+                write_float_wav(path, signal, fs)
+        if i % step == 0 or i == len(mixtures):
+            logging.info(f"{i}/{len(mixtures)} mixtures written")
+    for name, table in tables.items():
+        write_scp(output_dir / f"{name}.scp", table)
+
+
+def _write_visual(
+    output_dir: Path, mixtures: List[Mixture], clips: ClipTable, n: int
+) -> None:
+    """Write the (1, D) matrices of source n as an ark with its scp."""
+    import kaldiio
+
+    path = output_dir / "data" / f"visual_spk{n + 1}.ark"
+    table = {}
+    with atomic_write(path, "wb") as f:
+        for mixture in mixtures:
+            source = mixture.sources[n]
+            row = read_row(clips.visual[source.clip], source.frame)
+            table[mixture.mix_id] = f"{path}:{f.tell() + len(mixture.mix_id) + 1}"
+            kaldiio.save_ark(f, {mixture.mix_id: row[None]})
+    write_scp(output_dir / f"visual_spk{n + 1}.scp", table)

@@ -1,0 +1,162 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from clip_corpus import write_corpus
+from torch.utils.data import Dataset
+
+from espnet2_avsep.data.loader import build_loader
+from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
+from espnet2_avsep.errors import InputError
+
+
+class Numbers(Dataset):
+    """Item i is the number i."""
+
+    def __init__(self, length):
+        self.length = length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        if index == 13:
+            raise InputError("item 13 is bad")
+        return f"k{index}", {"x": np.float32(index)}
+
+
+def numbers(length=10, **options):
+    options = {"batch_size": 4, "epoch": 1, "seed": 0, **options}
+    loader = build_loader(Numbers(length), **options)
+    return [batch["x"].int().tolist() for _, batch in loader]
+
+
+@pytest.fixture(scope="module")
+def mixtures(tmp_path_factory):
+    corpus = write_corpus(tmp_path_factory.mktemp("clips"))
+    return MixAndSeparateDataset(**corpus.tables(), segment_samples=2048, seed=1)
+
+
+def batches(dataset, **options):
+    options = {"batch_size": 4, "epoch": 3, "seed": 7, **options}
+    return list(build_loader(dataset, **options))
+
+
+def assert_equal(a, b):
+    assert len(a) == len(b)
+    for (keys_a, batch_a), (keys_b, batch_b) in zip(a, b, strict=True):
+        assert keys_a == keys_b
+        assert set(batch_a) == set(batch_b)
+        assert all(torch.equal(batch_a[name], batch_b[name]) for name in batch_a)
+
+
+def test_batch_of_mixtures(mixtures):
+    loaded = batches(mixtures)
+    assert len(loaded) == 3
+    keys, batch = loaded[0]
+    assert len(keys) == 4
+    shapes = {name: tuple(tensor.shape) for name, tensor in batch.items()}
+    assert shapes == {
+        "speech_ref1": (4, 2048),
+        "speech_ref2": (4, 2048),
+        "visual_ref1": (4, 1, 4),
+        "visual_ref2": (4, 1, 4),
+        "silent_redraws": (4,),
+    }
+    assert batch["silent_redraws"].dtype == torch.int64
+    assert batch["speech_ref2"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_do_not_change_the_batches(mixtures, num_workers):
+    assert_equal(batches(mixtures), batches(mixtures, num_workers=num_workers))
+
+
+def test_epochs_and_seeds_differ_and_come_again(mixtures):
+    first = batches(mixtures)
+    assert_equal(first, batches(mixtures))
+    for other in (batches(mixtures, epoch=4), batches(mixtures, seed=8)):
+        assert [keys for keys, _ in first] != [keys for keys, _ in other]
+
+
+def test_loaders_of_two_epochs_may_run_side_by_side(mixtures):
+    one = build_loader(mixtures, batch_size=4, epoch=1, seed=0)
+    two = build_loader(mixtures, batch_size=4, epoch=2, seed=0)
+    pairs = list(zip(one, two, strict=True))
+    assert_equal([a for a, _ in pairs], batches(mixtures, epoch=1, seed=0))
+    assert_equal([b for _, b in pairs], batches(mixtures, epoch=2, seed=0))
+    assert mixtures.epoch == 0
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_processes_share_out_the_batches_of_one(mixtures, world_size):
+    whole = batches(mixtures)
+    parts = [
+        batches(mixtures, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    for n, (keys, batch) in enumerate(whole):
+        for rank in range(world_size):
+            part_keys, part = parts[rank][n]
+            assert part_keys == keys[rank::world_size]
+            for name in batch:
+                assert torch.equal(part[name], batch[name][rank::world_size])
+
+
+def test_order():
+    assert numbers(shuffle=False) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert numbers(shuffle=False, drop_last=False)[-1] == [8, 9]
+    drawn = list(itertools.chain(*numbers(drop_last=False)))
+    assert sorted(drawn) == list(range(10)) and drawn != list(range(10))
+    assert numbers(epoch=1) != numbers(epoch=2)
+
+
+def test_number_of_batches():
+    assert numbers(num_batches=1, shuffle=False) == [[0, 1, 2, 3]]
+    assert len(numbers(num_batches=9, drop_last=False)) == 3
+    with pytest.raises(InputError, match="9 batches of 4.*make 2.*factor of 4"):
+        numbers(num_batches=9)
+
+
+def test_fewer_items_than_a_batch():
+    assert numbers(3, drop_last=False, shuffle=False) == [[0, 1, 2]]
+    with pytest.raises(InputError, match="3 items, too few for one batch of 4"):
+        numbers(3)
+    for length, options in ((0, {}), (1, {"world_size": 2})):
+        with pytest.raises(InputError, match="too few"):
+            numbers(length, drop_last=False, **options)
+
+
+def test_no_process_gets_an_empty_batch():
+    """9 items in batches of 4 over 2 processes: the single last one is not lost."""
+    options = {"drop_last": False, "shuffle": False, "world_size": 2}
+    parts = [numbers(9, rank=rank, **options) for rank in range(2)]
+    assert parts == [[[0, 2], [4, 6, 8]], [[1, 3], [5, 7]]]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"world_size": 5}, "batch_size is 4 for 5 processes"),
+        ({"num_batches": 0}, "num_batches is 0"),
+        ({"num_workers": -1}, "num_workers is -1"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(InputError, match=message):
+        numbers(**options)
+
+
+def test_the_global_generator_is_left_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    numbers(num_workers=1)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_an_input_error_in_a_worker_stays_one():
+    with pytest.raises(InputError, match="item 13 is bad"):
+        numbers(20, num_workers=1)
