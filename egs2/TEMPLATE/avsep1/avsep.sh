@@ -576,6 +576,8 @@ if ! "${skip_train}"; then
                 "its own --avsep_tag, or move ${avsep_exp} away"
         fi
         echo "${_trained_on}" > "${avsep_exp}/trained_on"
+        # Inference makes the encoder of pictures from it.
+        cp "${_train}/visual_info.yaml" "${avsep_exp}/visual_info.yaml"
 
         log "Write '${avsep_exp}/run.sh'; it trains again with the same options, from this folder"
         cat > "${avsep_exp}/run.sh.tmp" << EOF
