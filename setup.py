@@ -53,7 +53,7 @@ setup(
         "pyyaml",
         "sentencepiece",
         # Wheels that carry FFmpeg's libraries: no ffmpeg program is needed.
-        "av",
+        "av>=17",
         "h5py",
         "numpy>=2",
         "pillow",

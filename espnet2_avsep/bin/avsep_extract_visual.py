@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Encode sampled pictures of every clip, or take precomputed features (stage 2)."""
+
+import argparse
+import sys
+from typing import Optional, Sequence
+
+from espnet2_avsep.bin.cli import command, setup_logging, str2bool
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Build the command line's parser."""
+    parser = argparse.ArgumentParser(
+        description="Decode sampled pictures of every clip straight from its video, or "
+        "read them from a folder of images, encode them with a frozen network and "
+        "write one (frames, D) matrix per clip to visual.ark, with visual.scp, "
+        "visual_shape, visual_skipped.tsv and visual_info.yaml. A run that was cut off "
+        "goes on where it stopped.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "--video_scp", required=True, help="table: clip, video file or folder of images"
+    )
+    add("--output_dir", required=True, help="where ark and tables go")
+    add(
+        "--wav_scp",
+        help="table: clip, its sound, whose duration counts (None: the sound of the "
+        "video file itself)",
+    )
+    add("--visual_encoder", choices=("open_clip", "resnet18"), default="open_clip")
+    add("--visual_model", default="ViT-B-32", help="a model name of open_clip")
+    add(
+        "--visual_pretrained",
+        help="a tag of open_clip's (or torchvision's for resnet18), the path of a "
+        "checkpoint, or 'random' (None: openai, or IMAGENET1K_V1 for resnet18)",
+    )
+    add("--seed", type=int, default=0, help="seed of random weights")
+    add("--fps", type=float, default=8, help="pictures a second")
+    add("--every", type=int, default=8, help="of which one in so many is encoded")
+    add("--batch_size", type=int, default=32, help="pictures encoded together")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="bfloat16: autocast, faster on devices that have it",
+    )
+    add(
+        "--precomputed",
+        metavar="FILE",
+        help="take the features as they are: a kaldi scp, or HFRA's HDF5 file "
+        "(category/video_id -> (n, D))",
+    )
+    add("--utt2clip", help="table: clip, category/video_id (for --precomputed)")
+    add(
+        "--allow_empty",
+        type=str2bool,
+        default=False,
+        help="true: write empty tables where every clip is left out, instead of an "
+        "error (for one job of several)",
+    )
+    add("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
+    return parser
+
+
+@command
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Run the command; ``argv`` defaults to the command line."""
+    args = get_parser().parse_args(argv)
+    setup_logging(args.log_level)
+    from espnet2_avsep.visual.extract import copy_precomputed, extract_visual
+
+    if args.precomputed is not None:
+        copy_precomputed(
+            args.video_scp,
+            args.output_dir,
+            args.precomputed,
+            args.utt2clip,
+            args.allow_empty,
+        )
+        return
+    extract_visual(
+        args.video_scp,
+        args.output_dir,
+        wav_scp=args.wav_scp,
+        encoder=args.visual_encoder,
+        model=args.visual_model,
+        pretrained=args.visual_pretrained,
+        seed=args.seed,
+        fps=args.fps,
+        every=args.every,
+        batch_size=args.batch_size,
+        device=args.device,
+        dtype=args.dtype,
+        allow_empty=args.allow_empty,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

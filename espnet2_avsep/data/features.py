@@ -1,0 +1,224 @@
+"""Matrices of visual embeddings on disk: written resumably, read with checks."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any, Dict, Iterable, Mapping, Optional
+
+import numpy as np
+
+from espnet2_avsep.data.audio_io import clear_disk_errors
+from espnet2_avsep.data.journal import Journal
+from espnet2_avsep.data.media import ClipError
+from espnet2_avsep.data.scp import PathLike, read_scp, write_scp
+from espnet2_avsep.errors import InputError
+
+
+class FeatureWriter:
+    """A kaldi ark that grows by one matrix at a time and survives being killed.
+
+    A matrix counts once the journal lists it: what a crash left after the last listed
+    one is cut off when the ark is opened again. The table (visual.scp) appears when all
+    is done, by renaming.
+
+    Args:
+        folder: Holds <name>.ark, <name>.scp, <name>_shape and <name>.journal.
+        settings: Everything that decides what the matrices look like. With other
+            settings than last time the ark begins anew.
+        name: Stem of the files.
+
+    Attributes:
+        entries: key -> what the journal tells of a finished matrix ("offset", "end",
+            "shape", "source").
+    """
+
+    def __init__(
+        self, folder: PathLike, settings: Dict[str, Any], name: str = "visual"
+    ):
+        self.folder = Path(folder)
+        self.name = name
+        self.ark = self.folder / f"{name}.ark"
+        with clear_disk_errors(self.ark):
+            self._journal = Journal(self.folder / f"{name}.journal", settings)
+            size = self.ark.stat().st_size if self.ark.exists() else 0
+            self.entries = {
+                key: entry
+                for key, entry in self._journal.entries.items()
+                if entry["end"] <= size
+            }
+            self._end = max(
+                (entry["end"] for entry in self.entries.values()), default=0
+            )
+            # Unbuffered: what fails to be written must not be written on closing.
+            self._file = open(self.ark, "ab", buffering=0)  # noqa: SIM115
+            self._file.truncate(self._end)
+
+    def write(self, key: str, matrix: np.ndarray, source: Any = None) -> None:
+        """Append a matrix; it is on the disk, and listed, when this returns.
+
+        Args:
+            key: The clip's id.
+            matrix: (n, D), stored as float32.
+            source: What it was made from, for the journal (see journal.signature).
+
+        Raises:
+            InputError: disk full.
+        """
+        import kaldiio
+
+        content = io.BytesIO()
+        kaldiio.save_ark(content, {key: np.asarray(matrix, dtype=np.float32)})
+        with clear_disk_errors(self.ark):
+            _write_all(self._file, content.getbuffer())
+            os.fsync(self._file.fileno())
+            entry = {
+                "offset": self._end + len(key.encode()) + 1,
+                "end": self._end + content.getbuffer().nbytes,
+                "shape": list(matrix.shape),
+                "source": source,
+            }
+            self._journal.add(key, **entry)
+        self._end = entry["end"]
+        self.entries[key] = entry
+
+    def remove_tables(self) -> None:
+        """Remove the tables of an earlier run: work on the ark goes on."""
+        for table in (f"{self.name}.scp", f"{self.name}_shape"):
+            (self.folder / table).unlink(missing_ok=True)
+
+    def write_tables(self, keys: Iterable[str]) -> None:
+        """Write <name>_shape ("key n,D") and, last, <name>.scp.
+
+        Args:
+            keys: The finished matrices to list.
+        """
+        keys = list(keys)
+        with clear_disk_errors(self.folder / f"{self.name}.scp"):
+            write_scp(
+                self.folder / f"{self.name}_shape",
+                {k: ",".join(map(str, self.entries[k]["shape"])) for k in keys},
+            )
+            write_scp(
+                self.folder / f"{self.name}.scp",
+                {k: f"{self.ark}:{self.entries[k]['offset']}" for k in keys},
+            )
+
+    def close(self) -> None:
+        """Close the files."""
+        self._file.close()
+        self._journal.close()
+
+    def __enter__(self) -> "FeatureWriter":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _write_all(file, content: memoryview) -> None:
+    while content:
+        content = content[file.write(content) :]
+
+
+class PrecomputedFeatures:
+    """Embeddings that were made elsewhere, taken as they are.
+
+    Args:
+        path: A kaldi scp (keys: the clips' ids, or category/video_id) or HFRA's single
+            HDF5 file (category/video_id -> (n, D)).
+        utt2clip: The clips' ids -> category/video_id; needed for HDF5.
+
+    Raises:
+        InputError: the file is missing or unreadable, or HDF5 comes without utt2clip.
+    """
+
+    def __init__(self, path: PathLike, utt2clip: Optional[Mapping[str, str]] = None):
+        self.path = Path(path)
+        self.utt2clip = utt2clip or {}
+        self.dim: Optional[int] = None
+        self._h5 = None
+        if not self.path.is_file():
+            raise InputError(
+                f"--precomputed {path}: no such file; a kaldi scp or an HDF5 file was "
+                "expected."
+            )
+        if self.path.suffix.lower() not in (".h5", ".hdf5"):
+            self._table = read_scp(self.path)
+            return
+        if utt2clip is None:
+            raise InputError(
+                f"--precomputed {path}: its keys are category/video_id; give "
+                "--utt2clip, the table of stage 1 that tells which clip is which."
+            )
+        import h5py
+
+        try:
+            self._h5 = h5py.File(self.path, "r")
+        except OSError as error:
+            raise InputError(
+                f"--precomputed {path}: not readable as HDF5 ({error}); copy it again."
+            ) from error
+
+    def load(self, key: str) -> np.ndarray:
+        """Read the matrix of a clip.
+
+        Args:
+            key: The clip's id.
+
+        Returns:
+            (n, D), float32.
+
+        Raises:
+            ClipError: it is not there, not readable, or not a finite 2-D float matrix.
+            InputError: its width differs from that of the clips before.
+        """
+        matrix = self._read(key)
+        if matrix.ndim != 2 or matrix.dtype.kind != "f" or 0 in matrix.shape:
+            raise ClipError(
+                self.path,
+                f"precomputed features are {matrix.dtype} of shape {matrix.shape}, "
+                "expected a float matrix (n, D)",
+            )
+        if not np.isfinite(matrix).all():
+            raise ClipError(
+                self.path, "precomputed features hold NaN or infinite values"
+            )
+        self.check_width(key, matrix.shape[1])
+        return matrix.astype(np.float32)
+
+    def check_width(self, key: str, width: int) -> None:
+        """Raise where a clip's rows are wider or narrower than those before.
+
+        Raises:
+            InputError: they are.
+        """
+        if self.dim is None:
+            self.dim = width
+        if width != self.dim:
+            raise InputError(
+                f"{self.path}: the rows of {key} have {width} values, those of the "
+                f"clips before {self.dim}. All clips need embeddings of one encoder: "
+                "make the file again, or give the one that belongs to this encoder."
+            )
+
+    def _read(self, key: str) -> np.ndarray:
+        clip = self.utt2clip.get(key, key)
+        if self._h5 is not None:
+            import h5py
+
+            found = self._h5.get(clip)
+            if not isinstance(found, h5py.Dataset):
+                raise ClipError(self.path, f"{clip} is not in the precomputed features")
+            try:
+                return found[()]
+            except OSError as error:
+                raise ClipError(self.path, f"{clip} is unreadable ({error})") from error
+        value = self._table.get(key) or self._table.get(clip)
+        if value is None:
+            raise ClipError(self.path, f"{key} is not in the precomputed features")
+        import kaldiio
+
+        try:
+            return np.asarray(kaldiio.load_mat(value))
+        except Exception as error:  # kaldiio raises whatever the damage leads to
+            raise ClipError(self.path, f"{value} is unreadable ({error})") from error

@@ -1,0 +1,241 @@
+"""Frozen image tower of any open_clip model (CLIP, Radford et al., ICML 2021).
+
+Notes:
+    The activation follows the weights. OpenAI's were trained with QuickGELU, which
+    open_clip's configuration "ViT-B-32" lacks; by a pretrained tag, or in OpenAI's own
+    file format, the right activation is set here. A bare state dict does not tell: give
+    the model name that ends in "-quickgelu" for it.
+"""
+
+import contextlib
+import difflib
+import json
+import logging
+import os
+import zipfile
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import torch
+
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.visual.frame_encoder import (
+    RANDOM,
+    FrameEncoder,
+    Preprocessing,
+    file_sha256,
+    silence,
+    warn_random,
+    weights_error,
+)
+from espnet2_avsep.visual.frames import Resize
+
+# What OpenAI's archives hold beside the weights.
+_ARCHIVE_CONSTANTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+
+
+def load_open_clip(
+    model: str = "ViT-B-32",
+    pretrained: str = "openai",
+    seed: int = 0,
+    cache_dir: Optional[str] = None,
+    **options,
+) -> FrameEncoder:
+    """Build an open_clip image tower; the text tower is dropped.
+
+    Its rows are the projected embeddings as ``encode_image`` returns them, not
+    normalised.
+
+    Args:
+        model: One of open_clip's model names.
+        pretrained: A tag that open_clip knows for the model, the path of a checkpoint
+            (.safetensors, a state dict, or OpenAI's TorchScript archive), or "random".
+        seed: Of the random weights.
+        cache_dir: Where downloads are kept; default: the Hugging Face cache.
+        **options: device, dtype and batch_size of :class:`FrameEncoder`.
+
+    Raises:
+        InputError: unknown model or tag, weights that are neither here nor within
+            reach, a checkpoint that does not fit.
+    """
+    import open_clip
+
+    known = open_clip.list_models()
+    if model not in known:
+        near = difflib.get_close_matches(model, known, 3) or known[:3]
+        raise InputError(
+            f"--visual_model {model}: open_clip has no such model; similar: "
+            f"{', '.join(near)} (open_clip.list_models() gives all)."
+        )
+    if pretrained == RANDOM:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = _build(model, quick_gelu=False, preprocess={})
+        weights = warn_random(f"open_clip {model}", seed)
+        return _wrap(
+            network, model, RANDOM, {"weights": weights, "seed": seed}, options
+        )
+
+    tag = open_clip.get_pretrained_cfg(model, pretrained)
+    if tag and not os.path.exists(pretrained):
+        path = _fetch(model, pretrained, tag, cache_dir)
+        settings = {"quick_gelu": tag.get("quick_gelu", False), "preprocess": tag}
+    elif os.path.isfile(pretrained):
+        path = pretrained
+        settings = _settings_of(path)
+    else:
+        tags = open_clip.list_pretrained_tags_by_model(model)
+        raise InputError(
+            f"--visual_pretrained {pretrained}: no such file, and no tag of {model}; "
+            f"expected one of {', '.join(tags) or '(it has no tags)'}, the path of a "
+            f"checkpoint, or '{RANDOM}'."
+        )
+    network = _load(model, path, settings)
+    sha256 = file_sha256(path)
+    logging.info("open_clip %s: loaded %s (sha256 %s)", model, path, sha256)
+    return _wrap(network, model, pretrained, {"weights": f"sha256 {sha256}"}, options)
+
+
+def _wrap(
+    network, model: str, pretrained: str, weights: Dict[str, Any], options
+) -> FrameEncoder:
+    """Keep the image tower with the preprocessing that open_clip states for it."""
+    import open_clip
+
+    expected = open_clip.get_model_preprocess_cfg(network)
+    size = expected["size"]
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    return FrameEncoder(
+        network.visual,
+        Preprocessing(
+            resize=Resize(size, expected["resize_mode"], expected["interpolation"]),
+            crop=size,
+            mean=tuple(expected["mean"]),
+            std=tuple(expected["std"]),
+            fill=expected["fill_color"],
+        ),
+        {
+            "encoder": "open_clip",
+            "model": model,
+            "pretrained": pretrained,
+            **weights,
+        },
+        **options,
+    )
+
+
+def _build(model: str, quick_gelu: bool, preprocess: Dict[str, Any]):
+    """Build a whole open_clip model without weights and without the network."""
+    import open_clip
+
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it warns that no weights were loaded
+    try:
+        return open_clip.create_model(
+            model,
+            pretrained=None,
+            load_weights=False,
+            pretrained_image=False,
+            pretrained_text=False,
+            force_quick_gelu=quick_gelu,
+            force_preprocess_cfg=preprocess,
+        )
+    finally:
+        root.setLevel(level)
+
+
+def _load(model: str, path: str, settings: Dict[str, Any]):
+    """Build a model and load a checkpoint into it, every key of it, without pickle."""
+    import open_clip
+
+    archive = _is_torchscript(path)
+    network = _build(model, settings["quick_gelu"], settings["preprocess"])
+    try:
+        if archive:
+            state = torch.jit.load(path, map_location="cpu").state_dict()
+            for key in _ARCHIVE_CONSTANTS:
+                state.pop(key, None)
+            network.load_state_dict(state, strict=True)
+        else:
+            open_clip.load_checkpoint(network, path, strict=True, weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"--visual_pretrained {path}: does not fit --visual_model {model}: "
+            f"{str(error)[:500]}. Name the model that the checkpoint belongs to; the "
+            "state dict (.pt, .safetensors) of a whole open_clip model was expected."
+        ) from error
+    return network
+
+
+def _settings_of(path: str) -> Dict[str, Any]:
+    """Find activation and preprocessing of a local checkpoint."""
+    if _is_torchscript(path):
+        return {"quick_gelu": True, "preprocess": {}}  # only OpenAI ships these
+    config = Path(path).parent / "open_clip_config.json"
+    if not config.is_file():
+        logging.warning(
+            "%s: a checkpoint does not tell its activation, and there is no "
+            "open_clip_config.json beside it; the model's is used (if these are "
+            "OpenAI's weights, give the model name that ends in -quickgelu)",
+            path,
+        )
+        return {"quick_gelu": False, "preprocess": {}}
+    content = json.loads(config.read_text())
+    return {
+        "quick_gelu": content.get("model_cfg", {}).get("quick_gelu", False),
+        "preprocess": content.get("preprocess_cfg", {}),
+    }
+
+
+def _is_torchscript(path: str) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _fetch(model: str, name: str, tag: Dict[str, Any], cache_dir: Optional[str]) -> str:
+    """Return the file of a pretrained tag: from the cache, else from the network.
+
+    Raises:
+        InputError: it is in neither.
+    """
+    import open_clip
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError
+
+    repo, _, file = tag.get("hf_hub", "").rpartition("/")
+    if repo:
+        folder = cache_dir or constants.HF_HUB_CACHE
+        where = f"{constants.ENDPOINT}/{repo}"
+        files = _hub_files(file)
+        for file in files:
+            path = try_to_load_from_cache(repo, file, cache_dir=cache_dir)
+            if isinstance(path, str):
+                return path
+    else:
+        folder = cache_dir or os.path.expanduser("~/.cache/clip")
+        where = tag["url"]
+        path = os.path.join(folder, os.path.basename(where))
+        if os.path.isfile(path):
+            return path
+    problem = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else silence(where)
+    try:
+        if problem is None and not repo:
+            return open_clip.download_pretrained(tag, cache_dir=cache_dir)
+        for file in files if problem is None else []:
+            with contextlib.suppress(EntryNotFoundError):
+                return hf_hub_download(repo, file, cache_dir=cache_dir)
+    except (OSError, RuntimeError) as error:
+        problem = str(error).splitlines()[0]
+    raise weights_error(model, name, folder, where, problem or "no such file there")
+
+
+def _hub_files(wanted: str) -> List[str]:
+    """Return the files of a hub repository to try, in open_clip's order."""
+    if not wanted:
+        return ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
+    if wanted.endswith((".bin", ".pth")):
+        return [os.path.splitext(wanted)[0] + ".safetensors", wanted]
+    return [wanted]

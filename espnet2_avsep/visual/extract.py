@@ -1,0 +1,378 @@
+"""Embeddings of the pictures of many clips: videos in, one kaldi ark out."""
+
+import logging
+import os
+import queue
+import threading
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
+
+import numpy as np
+
+from espnet2_avsep.data.audio_io import audio_span, clear_disk_errors
+from espnet2_avsep.data.features import FeatureWriter, PrecomputedFeatures
+from espnet2_avsep.data.journal import remove_leftovers, signature
+from espnet2_avsep.data.media import ClipError, probe
+from espnet2_avsep.data.progress import Progress
+from espnet2_avsep.data.scp import (
+    PathLike,
+    Skipped,
+    atomic_write,
+    read_scp,
+    write_skipped,
+)
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.visual.frames import folder_frames, sample_times, video_frames
+
+STAGE = "visual"
+# More rows than this of one clip (days of video) speak of a broken header.
+_MAX_ROWS = 10**6
+
+Result = Tuple[str, Union[np.ndarray, ClipError]]
+
+
+def extract_visual(
+    video_scp: PathLike,
+    output_dir: PathLike,
+    wav_scp: Optional[PathLike] = None,
+    encoder: str = "open_clip",
+    model: str = "ViT-B-32",
+    pretrained: Optional[str] = None,
+    seed: int = 0,
+    fps: float = 8,
+    every: int = 8,
+    batch_size: int = 32,
+    device: str = "cpu",
+    dtype: str = "float32",
+    allow_empty: bool = False,
+) -> None:
+    """Encode sampled pictures of every clip; what a cut-off run has finished stays.
+
+    Row i of a clip is the picture at i * every / fps s of its sound, for all such times
+    before its end; of a folder of images it is the image i * every.
+
+    Args:
+        video_scp: clip -> video file, or folder of images.
+        output_dir: Gets visual.ark, visual_shape, visual_skipped.tsv, visual_info.yaml
+            and, last, visual.scp.
+        wav_scp: clip -> its sound, for its duration; null takes the video's own.
+        encoder: "open_clip" or "resnet18".
+        model: open_clip's model name.
+        pretrained: Tag, path or "random"; null takes the encoder's default.
+        seed: Of random weights.
+        fps: Pictures a second.
+        every: Of which one in so many is encoded.
+        batch_size: Pictures encoded together.
+        device: "cpu", "cuda", "cuda:N" or "auto".
+        dtype: "float32" or "bfloat16".
+        allow_empty: Whether empty tables are fine where no clip can be used.
+
+    Raises:
+        InputError: no clip can be used, weights that cannot be had, tables that do not
+            fit, disk full, another process works here.
+    """
+    for option, value in (("fps", fps), ("every", every), ("batch_size", batch_size)):
+        if not value > 0:
+            raise InputError(f"--{option} {value}: expected a number above 0.")
+    videos = read_scp(video_scp)
+    wavs = videos if wav_scp is None else _matching(read_scp(wav_scp), videos, wav_scp)
+    chosen: Dict[str, Any] = {
+        "encoder": encoder,
+        "model": model,
+        "pretrained": pretrained,
+        "seed": seed,
+    }
+    how = {"fps": int(fps) if fps == int(fps) else fps, "every": every}
+    settings = {**chosen, **how, "dtype": dtype}
+    if pretrained is not None and os.path.isfile(pretrained):
+        settings["file"] = signature(pretrained)
+
+    def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
+        from espnet2_avsep.visual.build import build_encoder
+
+        network = build_encoder(
+            **chosen, device=_device(device), dtype=dtype, batch_size=batch_size
+        )
+        _write_info(writer.folder, {**network.info, **how})
+        logging.info("encoder: %s, on %s", network.info, network.device)
+        rate = Fraction(fps) / every
+
+        def events() -> Iterator[Tuple[str, Any]]:
+            for key in keys:
+                try:
+                    for image in clip_pictures(
+                        videos[key], wavs[key], rate, every, network
+                    ):
+                        yield key, image
+                    yield key, None
+                except ClipError as error:
+                    yield key, error
+
+        return encode_clips(network, in_background(events(), 2 * batch_size))
+
+    sources = {key: [signature(videos[key]), signature(wavs[key])] for key in videos}
+    _run(video_scp, sources, Path(output_dir), settings, results, allow_empty)
+
+
+def copy_precomputed(
+    video_scp: PathLike,
+    output_dir: PathLike,
+    precomputed: PathLike,
+    utt2clip: Optional[PathLike] = None,
+    allow_empty: bool = False,
+) -> None:
+    """Take the embeddings of every clip as they are, from a kaldi scp or HDF5 file.
+
+    Args:
+        video_scp: Its keys are the clips; its values are not looked at.
+        output_dir: As for :func:`extract_visual`.
+        precomputed: See :class:`PrecomputedFeatures`.
+        utt2clip: Table clip -> category/video_id.
+        allow_empty: As for :func:`extract_visual`.
+
+    Raises:
+        InputError: as for :func:`extract_visual`, or rows of different widths.
+    """
+    videos = read_scp(video_scp)
+    clips = read_scp(utt2clip) if utt2clip is not None else None
+    features = PrecomputedFeatures(precomputed, clips)
+
+    def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
+        for key, entry in writer.entries.items():
+            if key in videos and key not in keys:
+                features.check_width(key, entry["shape"][1])
+        for key in keys:
+            try:
+                yield key, features.load(key)
+            except ClipError as error:
+                yield key, error
+        _write_info(
+            writer.folder,
+            {
+                "encoder": "precomputed",
+                "file": str(precomputed),
+                "bytes": Path(precomputed).stat().st_size,
+                "dim": features.dim,
+            },
+        )
+
+    settings = {"precomputed": signature(str(precomputed))}
+    sources = {key: (clips or {}).get(key, key) for key in videos}
+    _run(video_scp, sources, Path(output_dir), settings, results, allow_empty)
+
+
+def clip_pictures(
+    video: str, wav: str, rate: Fraction, every: int, encoder
+) -> Iterator[np.ndarray]:
+    """Yield the sampled pictures of a clip, as the encoder takes them.
+
+    Args:
+        video: A video file or a folder of images.
+        wav: Where the sound is, whose duration and start count; of a folder it is not
+            looked at.
+        rate: Pictures per second of sound.
+        every: Of a folder, one image in so many is taken.
+        encoder: A :class:`FrameEncoder`.
+
+    Yields:
+        (crop height, crop width, 3), uint8.
+
+    Raises:
+        ClipError: see :func:`video_frames`, :func:`folder_frames`, :func:`audio_span`.
+    """
+    resize = encoder.preprocessing.resize
+    if Path(video).is_dir():
+        for _, image in folder_frames(video, every, resize):
+            yield encoder.fit(image)
+        return
+    if not probe(video).has_video:
+        raise ClipError(video, "no video stream", "A file with a picture is needed.")
+    duration, start = audio_span(wav)
+    if wav != video:
+        start = probe(video).start
+    if duration * rate > _MAX_ROWS:
+        raise ClipError(wav, f"states {duration:.0f} s of sound, which cannot be")
+    for _, image in video_frames(video, sample_times(duration, rate), resize, start):
+        yield encoder.fit(image)
+
+
+def encode_clips(encoder, events: Iterable[Tuple[str, Any]]) -> Iterator[Result]:
+    """Encode pictures in full batches, whatever clips they come from.
+
+    Args:
+        encoder: A :class:`FrameEncoder`.
+        events: Clip by clip: (key, picture) ..., then (key, None), or (key, error)
+            where the clip turns out to be of no use.
+
+    Yields:
+        (key, (n, D) float32) or (key, error), clips in their order.
+    """
+    waiting: List[Tuple[str, np.ndarray]] = []
+    rows: Dict[str, List[np.ndarray]] = {}
+    closed: List[Tuple[str, Optional[ClipError]]] = []
+
+    def flush() -> Iterator[Result]:
+        if waiting:
+            encoded = encoder.encode_fitted([image for _, image in waiting])
+            for (key, _), row in zip(waiting, encoded, strict=True):
+                rows.setdefault(key, []).append(row)
+            waiting.clear()
+        for key, error in closed:
+            matrix = rows.pop(key, [])
+            if error is None and not np.isfinite(matrix).all():
+                error = ClipError(key, "the encoder returned NaN or infinite values")
+            yield key, error or np.stack(matrix)
+        closed.clear()
+
+    for key, event in events:
+        if isinstance(event, np.ndarray):
+            waiting.append((key, event))
+            if len(waiting) == encoder.batch_size:
+                yield from flush()
+        else:
+            if event is not None:
+                waiting[:] = [item for item in waiting if item[0] != key]
+            closed.append((key, event))
+            if not waiting:
+                yield from flush()
+    yield from flush()
+
+
+def in_background(items: Iterable[Any], depth: int) -> Iterator[Any]:
+    """Run an iterator in a thread, a number of items ahead.
+
+    Args:
+        items: What it yields, and raises, comes out here.
+        depth: How many items may wait.
+    """
+    ahead: queue.Queue = queue.Queue(depth)
+    ended = threading.Event()
+
+    def put(item: Any, error: Optional[BaseException]) -> None:
+        while not ended.is_set():
+            try:
+                ahead.put((item, error), timeout=0.1)
+                break
+            except queue.Full:
+                continue
+
+    def run() -> None:
+        try:
+            for item in items:
+                put(item, None)
+                if ended.is_set():
+                    return
+            put(None, StopIteration())
+        except BaseException as error:  # raised again where the items are used
+            put(None, error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ahead.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _run(
+    video_scp: PathLike,
+    sources: Mapping[str, Any],
+    folder: Path,
+    settings: Dict[str, Any],
+    results,
+    allow_empty: bool,
+) -> None:
+    """Write what is not finished yet, then the tables.
+
+    Args:
+        video_scp: For messages.
+        sources: clip -> what tells whether it is still the same.
+        folder: Where everything goes.
+        settings: What decides about the features, see :class:`FeatureWriter`.
+        results: Makes the features: (keys, writer) -> iterator of results; also writes
+            visual_info.yaml.
+        allow_empty: See :func:`extract_visual`.
+    """
+    with FeatureWriter(folder, settings) as writer:
+        remove_leftovers(folder)
+        todo = [
+            key
+            for key, source in sources.items()
+            if writer.entries.get(key, {}).get("source") != source
+        ]
+        logging.info(
+            "%d clips, of which %d are finished already",
+            len(sources),
+            len(sources) - len(todo),
+        )
+        skipped: List[Skipped] = []
+        if todo or not (folder / "visual_info.yaml").exists():
+            writer.remove_tables()
+            progress = Progress(len(todo))
+            for key, result in results(todo, writer):
+                if isinstance(result, ClipError):
+                    logging.warning("%s is left out: %s", key, result)
+                    skipped.append(Skipped(key, STAGE, result.reason))
+                else:
+                    writer.write(key, result, sources[key])
+                progress.step()
+        left_out = {row.key for row in skipped}
+        kept = [key for key in sources if key not in left_out]
+        with clear_disk_errors(folder):
+            write_skipped(folder / "visual_skipped.tsv", skipped)
+        if not kept and not allow_empty:
+            raise InputError(
+                f"{video_scp}: none of its {len(sources)} clips has pictures that can "
+                f"be used; {skipped[0].key}: {skipped[0].reason}. All reasons: "
+                f"{folder / 'visual_skipped.tsv'}."
+            )
+        writer.write_tables(kept)
+        logging.info(
+            "%d clips, %d rows in %s, %d left out (%s)",
+            len(kept),
+            sum(writer.entries[key]["shape"][0] for key in kept),
+            folder / "visual.scp",
+            len(skipped),
+            folder / "visual_skipped.tsv",
+        )
+
+
+def _matching(
+    wavs: Dict[str, str], videos: Dict[str, str], wav_scp: PathLike
+) -> Dict[str, str]:
+    missing = [key for key in videos if key not in wavs]
+    if missing:
+        raise InputError(
+            f"{wav_scp}: has no line for {missing[0]} (and {len(missing) - 1} other "
+            "clips of --video_scp); both tables must list the same clips "
+            "(utils/fix_data_dir.sh makes them agree)."
+        )
+    return wavs
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"--device {name}: no CUDA device is available; use cpu.")
+    return name
+
+
+def _write_info(folder: Path, info: Dict[str, Any]) -> None:
+    import yaml
+
+    with (
+        clear_disk_errors(folder / "visual_info.yaml"),
+        atomic_write(folder / "visual_info.yaml") as f,
+    ):
+        yaml.safe_dump(info, f, sort_keys=False)

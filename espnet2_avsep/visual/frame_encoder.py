@@ -1,0 +1,214 @@
+"""Frozen picture encoder: pictures in, one embedding each out."""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.visual.frames import Resize
+
+RANDOM = "random"
+# How long to wait for the server of the weights before taking it as out of reach, s.
+CONNECT_TIMEOUT = 10
+
+
+class Preprocessing(NamedTuple):
+    """What an encoder expects of its input.
+
+    Attributes:
+        resize: How pictures are scaled.
+        crop: Height and width of the input in pixels; what is larger is cropped around
+            its centre, what is smaller is padded.
+        mean: Subtracted per channel, of values in [0, 1].
+        std: Divided by per channel.
+        fill: Value of padded pixels, 0-255.
+    """
+
+    resize: Resize
+    crop: Tuple[int, int]
+    mean: Tuple[float, float, float]
+    std: Tuple[float, float, float]
+    fill: int = 0
+
+
+class FrameEncoder:
+    """Frozen image tower with the scaling, crop and normalisation that it expects.
+
+    The embedding is what the tower puts out, without normalisation to unit length.
+
+    A row depends on its picture alone, to the last bit on one machine: every batch has
+    the same shape (the last one is padded with zeros), so how clips are spread over
+    jobs, or where an interrupted job went on, leaves no trace.
+
+    Args:
+        tower: Maps (B, 3, H, W) to (B, D). Put into eval mode, without gradients.
+        preprocessing: What the tower expects.
+        info: What it is, for logs and result files.
+        device: Where it computes.
+        dtype: "float32", or "bfloat16" for autocast (faster on devices that have it;
+            rows differ in the third digit).
+        batch_size: Pictures per batch.
+    """
+
+    def __init__(
+        self,
+        tower: torch.nn.Module,
+        preprocessing: Preprocessing,
+        info: Dict[str, Any],
+        device: str = "cpu",
+        dtype: str = "float32",
+        batch_size: int = 32,
+    ):
+        self.device = torch.device(device)
+        self.tower = tower.eval().requires_grad_(False).to(self.device)
+        self.preprocessing = preprocessing
+        self.dtype = getattr(torch, dtype)
+        self.batch_size = batch_size
+        self._mean = torch.tensor(preprocessing.mean, device=self.device).view(3, 1, 1)
+        self._std = torch.tensor(preprocessing.std, device=self.device).view(3, 1, 1)
+        height, width = preprocessing.crop
+        blank = np.zeros((1, height, width, 3), dtype=np.uint8)
+        self.dim = int(self._forward(self.normalise(blank)).shape[1])
+        self.info = {**info, "dim": self.dim, "dtype": dtype}
+
+    def fit(self, image: np.ndarray) -> np.ndarray:
+        """Scale a picture where it does not have the right size yet, and crop it.
+
+        Args:
+            image: (H, W, 3), uint8, RGB.
+
+        Returns:
+            (crop height, crop width, 3), uint8.
+        """
+        height, width = image.shape[:2]
+        target = self.preprocessing.resize.target(height, width)
+        if (height, width) != target:
+            from PIL import Image
+
+            kind = self.preprocessing.resize.interpolation.upper()
+            image = np.array(
+                Image.fromarray(image).resize(target[::-1], Image.Resampling[kind])
+            )
+        return _centre(image, self.preprocessing.crop, self.preprocessing.fill)
+
+    def normalise(self, images: np.ndarray) -> torch.Tensor:
+        """Bring fitted pictures to the tower's input.
+
+        Args:
+            images: (B, H, W, 3), uint8.
+
+        Returns:
+            (B, 3, H, W), float32, on the device.
+        """
+        batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
+        return (batch.float() / 255 - self._mean) / self._std
+
+    def encode(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Embed pictures of any size.
+
+        Args:
+            images: n pictures (H, W, 3), uint8, RGB.
+
+        Returns:
+            (n, D), float32.
+        """
+        fitted = [self.fit(np.asarray(image)) for image in images]
+        parts = [
+            self.encode_fitted(fitted[i : i + self.batch_size])
+            for i in range(0, len(fitted), self.batch_size)
+        ]
+        return np.concatenate([np.zeros((0, self.dim), np.float32), *parts])
+
+    def encode_fitted(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Embed at most a batch of pictures that :meth:`fit` returned.
+
+        Returns:
+            (n, D), float32.
+        """
+        batch = np.zeros((self.batch_size, *self.preprocessing.crop, 3), dtype=np.uint8)
+        batch[: len(images)] = np.stack(images)
+        return self._forward(self.normalise(batch))[: len(images)].cpu().numpy()
+
+    @torch.inference_mode()
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        try:
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16
+            ):
+                return self.tower(batch).float()
+        except torch.cuda.OutOfMemoryError as error:
+            raise InputError(
+                f"{self.device}: out of memory with {len(batch)} pictures a batch; "
+                "give a smaller --batch_size."
+            ) from error
+
+
+def _centre(image: np.ndarray, size: Tuple[int, int], fill: int) -> np.ndarray:
+    """Crop or pad a picture (H, W, 3) around its centre (torchvision's rounding)."""
+    height, width = image.shape[:2]
+    pad_h, pad_w = max(0, size[0] - height), max(0, size[1] - width)
+    if pad_h or pad_w:
+        image = np.pad(
+            image,
+            (
+                (pad_h // 2, pad_h - pad_h // 2),
+                (pad_w // 2, pad_w - pad_w // 2),
+                (0, 0),
+            ),
+            constant_values=fill,
+        )
+        height, width = image.shape[:2]
+    top = round((height - size[0]) / 2.0)
+    left = round((width - size[1]) / 2.0)
+    return np.ascontiguousarray(image[top : top + size[0], left : left + size[1]])
+
+
+def file_sha256(path: str) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as f:
+        for block in iter(lambda: f.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def warn_random(what: str, seed: int) -> str:
+    """Log that an encoder is not trained; return how result files name its weights."""
+    logging.warning(
+        "%s: randomly initialised (seed %d), not CLIP and not trained on anything: its "
+        "embeddings tell pictures apart only roughly",
+        what,
+        seed,
+    )
+    return f"random, seed {seed}"
+
+
+def silence(url: str) -> Optional[str]:
+    """Return why a server does not answer within CONNECT_TIMEOUT, or None if it does.
+
+    Clients that fetch weights repeat an attempt for minutes; this asks once before.
+    """
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(url, timeout=CONNECT_TIMEOUT)
+    except Exception as error:  # of whichever HTTP library the hub's client uses
+        return str(error) or type(error).__name__
+    return None
+
+
+def weights_error(
+    model: str, name: str, folder: str, url: str, problem: str
+) -> InputError:
+    """Return the error for weights that are neither here nor within reach."""
+    return InputError(
+        f"--visual_pretrained {name}: the weights of {model} are not in {folder} and "
+        f"cannot be fetched from {url} ({problem}). With a network, run this once; "
+        "without one, copy the file here and give its path: --visual_pretrained "
+        f"/path/to.pt; or ask for an untrained encoder by name: --visual_pretrained "
+        f"{RANDOM}."
+    )

@@ -1,0 +1,461 @@
+"""Sampled pictures of a clip, straight from a video file or a folder of images.
+
+Nothing is written to disk. Of a video only what the wanted pictures need is decoded:
+stretches without a wanted picture are jumped over from key frame to key frame, pictures
+that no other picture refers to are dropped inside the decoder, and only the wanted ones
+are scaled and converted to RGB, in one pass, by FFmpeg's scaler.
+"""
+
+import bisect
+import math
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+
+from espnet2_avsep.data.media import (
+    ClipError,
+    PathLike,
+    check_complete,
+    check_container_complete,
+    frame_seconds,
+    open_media,
+    packet_end,
+    states_duration,
+    stream_duration,
+    tolerate_decode_error,
+    video_stream,
+)
+
+# Decoders that, told to, leave out exactly the pictures that no other one refers to.
+_CAN_SKIP = frozenset(("h264", "mpeg2video", "mpeg4"))
+# Time stamps in coarse units (1 ms in Matroska) are rounded; this much is let pass.
+_MAX_ROUNDING = Fraction(1, 2000)
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
+
+
+class Resize(NamedTuple):
+    """How a picture is brought to the size that an encoder wants, before its crop.
+
+    Attributes:
+        size: Height and width of the encoder's input in pixels.
+        mode: "shortest" scales the picture until it covers ``size``, "longest" until
+            it fits in, "squash" gives up its aspect ratio.
+        interpolation: "bicubic" or "bilinear", both low-pass filtered when shrinking.
+    """
+
+    size: Tuple[int, int] = (224, 224)
+    mode: str = "shortest"
+    interpolation: str = "bicubic"
+
+    def target(self, height: int, width: int) -> Tuple[int, int]:
+        """Return the height and width to scale a picture to (open_clip's rounding)."""
+        if self.mode == "squash":
+            return self.size
+        if self.mode == "shortest" and self.size[0] == self.size[1]:
+            side = self.size[0]
+            if height <= width:
+                return side, int(side * width / height)
+            return int(side * height / width), side
+        ratios = (height / self.size[0], width / self.size[1])
+        ratio = max(ratios) if self.mode == "longest" else min(ratios)
+        return round(height / ratio), round(width / ratio)
+
+
+def sample_times(duration: float, rate: Union[float, Fraction]) -> List[Fraction]:
+    """Return the times i / rate < duration in s; at least time 0.
+
+    Args:
+        duration: Seconds of sound of the clip.
+        rate: Pictures per second.
+    """
+    rate = Fraction(rate)
+    count = max(1, math.ceil(Fraction(duration) * rate))
+    return [Fraction(i) / rate for i in range(count)]
+
+
+def video_frames(
+    path: PathLike,
+    times: List[Fraction],
+    resize: Optional[Resize] = None,
+    start: Union[float, Fraction] = 0,
+    threads: int = 1,
+) -> Iterator[Tuple[float, np.ndarray]]:
+    """Yield the picture that a video shows at each of some times.
+
+    That is the last picture that is not later than the time; the first one where the
+    picture begins later, the last one where it ends earlier.
+
+    Args:
+        path: Any video file that FFmpeg reads.
+        times: Ascending times in s.
+        resize: Size to scale to while converting; None keeps the video's size.
+        start: Time on the file's clock of ``times`` = 0 in s.
+        threads: Threads of the decoder (0: one a core).
+
+    Yields:
+        The time as it was asked for in s, and the picture (H, W, 3), uint8, RGB.
+
+    Raises:
+        ClipError: missing, unreadable, no video stream, truncated.
+    """
+    wanted = [Fraction(start) + time for time in times]
+    index = _read_index(path)
+    done = 0
+    if index is not None:
+        for image in _indexed_frames(path, index, wanted, resize, threads):
+            yield float(times[done]), image
+            done += 1
+    if done < len(times):
+        # No usable time stamps, or the decoder left out a picture: decode all.
+        frames = _all_frames(path, wanted[done:], resize, threads)
+        for time, image in zip(times[done:], frames, strict=True):
+            yield float(time), image
+
+
+def folder_frames(
+    folder: PathLike, every: int = 1, resize: Optional[Resize] = None
+) -> Iterator[Tuple[int, np.ndarray]]:
+    """Yield every k-th image of a folder, in the order of their numbers.
+
+    Args:
+        folder: Holds 000001.jpg, 000002.jpg, ... (or png, bmp, webp).
+        every: Distance of the images to yield: the first, the (1 + every)-th, ...
+        resize: Size to scale to; None keeps the images' size.
+
+    Yields:
+        Number of the image, from 0, and the picture (H, W, 3), uint8, RGB.
+
+    Raises:
+        ClipError: the folder is missing or without images, an image is unreadable.
+    """
+    from PIL import Image
+
+    paths = list_images(folder)
+    filters = {
+        "bicubic": Image.Resampling.BICUBIC,
+        "bilinear": Image.Resampling.BILINEAR,
+    }
+    for number in range(0, len(paths), every):
+        try:
+            with Image.open(paths[number]) as image:
+                image = image.convert("RGB")
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ClipError(
+                paths[number],
+                f"unreadable image ({error})",
+                "Extract the frames of this clip again.",
+            ) from error
+        if resize is not None:
+            height, width = resize.target(image.height, image.width)
+            image = image.resize((width, height), filters[resize.interpolation])
+        yield number, np.asarray(image)
+
+
+def list_images(folder: PathLike) -> List[Path]:
+    """Return the images of a folder, ordered by the numbers in their names.
+
+    Raises:
+        ClipError: the folder is missing or holds no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ClipError(folder, "folder of frames not found", "Correct the path.")
+    paths = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+    if not paths:
+        raise ClipError(
+            folder,
+            "no images in the folder of frames",
+            "Files such as 000001.jpg were expected; extract the frames again.",
+        )
+    return sorted(paths, key=_natural_key)
+
+
+def _natural_key(path: Path) -> Tuple:
+    parts = re.split(r"(\d+)", path.name)
+    return tuple(int(part) if part.isdigit() else part for part in parts)
+
+
+class _Index(NamedTuple):
+    """The packets of a video stream in the order of decoding.
+
+    Attributes:
+        pts: Time stamps of the packets in units of ``time_base``.
+        keys: Positions in ``pts`` of the key frames.
+        shown: Ascending time stamps of the pictures that are shown (an edit list may
+            hide some).
+        time_base: Unit of the time stamps in s.
+        duration: Stated duration of the stream in s, or None.
+    """
+
+    pts: List[int]
+    keys: List[int]
+    shown: List[int]
+    time_base: Fraction
+    duration: Optional[float]
+
+
+def _read_index(path: PathLike) -> Optional[_Index]:
+    """Read the time stamps of a video without decoding; None where they are no use.
+
+    Raises:
+        ClipError: no video stream, no pictures in it, truncated.
+    """
+    pts: List[Optional[int]] = []
+    keys: List[int] = []
+    shown: List[int] = []
+    end = video_end = 0.0
+    with open_media(path) as container:
+        stream = _video(path, container)
+        stated = stream_duration(container, stream)
+        time_base = stream.time_base  # not to be asked for once the file is closed
+        for packet in _packets(path, container, stream):
+            end = max(end, packet_end(packet))
+            if packet.stream_index != stream.index or packet.size == 0:
+                continue
+            video_end = max(video_end, packet_end(packet))
+            if packet.is_keyframe:
+                keys.append(len(pts))
+            if not packet.is_discard and packet.pts is not None:
+                shown.append(packet.pts)
+            pts.append(packet.pts)
+        if not pts:
+            raise ClipError(path, "no pictures in the video stream")
+        if states_duration(container):
+            start = float((stream.start_time or 0) * stream.time_base)
+            check_container_complete(path, container, end)
+            check_complete(path, "video", video_end - start, stated)
+        ordered = "avi" not in container.format.name  # see _all_frames
+    if not ordered or None in pts or len(set(pts)) < len(pts) or not (keys and shown):
+        return None
+    return _Index(pts, keys, sorted(shown), time_base, stated)
+
+
+def _indexed_frames(
+    path: PathLike,
+    index: _Index,
+    wanted: List[Fraction],
+    resize: Optional[Resize],
+    threads: int,
+) -> Iterator[np.ndarray]:
+    """Decode only what the wanted pictures need; stop early where one is not found.
+
+    Args:
+        path: The video.
+        index: Its time stamps.
+        wanted: Ascending times on the file's clock in s.
+        resize: As for :func:`video_frames`.
+        threads: As for :func:`video_frames`.
+
+    Yields:
+        One picture per wanted time, in order.
+    """
+    chosen = [_shown_at(time, index) for time in wanted]
+    position = {pts: i for i, pts in enumerate(index.pts)}
+    to_send = sorted(position[pts] for pts in set(chosen))
+    keep = {index.pts[i] for i in to_send}
+    images: Dict[int, np.ndarray] = {}
+    to_rgb = _ToRGB(resize)
+    done = 0
+    for frame in _decode_packets(path, index, to_send, threads):
+        if frame.pts in keep:
+            images[frame.pts] = to_rgb(frame)
+        while done < len(chosen) and chosen[done] in images:
+            yield images[chosen[done]]
+            done += 1
+            if done < len(chosen) and chosen[done] != chosen[done - 1]:
+                del images[chosen[done - 1]]
+
+
+def _shown_at(time: Fraction, index: _Index) -> int:
+    """Return the time stamp of the picture on show at a time on the file's clock."""
+    limit = math.floor((time + _rounding(index.time_base)) / index.time_base)
+    return index.shown[max(0, bisect.bisect_right(index.shown, limit) - 1)]
+
+
+def _rounding(time_base: Optional[Fraction]) -> Fraction:
+    """Return by how much a time stamp may be too late for being rounded, in s."""
+    return min(time_base / 2, _MAX_ROUNDING) if time_base else Fraction(0)
+
+
+def _decode_packets(
+    path: PathLike, index: _Index, to_send: List[int], threads: int
+) -> Iterator["av.VideoFrame"]:  # noqa: F821
+    """Decode a video as far as some of its pictures need it.
+
+    Args:
+        path: The video.
+        index: Its time stamps.
+        to_send: Ascending positions of the wanted pictures in ``index.pts``.
+        threads: Threads of the decoder.
+
+    Yields:
+        The wanted pictures and some others, in the order of their time stamps.
+    """
+    import av
+
+    with open_media(path) as container:
+        stream = _video(path, container)
+        decoder = stream.codec_context
+        decoder.thread_type = "AUTO"
+        decoder.thread_count = threads
+        can_skip = decoder.name in _CAN_SKIP
+        wanted = set(to_send)
+        # Where decoding may begin for each wanted picture and all that follow it.
+        begin = [_key_before(index, number) for number in to_send]
+        for i in reversed(range(len(begin) - 1)):
+            begin[i] = min(begin[i], begin[i + 1])
+        following = 0  # the first of to_send that is not sent yet
+        resume = begin[0]
+        sent_any = False
+        number = -1
+        time = 0.0
+        try:
+            for packet in _packets(path, container, stream):
+                if packet.stream_index != stream.index or packet.size == 0:
+                    continue
+                number += 1
+                if number < resume:
+                    continue
+                if number == resume and sent_any:
+                    yield from decoder.decode(None)
+                    decoder.flush_buffers()
+                time = float(packet.pts * stream.time_base)
+                if can_skip:
+                    decoder.skip_frame = "DEFAULT" if number in wanted else "NONREF"
+                yield from decoder.decode(packet)
+                sent_any = True
+                if number in wanted:
+                    following += 1
+                    if following == len(to_send):
+                        break
+                    resume = max(resume, begin[following])
+            yield from decoder.decode(None)
+        except av.error.FFmpegError as error:
+            start = float((stream.start_time or 0) * stream.time_base)
+            tolerate_decode_error(path, "video", time - start, index.duration, error)
+
+
+def _key_before(index: _Index, number: int) -> int:
+    """Return the position to start decoding from for the picture at ``number``."""
+    at = bisect.bisect_right(index.keys, number) - 1
+    while at >= 0 and index.pts[index.keys[at]] > index.pts[number]:
+        at -= 1  # shown before the key frame, so it may refer to what is before that
+    return index.keys[at] if at >= 0 else 0
+
+
+def _all_frames(
+    path: PathLike, wanted: List[Fraction], resize: Optional[Resize], threads: int
+) -> Iterator[np.ndarray]:
+    """Decode a whole video and pick the wanted pictures by their own time stamps."""
+    import av
+
+    shown = None
+    to_rgb = _ToRGB(resize)
+    done = 0
+    with open_media(path) as container:
+        stream = _video(path, container)
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        stated = stream_duration(container, stream)
+        time = start = Fraction(0)
+        # AVI has no time stamps for pictures that are decoded out of order, but its
+        # rate is constant.
+        by_count = "avi" in container.format.name and stream.codec_context.has_b_frames
+        try:
+            for count, frame in enumerate(container.decode(stream)):
+                if frame.pts is None or by_count:
+                    time = start + Fraction(count) / (stream.average_rate or 25)
+                else:
+                    time = frame.pts * frame.time_base
+                if shown is None:
+                    start = time
+                while (
+                    shown is not None
+                    and done < len(wanted)
+                    and wanted[done] + _rounding(frame.time_base) < time
+                ):
+                    yield to_rgb(shown)
+                    done += 1
+                shown = frame
+                if done == len(wanted):
+                    return
+        except av.error.FFmpegError as error:
+            tolerate_decode_error(path, "video", float(time - start), stated, error)
+        if shown is None:
+            raise ClipError(path, "no picture could be decoded")
+        if states_duration(container):
+            shown_for = time - start + frame_seconds(stream)
+            check_complete(path, "video", float(shown_for), stated)
+    image = to_rgb(shown)
+    for _ in range(done, len(wanted)):
+        yield image
+
+
+class _ToRGB:
+    """Scales decoded pictures, converts them to RGB and turns them upright.
+
+    Args:
+        resize: As for :func:`video_frames`.
+    """
+
+    def __init__(self, resize: Optional[Resize]):
+        from av.video.reformatter import VideoReformatter
+
+        self.resize = resize
+        self.reformatter = VideoReformatter()  # keeps its filters between pictures
+
+    def __call__(self, frame: "av.VideoFrame") -> np.ndarray:  # noqa: F821
+        """Return a picture as (H, W, 3), uint8."""
+        turns = round(frame.rotation / 90) % 4  # quarter turns, counter-clockwise
+        height, width = frame.height, frame.width
+        interpolation = "BICUBIC"
+        if self.resize is not None:
+            interpolation = self.resize.interpolation.upper()
+            if turns % 2:
+                width, height = self.resize.target(width, height)
+            else:
+                height, width = self.resize.target(height, width)
+        scaled = self.reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="rgb24",
+            interpolation=interpolation,
+            threads=1,
+        )
+        image = scaled.to_ndarray()
+        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def _video(path: PathLike, container) -> "av.video.stream.VideoStream":  # noqa: F821
+    stream = video_stream(container)
+    if stream is None:
+        raise ClipError(path, "no video stream", "A file with a picture is needed.")
+    return stream
+
+
+def _packets(path: PathLike, container, stream) -> Iterator["av.Packet"]:  # noqa: F821
+    """Read all packets of a file; a fault of the file ends them or raises.
+
+    Raises:
+        ClipError: "truncated".
+    """
+    import av
+
+    time = 0.0
+    packets = container.demux()
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.error.FFmpegError as error:
+            stated = stream_duration(container, stream)
+            tolerate_decode_error(path, "video", time, stated, error)
+            return
+        if packet.stream_index == stream.index:
+            time = max(time, packet_end(packet))
+        yield packet

@@ -1,0 +1,70 @@
+import pytest
+
+from espnet2_avsep.data.media import ClipError, open_media, probe
+from tests.media_fixtures import (
+    tone,
+    truncate,
+    write_clip,
+    write_video,
+    write_wav,
+)
+
+
+def test_probe_states_what_is_in_the_file(tmp_path):
+    path = write_video(
+        tmp_path / "a.mp4",
+        frames=75,
+        fps=30,
+        audio=[tone(2.0, 44100), tone(2.0, 44100)],
+        rate=44100,
+    )
+    info = probe(path)
+    assert (info.has_audio, info.has_video) == (True, True)
+    assert info.video_duration == pytest.approx(2.5)
+    assert info.audio_duration == pytest.approx(2.0, abs=0.03)  # AAC blocks
+    assert (info.fps, info.sample_rate, info.channels) == (30, 44100, 2)
+    assert info.stated
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "mov"])
+def test_unequal_durations_are_kept_apart(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    info = probe(write_video(path, frames=25, audio=tone(3.0, 22050)))
+    assert info.video_duration == pytest.approx(1.0, abs=0.05)
+    assert info.audio_duration == pytest.approx(3.0, abs=0.06)
+
+
+def test_audio_only_and_video_only(tmp_path):
+    info = probe(write_video(tmp_path / "a.m4a", frames=0, audio=tone(1, 22050)))
+    assert (info.has_audio, info.has_video, info.fps) == (True, False, None)
+    info = probe(write_video(tmp_path / "v.mp4"))
+    assert (info.has_audio, info.has_video, info.audio_duration) == (False, True, None)
+    info = probe(write_wav(tmp_path / "w.wav", tone(1.5, 8000), 8000))
+    assert (info.audio_duration, info.sample_rate) == (1.5, 8000)
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (None, "file not found"),
+        (b"", "zero-length file"),
+        (b"\x07\x12" * 5000, "unreadable"),
+        ("folder", "is a folder"),
+    ],
+)
+def test_unusable_files_say_why(tmp_path, content, reason):
+    path = tmp_path / "x.mp4"
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ClipError, match=reason) as error:
+        probe(path)
+    assert str(path) in str(error.value)
+    assert error.value.reason.startswith(reason)
+
+
+def test_a_cut_mp4_without_its_index_is_unreadable(tmp_path):
+    path = truncate(write_clip(tmp_path / "a.mp4"), 0.5)
+    with pytest.raises(ClipError, match="unreadable"), open_media(path):
+        pass
