@@ -6,7 +6,10 @@ convolution of each part, and the skip's part is the same for every source:
 
     conv(up([skip, x_i]), [W_s, W_x]) = conv(up(skip), W_s) + conv(up(x_i), W_x)
 
-so that part, too, is computed once per mixture. Nothing else is rewritten.
+so that part, too, is computed once per mixture. With late fusion, the product of the
+output maps with each source's query is folded into the weights of the last convolution
+(layers/upsampled_conv.py), so that those maps are never made. Weights and results are
+those of the plain network.
 """
 
 from typing import List, Optional, Sequence
@@ -14,6 +17,8 @@ from typing import List, Optional, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from espnet2_avsep.layers.upsampled_conv import TapInterpolation
 
 
 def level_widths(channels: int, layers: int) -> List[int]:
@@ -163,14 +168,76 @@ class UpBlock(nn.Module):
         return y if self.norm is None else self.norm(y, num_sources)
 
 
+class QueriedUpBlock(nn.Module):
+    """The last up-block of late fusion: one weighted sum of its maps per source.
+
+    Equals the inner product of each source's query with the maps of an UpBlock without
+    norm, maps that are not made: the query is folded into the convolution's weights.
+
+    Args:
+        in_channels: Channels of the part that differs between sources.
+        skip_channels: Channels of the part that belongs to the mixture (0: none).
+        out_channels: Maps K that a query weighs.
+    """
+
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int):
+        super().__init__()
+        self.skip_channels = skip_channels
+        self.conv = nn.Conv2d(
+            skip_channels + in_channels, out_channels, kernel_size=3, padding=1
+        )
+        self.interpolate = TapInterpolation()
+
+    def forward(self, x: Tensor, skip: Optional[Tensor], query: Tensor) -> Tensor:
+        """Run the block.
+
+        Args:
+            x: (N * B, C_in, H, W), source by source, or (B, C_in, H, W) where the
+                decoder did not see the sources.
+            skip: (B, C_skip, H, W) or None.
+            query: (N, B, K).
+
+        Returns:
+            (N, B, 2 H, 2 W).
+        """
+        num_sources, batch = query.shape[:2]
+        # Weights of the nine taps, column tap first: (N, B, 9, C).
+        weight = self.conv.weight.permute(0, 3, 2, 1)  # (K, 3, 3, C)
+        weight = torch.einsum("nbk,kjic->nbjic", query, weight).flatten(2, 3)
+        x = F.relu(x)
+        if x.size(0) == batch:
+            own = x if skip is None else torch.cat([F.relu(skip), x], dim=1)
+            taps = self._mix(weight, own)
+        else:
+            own = weight[..., self.skip_channels :].flatten(0, 1)  # (N * B, 9, C_in)
+            taps = torch.bmm(own, x.flatten(2)).unflatten(0, (num_sources, batch))
+            if skip is not None:
+                shared = weight[..., : self.skip_channels]
+                taps = taps + self._mix(shared, F.relu(skip))
+        taps = taps.reshape(num_sources * batch, 3, 3, *x.shape[-2:])
+        bias = query @ self.conv.bias
+        result = self.interpolate(taps).unflatten(0, (num_sources, batch))
+        return result + bias[..., None, None]
+
+    @staticmethod
+    def _mix(weight: Tensor, x: Tensor) -> Tensor:
+        """Weigh maps (B, C, H, W) of the mixture by (N, B, 9, C): (N, B, 9, H * W)."""
+        num_sources, batch = weight.shape[:2]
+        weight = weight.transpose(0, 1).flatten(1, 2)  # (B, N * 9, C)
+        taps = torch.bmm(weight, x.flatten(2))  # (B, N * 9, H * W)
+        return taps.unflatten(1, (num_sources, 9)).transpose(0, 1)
+
+
 class UNetDecoder(nn.Module):
     """The way back up, with a condition joined at the bottleneck.
 
     Args:
         widths: The encoder's channels.
         condition_channels: Channels joined to the bottleneck (0: none).
-        out_channels: Maps of the result.
+        out_channels: Maps of the last level.
         statistics: See SourceBatchNorm2d.
+        queried: Whether a query per source weighs the maps of the last level (late
+            fusion); otherwise there is one map, the mask itself.
     """
 
     def __init__(
@@ -179,6 +246,7 @@ class UNetDecoder(nn.Module):
         condition_channels: int = 0,
         out_channels: int = 32,
         statistics: str = "per_source",
+        queried: bool = True,
     ):
         super().__init__()
         if statistics not in ("per_source", "joint"):
@@ -191,33 +259,35 @@ class UNetDecoder(nn.Module):
         in_channels, skip_channels = condition_channels, widths[-1]
         if condition_channels == 0:
             in_channels, skip_channels = widths[-1], 0
-        for level in range(len(widths) - 1, -1, -1):
-            outermost = level == 0
-            out = out_channels if outermost else widths[level - 1]
+        for out in reversed(widths[:-1]):
             blocks.append(
-                UpBlock(
-                    in_channels,
-                    skip_channels,
-                    out,
-                    norm=not outermost,
-                    statistics=statistics,
-                )
+                UpBlock(in_channels, skip_channels, out, statistics=statistics)
             )
             in_channels = skip_channels = out
-        self.blocks = nn.ModuleList(blocks)
+        if queried:
+            last = QueriedUpBlock(in_channels, skip_channels, out_channels)
+        else:
+            last = UpBlock(in_channels, skip_channels, 1, norm=False)
+        self.blocks = nn.ModuleList([*blocks, last])
+        self.queried = queried
 
     def forward(
-        self, features: Sequence[Tensor], condition: Optional[Tensor] = None
+        self,
+        features: Sequence[Tensor],
+        condition: Optional[Tensor] = None,
+        query: Optional[Tensor] = None,
     ) -> Tensor:
         """Decode once per source, all sources in one batch.
 
         Args:
             features: The encoder's feature maps, of B mixtures.
-            condition: (N, B, C_cond), tiled over the bottleneck; None runs the decoder
-                once per mixture (N = 1).
+            condition: (N, B, C_cond), tiled over the bottleneck; None decodes once per
+                mixture, up to the last level.
+            query: (N, B, K), weights of the last level's maps; None without late
+                fusion.
 
         Returns:
-            (N, B, C_out, F, T).
+            (N, B, F, T).
         """
         bottleneck = features[-1]
         if condition is None:
@@ -227,6 +297,9 @@ class UNetDecoder(nn.Module):
             x = condition.flatten(0, 1)[:, :, None, None]
             x = x.expand(-1, -1, *bottleneck.shape[-2:])
         skips = [skip, *reversed(features[:-1])]
-        for block, skip in zip(self.blocks, skips, strict=True):
+        *blocks, last = self.blocks
+        for block, skip in zip(blocks, skips[:-1], strict=True):
             x = block(x, skip, num_sources)
-        return x.unflatten(0, (num_sources, -1))
+        if self.queried:
+            return last(x, skips[-1], query)
+        return last(x, skips[-1], num_sources)[:, 0].unflatten(0, (num_sources, -1))

@@ -91,8 +91,9 @@ class HFRASeparator(AbsAVSeparator):
         self.decoder = UNetDecoder(
             widths,
             condition_channels,
-            out_channels=1 if self.late_projection is None else width,
+            out_channels=width,
             statistics=bn_statistics,
+            queried=self.late_projection is not None,
         )
 
     @property
@@ -116,14 +117,10 @@ class HFRASeparator(AbsAVSeparator):
         condition = None
         if self.middle_projection is not None:
             condition = self.middle_projection(visual)  # (N, B, C_cond)
-        maps = self.decoder(features, condition)  # (N or 1, B, K, F, T)
-        if self.late_projection is None:
-            logits = maps[:, :, 0]
-        else:
+        query = None
+        if self.late_projection is not None:
             query = self.late_projection(visual) * self.late_scale  # (N, B, K)
-            if maps.size(0) == 1:  # the decoder did not see the sources
-                logits = torch.einsum("nbk,bkft->nbft", query, maps[0])
-            else:
-                logits = torch.einsum("nbk,nbkft->nbft", query, maps)
+        logits = self.decoder(features, condition, query)  # (N, B, F, T)
+        if query is not None:
             logits = logits + self.late_bias
         return logits.transpose(0, 1)[..., :num_bins, :num_frames], bottleneck

@@ -42,6 +42,7 @@ def test_decoder_equals_concatenation_one_source_at_a_time():
     widths, num_sources, batch = [3, 5, 7], 3, 2
     encoder = UNetEncoder(widths).double()
     decoder = UNetDecoder(widths, condition_channels=4, out_channels=6).double()
+    query = torch.randn(num_sources, batch, 6, dtype=torch.float64)
     features = encoder(torch.randn(batch, 1, 16, 24, dtype=torch.float64))
     condition = torch.randn(num_sources, batch, 4, dtype=torch.float64)
     state = {k: v.clone() for k, v in decoder.state_dict().items()}
@@ -64,9 +65,9 @@ def test_decoder_equals_concatenation_one_source_at_a_time():
             x = F.conv2d(up(x), weight, bias, padding=1)
             if level > 0:
                 x = F.batch_norm(x, None, None, training=True)
-        expected.append(x)
-    result = decoder(features, condition)
-    assert result.shape == (3, 2, 6, 16, 24)
+        expected.append((query[n][:, :, None, None] * x).sum(dim=1))
+    result = decoder(features, condition, query)
+    assert result.shape == (3, 2, 16, 24)
     torch.testing.assert_close(result, torch.stack(expected), atol=1e-10, rtol=1e-10)
 
 

@@ -47,7 +47,7 @@ def straightforward(model, feature, visual):
                 F.relu(x), scale_factor=2, mode="bilinear", align_corners=True
             )
             x = block.conv(x)
-            if block.norm is not None:
+            if getattr(block, "norm", None) is not None:
                 x = F.batch_norm(
                     x, None, None, block.norm.weight, block.norm.bias, True
                 )

@@ -1,0 +1,65 @@
+import copy
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from espnet2_avsep.layers.unet import QueriedUpBlock
+from espnet2_avsep.layers.upsampled_conv import TapInterpolation, interpolation_taps
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+def test_taps_interpolate_and_move(size):
+    x = torch.randn(1, 1, size, dtype=torch.float64)
+    if size > 1:
+        up = F.interpolate(x, scale_factor=2, mode="linear", align_corners=True)[0, 0]
+    else:
+        up = x[0, 0].repeat(2)
+    before, centre, after = interpolation_taps(size) @ x[0, 0]
+    torch.testing.assert_close(centre, up)
+    torch.testing.assert_close(before, F.pad(up, (1, 0))[:-1])
+    torch.testing.assert_close(after, F.pad(up, (0, 1))[1:])
+
+
+def convolve_after_upsampling(x, weight, bias=None):
+    x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+    return F.conv2d(x, weight, bias, padding=1)
+
+
+@pytest.mark.parametrize("size", [(1, 3), (2, 2), (5, 8)])
+def test_equals_convolution_of_the_upsampled_map(size):
+    x = torch.randn(2, 4, *size, dtype=torch.float64)
+    weight = torch.randn(1, 4, 3, 3, dtype=torch.float64)
+    taps = torch.einsum("cij,bchw->bjihw", weight[0], x)
+    result = TapInterpolation()(taps)
+    expected = convolve_after_upsampling(x, weight)[:, 0]
+    torch.testing.assert_close(result, expected, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("skip_channels", [0, 3])
+def test_queried_block_equals_the_product_with_its_maps(shared, skip_channels):
+    num_sources, batch = 3, 2
+    block = QueriedUpBlock(4, skip_channels, 5).double()
+    rows = batch if shared else num_sources * batch
+    x = torch.randn(rows, 4, 6, 7, dtype=torch.float64)
+    skip = None
+    if skip_channels:
+        skip = torch.randn(batch, skip_channels, 6, 7, dtype=torch.float64)
+    query = torch.randn(num_sources, batch, 5, dtype=torch.float64)
+    result = block(x, skip, query)
+    for n in range(num_sources):
+        own = x if shared else x.view(num_sources, batch, 4, 6, 7)[n]
+        joint = own if skip is None else torch.cat([skip, own], dim=1)
+        maps = convolve_after_upsampling(
+            F.relu(joint), block.conv.weight, block.conv.bias
+        )
+        expected = (query[n][:, :, None, None] * maps).sum(dim=1)
+        torch.testing.assert_close(result[n], expected, atol=1e-11, rtol=1e-11)
+
+
+def test_matrices_stay_out_of_copies_and_weights():
+    module = TapInterpolation()
+    module(torch.randn(1, 3, 3, 2, 2))
+    assert module._taps and not copy.deepcopy(module)._taps
+    assert not module.state_dict()
