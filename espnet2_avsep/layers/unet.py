@@ -6,10 +6,11 @@ convolution of each part, and the skip's part is the same for every source:
 
     conv(up([skip, x_i]), [W_s, W_x]) = conv(up(skip), W_s) + conv(up(x_i), W_x)
 
-so that part, too, is computed once per mixture. With late fusion, the product of the
-output maps with each source's query is folded into the weights of the last convolution
-(layers/upsampled_conv.py), so that those maps are never made. Weights and results are
-those of the plain network.
+so that part, too, is computed once per mixture. Convolutions of up-sampled maps are
+computed at the low resolution where that is cheaper, and with late fusion the product
+of the output maps with each source's query is folded into the weights of the last
+convolution (both: layers/upsampled_conv.py). Weights and results are those of the plain
+network.
 """
 
 from typing import List, Optional, Sequence
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from espnet2_avsep.layers.upsampled_conv import TapInterpolation
+from espnet2_avsep.layers.upsampled_conv import TapInterpolation, tap_weights
 
 
 def level_widths(channels: int, layers: int) -> List[int]:
@@ -135,12 +136,15 @@ class UpBlock(nn.Module):
             bias=not norm,
         )
         self.norm = SourceBatchNorm2d(out_channels, statistics) if norm else None
+        self.interpolate = TapInterpolation()
 
-    @staticmethod
-    def _upsample(x: Tensor) -> Tensor:
-        return F.interpolate(
-            F.relu(x), scale_factor=2, mode="bilinear", align_corners=True
-        )
+    def _at_low_resolution(self, x: Tensor) -> bool:
+        """Whether convolving first is cheaper.
+
+        It is on a CPU where the maps are more than their rows and columns. (On a GPU
+        memory traffic counts more than multiplications.)
+        """
+        return x.device.type == "cpu" and x.size(1) > max(x.shape[-2:])
 
     def forward(self, x: Tensor, skip: Optional[Tensor], num_sources: int) -> Tensor:
         """Run the block.
@@ -153,19 +157,25 @@ class UpBlock(nn.Module):
         Returns:
             (N * B, C_out, 2 H, 2 W).
         """
-        weight = self.conv.weight
-        y = F.conv2d(
-            self._upsample(x),
-            weight[:, self.skip_channels :],
-            self.conv.bias,
-            padding=1,
-        )
+        weight, bias = self.conv.weight, self.conv.bias
+        low = self._at_low_resolution(x)
+
+        def convolve(x: Tensor, weight: Tensor) -> Tensor:
+            x = F.relu(x)
+            if low:
+                return F.conv2d(x, tap_weights(weight))
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+            return F.conv2d(x, weight, padding=1)
+
+        y = convolve(x, weight[:, self.skip_channels :])
         if skip is not None:
-            shared = F.conv2d(
-                self._upsample(skip), weight[:, : self.skip_channels], padding=1
-            )
+            shared = convolve(skip, weight[:, : self.skip_channels])
             y = (y.unflatten(0, (num_sources, -1)) + shared).flatten(0, 1)
-        return y if self.norm is None else self.norm(y, num_sources)
+        if low:
+            y = self.interpolate(y)
+        if self.norm is None:
+            return y + bias[:, None, None]
+        return self.norm(y, num_sources)
 
 
 class QueriedUpBlock(nn.Module):
@@ -214,9 +224,9 @@ class QueriedUpBlock(nn.Module):
             if skip is not None:
                 shared = weight[..., : self.skip_channels]
                 taps = taps + self._mix(shared, F.relu(skip))
-        taps = taps.reshape(num_sources * batch, 3, 3, *x.shape[-2:])
+        taps = taps.reshape(num_sources * batch, 9, *x.shape[-2:])
         bias = query @ self.conv.bias
-        result = self.interpolate(taps).unflatten(0, (num_sources, batch))
+        result = self.interpolate(taps)[:, 0].unflatten(0, (num_sources, batch))
         return result + bias[..., None, None]
 
     @staticmethod

@@ -4,8 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from espnet2_avsep.layers.unet import QueriedUpBlock
-from espnet2_avsep.layers.upsampled_conv import TapInterpolation, interpolation_taps
+from espnet2_avsep.layers.unet import QueriedUpBlock, UpBlock
+from espnet2_avsep.layers.upsampled_conv import (
+    TapInterpolation,
+    interpolation_taps,
+    tap_weights,
+)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
@@ -29,11 +33,25 @@ def convolve_after_upsampling(x, weight, bias=None):
 @pytest.mark.parametrize("size", [(1, 3), (2, 2), (5, 8)])
 def test_equals_convolution_of_the_upsampled_map(size):
     x = torch.randn(2, 4, *size, dtype=torch.float64)
-    weight = torch.randn(1, 4, 3, 3, dtype=torch.float64)
-    taps = torch.einsum("cij,bchw->bjihw", weight[0], x)
-    result = TapInterpolation()(taps)
-    expected = convolve_after_upsampling(x, weight)[:, 0]
+    weight = torch.randn(5, 4, 3, 3, dtype=torch.float64)
+    result = TapInterpolation()(F.conv2d(x, tap_weights(weight)))
+    expected = convolve_after_upsampling(x, weight)
     torch.testing.assert_close(result, expected, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(2, 3), (9, 4)])  # at low resolution, and not
+def test_up_block_equals_convolution_of_the_concatenation(size):
+    num_sources, batch = 2, 3
+    block = UpBlock(5, 4, 6, norm=False).double()
+    x = torch.randn(num_sources * batch, 5, *size, dtype=torch.float64)
+    skip = torch.randn(batch, 4, *size, dtype=torch.float64)
+    assert block._at_low_resolution(x) == (size == (2, 3))
+    joint = torch.cat([skip.repeat(num_sources, 1, 1, 1), x], dim=1)
+    expected = convolve_after_upsampling(
+        F.relu(joint), block.conv.weight, block.conv.bias
+    )
+    result = block(x, skip, num_sources)
+    torch.testing.assert_close(result, expected, atol=1e-11, rtol=1e-11)
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -60,6 +78,6 @@ def test_queried_block_equals_the_product_with_its_maps(shared, skip_channels):
 
 def test_matrices_stay_out_of_copies_and_weights():
     module = TapInterpolation()
-    module(torch.randn(1, 3, 3, 2, 2))
+    module(torch.randn(1, 9, 2, 2))
     assert module._taps and not copy.deepcopy(module)._taps
     assert not module.state_dict()

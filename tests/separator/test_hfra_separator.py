@@ -1,8 +1,8 @@
 import pytest
 import torch
-from torch.nn import functional as F
 
 from espnet2_avsep.separator.hfra_separator import HFRASeparator
+from tests.benchmarks.reference_network import separate
 
 FUSIONS = ["middle", "late", "hierarchical"]
 
@@ -13,62 +13,17 @@ def small(fusion="hierarchical", **kwargs):
     return HFRASeparator(fusion=fusion, **options)
 
 
-def straightforward(model, feature, visual):
-    """Equations (1), (2) and (5): the whole network once per source."""
-    state = dict(model.named_parameters())
-    encoder, decoder = model.encoder, model.decoder
-    masks = []
-    for e in visual.unbind(dim=1):
-        skips, x = (
-            [],
-            F.batch_norm(
-                feature,
-                None,
-                None,
-                encoder.input_norm.weight,
-                encoder.input_norm.bias,
-                True,
-            ),
-        )
-        for level, conv in enumerate(encoder.convs):
-            x = conv(F.leaky_relu(x, 0.2) if level else x)
-            if 0 < level < len(encoder.convs) - 1:
-                norm = encoder.norms[level]
-                x = F.batch_norm(x, None, None, norm.weight, norm.bias, True)
-            skips.append(x)
-        x = skips.pop()
-        if model.middle_projection is not None:
-            condition = model.middle_projection(e)[:, :, None, None]
-            x = torch.cat([x, condition.expand(-1, -1, *x.shape[-2:])], dim=1)
-        for index, block in enumerate(decoder.blocks):
-            if index > 0:
-                x = torch.cat([skips.pop(), x], dim=1)
-            x = F.interpolate(
-                F.relu(x), scale_factor=2, mode="bilinear", align_corners=True
-            )
-            x = block.conv(x)
-            if getattr(block, "norm", None) is not None:
-                x = F.batch_norm(
-                    x, None, None, block.norm.weight, block.norm.bias, True
-                )
-        if model.late_projection is None:
-            masks.append(x[:, 0])
-        else:
-            query = model.late_projection(e) * state["late_scale"]
-            masks.append((query[:, :, None, None] * x).sum(1) + state["late_bias"])
-    return torch.stack(masks, dim=1)
-
-
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("num_sources", [1, 2, 3])
-def test_equals_one_pass_per_source(fusion, num_sources):
-    model = small(fusion).double()
+@pytest.mark.parametrize("training", [False, True])
+def test_equals_one_pass_per_source(fusion, num_sources, training):
+    model = small(fusion).double().train(training)
     feature = torch.randn(3, 1, 16, 24, dtype=torch.float64)
     visual = torch.randn(3, num_sources, 6, dtype=torch.float64)
     logits, bottleneck = model(feature, visual)
     assert logits.shape == (3, num_sources, 16, 24) and bottleneck.shape == (3, 16)
     torch.testing.assert_close(
-        logits, straightforward(model, feature, visual), atol=1e-10, rtol=1e-10
+        logits, separate(model, feature, visual), atol=1e-10, rtol=1e-10
     )
 
 
@@ -81,7 +36,7 @@ def test_gradients_equal_one_pass_per_source(fusion):
     parameters = list(model.parameters())
     ours = torch.autograd.grad((model(feature, visual)[0] * weight).sum(), parameters)
     theirs = torch.autograd.grad(
-        (straightforward(model, feature, visual) * weight).sum(), parameters
+        (separate(model, feature, visual) * weight).sum(), parameters
     )
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)
@@ -145,6 +100,16 @@ def test_equation_5_with_weights_set_by_hand():
 def test_any_size(size):
     logits, _ = small().eval()(torch.randn(2, 1, *size), torch.randn(2, 2, 6))
     assert logits.shape == (2, 2, *size)
+
+
+def test_full_size_in_float32_equals_one_pass_per_source():
+    torch.manual_seed(0)
+    model = HFRASeparator().eval()
+    feature, visual = torch.randn(1, 1, 256, 128), torch.randn(1, 2, 512)
+    with torch.no_grad():
+        masks = model(feature, visual)[0].sigmoid()
+        expected = separate(model, feature, visual).sigmoid()
+    torch.testing.assert_close(masks, expected, atol=2e-5, rtol=0)
 
 
 def test_number_of_parameters_of_the_paper():
