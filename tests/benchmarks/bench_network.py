@@ -60,10 +60,9 @@ def main() -> None:
         f"{args.num_sources} sources, {args.frames} frames, {args.channels} channels; "
         f"medians of {args.rounds} interleaved rounds after one warm-up"
     )
-    print(
-        "| step | batch | precision | ours, s | reference, s | ratio | GFLOP | difference |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    header = "step batch precision ours_s reference_s ratio GFLOP difference".split()
+    print("| " + " | ".join(header) + " |")
+    print("|---" * len(header) + "|")
     jobs = [
         ("training", training_step, args.batch_size, "float32"),
         ("training", training_step, args.batch_size, "bfloat16"),
