@@ -60,7 +60,8 @@ def main() -> None:
         f"{args.num_sources} sources, {args.frames} frames, {args.channels} channels; "
         f"medians of {args.rounds} interleaved rounds after one warm-up"
     )
-    header = "step batch precision ours_s reference_s ratio GFLOP difference".split()
+    header = ["step", "batch", "precision", "ours (s)", "reference (s)"]
+    header += ["ratio", "GFLOP ours / reference", "greatest difference"]
     print("| " + " | ".join(header) + " |")
     print("|---" * len(header) + "|")
     jobs = [

@@ -1,0 +1,1 @@
+"""The embedded corpus: melodies, instruments, drawings, and files laid out as MUSIC."""
