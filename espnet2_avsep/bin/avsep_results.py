@@ -67,6 +67,7 @@ def get_parser() -> argparse.ArgumentParser:
         default="",
         help="text at the top: what the corpus is, and what it is not",
     )
+    parser.add_argument("--output", help="default: RESULTS.md within --avsep_exp")
     parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
     return parser
 
@@ -98,9 +99,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         + clips_section([(s.name, s.dump) for s in sets] + training_sets),
         commands_section(exp),
     ]
-    with atomic_write(exp / "RESULTS.md") as f:
+    output = Path(args.output or exp / "RESULTS.md")
+    with atomic_write(output) as f:
         f.write("\n\n".join(section for section in sections if section) + "\n")
-    print(exp / "RESULTS.md")
+    print(output)
 
 
 def parse_set(text: str, parts: Sequence[str]) -> List:

@@ -5,6 +5,10 @@ import sys
 from typing import Optional, Sequence
 
 from espnet2_avsep.bin.cli import command
+from espnet2_avsep.errors import InputError
+
+# Words of torch.save's errors: the writer's name, or the file of its source.
+WRITER_WORDS = ("PytorchStreamWriter", "inline_container")
 
 HELP = """\
 usage: avsep_train --config FILE --output_dir DIR
@@ -44,7 +48,16 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
     from espnet2_avsep.tasks.avsep import AVSeparationTask
 
-    AVSeparationTask.main(cmd=argv)
+    try:
+        AVSeparationTask.main(cmd=argv)
+    except RuntimeError as error:
+        # What torch.save raises where the disk is full has no type of its own.
+        if not any(word in str(error) for word in WRITER_WORDS):
+            raise
+        raise InputError(
+            f"the checkpoint cannot be written: {error}. Free some disk space and run "
+            "again: training goes on from the checkpoint before (--resume true)."
+        ) from error
 
 
 if __name__ == "__main__":

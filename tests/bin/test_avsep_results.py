@@ -240,3 +240,13 @@ def test_bad_input(experiment, capsys, tmp_path):
     assert main(["--avsep_exp", str(tmp_path / "no"), "--set", "a:b:c"]) == 2
     assert "no such folder" in capsys.readouterr().err
     assert not (experiment.exp / "RESULTS.md").exists()
+
+
+def test_results_of_other_settings_go_elsewhere(experiment, tmp_path):
+    experiment.score()
+    first = experiment.text()
+    assert experiment.run("--output", str(tmp_path / "binary" / "RESULTS.md")) == 0
+    assert (tmp_path / "binary" / "RESULTS.md").read_text() == first
+    (experiment.exp / "RESULTS.md").unlink()
+    assert experiment.run("--output", str(tmp_path / "other.md")) == 0
+    assert not (experiment.exp / "RESULTS.md").exists()

@@ -135,7 +135,7 @@ elif name == "avsep_scoring":
     save(out / "scores.tsv", [("x",)])
     save(option("--mix_scores"), [("x",)])
 elif name == "avsep_results":
-    Path(option("--avsep_exp"), "RESULTS.md").write_text("# The results\\n")
+    Path(option("--output")).write_text("# The results\\n")
 else:
     sys.exit(f"unknown command {{name}}")
 """

@@ -179,6 +179,20 @@ def test_stale_shape_files(corpus, config, tmp_path, capsys):
     assert "stage 5" in capsys.readouterr().err
 
 
+def test_disk_full(corpus, config, tmp_path, monkeypatch, capsys):
+    """A checkpoint that cannot be written stops training, with what to do."""
+    with open("/dev/full", "wb") as full, pytest.raises(RuntimeError) as error:
+        torch.save({"a": torch.zeros(1 << 20)}, full.name)
+
+    def save(*args, **kwargs):
+        raise error.value
+
+    monkeypatch.setattr(torch, "save", save)
+    options = ["--num_att_plot", "0"]
+    assert main(train_command(corpus, config(), tmp_path / "exp", *options)) == 2
+    assert "disk space" in capsys.readouterr().err
+
+
 def test_help_is_quick(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["avsep_train", "--help"])
     assert main() == 0

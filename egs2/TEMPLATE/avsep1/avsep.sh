@@ -685,10 +685,8 @@ if ! "${skip_eval}"; then
             ${decode_cmd} "${inference_dir}/results.log" \
             "${python}" -m espnet2_avsep.bin.avsep_results --avsep_exp "${avsep_exp}" \
             --inference_model "${inference_model}" --corpus_note "${corpus_note}" \
-            --training_set "${train_set}:${data_feats}/${train_set}" "${_results[@]}"
-        if [ -n "${inference_tag}" ]; then
-            cp "${avsep_exp}/RESULTS.md" "${inference_dir}/RESULTS.md"
-        fi
+            --training_set "${train_set}:${data_feats}/${train_set}" \
+            --output "${inference_dir}/RESULTS.md" "${_results[@]}"
         cat "${inference_dir}/RESULTS.md"
         log "This table: ${inference_dir}/RESULTS.md"
         for dset in ${test_sets}; do
