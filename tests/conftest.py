@@ -6,6 +6,7 @@ is imported here, so that tests without torch start at once.
 
 import os
 import random
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -21,6 +22,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
+
+# A runner started in the background or under nohup ignores these, and so would every
+# child process; tests that stop jobs need them as a terminal has them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
