@@ -2,13 +2,13 @@
 
 __version__ = "0.1.0"
 
-__all__ = ["SeparateAV", "__version__"]
+__all__ = ["SeparateAV", "Text", "__version__"]
 
 
 def __getattr__(name: str):
-    """Import SeparateAV on first use: it brings torch with it."""
-    if name == "SeparateAV":
-        from espnet2_avsep.separate import SeparateAV
+    """Import SeparateAV and Text on first use: they bring torch with them."""
+    if name in ("SeparateAV", "Text"):
+        from espnet2_avsep import separate
 
-        return SeparateAV
+        return getattr(separate, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

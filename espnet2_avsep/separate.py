@@ -1,6 +1,7 @@
 """A trained separator as a Python object: mixture and pictures in, tracks out."""
 
 import argparse
+import dataclasses
 import hashlib
 import logging
 from pathlib import Path
@@ -88,6 +89,25 @@ def load_weights(model: torch.nn.Module, path: Union[str, Path]) -> str:
     return digest
 
 
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A prompt in words, for models trained on the embeddings of an open_clip model.
+
+    Dong et al., "CLIPSep: Learning Text-queried Sound Separation with Noisy Unlabeled
+    Videos", ICLR 2023: trained on pictures, asked in words.
+
+    Attributes:
+        text: What to separate, e.g. "violin".
+        template: What the text tower reads; "{}" stands for the text.
+    """
+
+    text: str
+    template: str = "a photo of {}"
+
+    def __str__(self) -> str:
+        return self.template.format(self.text)
+
+
 class SeparateAV:
     """A trained separator.
 
@@ -100,6 +120,8 @@ class SeparateAV:
         threshold: Where masks are rounded.
         image_encoder: Encodes pictures, (n, H, W, 3) uint8 -> (n, D); null makes the
             one that the training's visual_info.yaml names when the first picture comes.
+        text_encoder: Encodes texts, a list of n strings -> (n, D); null makes the text
+            tower of the same open_clip model when the first text comes.
 
     Example:
         >>> from espnet2_avsep import SeparateAV
@@ -116,6 +138,7 @@ class SeparateAV:
         binary_mask: bool = False,
         threshold: float = 0.5,
         image_encoder: Any = None,
+        text_encoder: Any = None,
     ):
         if dtype not in DTYPES:
             raise InputError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.")
@@ -138,6 +161,7 @@ class SeparateAV:
         self.binary_mask = binary_mask
         self.threshold = threshold
         self._image_encoder = image_encoder
+        self._text_encoder = text_encoder
 
     @classmethod
     def from_pretrained(cls, path: Union[str, Path], **options: Any) -> "SeparateAV":
@@ -173,9 +197,9 @@ class SeparateAV:
 
         Args:
             mixture: (L,), or (channels, L): averaged to one channel.
-            prompts: One per source: an embedding (D,) or (V, D) as an array or tensor
-                of floats, or a picture: a path, a PIL image, or an (H, W, 3) array of
-                uint8.
+            prompts: One per source: a picture (a path, a PIL image, or an (H, W, 3)
+                array of uint8), an embedding (D,) or (V, D) as an array or tensor of
+                floats, or words, as :class:`Text`.
             fs: Sampling rate of the mixture; null takes the model's.
 
         Returns:
@@ -208,7 +232,7 @@ class SeparateAV:
 
         Args:
             mixture: (B, L).
-            visual: (B, N, V, D).
+            visual: (B, N, V, D) floats, or frames (B, N, V, 3, H, W).
 
         Returns:
             (B, N, L) on the model's device.
@@ -216,7 +240,7 @@ class SeparateAV:
         with torch.inference_mode():
             tracks, _ = self.model.separate(
                 mixture.to(self.device, torch.float32),
-                visual.to(self.device, torch.float32),
+                visual.to(self.device),
                 binary_mask=self.binary_mask,
                 threshold=self.threshold,
             )
@@ -253,15 +277,29 @@ class SeparateAV:
         return torchaudio.functional.resample(wav, source, target)
 
     def _embed(self, prompts: Sequence[Any]) -> torch.Tensor:
-        """Embeddings of the prompts, (1, N, V, D)."""
+        """What the prompts are to the model: (1, N, 1, D), or frames (1, N, 1, 3, ...).
+
+        Models that embed frames themselves take pictures alone.
+        """
+        if self._takes_frames():
+            for index, prompt in enumerate(prompts):
+                if isinstance(prompt, Text) or _is_embedding(prompt):
+                    raise InputError(
+                        f"prompt {index + 1} is no picture; this model was trained on "
+                        "pictures themselves, and takes nothing else."
+                    )
+            frames = [self._encode_picture(p, i) for i, p in enumerate(prompts)]
+            return torch.from_numpy(np.stack(frames))[None]
         rows: List[torch.Tensor] = []
         for index, prompt in enumerate(prompts):
-            if isinstance(prompt, torch.Tensor) and prompt.is_floating_point():
-                row = prompt.detach().to("cpu", torch.float32)
-            elif isinstance(prompt, np.ndarray) and prompt.dtype.kind == "f":
-                row = torch.from_numpy(prompt.astype(np.float32))
-            else:
+            if isinstance(prompt, Text):
+                row = torch.from_numpy(self._encode_text(prompt, index))
+            elif not _is_embedding(prompt):
                 row = torch.from_numpy(self._encode_picture(prompt, index))
+            elif isinstance(prompt, torch.Tensor):
+                row = prompt.detach().to("cpu", torch.float32)
+            else:
+                row = torch.from_numpy(prompt.astype(np.float32))
             row = row[None] if row.dim() == 1 else row
             expected = self.model.separator.visual_dim
             if row.dim() != 2 or row.size(-1) != expected:
@@ -275,7 +313,23 @@ class SeparateAV:
         # One mean per source: prompts may differ in their number of frames.
         return torch.stack([row.mean(dim=0, keepdim=True) for row in rows])[None]
 
+    def _takes_frames(self) -> bool:
+        """Whether the model was trained on pictures, not on their embeddings."""
+        return getattr(self.model.visual_adapter, "takes_frames", False)
+
+    def _encode_text(self, prompt: Text, index: int) -> np.ndarray:
+        if not prompt.text.strip():
+            raise InputError(f"prompt {index + 1} is an empty text.")
+        if self._text_encoder is None:
+            from espnet2_avsep.visual.build import text_encoder_from_info
+
+            self._text_encoder = text_encoder_from_info(
+                self.train_config.parent / "visual_info.yaml", str(self.device)
+            )
+        return self._text_encoder.encode([str(prompt)])
+
     def _encode_picture(self, prompt: Any, index: int) -> np.ndarray:
+        """The embedding of a picture, (1, D), or the picture as the model takes it."""
         from PIL import Image
 
         if isinstance(prompt, (str, Path)):
@@ -285,7 +339,7 @@ class SeparateAV:
             except OSError as error:
                 raise InputError(
                     f"prompt {index + 1}, {prompt}: cannot be read as a picture: "
-                    f"{error}"
+                    f"{error}. (Words are given as Text({str(prompt)!r}).)"
                 ) from error
         elif isinstance(prompt, Image.Image):
             prompt = np.asarray(prompt.convert("RGB"))
@@ -302,3 +356,9 @@ class SeparateAV:
                 self.train_config.parent / "visual_info.yaml", str(self.device)
             )
         return self._image_encoder.encode([prompt])
+
+
+def _is_embedding(prompt: Any) -> bool:
+    if isinstance(prompt, torch.Tensor):
+        return prompt.is_floating_point()
+    return isinstance(prompt, np.ndarray) and prompt.dtype.kind == "f"

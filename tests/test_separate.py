@@ -4,7 +4,7 @@ import torch
 import yaml
 from PIL import Image
 
-from espnet2_avsep import SeparateAV
+from espnet2_avsep import SeparateAV, Text
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.separate import load_weights
 from tests.tiny_corpus import DIM, FS, SEGMENT
@@ -82,6 +82,24 @@ def test_pictures(folder, tmp_path):
         separate(mixture(), [tmp_path / "no.png"])
     with pytest.raises(InputError, match="uint8"):
         separate(mixture(), [np.zeros((4, 4), np.uint8)])
+
+
+def test_words(folder):
+    class Encoder:
+        def encode(self, texts):
+            return np.stack([np.full(DIM, len(t) / 10, np.float32) for t in texts])
+
+    separate = SeparateAV.from_pretrained(folder, text_encoder=Encoder())
+    tracks = separate(mixture(), [Text("violin"), Text("tuba", template="{}!")])
+    lengths = [len("a photo of violin"), len("tuba!")]
+    expected = [np.full(DIM, n / 10, np.float32) for n in lengths]
+    np.testing.assert_array_equal(tracks, separate(mixture(), expected))
+    with pytest.raises(InputError, match="prompt 1 is an empty text"):
+        separate(mixture(), [Text(" ")])
+    with pytest.raises(InputError, match=r"Text\('violin'\)"):
+        separate(mixture(), ["violin"])
+    with pytest.raises(InputError, match="visual_info.yaml"):
+        SeparateAV.from_pretrained(folder)(mixture(), [Text("violin")])
 
 
 def test_picture_without_visual_info(separate):

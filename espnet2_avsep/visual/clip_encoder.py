@@ -14,7 +14,7 @@ import logging
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 
@@ -58,6 +58,27 @@ def load_open_clip(
         InputError: unknown model or tag, weights that are neither here nor within
             reach, a checkpoint that does not fit.
     """
+    network, weights = build_open_clip(model, pretrained, seed, cache_dir)
+    return _wrap(network, model, pretrained, weights, options)
+
+
+def build_open_clip(
+    model: str, pretrained: str, seed: int = 0, cache_dir: Optional[str] = None
+) -> Tuple[torch.nn.Module, Dict[str, Any]]:
+    """Build a whole open_clip model, both towers.
+
+    Args:
+        model: See :func:`load_open_clip`.
+        pretrained: See :func:`load_open_clip`.
+        seed: Of random weights.
+        cache_dir: See :func:`load_open_clip`.
+
+    Returns:
+        The model, and what its weights are, for logs and result files.
+
+    Raises:
+        InputError: see :func:`load_open_clip`.
+    """
     import open_clip
 
     known = open_clip.list_models()
@@ -72,9 +93,7 @@ def load_open_clip(
             torch.manual_seed(seed)
             network = _build(model, quick_gelu=False, preprocess={})
         weights = warn_random(f"open_clip {model}", seed)
-        return _wrap(
-            network, model, RANDOM, {"weights": weights, "seed": seed}, options
-        )
+        return network, {"weights": weights, "seed": seed}
 
     tag = open_clip.get_pretrained_cfg(model, pretrained)
     if tag and not os.path.exists(pretrained):
@@ -93,7 +112,7 @@ def load_open_clip(
     network = _load(model, path, settings)
     sha256 = file_sha256(path)
     logging.info("open_clip %s: loaded %s (sha256 %s)", model, path, sha256)
-    return _wrap(network, model, pretrained, {"weights": f"sha256 {sha256}"}, options)
+    return network, {"weights": f"sha256 {sha256}"}
 
 
 def _wrap(
