@@ -12,7 +12,8 @@ def get_parser() -> argparse.ArgumentParser:
     """Build the command line's parser."""
     parser = argparse.ArgumentParser(
         description="Decode sampled pictures of every clip straight from its video, or "
-        "read them from a folder of images, encode them with a frozen network and "
+        "read them from a folder of images, encode them with a frozen network (or pack "
+        "them as they are) and "
         "write one (frames, D) matrix per clip to visual.ark, with visual.scp, "
         "visual_shape, visual_skipped.tsv and visual_info.yaml. A run that was cut off "
         "goes on where it stopped.",
@@ -28,13 +29,25 @@ def get_parser() -> argparse.ArgumentParser:
         help="table: clip, its sound, whose duration counts (None: the sound of the "
         "video file itself)",
     )
-    add("--visual_encoder", choices=("open_clip", "resnet18"), default="open_clip")
+    add(
+        "--visual_encoder",
+        choices=("open_clip", "resnet18", "frames"),
+        default="open_clip",
+        help="frames: pack the pictures themselves, for networks that train on them",
+    )
     add("--visual_model", default="ViT-B-32", help="a model name of open_clip")
     add(
         "--visual_pretrained",
         help="a tag of open_clip's (or torchvision's for resnet18), the path of a "
         "checkpoint, or 'random' (None: openai, or IMAGENET1K_V1 for resnet18)",
     )
+    add(
+        "--visual_size",
+        type=int,
+        default=268,
+        help="side of the packed square pictures in pixels (frames)",
+    )
+    add("--jpeg_quality", type=int, default=90, help="of packed pictures (frames)")
     add("--seed", type=int, default=0, help="seed of random weights")
     add("--fps", type=float, default=8, help="pictures a second")
     add("--every", type=int, default=8, help="of which one in so many is encoded")
@@ -69,7 +82,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run the command; ``argv`` defaults to the command line."""
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
-    from espnet2_avsep.visual.extract import copy_precomputed, extract_visual
+    from espnet2_avsep.visual.extract import (
+        copy_precomputed,
+        extract_visual,
+        pack_frames,
+    )
 
     if args.precomputed is not None:
         copy_precomputed(
@@ -78,6 +95,18 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             args.precomputed,
             args.utt2clip,
             args.allow_empty,
+        )
+        return
+    if args.visual_encoder == "frames":
+        pack_frames(
+            args.video_scp,
+            args.output_dir,
+            wav_scp=args.wav_scp,
+            size=args.visual_size,
+            jpeg_quality=args.jpeg_quality,
+            fps=args.fps,
+            every=args.every,
+            allow_empty=args.allow_empty,
         )
         return
     extract_visual(

@@ -56,6 +56,12 @@ def get_parser() -> argparse.ArgumentParser:
         help="clips whose centre segment has a lower RMS are not drawn (dB, full scale "
         "= 0)",
     )
+    parser.add_argument(
+        "--visual_frames", type=int, default=1, help="visual rows of each source"
+    )
+    parser.add_argument(
+        "--visual_stride", type=int, default=1, help="distance of these rows, in rows"
+    )
     parser.add_argument("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
     return parser
 
@@ -78,6 +84,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         seed=args.seed,
         list_file=args.list,
         silence_dbfs=args.silence_dbfs,
+        visual_frames=args.visual_frames,
+        visual_stride=args.visual_stride,
     )
 
 

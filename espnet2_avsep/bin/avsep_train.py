@@ -22,12 +22,14 @@ visual_ref{n} (listed mixtures).
 
 Options of this task; each may stand in the config file:
   --sample_rate HZ          sampling rate of the waveforms (11625)
-  --separator NAME          hfra; --separator_conf key=value
-  --visual_adapter NAME     mean, standardise; --visual_adapter_conf key=value
+  --separator NAME          hfra, sound_of_pixels; --separator_conf key=value
+  --visual_adapter NAME     mean, standardise, resnet18_dilated;
+                            --visual_adapter_conf key=value
   --encoder, --decoder      stft; --encoder_conf n_fft=1024
   --teacher NAME            clap, precomputed; --teacher_conf checkpoint=FILE
   --criterions LIST         the terms of the loss, {name, conf, weight}
   --dataset_conf key=value  how training mixtures are drawn
+  --optim_groups LIST       parameters with their own settings, {prefix, lr, ...}
   --model_conf key=value    num_log_bins, compression, mask_max
   --picture_interval N      epochs between two sets of spectrogram pictures
 

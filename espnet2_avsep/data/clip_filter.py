@@ -49,7 +49,7 @@ class Clip(NamedTuple):
     wav: str
     visual: str
     num_samples: int
-    visual_shape: Tuple[int, int]
+    visual_shape: Tuple[int, ...]
 
 
 def filter_clips(
@@ -140,8 +140,7 @@ def check_clip(clip: Clip, limits: Limits) -> Optional[str]:
         InputError: the file is not mono or has another sampling rate: then stage 3 ran
             with other options, and no clip would be right.
     """
-    rows, dim = clip.visual_shape
-    if rows < 1 or dim < 1:
+    if min(clip.visual_shape) < 1:
         return "no visual rows"
     try:
         with soundfile.SoundFile(clip.wav) as f:
@@ -326,15 +325,20 @@ def _mean_square(f: soundfile.SoundFile) -> Tuple[Optional[float], int]:
 
 def _check_widths(kept: Mapping[str, Clip]) -> None:
     first = next(iter(kept))
-    width = kept[first].visual_shape[1]
+    width = _size(kept[first].visual_shape)
     for key, clip in kept.items():
-        if clip.visual_shape[1] != width:
+        if _size(clip.visual_shape) != width:
             raise InputError(
                 f"the visual embeddings of {first} have {width} values, those of {key} "
-                f"{clip.visual_shape[1]} ({kept[first].visual}, {clip.visual}). All "
-                "must come from one encoder; remove the visual features and run "
+                f"{_size(clip.visual_shape)} ({kept[first].visual}, {clip.visual}); "
+                "all must come from one encoder; remove the visual features and run "
                 "stage 2 again."
             )
+
+
+def _size(shape: Tuple[int, ...]) -> str:
+    """Size of a row: "512", or "3 x 268 x 268" of packed frames."""
+    return " x ".join(map(str, shape[1:]))
 
 
 def _write_tables(
@@ -353,7 +357,7 @@ def _write_tables(
         ("utt2num_samples", {key: clip.num_samples for key, clip in kept.items()}),
         (
             "visual_shape",
-            {key: "{},{}".format(*clip.visual_shape) for key, clip in kept.items()},
+            {k: ",".join(map(str, clip.visual_shape)) for k, clip in kept.items()},
         ),
     ):
         write_scp(output_dir / name, table)

@@ -1,13 +1,14 @@
-"""Matrices of visual embeddings on disk: written resumably, read with checks."""
+"""Visual embeddings (or packed frames) on disk: written resumably, read with checks."""
 
 import io
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterable, Mapping, Optional
+from typing import Any, BinaryIO, Dict, Iterable, Mapping, Optional, Union
 
 import numpy as np
 
 from espnet2_avsep.data.audio_io import clear_disk_errors
+from espnet2_avsep.data.frame_store import PackedFrames
 from espnet2_avsep.data.journal import Journal
 from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.scp import PathLike, read_scp, write_scp
@@ -53,21 +54,21 @@ class FeatureWriter:
             self._file = open(self.ark, "ab", buffering=0)  # noqa: SIM115
             self._file.truncate(self._end)
 
-    def write(self, key: str, matrix: np.ndarray, source: Any = None) -> None:
+    def write(
+        self, key: str, matrix: Union[np.ndarray, PackedFrames], source: Any = None
+    ) -> None:
         """Append a matrix; it is on the disk, and listed, when this returns.
 
         Args:
             key: The clip's id.
-            matrix: (n, D), stored as float32.
+            matrix: (n, D), stored as float32; or packed frames, stored as they are.
             source: What it was made from, for the journal (see journal.signature).
 
         Raises:
             InputError: disk full.
         """
-        import kaldiio
-
         content = io.BytesIO()
-        kaldiio.save_ark(content, {key: np.asarray(matrix, dtype=np.float32)})
+        write_record(content, key, matrix)
         with clear_disk_errors(self.ark):
             _write_all(self._file, content.getbuffer())
             os.fsync(self._file.fileno())
@@ -113,6 +114,29 @@ class FeatureWriter:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def write_record(
+    file: BinaryIO, key: str, matrix: Union[np.ndarray, PackedFrames]
+) -> int:
+    """Append "key record" to an ark.
+
+    Args:
+        file: Open for writing.
+        key: The record's key.
+        matrix: (n, D), written as a float32 Kaldi matrix; or packed frames.
+
+    Returns:
+        Where the record itself begins.
+    """
+    offset = file.tell() + len(key.encode()) + 1
+    if isinstance(matrix, PackedFrames):
+        file.write(key.encode() + b" " + matrix.to_bytes())
+    else:
+        import kaldiio
+
+        kaldiio.save_ark(file, {key: np.asarray(matrix, dtype=np.float32)})
+    return offset
 
 
 def _write_all(file, content: memoryview) -> None:

@@ -70,7 +70,8 @@ class FixedMixtureDataset(Dataset):
         """Read a mixture.
 
         Returns:
-            Its key, and a dict name -> float32 array: audio (L,), visual (n, D).
+            Its key, and a dict name -> float32 array: audio (L,), visual (n, D); packed
+            frames are (n, 3, H, W), uint8.
         """
         key = self.keys[index]
         data = {}

@@ -6,12 +6,15 @@ from typing import Dict, List, Mapping, Optional, Tuple
 import numpy as np
 from torch.utils.data import Dataset
 
+from espnet2_avsep.data.frame_store import crop_and_flip
 from espnet2_avsep.data.key_check import check_same_keys, shorten
 from espnet2_avsep.data.segment_reader import (
     is_silent,
+    nearest_row,
     read_rows,
     read_segment,
     rows_in_segment,
+    strided_rows,
 )
 from espnet2_avsep.errors import InputError
 
@@ -40,6 +43,12 @@ class MixAndSeparateDataset(Dataset):
         visual_frames: Rows V drawn in the segment's time span, in their order in time;
             without repetition where the span has that many. The paper uses 1, the
             released code of HFRA 3.
+        visual_stride: With it, the V rows are not drawn: they lie so many rows apart
+            around the segment's middle, the clip's end rows standing for those beyond
+            (Sound of Pixels: 3 frames, 24 apart, at 8 a second).
+        frame_crop: Packed frames only: side of the square that is cut out at random,
+            the same for the V frames of a source; 0 keeps them whole.
+        frame_flip: Packed frames only: mirror the frames of every other source.
         different_class: Whether the sources of a mixture must be of different classes.
         gain_range: Least and greatest gain; drawn uniformly for each source.
         silence_dbfs: A segment whose RMS is below this is drawn again (dB, full scale =
@@ -65,6 +74,9 @@ class MixAndSeparateDataset(Dataset):
         num_sources: int = 2,
         segment_samples: int = 65280,
         visual_frames: int = 1,
+        visual_stride: Optional[int] = None,
+        frame_crop: int = 0,
+        frame_flip: bool = False,
         different_class: bool = False,
         gain_range: Tuple[float, float] = (1.0, 1.0),
         silence_dbfs: float = -60.0,
@@ -76,6 +88,8 @@ class MixAndSeparateDataset(Dataset):
             ("num_sources", num_sources, 1),
             ("segment_samples", segment_samples, 1),
             ("visual_frames", visual_frames, 1),
+            ("visual_stride", 1 if visual_stride is None else visual_stride, 1),
+            ("frame_crop", frame_crop, 0),
             ("max_redraws", max_redraws, 0),
             ("seed", seed, 0),
             ("repeat", repeat, 1),
@@ -141,6 +155,9 @@ class MixAndSeparateDataset(Dataset):
         self.num_sources = int(num_sources)
         self.segment_samples = int(segment_samples)
         self.visual_frames = int(visual_frames)
+        self.visual_stride = visual_stride
+        self.frame_crop = int(frame_crop)
+        self.frame_flip = bool(frame_flip)
         self.different_class = different_class
         self.gain_range = (float(gain_range[0]), float(gain_range[1]))
         self.silence_dbfs = float(silence_dbfs)
@@ -161,7 +178,9 @@ class MixAndSeparateDataset(Dataset):
         return (
             f"{type(self).__name__}({len(self.keys)} clips, num_sources="
             f"{self.num_sources}, segment_samples={self.segment_samples}, "
-            f"visual_frames={self.visual_frames}, different_class="
+            f"visual_frames={self.visual_frames}, visual_stride={self.visual_stride}, "
+            f"frame_crop={self.frame_crop}, frame_flip={self.frame_flip}, "
+            f"different_class="
             f"{self.different_class}, gain_range={self.gain_range}, silence_dbfs="
             f"{self.silence_dbfs}, seed={self.seed}, repeat={self.repeat})"
         )
@@ -171,7 +190,8 @@ class MixAndSeparateDataset(Dataset):
 
         Returns:
             The clips' keys, joined by "+", and a dict with ``speech_ref{n}`` (L,) and
-            ``visual_ref{n}`` (V, D), both float32, and ``silent_redraws``, the number
+            ``visual_ref{n}`` (V, D), both float32 (of packed frames (V, 3, H, W),
+            uint8), and ``silent_redraws``, the number
             of silent segments that were drawn again. The mixture is left to the model:
             summing on its device is cheaper than moving a third of the data more.
         """
@@ -252,17 +272,31 @@ class MixAndSeparateDataset(Dataset):
     def _read_visual(
         self, rng: np.random.Generator, clip: int, start: int
     ) -> np.ndarray:
-        first, last = rows_in_segment(
-            start, self.segment_samples, self.num_samples[clip], self.num_rows[clip]
-        )
+        num_samples, num_rows = self.num_samples[clip], self.num_rows[clip]
         count = self.visual_frames
-        if count == 1:
-            rows = [int(rng.integers(first, last))]
-        elif count <= last - first:
-            rows = first + np.sort(rng.permutation(last - first)[:count])
+        if self.visual_stride is not None:
+            centre = nearest_row(start, self.segment_samples, num_samples, num_rows)
+            rows = strided_rows(centre, count, self.visual_stride, num_rows)
         else:
-            rows = np.sort(rng.integers(first, last, size=count))
-        return read_rows(self.visual[clip], [int(row) for row in rows])
+            first, last = rows_in_segment(
+                start, self.segment_samples, num_samples, num_rows
+            )
+            if count == 1:
+                rows = [int(rng.integers(first, last))]
+            elif count <= last - first:
+                rows = first + np.sort(rng.permutation(last - first)[:count])
+            else:
+                rows = np.sort(rng.integers(first, last, size=count))
+        values = read_rows(self.visual[clip], [int(row) for row in rows])
+        if not (self.frame_crop or self.frame_flip):
+            return values
+        if values.ndim != 4:
+            raise InputError(
+                f"{self.visual[clip]}: frame_crop and frame_flip are for packed frames "
+                f"(stage 2, --visual_encoder frames), but this is a matrix, "
+                f"{values.shape}. Remove the two from dataset_conf."
+            )
+        return crop_and_flip(values, self.frame_crop, self.frame_flip, rng)
 
 
 def _blocks(labels: List[str]) -> List[Tuple[int, int]]:

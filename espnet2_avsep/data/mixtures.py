@@ -11,6 +11,7 @@ from typing import Dict, List, Mapping, Optional, Union
 import numpy as np
 
 from espnet2_avsep.data.clip_filter import count_clips, unique, write_counts
+from espnet2_avsep.data.features import write_record
 from espnet2_avsep.data.key_check import check_same_keys
 from espnet2_avsep.data.mixture_draw import draw_groups
 from espnet2_avsep.data.mixture_list import (
@@ -32,8 +33,10 @@ from espnet2_avsep.data.segment_reader import (
     audio_info,
     is_silent,
     matrix_shape,
-    read_row,
+    read_packed,
+    read_rows,
     read_segment,
+    strided_rows,
 )
 from espnet2_avsep.data.wav_writer import HEADER_BYTES, write_float_wav
 from espnet2_avsep.errors import InputError
@@ -53,10 +56,13 @@ def make_mixtures(
     seed: int = 0,
     list_file: Optional[PathLike] = None,
     silence_dbfs: float = -60.0,
+    visual_frames: int = 1,
+    visual_stride: int = 1,
 ) -> Dict:
     """Draw (or read) a list of mixtures and write them as scp files and wavs.
 
-    Of each clip the centre segment and the visual row nearest to its middle are used.
+    Of each clip the centre segment and the visual row nearest to its middle are used,
+    or several rows around that one.
     Every source is divided by the number of sources; the mixture is their sum.
 
     A second run keeps the wavs that are finished, if the list and the clips' files are
@@ -76,6 +82,8 @@ def make_mixtures(
             is drawn; mixtures of clips that are not there are left out and counted.
         silence_dbfs: Clips whose centre segment has an RMS below this are not drawn
             (dB, full scale = 0 dB). A list is taken as it is.
+        visual_frames: Visual rows of each source.
+        visual_stride: Their distance in rows.
 
     Returns:
         The content of counts.yaml: the counts of clips as in filter_clips, and
@@ -86,11 +94,15 @@ def make_mixtures(
             not fit the tables.
     """
     clips_dir, output_dir = Path(clips_dir), Path(output_dir)
-    if num_sources < 1 or segment_samples < 1 or seed < 0:
-        raise InputError(
-            f"num_sources is {num_sources}, segment_samples {segment_samples}, seed "
-            f"{seed}; expected at least 1, 1 and 0."
-        )
+    for name, value, least in (
+        ("num_sources", num_sources, 1),
+        ("segment_samples", segment_samples, 1),
+        ("seed", seed, 0),
+        ("visual_frames", visual_frames, 1),
+        ("visual_stride", visual_stride, 1),
+    ):
+        if value < least:
+            raise InputError(f"{name} is {value}; expected at least {least}.")
     clips = read_clips(clips_dir, fs)
     earlier = read_skipped(clips_dir / "skipped.tsv")
     listed = set(clips.wav) | {row.key for row in earlier}
@@ -141,15 +153,20 @@ def make_mixtures(
         "different_class": None if list_file is not None else different_class,
         "segment_samples": segment_samples,
         "fs": fs,
+        "visual_frames": visual_frames,
+        "visual_stride": visual_stride,
         "clips_used": len(uses),
         "least_uses": min(uses.values()) if len(uses) == len(usable) else 0,
         "most_uses": max(uses.values()),
     }
 
-    _prepare_folder(output_dir, _state(digest, clips, uses, fs, segment_samples))
+    state = _state(digest, clips, uses, fs, segment_samples)
+    if visual_frames > 1:
+        state += f" {visual_frames} rows, {visual_stride} apart"
+    _prepare_folder(output_dir, state)
     _write_audio(output_dir, mixtures, clips, fs, segment_samples, num_sources)
     for n in range(num_sources):
-        _write_visual(output_dir, mixtures, clips, n)
+        _write_visual(output_dir, mixtures, clips, n, visual_frames, visual_stride)
     write_skipped(output_dir / "skipped.tsv", unique(earlier + silent + not_made))
     with atomic_write(output_dir / "mixtures.tsv", "wb") as f:
         f.write(table)
@@ -188,10 +205,10 @@ def read_clips(clips_dir: Path, fs: int) -> ClipTable:
                 f"{wav[key]}: {rate} Hz where {fs} Hz were expected. Run stage 3 again "
                 f"with --fs {fs}."
             )
-        num_rows[key], width = matrix_shape(visual[key])
+        num_rows[key], *width = matrix_shape(visual[key])
         if num_rows[key] < 1:
             raise InputError(f"{visual[key]} ({key}) has no rows. Run stage 4 again.")
-        known = widths.setdefault(width, key)
+        known = widths.setdefault(" x ".join(map(str, width)), key)
         if len(widths) > 1:
             other = next(iter(widths.values()))
             raise InputError(
@@ -300,17 +317,26 @@ def _write_audio(
 
 
 def _write_visual(
-    output_dir: Path, mixtures: List[Mixture], clips: ClipTable, n: int
+    output_dir: Path,
+    mixtures: List[Mixture],
+    clips: ClipTable,
+    n: int,
+    count: int,
+    stride: int,
 ) -> None:
-    """Write the (1, D) matrices of source n as an ark with its scp."""
-    import kaldiio
-
+    """Write the rows of source n, (count, D) matrices or packed frames, with an scp."""
     path = output_dir / "data" / f"visual_spk{n + 1}.ark"
     table = {}
     with atomic_write(path, "wb") as f:
         for mixture in mixtures:
             source = mixture.sources[n]
-            row = read_row(clips.visual[source.clip], source.frame)
-            table[mixture.mix_id] = f"{path}:{f.tell() + len(mixture.mix_id) + 1}"
-            kaldiio.save_ark(f, {mixture.mix_id: row[None]})
+            ref = clips.visual[source.clip]
+            rows = strided_rows(
+                source.frame, count, stride, clips.num_rows[source.clip]
+            )
+            record = read_packed(ref, rows)
+            if record is None:
+                record = read_rows(ref, rows)
+            offset = write_record(f, mixture.mix_id, record)
+            table[mixture.mix_id] = f"{path}:{offset}"
     write_scp(output_dir / f"visual_spk{n + 1}.scp", table)

@@ -1,16 +1,24 @@
 """Read the samples of a segment and single visual rows, and nothing else of the files.
 
-A clip is a mono audio file and a Kaldi matrix of n rows, one visual embedding each. Row
-i stands for the time (i + 0.5) / n of the clip's duration.
+A clip is a mono audio file and a Kaldi matrix of n rows, one visual embedding each, or
+n packed frames (data/frame_store.py), which are rows of another shape. Row i stands for
+the time (i + 0.5) / n of the clip's duration.
 """
 
 import os
 import struct
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 import soundfile
 
+from espnet2_avsep.data.frame_store import (
+    PackedFrames,
+    decode,
+    frames_shape,
+    is_frames,
+    read_jpegs,
+)
 from espnet2_avsep.errors import InputError
 
 # Start of a binary Kaldi object -> bytes of a value. M: matrix, V: vector of one row.
@@ -142,13 +150,28 @@ def nearest_row(start: int, num: int, num_samples: int, num_rows: int) -> int:
     return min(max(row, 0), num_rows - 1)
 
 
+def strided_rows(centre: int, count: int, stride: int, num_rows: int) -> List[int]:
+    """Return rows around a centre, in their order; the end rows stand for those beyond.
+
+    Args:
+        centre: The middle row (of an even number, the one after the middle).
+        count: How many rows.
+        stride: Their distance.
+        num_rows: Number of rows of the clip.
+    """
+    wanted = [centre + (i - count // 2) * stride for i in range(count)]
+    return [min(max(row, 0), num_rows - 1) for row in wanted]
+
+
 def read_shape(audio: str, visual: str) -> Tuple[int, int]:
     """Return (number of samples, number of visual rows) of a clip, from the headers."""
     return audio_info(audio)[0], matrix_shape(visual)[0]
 
 
-def matrix_shape(ref: str) -> Tuple[int, int]:
+def matrix_shape(ref: str) -> Tuple[int, ...]:
     """Return (rows, D) of a matrix, from its header where the type allows.
+
+    Of packed frames it is (rows, 3, H, W).
 
     Args:
         ref: ``path:offset`` into an ark, or the path of a file with one matrix.
@@ -158,6 +181,8 @@ def matrix_shape(ref: str) -> Tuple[int, int]:
     """
     path, offset, plain = _parse_ref(ref)
     head = _read_bytes(ref, path, offset, _HEADER_BYTES)
+    if is_frames(head):
+        return frames_shape(ref, head)
     if plain and head[:5] in _MATRIX_TYPES:
         return _sizes(ref, head)
     if plain and head[:5] in _VECTOR_TYPES and len(head) >= 10:
@@ -170,12 +195,14 @@ def matrix_shape(ref: str) -> Tuple[int, int]:
 
 
 def read_matrix(ref: str) -> np.ndarray:
-    """Read a whole matrix (rows, D), float32.
+    """Read a whole matrix (rows, D), float32; packed frames (rows, 3, H, W), uint8.
 
     Args: see matrix_shape.
     """
     path, offset, plain = _parse_ref(ref)
     head = _read_bytes(ref, path, offset, _HEADER_BYTES)
+    if is_frames(head):
+        return read_rows(ref, range(frames_shape(ref, head)[0]))
     if not plain or head[:5] not in _MATRIX_TYPES:
         return _check_rows(ref, _load(ref, path, head))
     rows, dim = _sizes(ref, head)
@@ -188,7 +215,7 @@ def read_matrix(ref: str) -> np.ndarray:
 
 
 def read_row(ref: str, row: int) -> np.ndarray:
-    """Read one row (D,) of a matrix, float32. See read_rows."""
+    """Read one row (D,) of a matrix, float32, or (3, H, W). See read_rows."""
     return read_rows(ref, [row])[0]
 
 
@@ -203,7 +230,7 @@ def read_rows(ref: str, rows: Sequence[int]) -> np.ndarray:
         rows: Row numbers, from 0.
 
     Returns:
-        Shape (len(rows), D), float32.
+        Shape (len(rows), D), float32; of packed frames (len(rows), 3, H, W), uint8.
 
     Raises:
         InputError: the reference cannot be read, has no such row, or the row holds NaN
@@ -216,6 +243,9 @@ def read_rows(ref: str, rows: Sequence[int]) -> np.ndarray:
         raise _unreadable(ref, error) from error
     try:
         head = os.pread(handle, _HEADER_BYTES, offset)
+        if is_frames(head):
+            _check_numbers(ref, rows, frames_shape(ref, head)[0])
+            return decode(ref, read_jpegs(ref, handle, offset, rows))
         if not plain or head[:5] not in _MATRIX_TYPES:
             matrix = _load(ref, path, head)
             _check_numbers(ref, rows, len(matrix))
@@ -232,6 +262,20 @@ def read_rows(ref: str, rows: Sequence[int]) -> np.ndarray:
     finally:
         os.close(handle)
     return _check_rows(ref, values)
+
+
+def read_packed(ref: str, rows: Sequence[int]) -> Optional[PackedFrames]:
+    """Read single frames as they are packed; None where there is a matrix instead.
+
+    Args and errors: see read_rows.
+    """
+    path, offset, _ = _parse_ref(ref)
+    head = _read_bytes(ref, path, offset, _HEADER_BYTES)
+    if not is_frames(head):
+        return None
+    _check_numbers(ref, rows, frames_shape(ref, head)[0])
+    with open(path, "rb", buffering=0) as f:
+        return read_jpegs(ref, f.fileno(), offset, rows)
 
 
 def _parse_ref(ref: str) -> Tuple[str, int, bool]:

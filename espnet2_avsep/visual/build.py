@@ -1,14 +1,17 @@
 """Which encoder a name stands for, and the encoder that made given embeddings."""
 
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Dict, Optional, Union
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.visual.clip_encoder import load_open_clip
-from espnet2_avsep.visual.frame_encoder import FrameEncoder
+from espnet2_avsep.visual.clip_encoder import build_open_clip, load_open_clip
+from espnet2_avsep.visual.frame_encoder import RANDOM, FrameEncoder
+from espnet2_avsep.visual.frame_packer import FramePacker
 from espnet2_avsep.visual.resnet_encoder import load_resnet18
+from espnet2_avsep.visual.text_encoder import TextEncoder
 
 ENCODERS = ("open_clip", "resnet18")
+FRAMES = "frames"
 
 
 def build_encoder(
@@ -36,11 +39,14 @@ def build_encoder(
     if encoder == "resnet18":
         return load_resnet18(pretrained or "IMAGENET1K_V1", seed, **options)
     raise InputError(
-        f"--visual_encoder {encoder}: unknown; expected one of {', '.join(ENCODERS)}."
+        f"--visual_encoder {encoder}: unknown; expected one of {', '.join(ENCODERS)}, "
+        f"or {FRAMES} to pack the pictures themselves."
     )
 
 
-def encoder_from_info(path: Union[str, Path], device: str = "cpu") -> FrameEncoder:
+def encoder_from_info(
+    path: Union[str, Path], device: str = "cpu"
+) -> Union[FrameEncoder, FramePacker]:
     """Build the encoder that a visual_info.yaml names, with the very same weights.
 
     Args:
@@ -51,15 +57,9 @@ def encoder_from_info(path: Union[str, Path], device: str = "cpu") -> FrameEncod
         InputError: the file is missing, the embeddings were not made by an encoder of
             this package, or the weights found are others than those that made them.
     """
-    import yaml
-
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file, so the encoder of the pictures is not known. Copy "
-            "the visual_info.yaml of the training set here, or give embeddings."
-        )
-    info = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    info = _read_info(path)
+    if info.get("encoder") == FRAMES:
+        return FramePacker(info["size"], info["jpeg_quality"])
     if info.get("encoder") not in ENCODERS:
         raise InputError(
             f"{path}: the embeddings come from {info.get('encoder')!r}, not from an "
@@ -75,10 +75,56 @@ def encoder_from_info(path: Union[str, Path], device: str = "cpu") -> FrameEncod
         dtype=info.get("dtype", "float32"),
         batch_size=1,
     )
-    if encoder.info["weights"] != info["weights"]:
+    _check_weights(path, info, encoder.info["weights"])
+    return encoder
+
+
+def text_encoder_from_info(path: Union[str, Path], device: str = "cpu") -> TextEncoder:
+    """Build the text tower beside the image tower that a visual_info.yaml names.
+
+    Args:
+        path: The file that avsep_extract_visual wrote beside the embeddings.
+        device: Where to compute.
+
+    Raises:
+        InputError: the file is missing, the embeddings do not come from a trained
+            open_clip model, or the weights found are others than those that made them.
+    """
+    info = _read_info(path)
+    if info.get("encoder") != "open_clip":
+        raise InputError(
+            f"{path}: the model was trained on pictures encoded by "
+            f"{info.get('encoder')!r}, which knows no text. Only models trained on "
+            "open_clip embeddings take text; give a picture or an embedding."
+        )
+    if info["pretrained"] == RANDOM:
+        raise InputError(
+            f"{path}: the model was trained with a randomly initialised open_clip, "
+            "whose text tower has never seen a picture: text says nothing to it. Give "
+            "a picture or an embedding, or train with CLIP's weights "
+            "(--visual_pretrained openai)."
+        )
+    network, weights = build_open_clip(info["model"], info["pretrained"])
+    _check_weights(path, info, weights["weights"])
+    return TextEncoder(network, info["model"], device)
+
+
+def _read_info(path: Union[str, Path]) -> Dict[str, Any]:
+    import yaml
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file, so the encoder of the pictures is not known. Copy "
+            "the visual_info.yaml of the training set here, or give embeddings."
+        )
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+def _check_weights(path: Union[str, Path], info: Dict[str, Any], found: str) -> None:
+    if found != info["weights"]:
         raise InputError(
             f"{path}: names weights with {info['weights']}, but {info['pretrained']} "
-            f"has {encoder.info['weights']}. Give the weights that the features of the "
-            "training were made with."
+            f"has {found}. Give the weights that the features of the training were "
+            "made with."
         )
-    return encoder

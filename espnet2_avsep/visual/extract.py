@@ -1,4 +1,4 @@
-"""Embeddings of the pictures of many clips: videos in, one kaldi ark out."""
+"""Embeddings of the pictures of many clips, or the pictures, packed into one ark."""
 
 import logging
 import os
@@ -12,6 +12,7 @@ import numpy as np
 
 from espnet2_avsep.data.audio_io import audio_span, clear_disk_errors
 from espnet2_avsep.data.features import FeatureWriter, PrecomputedFeatures
+from espnet2_avsep.data.frame_store import PackedFrames
 from espnet2_avsep.data.journal import remove_leftovers, signature
 from espnet2_avsep.data.media import ClipError, probe
 from espnet2_avsep.data.progress import Progress
@@ -23,13 +24,14 @@ from espnet2_avsep.data.scp import (
     write_skipped,
 )
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.visual.frame_packer import FramePacker
 from espnet2_avsep.visual.frames import folder_frames, sample_times, video_frames
 
 STAGE = "visual"
 # More rows than this of one clip (days of video) speak of a broken header.
 _MAX_ROWS = 10**6
 
-Result = Tuple[str, Union[np.ndarray, ClipError]]
+Result = Tuple[str, Union[np.ndarray, PackedFrames, ClipError]]
 
 
 def extract_visual(
@@ -72,18 +74,15 @@ def extract_visual(
         InputError: no clip can be used, weights that cannot be had, tables that do not
             fit, disk full, another process works here.
     """
-    for option, value in (("fps", fps), ("every", every), ("batch_size", batch_size)):
-        if not value > 0:
-            raise InputError(f"--{option} {value}: expected a number above 0.")
-    videos = read_scp(video_scp)
-    wavs = videos if wav_scp is None else _matching(read_scp(wav_scp), videos, wav_scp)
+    _check_positive(fps=fps, every=every, batch_size=batch_size)
+    videos, wavs = _clips(video_scp, wav_scp)
     chosen: Dict[str, Any] = {
         "encoder": encoder,
         "model": model,
         "pretrained": pretrained,
         "seed": seed,
     }
-    how = {"fps": int(fps) if fps == int(fps) else fps, "every": every}
+    how = _sampling(fps, every)
     settings = {**chosen, **how, "dtype": dtype}
     if pretrained is not None and os.path.isfile(pretrained):
         settings["file"] = signature(pretrained)
@@ -113,6 +112,54 @@ def extract_visual(
 
     sources = {key: [signature(videos[key]), signature(wavs[key])] for key in videos}
     _run(video_scp, sources, Path(output_dir), settings, results, allow_empty)
+
+
+def pack_frames(
+    video_scp: PathLike,
+    output_dir: PathLike,
+    wav_scp: Optional[PathLike] = None,
+    size: int = 268,
+    jpeg_quality: int = 90,
+    fps: float = 8,
+    every: int = 8,
+    allow_empty: bool = False,
+) -> None:
+    """Pack sampled pictures of every clip as JPEGs, for networks trained on them.
+
+    Which pictures they are is as for :func:`extract_visual`. All pictures of all clips
+    go to one file (data/frame_store.py), never one file a picture.
+
+    Args:
+        video_scp: clip -> video file, or folder of images.
+        output_dir: As for :func:`extract_visual`.
+        wav_scp: As for :func:`extract_visual`.
+        size: Side of the square pictures in pixels: the shorter side is scaled to it,
+            and the middle cut out. (Sound of Pixels crops 224 from 268.)
+        jpeg_quality: 1 to 95.
+        fps: Pictures a second.
+        every: Of which one in so many is taken.
+        allow_empty: As for :func:`extract_visual`.
+
+    Raises:
+        InputError: as for :func:`extract_visual`.
+    """
+    _check_positive(fps=fps, every=every)
+    videos, wavs = _clips(video_scp, wav_scp)
+    packer = FramePacker(size, jpeg_quality)
+    info = {**packer.info, **_sampling(fps, every)}
+
+    def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
+        _write_info(writer.folder, info)
+        rate = Fraction(fps) / every
+        for key in keys:
+            try:
+                pictures = clip_pictures(videos[key], wavs[key], rate, every, packer)
+                yield key, packer.pack(pictures)
+            except ClipError as error:
+                yield key, error
+
+    sources = {key: [signature(videos[key]), signature(wavs[key])] for key in videos}
+    _run(video_scp, sources, Path(output_dir), info, results, allow_empty)
 
 
 def copy_precomputed(
@@ -173,7 +220,7 @@ def clip_pictures(
             looked at.
         rate: Pictures per second of sound.
         every: Of a folder, one image in so many is taken.
-        encoder: A :class:`FrameEncoder`.
+        encoder: A :class:`FrameEncoder` or :class:`FramePacker`.
 
     Yields:
         (crop height, crop width, 3), uint8.
@@ -343,6 +390,26 @@ def _run(
             len(skipped),
             folder / "visual_skipped.tsv",
         )
+
+
+def _check_positive(**options: float) -> None:
+    for option, value in options.items():
+        if not value > 0:
+            raise InputError(f"--{option} {value}: expected a number above 0.")
+
+
+def _sampling(fps: float, every: int) -> Dict[str, Any]:
+    return {"fps": int(fps) if fps == int(fps) else fps, "every": every}
+
+
+def _clips(
+    video_scp: PathLike, wav_scp: Optional[PathLike]
+) -> Tuple[Dict[str, str], Dict[str, str]]:
+    """Read clip -> video and clip -> sound."""
+    videos = read_scp(video_scp)
+    if wav_scp is None:
+        return videos, videos
+    return videos, _matching(read_scp(wav_scp), videos, wav_scp)
 
 
 def _matching(

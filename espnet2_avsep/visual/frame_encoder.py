@@ -30,9 +30,29 @@ class Preprocessing(NamedTuple):
 
     resize: Resize
     crop: Tuple[int, int]
-    mean: Tuple[float, float, float]
-    std: Tuple[float, float, float]
+    mean: Tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: Tuple[float, float, float] = (1.0, 1.0, 1.0)
     fill: int = 0
+
+    def fit(self, image: np.ndarray) -> np.ndarray:
+        """Scale a picture where it does not have the right size yet, and crop it.
+
+        Args:
+            image: (H, W, 3), uint8, RGB.
+
+        Returns:
+            (crop height, crop width, 3), uint8.
+        """
+        height, width = image.shape[:2]
+        target = self.resize.target(height, width)
+        if (height, width) != target:
+            from PIL import Image
+
+            kind = self.resize.interpolation.upper()
+            image = np.array(
+                Image.fromarray(image).resize(target[::-1], Image.Resampling[kind])
+            )
+        return _centre(image, self.crop, self.fill)
 
 
 class FrameEncoder:
@@ -76,24 +96,8 @@ class FrameEncoder:
         self.info = {**info, "dim": self.dim, "dtype": dtype}
 
     def fit(self, image: np.ndarray) -> np.ndarray:
-        """Scale a picture where it does not have the right size yet, and crop it.
-
-        Args:
-            image: (H, W, 3), uint8, RGB.
-
-        Returns:
-            (crop height, crop width, 3), uint8.
-        """
-        height, width = image.shape[:2]
-        target = self.preprocessing.resize.target(height, width)
-        if (height, width) != target:
-            from PIL import Image
-
-            kind = self.preprocessing.resize.interpolation.upper()
-            image = np.array(
-                Image.fromarray(image).resize(target[::-1], Image.Resampling[kind])
-            )
-        return _centre(image, self.preprocessing.crop, self.preprocessing.fill)
+        """Bring a picture to the tower's size; see :meth:`Preprocessing.fit`."""
+        return self.preprocessing.fit(image)
 
     def normalise(self, images: np.ndarray) -> torch.Tensor:
         """Bring fitted pictures to the tower's input.
@@ -202,13 +206,17 @@ def silence(url: str) -> Optional[str]:
 
 
 def weights_error(
-    model: str, name: str, folder: str, url: str, problem: str
+    model: str,
+    name: str,
+    folder: str,
+    url: str,
+    problem: str,
+    option: str = "--visual_pretrained",
 ) -> InputError:
     """Return the error for weights that are neither here nor within reach."""
     return InputError(
-        f"--visual_pretrained {name}: the weights of {model} are not in {folder} and "
+        f"{option} {name}: the weights of {model} are not in {folder} and "
         f"cannot be fetched from {url} ({problem}). With a network, run this once; "
-        "without one, copy the file here and give its path: --visual_pretrained "
-        f"/path/to.pt; or ask for an untrained encoder by name: --visual_pretrained "
-        f"{RANDOM}."
+        f"without one, copy the file here and give its path: {option} "
+        f"/path/to.pt; or ask for an untrained encoder by name: {option} {RANDOM}."
     )

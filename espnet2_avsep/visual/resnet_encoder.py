@@ -7,7 +7,7 @@ Notes:
 
 import logging
 import os
-from typing import Optional
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 
@@ -24,11 +24,13 @@ from espnet2_avsep.visual.frame_encoder import (
 from espnet2_avsep.visual.frames import Resize
 
 # What torchvision states for its ImageNet weights of this network.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 _PREPROCESSING = Preprocessing(
     resize=Resize((256, 256), "shortest", "bilinear"),
     crop=(224, 224),
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
 )
 
 
@@ -51,22 +53,7 @@ def load_resnet18(
         InputError: unknown name, weights that are neither here nor within reach, a
             checkpoint that does not fit.
     """
-    import torchvision
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = torchvision.models.resnet18(weights=None)
-    network.fc = torch.nn.Identity()
-    if pretrained == RANDOM:
-        weights = {"weights": warn_random("ResNet-18", seed), "seed": seed}
-    else:
-        path = pretrained
-        if not os.path.isfile(path):
-            path = _fetch(pretrained, cache_dir)
-        _load(network, path)
-        sha256 = file_sha256(path)
-        weights = {"weights": f"sha256 {sha256}"}
-        logging.info("ResNet-18: loaded %s (sha256 %s)", path, sha256)
+    network, weights = build_resnet18(pretrained, seed, cache_dir)
     info = {
         "encoder": "resnet18",
         "model": "resnet18",
@@ -76,7 +63,44 @@ def load_resnet18(
     return FrameEncoder(network, _PREPROCESSING, info, **options)
 
 
-def _load(network: torch.nn.Module, path: str) -> None:
+def build_resnet18(
+    pretrained: str,
+    seed: int = 0,
+    cache_dir: Optional[str] = None,
+    option: str = "--visual_pretrained",
+) -> Tuple[torch.nn.Module, Dict[str, Any]]:
+    """Build torchvision's ResNet-18 without its classifier.
+
+    Args:
+        pretrained: See :func:`load_resnet18`.
+        seed: Of random weights.
+        cache_dir: See :func:`load_resnet18`.
+        option: What names the weights, for messages.
+
+    Returns:
+        The network, and what its weights are, for logs and result files.
+
+    Raises:
+        InputError: see :func:`load_resnet18`.
+    """
+    import torchvision
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = torchvision.models.resnet18(weights=None)
+    network.fc = torch.nn.Identity()
+    if pretrained == RANDOM:
+        return network, {"weights": warn_random("ResNet-18", seed), "seed": seed}
+    path = pretrained
+    if not os.path.isfile(path):
+        path = _fetch(pretrained, cache_dir, option)
+    _load(network, path, option)
+    sha256 = file_sha256(path)
+    logging.info("ResNet-18: loaded %s (sha256 %s)", path, sha256)
+    return network, {"weights": f"sha256 {sha256}"}
+
+
+def _load(network: torch.nn.Module, path: str, option: str) -> None:
     """Load a state dict, every key of it but the classifier's, without pickle."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -84,19 +108,19 @@ def _load(network: torch.nn.Module, path: str) -> None:
         network.load_state_dict(state, strict=True)
     except Exception as error:
         raise InputError(
-            f"--visual_pretrained {path}: does not fit ResNet-18: {str(error)[:500]}. "
+            f"{option} {path}: does not fit ResNet-18: {str(error)[:500]}. "
             "A state dict of torchvision's resnet18 was expected."
         ) from error
 
 
-def _fetch(name: str, cache_dir: Optional[str]) -> str:
+def _fetch(name: str, cache_dir: Optional[str], option: str) -> str:
     """Return the file of torchvision weights: from the cache, else from the network."""
     import torchvision
 
     known = torchvision.models.ResNet18_Weights.__members__
     if name not in known:
         raise InputError(
-            f"--visual_pretrained {name}: no such file, and no torchvision weights of "
+            f"{option} {name}: no such file, and no torchvision weights of "
             f"resnet18; expected one of {', '.join(known)}, the path of a state dict, "
             f"or '{RANDOM}'."
         )
@@ -115,4 +139,4 @@ def _fetch(name: str, cache_dir: Optional[str]) -> str:
             return path
         except (OSError, RuntimeError) as error:
             problem = str(error)
-    raise weights_error("ResNet-18", name, folder, url, problem)
+    raise weights_error("ResNet-18", name, folder, url, problem, option)

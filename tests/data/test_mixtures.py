@@ -313,7 +313,7 @@ def test_missing_list(tmp_path, clips_dir):
         ({"num_sources": 13}, "only 12 clips"),
         ({"num_sources": 4, "different_class": True}, "only 3 classes"),
         ({"num_mixtures": 0}, "num_mixtures is 0"),
-        ({"seed": -1}, "seed -1"),
+        ({"seed": -1}, "seed is -1"),
         ({"fs": 16000}, "8000 Hz where 16000"),
         ({"segment_samples": 10**6}, "none of the 12 clips can be mixed"),
     ],

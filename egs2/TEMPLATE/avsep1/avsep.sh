@@ -41,11 +41,12 @@ corpus=          # Which local/prepare_<corpus>.py to use (default: the recipe f
 local_data_opts= # Options given on to local/prepare_<corpus>.py.
 
 # Stage 2: visual features
-visual_encoder=open_clip # The encoder of the pictures.
+visual_encoder=open_clip # The encoder of the pictures; "frames" packs the pictures themselves.
 visual_model=ViT-B-32    # Its architecture.
 visual_pretrained=openai # Its weights: open_clip's name, a file, or "random" (untrained).
 visual_fps=8             # Pictures a second that are looked at.
 visual_every=8           # Of these, encode every k-th.
+visual_size=268          # Side of packed pictures in pixels.
 visual_precomputed=      # Take these features instead: a Kaldi scp or HFRA's HDF5 file.
 visual_batch_size=32     # Pictures encoded at a time.
 visual_device=auto       # auto, cpu or cuda.
@@ -64,6 +65,8 @@ mix_different_class=false # Whether the sources of a fixed mixture must differ i
 mix_seed=0                # Seed of the fixed mixtures.
 valid_num_mixtures=       # Number of mixtures of valid_set (default: that of its clips).
 test_num_mixtures=        # Number of mixtures of each test set (default: that of its clips).
+mix_visual_frames=1       # Visual rows of each source of a fixed mixture.
+mix_visual_stride=1       # Distance of these rows, in rows.
 
 # Stages 5 and 6: training
 avsep_exp=    # The experiment's folder; avsep_tag is then ignored.
@@ -130,12 +133,14 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --local_data_opts   # Options given on to it (default="${local_data_opts}").
 
     # Stage 2: visual features
-    --visual_encoder    # The encoder of the pictures (default="${visual_encoder}").
+    --visual_encoder    # The encoder of the pictures: open_clip, resnet18, or frames to pack the
+                        # pictures themselves (default="${visual_encoder}").
     --visual_model      # Its architecture (default="${visual_model}").
     --visual_pretrained # Its weights: open_clip's name, a file, or "random" for an untrained
                         # encoder (default="${visual_pretrained}").
     --visual_fps        # Pictures a second that are looked at (default="${visual_fps}").
     --visual_every      # Of these, encode every k-th (default="${visual_every}").
+    --visual_size       # Side of packed pictures in pixels (default="${visual_size}").
     --visual_precomputed # Take these features instead: a Kaldi scp or HFRA's HDF5 file.
     --visual_batch_size # Pictures encoded at a time (default="${visual_batch_size}").
     --visual_device     # auto, cpu or cuda (default="${visual_device}").
@@ -155,6 +160,9 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --mix_seed          # Seed of the fixed mixtures (default="${mix_seed}").
     --valid_num_mixtures # Number of mixtures of valid_set (default: that of its clips).
     --test_num_mixtures # Number of mixtures of each test set (default: that of its clips).
+    --mix_visual_frames # Visual rows of each source of a fixed mixture
+                        # (default="${mix_visual_frames}").
+    --mix_visual_stride # Distance of these rows, in rows (default="${mix_visual_stride}").
 
     # Stages 5 and 6: training
     --avsep_exp         # The experiment's folder; --avsep_tag is then ignored.
@@ -211,7 +219,7 @@ if [[ ${fs} =~ ^[0-9]+k$ ]]; then
     fs=${fs%k}000
 fi
 for _name in stage nj inference_nj num_nodes fs segment_samples visual_every \
-    visual_batch_size inference_batch_size; do
+    visual_batch_size visual_size mix_visual_frames mix_visual_stride inference_batch_size; do
     check_int "${_name}" 1
 done
 check_int ref_num 2
@@ -380,8 +388,12 @@ if ! "${skip_data_prep}"; then
             [ -f "${visual_precomputed}" ] || die "--visual_precomputed '${visual_precomputed}': no such file"
             log "Features are taken as they are from ${visual_precomputed}"
         else
-            log "Encoder: ${visual_encoder} ${visual_model}, weights: ${visual_pretrained}"
-            if [ "${visual_pretrained}" = random ]; then
+            if [ "${visual_encoder}" = frames ]; then
+                log "Pictures are packed as they are, ${visual_size} x ${visual_size} pixels"
+            else
+                log "Encoder: ${visual_encoder} ${visual_model}, weights: ${visual_pretrained}"
+            fi
+            if [ "${visual_encoder}" != frames ] && [ "${visual_pretrained}" = random ]; then
                 log "Note: these weights are RANDOM, the encoder has learnt nothing" \
                     "(--visual_pretrained openai fetches CLIP's)"
             fi
@@ -411,7 +423,7 @@ if ! "${skip_data_prep}"; then
                 _opts+=(--visual_encoder "${visual_encoder}" --visual_model "${visual_model}"
                     --visual_pretrained "${visual_pretrained}" --fps "${visual_fps}"
                     --every "${visual_every}" --batch_size "${visual_batch_size}"
-                    --device "${visual_device}")
+                    --visual_size "${visual_size}" --device "${visual_device}")
             fi
             # shellcheck disable=SC2086  # commands are several words
             run_and_show "Visual features of ${dset}" "${_logdir}/visual.*.log" \
@@ -494,6 +506,7 @@ if ! "${skip_data_prep}"; then
                     --num_sources "${ref_num}" --segment_samples "${segment_samples}" \
                     --different_class "${mix_different_class}" --seed "${mix_seed}" \
                     --silence_dbfs "${silence_dbfs}" \
+                    --visual_frames "${mix_visual_frames}" --visual_stride "${mix_visual_stride}" \
                     ${_num_mixtures:+--num_mixtures "${_num_mixtures}"}
                 log "${dset}: $(count "${_dir}/wav.scp") mixtures, list ${_dir}/mixtures.tsv," \
                     "SHA-256 $(cut -d ' ' -f 1 "${_dir}/mixtures.sha256")"

@@ -1,0 +1,115 @@
+"""Dilated ResNet-18 on frames, trained together with the separator.
+
+Zhao et al., "The Sound of Pixels", ECCV 2018: the last stage of ResNet-18 (He et al.,
+CVPR 2016) keeps the resolution of the stage before it, its 3x3 convolutions dilated by
+two instead; a 3x3 convolution makes K maps of the 512, and the maximum over all
+positions and frames is the embedding.
+"""
+
+import logging
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from espnet2_avsep.visual.resnet_encoder import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    build_resnet18,
+)
+
+# Frames are taken as 8-bit values, of whatever type.
+_FULL_SCALE = 255.0
+
+
+class DilatedResNet18(nn.Module):
+    """Frames -> embedding: (B, N, V, 3, H, W) -> (B, N, K).
+
+    Notes:
+        The weights are random until load_pretrained() is called: where trained weights
+        are loaded afterwards (inference), ImageNet's are not needed.
+        The parameters of ``features`` are the pretrained ones; give them their own
+        learning rate with the option ``optim_groups``.
+
+    Args:
+        embedding_dim: K.
+        size: Side of the network's input in pixels; frames of another size are scaled.
+        pretrained: Name of torchvision weights, path of a state dict, or "random".
+        dilate: Whether the last stage is dilated; without it, it is the plain network.
+    """
+
+    takes_frames = True
+
+    def __init__(
+        self,
+        embedding_dim: int = 32,
+        size: int = 224,
+        pretrained: str = "IMAGENET1K_V1",
+        dilate: bool = True,
+    ):
+        super().__init__()
+        import torchvision
+
+        network = torchvision.models.resnet18(weights=None)
+        if dilate:
+            _dilate(network.layer4)
+        # Without pooling and classifier; the names stay those of torchvision.
+        del network.avgpool, network.fc
+        self.features = network
+        self.projection = nn.Conv2d(512, embedding_dim, kernel_size=3, padding=1)
+        self.size = size
+        self.pretrained = pretrained
+        mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * _FULL_SCALE
+        std = torch.tensor(IMAGENET_STD).view(3, 1, 1) * _FULL_SCALE
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def load_pretrained(self) -> None:
+        """Load the weights that training begins with.
+
+        Raises:
+            InputError: see resnet_encoder.load_resnet18.
+        """
+        trained, info = build_resnet18(
+            self.pretrained, option="visual_adapter_conf.pretrained:"
+        )
+        self.features.load_state_dict(trained.state_dict(), strict=True)
+        logging.info("frame network: ResNet-18, %s", info["weights"])
+
+    def forward(self, visual: Tensor) -> Tensor:
+        """Reduce (B, N, V, 3, H, W), values 0 to 255, to (B, N, K)."""
+        if visual.dim() != 6 or visual.size(3) != 3:
+            raise ValueError(
+                f"the visual input has the shape {tuple(visual.shape)}; this network "
+                "works on frames (B, N, V, 3, H, W): pack them in stage 2 with "
+                "--visual_encoder frames."
+            )
+        x = visual.flatten(0, 2).float()
+        if x.shape[-2:] != (self.size, self.size):
+            x = F.interpolate(
+                x,
+                (self.size, self.size),
+                mode="bilinear",
+                align_corners=False,
+                antialias=True,
+            )
+        x = self._features((x - self.mean) / self.std)
+        x = self.projection(x).unflatten(0, visual.shape[:3])  # (B, N, V, K, h, w)
+        return x.amax(dim=(2, 4, 5))
+
+    def _features(self, x: Tensor) -> Tensor:
+        """Feature maps (M, 512, H / 16, W / 16) of (M, 3, H, W), / 32 undilated."""
+        net = self.features
+        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+        return net.layer4(net.layer3(net.layer2(net.layer1(x))))
+
+
+def _dilate(stage: nn.Module) -> None:
+    """Take the stride of 2 out of a stage; its further 3x3 convolutions look wider."""
+    for module in stage.modules():
+        if not isinstance(module, nn.Conv2d):
+            continue
+        if module.stride == (2, 2):
+            module.stride = (1, 1)
+        elif module.kernel_size == (3, 3):
+            module.dilation = module.padding = (2, 2)
