@@ -7,7 +7,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 import torch
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
-from espnet2.tasks.abs_task import AbsTask, IteratorOptions
+from espnet2.tasks.abs_task import AbsTask, IteratorOptions, optim_classes
 from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.utils.nested_dict_action import NestedDictAction
 
@@ -19,6 +19,7 @@ from espnet2_avsep.data.segment_reader import check_sample_rate, read_shape
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.espnet_model import ESPnetAVSeparationModel
 from espnet2_avsep.tasks.choices import CLASS_CHOICES, build_model, construct
+from espnet2_avsep.tasks.optim_groups import parameter_groups
 from espnet2_avsep.trainer import AVSeparationTrainer
 
 MAX_SOURCES = 8
@@ -69,6 +70,18 @@ class AVSeparationTask(AbsTask):
             help="Sampling rate of all waveforms in Hz",
         )
         group.add_argument(
+            "--system",
+            default=None,
+            help="Name of the system in tables of results",
+        )
+        group.add_argument(
+            "--published",
+            action=NestedDictAction,
+            default=[],
+            help="Published scores of the system, shown beside ours: a list of "
+            "{corpus, sdr, sir, sar, source, protocol}",
+        )
+        group.add_argument(
             "--model_conf",
             action=NestedDictAction,
             default={},
@@ -85,6 +98,13 @@ class AVSeparationTask(AbsTask):
             action=NestedDictAction,
             default={},
             help="Training mixtures: the keyword arguments of MixAndSeparateDataset",
+        )
+        group.add_argument(
+            "--optim_groups",
+            action=NestedDictAction,
+            default=[],
+            help="Parameters with their own optimizer settings: a list of {prefix, "
+            "lr, ...}; the longest matching prefix counts, the rest has optim_conf's",
         )
         group.add_argument(
             "--picture_interval",
@@ -131,6 +151,25 @@ class AVSeparationTask(AbsTask):
     def build_model(cls, args: argparse.Namespace) -> ESPnetAVSeparationModel:
         """Build the model that the options describe."""
         return build_model(args)
+
+    @classmethod
+    def build_optimizers(
+        cls, args: argparse.Namespace, model: torch.nn.Module
+    ) -> List[torch.optim.Optimizer]:
+        """Build ESPnet's optimizer, with the settings of optim_groups where given.
+
+        Raises:
+            InputError: see parameter_groups; options that do not go with groups.
+        """
+        if not args.optim_groups:
+            return super().build_optimizers(args, model)
+        if args.sharded_ddp or args.exclude_weight_decay:
+            raise InputError(
+                "optim_groups does not go with sharded_ddp or exclude_weight_decay; "
+                "give weight_decay in a group instead."
+            )
+        groups = parameter_groups(model, args.optim_groups)
+        return [optim_classes[args.optim](groups, **args.optim_conf)]
 
     @classmethod
     def build_task_iter_factory(

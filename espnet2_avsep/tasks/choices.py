@@ -24,10 +24,12 @@ from espnet2_avsep.loss.ratio_mask_l1 import RatioMaskL1
 from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
 from espnet2_avsep.separator.hfra_separator import HFRASeparator
+from espnet2_avsep.separator.sound_of_pixels_separator import SoundOfPixelsSeparator
 from espnet2_avsep.teacher.abs_teacher import AbsTeacher
 from espnet2_avsep.teacher.clap_teacher import ClapTeacher
 from espnet2_avsep.teacher.precomputed import PrecomputedTeacher
 from espnet2_avsep.visual.adapter import MeanAdapter, StandardiseAdapter
+from espnet2_avsep.visual.dilated_resnet import DilatedResNet18
 
 encoder_choices = ClassChoices(
     "encoder", {"stft": STFTEncoder}, type_check=AbsEncoder, default="stft"
@@ -37,12 +39,19 @@ decoder_choices = ClassChoices(
 )
 visual_adapter_choices = ClassChoices(
     "visual_adapter",
-    {"mean": MeanAdapter, "standardise": StandardiseAdapter},
+    {
+        "mean": MeanAdapter,
+        "standardise": StandardiseAdapter,
+        "resnet18_dilated": DilatedResNet18,
+    },
     type_check=nn.Module,
     default="mean",
 )
 separator_choices = ClassChoices(
-    "separator", {"hfra": HFRASeparator}, type_check=AbsAVSeparator, default="hfra"
+    "separator",
+    {"hfra": HFRASeparator, "sound_of_pixels": SoundOfPixelsSeparator},
+    type_check=AbsAVSeparator,
+    default="hfra",
 )
 teacher_choices = ClassChoices(
     "teacher",
@@ -139,7 +148,8 @@ def build_model(
 
     Args:
         args: The parsed options of avsep_train, or a config.yaml read back.
-        with_teacher: False leaves the teacher out (inference).
+        with_teacher: False leaves out what only training needs: the teacher, and the
+            pretrained weights of an adapter (inference).
 
     Raises:
         InputError: unknown keys or values, criterions that do not fit the model.
@@ -198,13 +208,16 @@ def build_model(
                     f"criterion alignment expects {expected}: set its "
                     f"conf.teacher_dim to {teacher.output_dim}."
                 )
+    adapter = build(visual_adapter_choices)
+    if with_teacher and hasattr(adapter, "load_pretrained"):
+        adapter.load_pretrained()  # inference loads trained weights instead
     return construct(
         ESPnetAVSeparationModel,
         model_conf,
         "model_conf",
         encoder=build(encoder_choices),
         decoder=build(decoder_choices),
-        visual_adapter=build(visual_adapter_choices),
+        visual_adapter=adapter,
         separator=separator,
         criterions=criterions,
         teacher=teacher,
