@@ -124,12 +124,14 @@ def test_shipped_config_dry_run(path, corpus, tmp_path):
     options = yaml.safe_load(path.read_text())
     if options.get("teacher") == "clap":
         argv += ["--teacher_conf", "checkpoint=random"]
+    if "pretrained" in options.get("visual_adapter_conf", {}):
+        argv += ["--visual_adapter_conf", "pretrained=random"]
     assert main(argv) == 0
     written = yaml.safe_load((tmp_path / "exp" / "config.yaml").read_text())
     for key, value in options.items():
         if key.endswith("_conf") and isinstance(value, dict):
             for k, v in value.items():
-                if (key, k) != ("teacher_conf", "checkpoint"):
+                if k not in ("checkpoint", "pretrained"):
                     assert written[key][k] == v, (key, k)
 
 

@@ -1,0 +1,119 @@
+"""Every configuration of conf/tuning trains a few steps at a reduced size."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from espnet2_avsep.tasks.choices import build_model
+from espnet2_avsep.tasks.optim_groups import parameter_groups
+
+TUNING = Path(__file__).resolve().parents[2] / "conf" / "tuning"
+CONFIGS = sorted(TUNING.glob("train_avsep_*.yaml"))
+EMBEDDING = 512
+every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+
+
+class Teacher(torch.nn.Module):
+    """Stands for CLAP, which test_shipped_config_dry_run builds."""
+
+    def forward(self, wav, fs, keys=None):
+        return torch.ones(len(wav), EMBEDDING)
+
+
+def reduced(path: Path) -> argparse.Namespace:
+    """Read a config; make the network narrow and take pretrained weights for random."""
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    defaults = {"teacher": None, "visual_adapter_conf": {}, "optim_groups": []}
+    config = {**defaults, **config}
+    separator = config["separator_conf"]
+    if "channels" in separator:
+        separator["channels"] = 4
+    adapter = config["visual_adapter_conf"]
+    if "pretrained" in adapter:
+        adapter.update(pretrained="random", size=32)
+    return argparse.Namespace(**config)
+
+
+def batch_of(config: argparse.Namespace) -> dict:
+    """Generated mixtures of 16 hops, as the dataset would give them."""
+    generator = torch.Generator().manual_seed(0)
+    data = config.dataset_conf
+    frames = data.get("visual_frames", 1)
+    shape = (2, frames, EMBEDDING)
+    if "frame_crop" in data:
+        shape = (2, frames, 3, 40, 40)
+    batch = {"utt_id": ["a", "b"]}
+    samples = 15 * config.encoder_conf["hop_length"]
+    for n in range(1, data["num_sources"] + 1):
+        wav = torch.randn(2, samples, generator=generator) / 10
+        batch[f"speech_ref{n}"] = wav * torch.tensor([[1.0], [0.1 * n]])
+        visual = torch.randn(shape, generator=generator)
+        if "frame_crop" in data:
+            visual = (visual * 50 + 128).clamp(0, 255).byte()
+        batch[f"visual_ref{n}"] = visual
+    return batch
+
+
+@every_config
+def test_trains(path):
+    config = reduced(path)
+    model = build_model(config, with_teacher=False)
+    if config.teacher is not None:
+        model._teacher = (Teacher(),)
+    groups = parameter_groups(model, config.optim_groups)
+    optimizer = torch.optim.Adam(groups, lr=1e-3)
+    batch = batch_of(config)
+    losses = []
+    for _ in range(4):
+        loss, stats, weight = model(**batch)
+        optimizer.zero_grad()
+        loss.backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0], losses
+    assert weight == 2
+    assert set(stats) >= {entry["name"] for entry in config.criterions}
+    model.eval()
+    tracks, mask = model.separate(
+        batch["speech_ref1"],
+        torch.stack([batch["visual_ref1"], batch["visual_ref2"]], dim=1),
+    )
+    assert tracks.shape[:2] == mask.shape[:2] == (2, 2) and tracks.isfinite().all()
+    assert mask.min() >= 0 and mask.max() <= config.model_conf["mask_max"]
+
+
+@every_config
+def test_head_names_the_system_and_its_published_scores(path):
+    text = path.read_text(encoding="utf-8")
+    config = yaml.safe_load(text)
+    assert text.startswith("# ") and config["system"]
+    head = text[: text.index("system:")]
+    for row in config["published"]:
+        assert set(row) == {"corpus", "sdr", "sir", "sar", "source", "protocol"}
+        assert f"{row['sdr']:.2f}" in head or row["corpus"] != "MUSIC", path
+
+
+def test_the_published_scores_of_table_6():
+    """HFRA, table 6: backbone, fusion, alignment -> SDR / SIR / SAR on MUSIC."""
+    expected = {
+        "hfra_resnet18_late": ("late", False, 3.84, 9.66, 9.32),
+        "hfra_middle": ("middle", False, 5.57, 12.99, 8.60),
+        "hfra_late": ("late", False, 5.86, 11.64, 9.72),
+        "hfra_late_align": ("late", True, 6.07, 12.10, 9.73),
+        "hfra_hierarchical": ("hierarchical", False, 6.65, 12.39, 10.11),
+        "hfra": ("hierarchical", True, 6.72, 12.60, 10.21),
+    }
+    for name, (fusion, align, *scores) in expected.items():
+        config = yaml.safe_load((TUNING / f"train_avsep_{name}.yaml").read_text())
+        assert config["separator_conf"]["fusion"] == fusion
+        criterions = {entry["name"] for entry in config["criterions"]}
+        assert ("alignment" in criterions) == align == ("teacher" in config)
+        row = config["published"][0]
+        assert [row["sdr"], row["sir"], row["sar"]] == scores, name
+        assert row["corpus"] == "MUSIC"
