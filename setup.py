@@ -22,6 +22,7 @@ COMMANDS = [
     "avsep_collect_stats",
     "avsep_train",
     "avsep_inference",
+    "avsep_baseline",
     "avsep_scoring",
     "avsep_results",
     "avsep_extract_teacher",

@@ -1,6 +1,6 @@
 """The ESPnet model: waveforms and visual embeddings in, loss and tracks out."""
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from espnet2.torch_utils.device_funcs import force_gatherable
@@ -36,7 +36,8 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         encoder: STFT, (B, L) -> complex (B, T, F).
         decoder: Inverse STFT.
         visual_adapter: (B, N, V, D) -> (B, N, D').
-        separator: Mixture feature and embeddings -> mask logits.
+        separator: Mixture feature and embeddings -> mask logits; None where masks are
+            made otherwise, see separate_by().
         criterions: The terms of the loss; empty for inference.
         teacher: Frozen audio encoder for the alignment term; None without it and in
             inference. It is not a submodule: neither the optimizer nor the saved
@@ -55,7 +56,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         encoder: nn.Module,
         decoder: nn.Module,
         visual_adapter: nn.Module,
-        separator: AbsAVSeparator,
+        separator: Optional[AbsAVSeparator],
         criterions: Sequence[WeightedCriterion] = (),
         teacher: Optional[nn.Module] = None,
         sample_rate: int = 11625,
@@ -174,6 +175,29 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         if binary_mask:
             mask = (mask > threshold).to(mask.dtype)
         return self._resynthesise(mask, spectrum[:, 0], mixture.size(-1)), mask
+
+    @torch.no_grad()
+    def separate_by(
+        self,
+        masks: Callable[[Tensor, Tensor], Tensor],
+        mixture: Tensor,
+        reference: Tensor,
+    ) -> Tensor:
+        """Separate with masks that no network makes, on the same way there and back.
+
+        Args:
+            masks: Magnitude of the mixture (B, 1, F', T) and magnitudes of the sources
+                (B, N, F', T) -> masks (B, N, F', T).
+            mixture: (B, L) at ``sample_rate``.
+            reference: The sources, (B, N, L).
+
+        Returns:
+            (B, N, L).
+        """
+        spectrum = self._spectrum(torch.cat([mixture[:, None], reference], dim=1))
+        magnitude = self.warp(spectrum.abs())
+        mask = masks(magnitude[:, :1], magnitude[:, 1:])
+        return self._resynthesise(mask, spectrum[:, 0], mixture.size(-1))
 
     def collect_feats(self, **batch: Tensor) -> Dict[str, Tensor]:
         """Nothing is extracted before training; stage 5 only records shapes."""

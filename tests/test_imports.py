@@ -30,8 +30,9 @@ ALLOWED = {
     "trainer": {"espnet_model", "plots", "data"},
     "tasks": {
         *("trainer", "espnet_model", "data"),
-        *("separator", "visual", "teacher", "loss", "layers", "dsp"),
+        *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
     },
+    "untrained": {"tasks", "baseline", "metrics"},
     "separate": {"tasks", "espnet_model", "data", "dsp", "visual"},
     # bin stands above all.
 }

@@ -37,14 +37,32 @@ def get_parser() -> argparse.ArgumentParser:
         help="round masks to 0 or 1 (for masks trained with binary cross-entropy)",
     )
     parser.add_argument("--threshold", type=float, default=0.5)
+    parser.add_argument(
+        "--shuffle_visual",
+        choices=("no", "clip", "class"),
+        default="no",
+        help="give each source the visual input of another one, to see how much it "
+        "matters: of another clip of the set, or of a class that is not in the mixture",
+    )
+    parser.add_argument("--shuffle_seed", type=int, default=0)
+    parser.add_argument(
+        "--mixtures",
+        help="mixtures.tsv, for --shuffle_visual (default: beside speech_mix's table)",
+    )
     parser.add_argument("--fs", type=int, help="expected sampling rate; checked")
     parser.add_argument("--num_threads", type=int, help="CPU threads")
     parser.add_argument("--log_level", default="INFO")
     return parser
 
 
-def read_tables(triples: Sequence[str]) -> Dict[str, Dict[str, str]]:
+def read_tables(
+    triples: Sequence[str], needed: Sequence[str] = ("speech_mix", "visual_ref1")
+) -> Dict[str, Dict[str, str]]:
     """Read the tables of ``path,name,type`` triples: name -> table.
+
+    Args:
+        triples: As they are given.
+        needed: Names that must be there.
 
     Raises:
         InputError: a triple is malformed, a name is missing, tables disagree.
@@ -59,7 +77,7 @@ def read_tables(triples: Sequence[str]) -> Dict[str, Dict[str, str]]:
                 f"--data_path_and_name_and_type {triple}: expected path,name,type."
             )
         tables[fields[1]] = read_scp(fields[0])
-    for name in ("speech_mix", "visual_ref1"):
+    for name in needed:
         if name not in tables:
             raise InputError(
                 f"--data_path_and_name_and_type: {name} is missing; given: "
@@ -123,6 +141,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             )
         keys = [key for key in keys if key in wanted]
     num_sources = sum(name.startswith("visual_ref") for name in tables)
+    if args.shuffle_visual != "no":
+        from espnet2_avsep.data.visual_shuffle import shuffle_visual
+
+        path = args.mixtures
+        if path is None:
+            mix = next(t for t in args.data_path_and_name_and_type if "speech_mix" in t)
+            path = Path(mix.split(",")[0]).parent / "mixtures.tsv"
+        tables = shuffle_visual(tables, path, args.shuffle_visual, args.shuffle_seed)
     output_dir = Path(args.output_dir)
     settings = output_dir / "settings"
     description = "\n".join(
@@ -170,6 +196,7 @@ def _identity(args: argparse.Namespace) -> Dict[str, str]:
         "data": data.hexdigest(),
         "dtype": args.dtype,
         "model": digest,
+        "shuffle_visual": f"{args.shuffle_visual} {args.shuffle_seed}",
         "threshold": str(args.threshold),
     }
 

@@ -67,6 +67,11 @@ def get_parser() -> argparse.ArgumentParser:
         default="",
         help="text at the top: what the corpus is, and what it is not",
     )
+    parser.add_argument(
+        "--inference_args",
+        default="",
+        help="options that the separation was run with, to be stated",
+    )
     parser.add_argument("--output", help="default: RESULTS.md within --avsep_exp")
     parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
     return parser
@@ -85,15 +90,19 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     sets = [ScoredSet.read(text) for text in args.set]
     training_sets = [parse_set(text, ("NAME", "DUMPDIR")) for text in args.training_set]
     config = read_yaml(exp / "config.yaml")
+    if config.get("trained") is False:
+        lines = untrained(exp, config, args.inference_args)
+    else:
+        lines = experiment(exp, config, args.inference_model)
+    if args.inference_args.strip():
+        lines["separated with"] = f"`{args.inference_args.strip()}`"
     sections = [
         f"# RESULTS of {exp.resolve().name}",
         f"**{args.corpus_note.strip()}**" if args.corpus_note.strip() else "",
         scores_section(sets),
         "## Environment\n\n" + bullets(environment()),
-        "## Experiment\n\n" + bullets(experiment(exp, config, args.inference_model)),
-        "## Visual encoder\n\n"
-        + "\n".join(visual_line(s.name, s.dump, exp) for s in sets),
-        "## Teacher\n\n" + teacher_lines(config),
+        "## Experiment\n\n" + bullets(lines),
+        *encoder_sections(config, sets, exp),
         *(set_section(s) for s in sets),
         "## Clips left out before scoring\n\n"
         + clips_section([(s.name, s.dump) for s in sets] + training_sets),
@@ -324,6 +333,44 @@ def experiment(exp: Path, config: Dict, inference_model: str) -> Dict[str, objec
     else:
         lines["model"] = f"{inference_model} (no such file)"
     return lines
+
+
+ASSIGNED = {
+    "order": "in the order in which they come, which says nothing",
+    "oracle": "**by the references (oracle)**: the order with the best mean SI-SDR, an "
+    "upper bound that no system without knowledge of the sources reaches",
+}
+
+
+def untrained(exp: Path, config: Dict, inference_args: str) -> Dict[str, object]:
+    """Return what a system without training is, from its config."""
+    lines: Dict[str, object] = {
+        "tag": exp.resolve().name.removeprefix("avsep_"),
+        "config": config.get("config") or "none",
+        "system": config.get("system"),
+        "method": f"{config.get('baseline')} {config.get('baseline_conf') or ''}",
+        "training": "none; visual inputs are not looked at",
+    }
+    words = inference_args.replace("=", " ").split()
+    assignment = config.get("assignment")
+    if "--assignment" in words[:-1]:
+        assignment = words[words.index("--assignment") + 1]
+    if assignment:
+        lines["outputs are assigned to sources"] = ASSIGNED.get(assignment, assignment)
+    else:
+        lines["bound"] = "**made from the true sources**: an upper bound, not a system"
+    return lines
+
+
+def encoder_sections(config: Dict, sets: Sequence[ScoredSet], exp: Path) -> List[str]:
+    """Return the sections on the visual encoder and the teacher, where there are."""
+    if config.get("trained") is False:
+        return []
+    encoders = [visual_line(s.name, s.dump, exp) for s in sets]
+    return [
+        "## Visual encoder\n\n" + "\n".join(encoders),
+        "## Teacher\n\n" + teacher_lines(config),
+    ]
 
 
 def is_random(value: object) -> bool:

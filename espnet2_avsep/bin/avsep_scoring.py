@@ -2,18 +2,17 @@
 """Score separated sources: SDR, SIR, SAR, SI-SDR and improvements, source by source."""
 
 import argparse
-import csv
 import hashlib
-import itertools
 import logging
 import sys
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging
 from espnet2_avsep.bin.mixture_scorer import MixtureScorer, Tables
 from espnet2_avsep.bin.score_files import MixtureScores, write_scores
 from espnet2_avsep.data.key_check import check_same_keys, shorten
+from espnet2_avsep.data.mixture_table import read_sources, sound_sha256
 from espnet2_avsep.data.scp import PathLike, atomic_write, read_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import (
@@ -131,6 +130,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         "backend": args.backend,
         "list": args.mixtures,
         "list_sha256": list_sha256,
+        "sound_sha256": sound_sha256(args.mixtures),
         "mixtures": summary.mixtures,
         "mixtures_scored": summary.mixtures_scored,
         "sources": summary.sources,
@@ -183,7 +183,7 @@ def read_tables(args: argparse.Namespace) -> Tables:
     Raises:
         InputError: a table is missing or malformed, or two of them disagree.
     """
-    clips = read_mixture_list(args.mixtures)
+    clips = read_sources(args.mixtures)
     number = len(next(iter(clips.values())))
     if number != len(args.ref_scp):
         raise InputError(
@@ -205,51 +205,6 @@ def read_tables(args: argparse.Namespace) -> Tables:
         check_known(args.key_file, wanted, args.mixtures, clips)
         keys = [key for key in keys if key in wanted]
     return Tables(keys, clips, references, estimates, mixtures)
-
-
-def read_mixture_list(path: PathLike) -> Dict[str, List[Tuple[str, str]]]:
-    """Read clip and instrument of each mixture's sources from ``mixtures.tsv``.
-
-    Raises:
-        InputError: the file is missing, empty or malformed.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file. Stage 4 writes the list of mixtures; run it again, "
-            "or correct the path."
-        )
-    with path.open(encoding="utf-8", newline="") as f:
-        rows = list(csv.reader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
-    header = rows[0] if rows else []
-    numbers = list(
-        itertools.takewhile(
-            lambda n: f"clip{n}" in header and f"spk{n}" in header, itertools.count(1)
-        )
-    )
-    if "mix_id" not in header or not numbers:
-        raise InputError(
-            f"{path}: the first line must name the columns mix_id, clip1, spk1, clip2, "
-            f"spk2, ...; found {header}."
-        )
-    clips: Dict[str, List[Tuple[str, str]]] = {}
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(header):
-            raise InputError(
-                f"{path}, line {number}: {len(row)} columns; expected {len(header)} as "
-                "the first line has."
-            )
-        fields = dict(zip(header, row, strict=True))
-        if fields["mix_id"] in clips:
-            raise InputError(
-                f"{path}, line {number}: {fields['mix_id']!r} comes a second time."
-            )
-        clips[fields["mix_id"]] = [
-            (fields[f"clip{n}"], fields[f"spk{n}"]) for n in numbers
-        ]
-    if not clips:
-        raise InputError(f"{path}: lists no mixtures; see the log of stage 4.")
-    return clips
 
 
 def read_keys(path: PathLike) -> Dict[str, None]:

@@ -6,7 +6,7 @@ which takes ten seconds and more.
 
 import argparse
 import inspect
-from typing import Any, Dict, List, Mapping, Type
+from typing import Any, Dict, List, Mapping, Tuple, Type
 
 from espnet2.enh.decoder.abs_decoder import AbsDecoder
 from espnet2.enh.decoder.stft_decoder import STFTDecoder
@@ -15,6 +15,10 @@ from espnet2.enh.encoder.stft_encoder import STFTEncoder
 from espnet2.train.class_choices import ClassChoices
 from torch import nn
 
+from espnet2_avsep.baseline.abs_baseline import AbsBaseline
+from espnet2_avsep.baseline.ideal_mask import IdealBinaryMask, IdealRatioMask
+from espnet2_avsep.baseline.nmf_mfcc import NMFMFCC
+from espnet2_avsep.baseline.rpca import RPCA
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.espnet_model import ESPnetAVSeparationModel, WeightedCriterion
 from espnet2_avsep.loss.abs_criterion import AbsCriterion
@@ -70,6 +74,18 @@ criterion_choices = ClassChoices(
     },
     type_check=AbsCriterion,
     default="spectrogram_l1",
+)
+
+# Systems without training; not among the classes of the task, which trains.
+baseline_choices = ClassChoices(
+    "baseline",
+    {
+        "ideal_binary_mask": IdealBinaryMask,
+        "ideal_ratio_mask": IdealRatioMask,
+        "nmf_mfcc": NMFMFCC,
+        "rpca": RPCA,
+    },
+    type_check=AbsBaseline,
 )
 
 CLASS_CHOICES = [
@@ -141,6 +157,58 @@ def _build_criterions(
     return criterions
 
 
+def _build(args: argparse.Namespace, choices: ClassChoices) -> Any:
+    """Build the class that a config names for one part; None where it names none."""
+    name = getattr(args, choices.name)
+    if name is None:
+        return None
+    if name not in choices.classes:
+        raise InputError(
+            f"{choices.name}: {name!r} is not known; choose from "
+            f"{', '.join(choices.classes)}."
+        )
+    conf = getattr(args, f"{choices.name}_conf") or {}
+    return construct(choices.get_class(name), conf, f"{choices.name}_conf")
+
+
+def _complete_stft(args: argparse.Namespace) -> None:
+    """Fill in what the config leaves out of the STFT's settings."""
+    for choices in (encoder_choices, decoder_choices):
+        if getattr(args, choices.name) == "stft":
+            conf = {
+                **STFT_DEFAULTS,
+                # ESPnet scales the window by fs / default_fs; keep the two equal.
+                "default_fs": args.sample_rate,
+                **(getattr(args, f"{choices.name}_conf") or {}),
+            }
+            setattr(args, f"{choices.name}_conf", conf)
+
+
+def build_untrained(
+    args: argparse.Namespace,
+) -> Tuple[ESPnetAVSeparationModel, AbsBaseline]:
+    """Build a system without training: the way there and back, and what makes masks.
+
+    Args:
+        args: sample_rate, encoder, decoder, baseline, the conf of each, model_conf.
+
+    Raises:
+        InputError: unknown keys or values.
+    """
+    _complete_stft(args)
+    model = construct(
+        ESPnetAVSeparationModel,
+        args.model_conf or {},
+        "model_conf",
+        encoder=_build(args, encoder_choices),
+        decoder=_build(args, decoder_choices),
+        visual_adapter=nn.Identity(),
+        separator=None,
+        sample_rate=args.sample_rate,
+    )
+    return model, _build(args, baseline_choices)
+
+
 def build_model(
     args: argparse.Namespace, with_teacher: bool = True
 ) -> ESPnetAVSeparationModel:
@@ -154,30 +222,8 @@ def build_model(
     Raises:
         InputError: unknown keys or values, criterions that do not fit the model.
     """
-
-    def build(choices: ClassChoices, **given: Any) -> Any:
-        name = getattr(args, choices.name)
-        if name is None:
-            return None
-        if name not in choices.classes:
-            raise InputError(
-                f"{choices.name}: {name!r} is not known; choose from "
-                f"{', '.join(choices.classes)}."
-            )
-        conf = getattr(args, f"{choices.name}_conf") or {}
-        return construct(choices.get_class(name), conf, f"{choices.name}_conf", **given)
-
-    for choices in (encoder_choices, decoder_choices):
-        if getattr(args, choices.name) == "stft":
-            conf = {
-                **STFT_DEFAULTS,
-                # ESPnet scales the window by fs / default_fs; keep the two equal.
-                "default_fs": args.sample_rate,
-                **(getattr(args, f"{choices.name}_conf") or {}),
-            }
-            setattr(args, f"{choices.name}_conf", conf)
-
-    separator = build(separator_choices)
+    _complete_stft(args)
+    separator = _build(args, separator_choices)
     criterions = _build_criterions(args.criterions or [], separator)
     model_conf = dict(args.model_conf or {})
     names = {c.name for c in criterions}
@@ -188,7 +234,7 @@ def build_model(
         )
     teacher = None
     if with_teacher:
-        teacher = build(teacher_choices)
+        teacher = _build(args, teacher_choices)
         if teacher is None and "alignment" in names:
             raise InputError(
                 "criterions: alignment needs a teacher; set 'teacher: clap' and its "
@@ -208,15 +254,15 @@ def build_model(
                     f"criterion alignment expects {expected}: set its "
                     f"conf.teacher_dim to {teacher.output_dim}."
                 )
-    adapter = build(visual_adapter_choices)
+    adapter = _build(args, visual_adapter_choices)
     if with_teacher and hasattr(adapter, "load_pretrained"):
         adapter.load_pretrained()  # inference loads trained weights instead
     return construct(
         ESPnetAVSeparationModel,
         model_conf,
         "model_conf",
-        encoder=build(encoder_choices),
-        decoder=build(decoder_choices),
+        encoder=_build(args, encoder_choices),
+        decoder=_build(args, decoder_choices),
         visual_adapter=adapter,
         separator=separator,
         criterions=criterions,

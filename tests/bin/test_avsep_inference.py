@@ -97,6 +97,32 @@ def test_key_file(corpus, folder, tmp_path):
     assert main(command(corpus, folder, out, "--key_file", str(keys))) == 2
 
 
+def test_shuffled_visual_inputs(corpus, folder, tmp_path):
+    pairs = [("low", "high"), ("mid", "top"), ("top", "low"), ("high", "mid")]
+    lines = ["mix_id\tclip1\tspk1\tclip2\tspk2"]
+    lines += [f"mix{i:05d}\t{a}\t{a}\t{b}\t{b}" for i, (a, b) in enumerate(pairs)]
+    mixtures = tmp_path / "mixtures.tsv"
+    mixtures.write_text("\n".join(lines) + "\n")
+    options = ("--shuffle_visual", "class", "--mixtures", str(mixtures))
+    assert main(command(corpus, folder, tmp_path / "a")) == 0
+    assert main(command(corpus, folder, tmp_path / "a", *options)) == 0
+    first = tracks(tmp_path / "a")
+    # Split over jobs, every mixture gets the same pictures as before.
+    keys = tmp_path / "keys"
+    keys.write_text("mix00002 x\n")
+    options += ("--key_file", str(keys))
+    assert main(command(corpus, folder, tmp_path / "b", *options)) == 0
+    for key, track in tracks(tmp_path / "b").items():
+        np.testing.assert_allclose(track, first[key], atol=1e-6)
+    separate = SeparateAV.from_pretrained(folder)
+    path = read_scp(corpus / "valid" / "wav.scp")["mix00002"]
+    mixture, _ = soundfile.read(path, dtype="float32")
+    right = separate(mixture, [embedding("top")[0], embedding("low")[0]])
+    wrong = [separate(mixture, [embedding(n)[0]])[0] for n in ("mid", "high")]
+    assert np.abs(first[1, "mix00002"] - right[0]).max() > 1e-3
+    assert min(np.abs(first[1, "mix00002"] - w).max() for w in wrong) < 1e-5
+
+
 def test_disk_full(corpus, folder, tmp_path, monkeypatch, capsys):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")

@@ -132,6 +132,24 @@ def test_what_made_the_scores(experiment):
     assert "another list" not in text
 
 
+def test_a_system_without_training(experiment):
+    config = experiment.exp / "config.yaml"
+    config.write_text(
+        "config: conf/tuning/untrained_rpca.yaml\ntrained: false\nsystem: RPCA\n"
+        "baseline: rpca\nassignment: oracle\n"
+    )
+    lines = experiment.text().splitlines()
+    assert "* system: RPCA" in lines
+    assert "* training: none; visual inputs are not looked at" in lines
+    assert any("by the references (oracle)" in line for line in lines)
+    assert not any("encoder" in line or "Teacher" in line for line in lines)
+    text = experiment.text("--inference_args=--assignment order")
+    assert "in the order in which they come" in text and "oracle" not in text
+    assert "* separated with: `--assignment order`" in text
+    config.write_text("trained: false\nbaseline: ideal_binary_mask\n")
+    assert "made from the true sources" in experiment.text()
+
+
 def test_clips_that_were_left_out(experiment, tmp_path):
     train = tmp_path / "dump" / "raw" / "train"
     train.mkdir()

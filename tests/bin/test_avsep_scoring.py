@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_avsep.bin.avsep_scoring import main, read_mixture_list
+from espnet2_avsep.bin.avsep_scoring import main
 from espnet2_avsep.bin.score_files import read_scores
+from espnet2_avsep.data.mixture_table import read_sources
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import METRICS, SCORES
 
@@ -475,7 +476,7 @@ def test_wrong_lists_are_refused(tmp_path, text, message):
     if text is not None:
         (tmp_path / "list").write_text(text)
     with pytest.raises(InputError, match=message):
-        read_mixture_list(tmp_path / "list")
+        read_sources(tmp_path / "list")
 
 
 @pytest.mark.parametrize("text", ["", "mix_id\tsource\n", None])

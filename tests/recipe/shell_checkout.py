@@ -123,10 +123,10 @@ elif name == "avsep_train":
     save(out / "config.yaml", [("config:", option("--config"))])
     for file in ("valid.loss.best.pth", "checkpoint.pth"):
         save(out / file, [("weights",)])
-elif name == "avsep_inference":
+elif name in ("avsep_inference", "avsep_baseline"):
     keys = [key for key in table(option("--key_file")) if key not in lost]
     triples = options("--data_path_and_name_and_type")
-    for s in range(1, sum("visual_ref" in triple for triple in triples) + 1):
+    for s in range(1, sum("_ref" in triple for triple in triples) + 1):
         wavs = f"{{out}}/wavs/spk{{s}}"
         save(out / f"spk{{s}}.scp", [(key, f"{{wavs}}/{{key}}.wav") for key in keys])
 elif name == "avsep_scoring":

@@ -268,6 +268,43 @@ def test_three_sources_and_other_numbers(again):
     assert value(again.calls("avsep_scoring")[0], "--backend") == "mir_eval"
 
 
+def test_a_system_without_training(again):
+    config = "conf/tuning/untrained_nmf_mfcc.yaml"
+    result = again.stages(
+        5, 8, "--avsep_config", config, "--inference_args", "--assignment order"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "nothing to do" in result.stdout
+    names = {call["name"] for call in again.calls()}
+    assert (
+        names
+        == {
+            *("avsep_baseline", "avsep_scoring", "avsep_results"),
+            *("split_scp", "merge_scp"),
+        }
+        & names
+        and {"avsep_baseline", "avsep_scoring", "avsep_results"} <= names
+    )
+    folder = "exp/avsep_untrained_nmf_mfcc_raw"
+    call = again.calls("avsep_baseline")[-1]
+    assert value(call, "--config") == f"{folder}/config.yaml"
+    assert values(call, "--data_path_and_name_and_type") == [
+        "dump/raw/test/wav.scp,speech_mix,sound",
+        "dump/raw/test/spk1.scp,speech_ref1,sound",
+        "dump/raw/test/spk2.scp,speech_ref2,sound",
+    ]
+    assert call["args"][-2:] == ["--assignment", "order"]
+    written = (again.recipe / folder / "config.yaml").read_text()
+    assert written.startswith(f"config: {config}\n") and "trained: false" in written
+    results = again.calls("avsep_results")[0]
+    assert "--inference_args=--assignment order" in results["args"]
+    # A trained experiment is not made over.
+    result = again.stages(7, 7, "--avsep_config", config, "--avsep_tag", "train_raw")
+    assert result.returncode == 2 and "holds a trained system" in result.stderr
+    result = again.stages(7, 7, "--avsep_config", config, "--avsep_args", "--a b")
+    assert result.returncode == 2 and "without training" in result.stderr
+
+
 def test_precomputed_features(again):
     features = again.root / "features.h5"
     features.touch()

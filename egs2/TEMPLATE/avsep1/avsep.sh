@@ -71,7 +71,7 @@ mix_visual_stride=1       # Distance of these rows, in rows.
 # Stages 5 and 6: training
 avsep_exp=    # The experiment's folder; avsep_tag is then ignored.
 avsep_tag=    # The end of the experiment's folder name (default: made from the config).
-avsep_config=conf/train.yaml # Config of training.
+avsep_config=conf/train.yaml # Config of training, or of a system without ("trained: false").
 avsep_args=   # Options of training that overrule the config, e.g. "--max_epoch 10".
 init_param=   # Pretrained weights to begin with: <file>[:<from>[:<to>[:<exclude>]]].
 
@@ -172,7 +172,9 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --init_param        # Pretrained weights to begin with.
 
     # Stage 7: separation
-    --inference_args    # Options of avsep_inference, e.g. "--binary_mask true".
+    --inference_args    # Options of avsep_inference, e.g. "--binary_mask true" or
+                        # "--shuffle_visual class" (the pictures of other sources); or of
+                        # avsep_baseline, for systems without training.
     --inference_model   # The weights to use (default="${inference_model}").
     --inference_tag     # A folder within the experiment for these settings' results.
     --inference_batch_size # Mixtures separated at a time (default="${inference_batch_size}").
@@ -279,6 +281,12 @@ if [ -z "${avsep_exp}" ]; then
 fi
 inference_dir=${avsep_exp}${inference_tag:+/${inference_tag}}
 
+# The config of a system without training says so; stages 5 and 6 then have nothing to do.
+trained=true
+if [ -f "${avsep_config}" ] && grep -q '^trained: *false' "${avsep_config}"; then
+    trained=false
+fi
+
 # ------------------------------------------------------------------- helpers
 
 # wanted <number>: whether this stage is asked for
@@ -368,6 +376,10 @@ count() {
 
 if [ "${stop_stage}" -gt 8 ] || ! "${skip_packing}" || ! "${skip_upload_hf}"; then
     log "Stages 9 (packing) and 10 (upload) are not there yet; the last stage is 8."
+fi
+if ! "${trained}" && [ -n "${avsep_args}" ]; then
+    die "--avsep_args '${avsep_args}': ${avsep_config} is of a system without training;" \
+        "--inference_args are options of avsep_baseline"
 fi
 if ! "${skip_train}" && wanted 6 && [ ! -f "${avsep_config}" ]; then
     die "--avsep_config '${avsep_config}': no such file"
@@ -533,7 +545,9 @@ for n in $(seq "${ref_num}"); do
     valid_data+=("${_valid}/visual_spk${n}.scp,visual_ref${n},kaldi_ark")
 done
 
-if ! "${skip_train}"; then
+if ! "${trained}"; then
+    log "Stages 5 and 6: nothing to do, ${avsep_config} is of a system without training"
+elif ! "${skip_train}"; then
     if wanted 5; then
         log "Stage 5: Statistics: ${data_feats}/ -> ${avsep_stats_dir}/"
         for _part in train valid; do
@@ -629,8 +643,17 @@ fi
 if ! "${skip_eval}"; then
     if wanted 7; then
         log "Stage 7: Separation: ${inference_dir}/separated_*"
-        need "${avsep_exp}/config.yaml" 6
-        need "${avsep_exp}/${inference_model}" 6
+        if "${trained}"; then
+            need "${avsep_exp}/config.yaml" 6
+            need "${avsep_exp}/${inference_model}" 6
+        else
+            if [ -e "${avsep_exp}/config.yaml" ] && ! grep -q '^trained: *false' "${avsep_exp}/config.yaml"; then
+                die "${avsep_exp} holds a trained system; give ${avsep_config} its own --avsep_tag"
+            fi
+            mkdir -p "${avsep_exp}"
+            { echo "config: ${avsep_config}" && cat "${avsep_config}"; } > "${avsep_exp}/config.yaml.tmp"
+            mv "${avsep_exp}/config.yaml.tmp" "${avsep_exp}/config.yaml"
+        fi
         _cmd=${decode_cmd}
         _ngpu=0
         if "${gpu_inference}"; then
@@ -643,9 +666,21 @@ if ! "${skip_eval}"; then
             _logdir=${_dir}/logs
             _opts=(--data_path_and_name_and_type "${_data}/wav.scp,speech_mix,sound")
             for n in $(seq "${ref_num}"); do
-                _opts+=(--data_path_and_name_and_type "${_data}/visual_spk${n}.scp,visual_ref${n},kaldi_ark")
-                need "${_data}/visual_spk${n}.scp" 4
+                if "${trained}"; then
+                    _input=visual_spk${n}.scp,visual_ref${n},kaldi_ark
+                else
+                    _input=spk${n}.scp,speech_ref${n},sound
+                fi
+                _opts+=(--data_path_and_name_and_type "${_data}/${_input}")
+                need "${_data}/${_input%%,*}" 4
             done
+            if "${trained}"; then
+                _system=(avsep_inference --train_config "${avsep_exp}/config.yaml"
+                    --model_file "${avsep_exp}/${inference_model}"
+                    --ngpu "${_ngpu}" --batch_size "${inference_batch_size}")
+            else
+                _system=(avsep_baseline --config "${avsep_exp}/config.yaml")
+            fi
             for f in wav.scp mixtures.sha256 data/state.sha256; do
                 need "${_data}/${f}" 4
             done
@@ -656,12 +691,9 @@ if ! "${skip_eval}"; then
             # shellcheck disable=SC2086  # commands and inference_args are several words
             run_and_show "Separation of ${dset}" "${_logdir}/inference.*.log" \
                 ${_cmd} JOB=1:"${_nj}" "${_logdir}/inference.JOB.log" \
-                "${python}" -m espnet2_avsep.bin.avsep_inference \
-                --train_config "${avsep_exp}/config.yaml" \
-                --model_file "${avsep_exp}/${inference_model}" \
+                "${python}" -m espnet2_avsep.bin."${_system[0]}" "${_system[@]:1}" \
                 --key_file "${_logdir}/keys.JOB.scp" --output_dir "${_split}/JOB" \
-                --fs "${fs}" --ngpu "${_ngpu}" --batch_size "${inference_batch_size}" \
-                "${_opts[@]}" ${inference_args}
+                --fs "${fs}" "${_opts[@]}" ${inference_args}
             for n in $(seq "${ref_num}"); do
                 utils/merge_scp.py "${_nj}" "${_logdir}/keys.JOB.scp" "${_split}/JOB" "${_dir}" "spk${n}.scp"
                 utils/check_keys.sh "${_data}/wav.scp" "${_dir}/spk${n}.scp"
@@ -698,6 +730,7 @@ if ! "${skip_eval}"; then
             ${decode_cmd} "${inference_dir}/results.log" \
             "${python}" -m espnet2_avsep.bin.avsep_results --avsep_exp "${avsep_exp}" \
             --inference_model "${inference_model}" --corpus_note "${corpus_note}" \
+            --inference_args="${inference_args}" \
             --training_set "${train_set}:${data_feats}/${train_set}" \
             --output "${inference_dir}/RESULTS.md" "${_results[@]}"
         cat "${inference_dir}/RESULTS.md"

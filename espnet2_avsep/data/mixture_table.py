@@ -1,0 +1,67 @@
+"""mixtures.tsv as the later stages see it: which clips and classes are mixed."""
+
+import csv
+import hashlib
+import itertools
+from pathlib import Path
+from typing import Dict, List, Tuple, Union
+
+from espnet2_avsep.errors import InputError
+
+
+def read_sources(path: Union[str, Path]) -> Dict[str, List[Tuple[str, str]]]:
+    """Read clip and instrument of each mixture's sources from ``mixtures.tsv``.
+
+    Raises:
+        InputError: the file is missing, empty or malformed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file. Stage 4 writes the list of mixtures; run it again, "
+            "or correct the path."
+        )
+    with path.open(encoding="utf-8", newline="") as f:
+        rows = list(csv.reader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+    header = rows[0] if rows else []
+    numbers = list(
+        itertools.takewhile(
+            lambda n: f"clip{n}" in header and f"spk{n}" in header, itertools.count(1)
+        )
+    )
+    if "mix_id" not in header or not numbers:
+        raise InputError(
+            f"{path}: the first line must name the columns mix_id, clip1, spk1, clip2, "
+            f"spk2, ...; found {header}."
+        )
+    clips: Dict[str, List[Tuple[str, str]]] = {}
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}, line {number}: {len(row)} columns; expected {len(header)} as "
+                "the first line has."
+            )
+        fields = dict(zip(header, row, strict=True))
+        if fields["mix_id"] in clips:
+            raise InputError(
+                f"{path}, line {number}: {fields['mix_id']!r} comes a second time."
+            )
+        clips[fields["mix_id"]] = [
+            (fields[f"clip{n}"], fields[f"spk{n}"]) for n in numbers
+        ]
+    if not clips:
+        raise InputError(f"{path}: lists no mixtures; see the log of stage 4.")
+    return clips
+
+
+def sound_sha256(path: Union[str, Path]) -> str:
+    """SHA-256 of what is heard: a mixtures.tsv without its visual rows (frame{n}).
+
+    Lists of one corpus drawn alike, for systems whose visual inputs come at different
+    rates, differ in these columns alone: their mixtures are the same sounds.
+    """
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines]
+    kept = [n for n, name in enumerate(rows[0]) if not name.startswith("frame")]
+    text = "".join("\t".join(row[n] for n in kept) + "\n" for row in rows)
+    return hashlib.sha256(text.encode()).hexdigest()
