@@ -25,6 +25,7 @@ COMMANDS = [
     "avsep_baseline",
     "avsep_scoring",
     "avsep_results",
+    "avsep_compare",
     "avsep_extract_teacher",
 ]
 

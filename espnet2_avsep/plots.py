@@ -1,6 +1,6 @@
-"""Pictures of a separation."""
+"""Pictures of separations and of scores."""
 
-from typing import Mapping
+from typing import Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -57,4 +57,65 @@ def spectrogram_panels(panels: Mapping[str, np.ndarray], title: str):
     figure.colorbar(spectrum, ax=axes[:, :3], label="dB", shrink=0.8)
     figure.colorbar(mask, ax=axes[:, 3], shrink=0.8)
     figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def score_bars(
+    means: Mapping[str, float],
+    intervals: Mapping[str, Tuple[float, float]],
+    label: str,
+):
+    """Draw a bar for each system, with its interval.
+
+    Args:
+        means: System -> mean.
+        intervals: System -> (low, high); NaN draws none.
+        label: Of the axis of scores.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.45 * len(means) + 1.2), layout="constrained")
+    axis = figure.subplots()
+    for place, (name, mean) in enumerate(means.items()):
+        low, high = intervals[name]
+        axis.barh(place, mean, color="tab:blue", alpha=0.6)
+        if np.isfinite([low, high]).all():
+            axis.plot([low, high], [place, place], color="black")
+        axis.text(mean, place, f" {mean:.2f}", va="bottom", fontsize=8)
+    axis.set_yticks(range(len(means)), list(means))
+    axis.invert_yaxis()
+    axis.axvline(0, color="gray", linewidth=0.8)
+    axis.set_xlabel(label)
+    return figure
+
+
+def instrument_bars(
+    means: Mapping[str, Mapping[str, float]], systems: Sequence[str], label: str
+):
+    """Draw a group of bars for each instrument, one bar a system.
+
+    Args:
+        means: Instrument -> system -> mean.
+        systems: Which systems, in this order.
+        label: Of the axis of scores.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    width = 0.8 / len(systems)
+    figure = Figure(figsize=(1.5 + 1.1 * len(means), 4), layout="constrained")
+    axis = figure.subplots()
+    places = np.arange(len(means))
+    for n, name in enumerate(systems):
+        heights = [row[name] for row in means.values()]
+        axis.bar(places + (n - (len(systems) - 1) / 2) * width, heights, width)
+    axis.set_xticks(places, list(means), rotation=30, ha="right", fontsize=8)
+    axis.legend(systems, fontsize=8)
+    axis.axhline(0, color="gray", linewidth=0.8)
+    axis.set_ylabel(label)
     return figure

@@ -1,0 +1,143 @@
+import csv
+
+import pytest
+import yaml
+
+from espnet2_avsep.bin.avsep_compare import main
+from espnet2_avsep.bin.avsep_scoring import result_text
+from espnet2_avsep.bin.score_files import write_scores
+from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
+
+PUBLISHED = [
+    {
+        "corpus": "MUSIC",
+        "sdr": 6.72,
+        "sir": 12.60,
+        "sar": 10.21,
+        "source": "HFRA, table 1",
+        "protocol": "2 sources, 118 videos",
+    }
+]
+
+
+def make(folder, sdr, sound="s1", backend="fast", **config):
+    """An experiment of two mixtures as stage 8 leaves it."""
+    scored = folder / "scored_test"
+    scored.mkdir(parents=True)
+    rows = []
+    for n, value in enumerate(sdr):
+        name = ("tuba", "harp")[n % 2]
+        row = ScoreRow(f"m{n // 2}", n % 2 + 1, f"{name}-{n}", name)
+        for metric in METRICS:
+            setattr(row, metric, float(value))
+            setattr(row, f"{metric}_mix", 1.0)
+        finish(row)
+        rows.append(row)
+    write_scores(scored / "scores.tsv", rows)
+    head = {"backend": backend, "list_sha256": "l", "sound_sha256": sound}
+    (scored / "result_test.txt").write_text(result_text(head, summarise(rows, 10)))
+    if config:
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return str(folder)
+
+
+@pytest.fixture
+def two(tmp_path):
+    a = make(
+        tmp_path / "a",
+        [4, 6, 8, 10],
+        system="HFRA",
+        published=PUBLISHED,
+        config="conf/a.yaml",
+        seed=3,
+    )
+    b = make(
+        tmp_path / "b",
+        [1, 2, 3, 4],
+        system="NMF | x",
+        trained=False,
+        assignment="oracle",
+    )
+    return [a, b]
+
+
+def run(experiments, out, *more):
+    argv = ["--output_dir", str(out), "--resamples", "100"]
+    for experiment in experiments:
+        argv += ["--experiment", experiment]
+    return main([*argv, *more])
+
+
+def read(path):
+    with path.open() as f:
+        return list(csv.reader(f))
+
+
+def test_tables_and_pictures(two, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(two, out, "--corpus", "MUSIC", "--corpus_note", "A toy.") == 0
+    header, mixture, a, b = read(out / "compare_test.csv")
+    a, b = dict(zip(header, a, strict=True)), dict(zip(header, b, strict=True))
+    assert mixture[:3] == ["mixture", "4", "1.00"]
+    assert (a["system"], a["n"], a["SDR"], a["SDRi"]) == ("HFRA", "4", "7.00", "6.00")
+    assert float(a["SDR low"]) <= 7 <= float(a["SDR high"])
+    assert [a[f"published {m}"] for m in ("SDR", "SIR", "SAR")] == [
+        *("6.72", "12.60", "10.21")
+    ]
+    assert a["protocol"] == "HFRA, table 1: 2 sources, 118 videos"
+    assert b["published SDR"] == "" and b["SDR"] == "2.50"
+    _, sdr, _ = read(out / "compare_test_differences.csv")
+    assert sdr[:4] == ["HFRA", "NMF | x", "SDR", "4.50"] and sdr[-1] == "yes"
+    assert read(out / "compare_test_instruments.csv")[1:] == [
+        ["harp", "2", "1.00", "8.00", "3.00", "HFRA"],
+        ["tuba", "2", "1.00", "6.00", "2.00", "HFRA"],
+    ]
+    text = (out / "compare_test.md").read_text()
+    assert capsys.readouterr().out.strip() == text.strip()
+    assert "**A toy.**" in text and "over the 4 sources of 2 mixtures" in text
+    assert r"NMF \| x" in text and "by: oracle" in text and "seed 3" in text
+    assert "only where those are of the same corpus" in text
+    for name in ("scores", "instruments"):
+        picture = out / f"compare_test_{name}.png"
+        assert picture.read_bytes().startswith(b"\x89PNG") and picture.name in text
+
+
+def test_again_gives_the_same_bytes(two, tmp_path):
+    for name in "xy":
+        assert run(two, tmp_path / name) == 0
+    files = sorted((tmp_path / "x").iterdir())
+    assert len(files) == 6
+    for path in files:
+        assert path.read_bytes() == (tmp_path / "y" / path.name).read_bytes()
+
+
+def test_names(two, tmp_path):
+    tagged = make(tmp_path / "a" / "shuffled", [1, 1, 1, 1])
+    bare = make(tmp_path / "bare", [1, 1, 1, 1])
+    experiments = [*two, tagged, bare, f"mine={bare}"]
+    assert run(experiments, tmp_path / "out", "--plots", "false") == 0
+    names = [line[0] for line in read(tmp_path / "out" / "compare_test.csv")]
+    assert names[2:] == ["HFRA", "NMF | x", "HFRA (shuffled)", "bare", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sound": "s2"}, "other mixtures"),
+        ({"backend": "mir_eval"}, "scored by mir_eval"),
+        ({"system": "HFRA"}, "have one name"),
+        ({"sdr": [1, 2]}, "lists other sources"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(two, tmp_path, capsys, changes, message):
+    other = make(tmp_path / "other", **{"sdr": [1, 2, 3, 4], **changes})
+    assert run([*two, other], tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_scores_and_unknown_corpora(two, tmp_path, capsys):
+    assert run(two, tmp_path / "out", "--set", "valid") == 2
+    assert "scored_valid" in capsys.readouterr().err
+    assert run(two, tmp_path / "out", "--corpus", "AVE") == 2
+    assert "there are scores on MUSIC" in capsys.readouterr().err
