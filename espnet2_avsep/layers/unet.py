@@ -10,7 +10,8 @@ so that part, too, is computed once per mixture. Convolutions of up-sampled maps
 computed at the low resolution where that is cheaper, and with late fusion the product
 of the output maps with each source's query is folded into the weights of the last
 convolution (both: layers/upsampled_conv.py). Weights and results are those of the plain
-network.
+network. Maps and weights lie in memory with the channels innermost (channels last):
+convolutions need no reordering then, and sums over channels are plain matrix products.
 """
 
 from typing import List, Optional, Sequence
@@ -60,6 +61,7 @@ class UNetEncoder(nn.Module):
             self.norms.append(
                 nn.BatchNorm2d(sizes[level + 1]) if with_norm else nn.Identity()
             )
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> List[Tensor]:
         """Return the feature map of every level, before its activation.
@@ -141,10 +143,17 @@ class UpBlock(nn.Module):
     def _at_low_resolution(self, x: Tensor) -> bool:
         """Whether convolving first is cheaper.
 
-        It is on a CPU where the maps are more than their rows and columns. (On a GPU
-        memory traffic counts more than multiplications.)
+        On a CPU it is where the input maps are many against their rows and columns, or
+        against the output maps; measured in float32, and in bfloat16, whose direct
+        convolution gains more than its interpolation does. (On a GPU memory traffic
+        counts more than multiplications.)
         """
-        return x.device.type == "cpu" and x.size(1) > max(x.shape[-2:])
+        if x.device.type != "cpu":
+            return False
+        bfloat16 = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+        maps = self.conv.out_channels
+        size = max(x.shape[-2:]) * (4 if bfloat16 else 1)
+        return maps * size < x.size(1) * (maps + 32)
 
     def forward(self, x: Tensor, skip: Optional[Tensor], num_sources: int) -> Tensor:
         """Run the block.
@@ -163,7 +172,7 @@ class UpBlock(nn.Module):
         def convolve(x: Tensor, weight: Tensor) -> Tensor:
             x = F.relu(x)
             if low:
-                return F.conv2d(x, tap_weights(weight))
+                return F.linear(x.permute(0, 2, 3, 1), tap_weights(weight))
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
             return F.conv2d(x, weight, padding=1)
 
@@ -172,7 +181,7 @@ class UpBlock(nn.Module):
             shared = convolve(skip, weight[:, : self.skip_channels])
             y = (y.unflatten(0, (num_sources, -1)) + shared).flatten(0, 1)
         if low:
-            y = self.interpolate(y)
+            y = self.interpolate(y).permute(0, 3, 1, 2)
         if self.norm is None:
             return y + bias[:, None, None]
         return self.norm(y, num_sources)
@@ -214,28 +223,23 @@ class QueriedUpBlock(nn.Module):
         # Weights of the nine taps, column tap first: (N, B, 9, C).
         weight = self.conv.weight.permute(0, 3, 2, 1)  # (K, 3, 3, C)
         weight = torch.einsum("nbk,kjic->nbjic", query, weight).flatten(2, 3)
-        x = F.relu(x)
-        if x.size(0) == batch:
-            own = x if skip is None else torch.cat([F.relu(skip), x], dim=1)
-            taps = self._mix(weight, own)
-        else:
-            own = weight[..., self.skip_channels :].flatten(0, 1)  # (N * B, 9, C_in)
-            taps = torch.bmm(own, x.flatten(2)).unflatten(0, (num_sources, batch))
-            if skip is not None:
-                shared = weight[..., : self.skip_channels]
-                taps = taps + self._mix(shared, F.relu(skip))
-        taps = taps.reshape(num_sources * batch, 9, *x.shape[-2:])
+        height, width = x.shape[-2:]
+        # Sources as one more axis of x; a decoder that did not see them has one.
+        x = F.relu(x).unflatten(0, (-1, batch))
+        own = weight[..., self.skip_channels :]
+        taps = self._mix(own, x)
+        if skip is not None:
+            shared = weight[..., : self.skip_channels]
+            taps = taps + self._mix(shared, F.relu(skip)[None])
+        taps = taps.reshape(num_sources * batch, height, width, 9)
         bias = query @ self.conv.bias
-        result = self.interpolate(taps)[:, 0].unflatten(0, (num_sources, batch))
+        result = self.interpolate(taps)[..., 0].unflatten(0, (num_sources, batch))
         return result + bias[..., None, None]
 
     @staticmethod
     def _mix(weight: Tensor, x: Tensor) -> Tensor:
-        """Weigh maps (B, C, H, W) of the mixture by (N, B, 9, C): (N, B, 9, H * W)."""
-        num_sources, batch = weight.shape[:2]
-        weight = weight.transpose(0, 1).flatten(1, 2)  # (B, N * 9, C)
-        taps = torch.bmm(weight, x.flatten(2))  # (B, N * 9, H * W)
-        return taps.unflatten(1, (num_sources, 9)).transpose(0, 1)
+        """Weigh maps (N or 1, B, C, H, W) by (N, B, 9, C): (N, B, H * W, 9)."""
+        return x.flatten(3).transpose(2, 3) @ weight.transpose(2, 3)
 
 
 class UNetDecoder(nn.Module):
@@ -280,6 +284,7 @@ class UNetDecoder(nn.Module):
             last = UpBlock(in_channels, skip_channels, 1, norm=False)
         self.blocks = nn.ModuleList([*blocks, last])
         self.queried = queried
+        self.to(memory_format=torch.channels_last)
 
     def forward(
         self,
