@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
 from espnet2_avsep.layers.upsampled_conv import TapInterpolation, tap_weights
 
 
@@ -37,11 +38,12 @@ class UNetEncoder(nn.Module):
     Args:
         widths: Channels of each level, first level first.
         in_channels: Channels of the input.
+        sync: See SourceBatchNorm2d.
     """
 
-    def __init__(self, widths: Sequence[int], in_channels: int = 1):
+    def __init__(self, widths: Sequence[int], in_channels: int = 1, sync: bool = True):
         super().__init__()
-        self.input_norm = nn.BatchNorm2d(in_channels)
+        self.input_norm = SourceBatchNorm2d(in_channels, sync=sync)
         sizes = [in_channels, *widths]
         last = len(widths) - 1
         self.convs = nn.ModuleList()
@@ -59,7 +61,9 @@ class UNetEncoder(nn.Module):
                 )
             )
             self.norms.append(
-                nn.BatchNorm2d(sizes[level + 1]) if with_norm else nn.Identity()
+                SourceBatchNorm2d(sizes[level + 1], sync=sync)
+                if with_norm
+                else nn.Identity()
             )
         self.to(memory_format=torch.channels_last)
 
@@ -82,33 +86,6 @@ class UNetEncoder(nn.Module):
         return features
 
 
-class SourceBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm over maps of several sources stacked along the batch axis.
-
-    Args:
-        num_features: Channels.
-        statistics: "per_source" takes the statistics of one source at a time, which
-            equals one pass of the decoder per source; "joint" takes them over all
-            sources together (faster, other masks in training). In evaluation both are
-            the same function.
-    """
-
-    def __init__(self, num_features: int, statistics: str = "per_source"):
-        super().__init__(num_features)
-        self.statistics = statistics
-
-    def forward(self, x: Tensor, num_sources: int = 1) -> Tensor:
-        """Normalise (N * B, C, H, W), stacked source by source."""
-        if not self.training or num_sources == 1 or self.statistics == "joint":
-            return super().forward(x)
-        return torch.cat(
-            [
-                super(SourceBatchNorm2d, self).forward(part)
-                for part in x.chunk(num_sources)
-            ]
-        )
-
-
 class UpBlock(nn.Module):
     """ReLU, bilinear up-sampling by 2, 3x3 convolution, norm; skip and source apart.
 
@@ -118,6 +95,7 @@ class UpBlock(nn.Module):
         out_channels: Channels of the result.
         norm: Whether BatchNorm follows; without it the convolution has a bias.
         statistics: See SourceBatchNorm2d.
+        sync: See SourceBatchNorm2d.
     """
 
     def __init__(
@@ -127,6 +105,7 @@ class UpBlock(nn.Module):
         out_channels: int,
         norm: bool = True,
         statistics: str = "per_source",
+        sync: bool = True,
     ):
         super().__init__()
         self.skip_channels = skip_channels
@@ -137,7 +116,7 @@ class UpBlock(nn.Module):
             padding=1,
             bias=not norm,
         )
-        self.norm = SourceBatchNorm2d(out_channels, statistics) if norm else None
+        self.norm = SourceBatchNorm2d(out_channels, statistics, sync) if norm else None
         self.interpolate = TapInterpolation()
 
     def _at_low_resolution(self, x: Tensor) -> bool:
@@ -252,6 +231,7 @@ class UNetDecoder(nn.Module):
         statistics: See SourceBatchNorm2d.
         queried: Whether a query per source weighs the maps of the last level (late
             fusion); otherwise there is one map, the mask itself.
+        sync: See SourceBatchNorm2d.
     """
 
     def __init__(
@@ -261,12 +241,9 @@ class UNetDecoder(nn.Module):
         out_channels: int = 32,
         statistics: str = "per_source",
         queried: bool = True,
+        sync: bool = True,
     ):
         super().__init__()
-        if statistics not in ("per_source", "joint"):
-            raise ValueError(
-                f"bn_statistics={statistics!r}: expected 'per_source' or 'joint'."
-            )
         blocks = []
         # The bottleneck is the mixture's part of the first block, the condition the
         # source's part. Without a condition the bottleneck is all there is.
@@ -275,7 +252,9 @@ class UNetDecoder(nn.Module):
             in_channels, skip_channels = widths[-1], 0
         for out in reversed(widths[:-1]):
             blocks.append(
-                UpBlock(in_channels, skip_channels, out, statistics=statistics)
+                UpBlock(
+                    in_channels, skip_channels, out, statistics=statistics, sync=sync
+                )
             )
             in_channels = skip_channels = out
         if queried:

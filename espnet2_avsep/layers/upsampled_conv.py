@@ -65,7 +65,7 @@ class TapInterpolation(nn.Module):
         self._taps: Dict[tuple, Tuple[Tensor, Tensor]] = {}
 
     def _matrices(self, x: Tensor, height: int, width: int) -> Tuple[Tensor, Tensor]:
-        """Rows (2 H, 3 H), columns of it ordered (i, h), and columns (2 W, 3 W), (w, j).
+        """Rows (2 H, 3 H), ordered (h', (i, h)), and columns (2 W, 3 W), (w', (w, j)).
 
         Of the type and on the device of x.
         """
