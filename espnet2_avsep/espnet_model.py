@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
 from espnet2_avsep.loss.abs_criterion import AbsCriterion, SeparationOutput
 from espnet2_avsep.metrics.si_sdr import si_sdr
-from espnet2_avsep.separator.abs_separator import AbsAVSeparator
+from espnet2_avsep.separator.abs_separator import AbsSeparator
 
 COMPRESSIONS = ("log", "log1p")
 PRECISIONS = ("float32", "bfloat16")
@@ -71,7 +71,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         encoder: nn.Module,
         decoder: nn.Module,
         visual_adapter: nn.Module,
-        separator: Optional[AbsAVSeparator],
+        separator: Optional[AbsSeparator],
         criterions: Sequence[WeightedCriterion] = (),
         teacher: Optional[nn.Module] = None,
         sample_rate: int = 11625,
@@ -144,6 +144,31 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             )
         mixture = reference.sum(dim=1) if speech_mix is None else speech_mix
 
+        output, tracks = self._run(mixture, reference, visual)
+        output = output._replace(teacher=self._teach(mixture, utt_id))
+
+        loss = mixture.new_zeros((), dtype=torch.float32)
+        stats: Dict[str, Tensor] = {}
+        for name, criterion in self.criterions.items():
+            value = criterion(output).mean()
+            stats[name] = value.detach()
+            loss = loss + self.weights[name] * value
+        stats["loss"] = loss.detach()
+        if silent_redraws is not None and self.training:
+            stats["silent_redraws"] = silent_redraws.float().mean()
+        if not self.training:
+            stats.update(self._track_quality(tracks(), reference))
+        return force_gatherable((loss, stats, len(mixture)), loss.device)
+
+    def _run(
+        self, mixture: Tensor, reference: Tensor, visual: Tensor
+    ) -> Tuple[SeparationOutput, Callable[[], Tensor]]:
+        """Run the separator on mixtures (B, L) of known sources (B, N, L).
+
+        Returns:
+            What the criterions see, but for the teacher's part, and what makes the
+            tracks (B, N, L) where they are wanted.
+        """
         spectrum = self._spectrum(torch.cat([mixture[:, None], reference], dim=1))
         magnitude = self.warp(spectrum.abs())  # (B, 1 + N, F', T)
         with self._autocast(magnitude.device.type):
@@ -154,21 +179,9 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             mixture=magnitude[:, :1],
             reference=magnitude[:, 1:],
             bottleneck=bottleneck,
-            teacher=self._teach(mixture, utt_id),
         )
-
-        loss = logits.new_zeros((), dtype=torch.float32)
-        stats: Dict[str, Tensor] = {}
-        for name, criterion in self.criterions.items():
-            value = criterion(output).mean()
-            stats[name] = value.detach()
-            loss = loss + self.weights[name] * value
-        stats["loss"] = loss.detach()
-        if silent_redraws is not None and self.training:
-            stats["silent_redraws"] = silent_redraws.float().mean()
-        if not self.training:
-            stats.update(self._track_quality(output, spectrum[:, 0], reference))
-        return force_gatherable((loss, stats, len(mixture)), loss.device)
+        length = mixture.size(-1)
+        return output, lambda: self._resynthesise(output.mask, spectrum[:, 0], length)
 
     @torch.no_grad()
     def separate(
@@ -235,16 +248,12 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         reference = self._stack("speech_ref", batch.pop("speech_ref1"), batch)
         visual = self._stack("visual_ref", batch.pop("visual_ref1"), batch)
         mixture = batch.get("speech_mix", reference.sum(dim=1))
-        magnitude = self.warp(
-            self._spectrum(torch.cat([mixture[:, None], reference], dim=1)).abs()
-        )
-        logits, _ = self._separate(magnitude[:, :1], visual)
-        mask = self._mask(logits)
+        output, _ = self._run(mixture, reference, visual)
         return {
-            "mixture": magnitude[:, 0].cpu(),
-            "reference": magnitude[:, 1:].cpu(),
-            "estimate": (mask * magnitude[:, :1]).cpu(),
-            "mask": mask.cpu(),
+            "mixture": output.mixture[:, 0].cpu(),
+            "reference": output.reference.cpu(),
+            "estimate": (output.mask * output.mixture).cpu(),
+            "mask": output.mask.cpu(),
         }
 
     @staticmethod
@@ -300,15 +309,12 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         return wav.unflatten(0, mask.shape[:2])
 
     @torch.no_grad()
-    def _track_quality(
-        self, output: SeparationOutput, spectrum: Tensor, reference: Tensor
-    ) -> Dict[str, Tensor]:
+    def _track_quality(self, tracks: Tensor, reference: Tensor) -> Dict[str, Tensor]:
         """SI-SDR of the validation tracks and its gain over the mixture, in dB.
 
         Sources for which it is not defined (a silent or non-finite track) are left out;
         a diverging training must reach the trainer's own checks, not fail here.
         """
-        tracks = self._resynthesise(output.mask, spectrum, reference.size(-1))
         mixture = reference.sum(dim=1, keepdim=True).expand_as(reference)
         energy = torch.stack([reference, tracks, mixture]).square().sum(dim=-1)
         usable = ((energy > 0) & energy.isfinite()).all(dim=0)

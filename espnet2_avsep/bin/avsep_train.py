@@ -22,7 +22,8 @@ visual_ref{n} (listed mixtures).
 
 Options of this task; each may stand in the config file:
   --sample_rate HZ          sampling rate of the waveforms (11625)
-  --separator NAME          hfra, sound_of_pixels; --separator_conf key=value
+  --separator NAME          hfra, sound_of_pixels, wave_unet, decoupled_resunet;
+                            --separator_conf key=value
   --visual_adapter NAME     mean, standardise, resnet18_dilated;
                             --visual_adapter_conf key=value
   --encoder, --decoder      stft; --encoder_conf n_fft=1024

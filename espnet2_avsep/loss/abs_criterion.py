@@ -16,6 +16,8 @@ class SeparationOutput(NamedTuple):
         reference: Magnitude of each source, (B, N, F, T).
         bottleneck: The separator's embedding of the mixture, (B, C).
         teacher: The teacher's embedding of the mixture, (B, E), or None.
+        tracks: Estimated waveforms, (B, N, L), of separators that give them, or None.
+        sources: True waveforms, (B, N, L), where there are tracks.
     """
 
     logits: Tensor
@@ -24,10 +26,19 @@ class SeparationOutput(NamedTuple):
     reference: Tensor
     bottleneck: Tensor
     teacher: Optional[Tensor] = None
+    tracks: Optional[Tensor] = None
+    sources: Optional[Tensor] = None
 
 
 class AbsCriterion(nn.Module, ABC):
-    """A loss of one forward pass."""
+    """A loss of one forward pass.
+
+    Attributes:
+        needs: Field of SeparationOutput without which it cannot be: "logits" (a
+            separator of masks), "tracks" (a separator of waveforms), "mask" (any).
+    """
+
+    needs = "mask"
 
     @abstractmethod
     def forward(self, output: SeparationOutput) -> Tensor:

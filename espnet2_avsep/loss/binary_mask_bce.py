@@ -22,6 +22,8 @@ class BinaryMaskBCE(AbsCriterion):
         weighted: Weight each bin by log(1 + |X|) within [1e-3, 10].
     """
 
+    needs = "logits"
+
     def __init__(self, threshold: float = 0.5, weighted: bool = True):
         super().__init__()
         self.threshold = threshold

@@ -6,17 +6,36 @@ from typing import Tuple
 from torch import Tensor, nn
 
 
-class AbsAVSeparator(nn.Module, ABC):
-    """A network: mixture spectrogram and one visual embedding per source -> masks.
+class AbsSeparator(nn.Module, ABC):
+    """What separators of spectrograms and of waveforms have in common.
 
-    A separator sees no waveform, no file and no config; the STFT, the frequency warp
-    and the mask's activation belong to the model around it.
+    Attributes:
+        visual_dim: D, size of the visual embedding of a source.
     """
+
+    visual_dim: int
 
     @property
     @abstractmethod
     def bottleneck_dim(self) -> int:
         """Size of the audio embedding that forward() returns."""
+
+    def check_visual(self, visual: Tensor) -> None:
+        """Raise a ValueError unless visual is (B, N, visual_dim)."""
+        if visual.size(-1) != self.visual_dim:
+            raise ValueError(
+                f"visual embeddings have {visual.size(-1)} values, the separator was "
+                f"built for {self.visual_dim}: set separator_conf.visual_dim, or "
+                "extract the features with the encoder that it was trained with."
+            )
+
+
+class AbsAVSeparator(AbsSeparator):
+    """A network: mixture spectrogram and one visual embedding per source -> masks.
+
+    A separator sees no waveform, no file and no config; the STFT, the frequency warp
+    and the mask's activation belong to the model around it.
+    """
 
     @abstractmethod
     def forward(self, feature: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:

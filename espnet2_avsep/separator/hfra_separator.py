@@ -107,12 +107,7 @@ class HFRASeparator(AbsAVSeparator):
 
     def forward(self, feature: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
         """See AbsAVSeparator.forward."""
-        if visual.size(-1) != self.visual_dim:
-            raise ValueError(
-                f"visual embeddings have {visual.size(-1)} values, the separator was "
-                f"built for {self.visual_dim}: set separator_conf.visual_dim, or "
-                "extract the features with the encoder that it was trained with."
-            )
+        self.check_visual(visual)
         padded, (num_bins, num_frames) = pad_to_multiple(feature, 2**self.layers)
         features = self.encoder(padded)
         bottleneck = features[-1].mean(dim=(-2, -1))  # (B, C)

@@ -42,12 +42,7 @@ class SoundOfPixelsSeparator(AbsAVSeparator):
 
     def forward(self, feature: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
         """See AbsAVSeparator.forward."""
-        if visual.size(-1) != self.visual_dim:
-            raise ValueError(
-                f"visual embeddings have {visual.size(-1)} values, the separator has "
-                f"{self.visual_dim} maps: give separator_conf.visual_dim and "
-                "visual_adapter_conf.embedding_dim the same value."
-            )
+        self.check_visual(visual)
         padded, (num_bins, num_frames) = pad_to_multiple(feature, 2**self.layers)
         features = self.encoder(padded)
         query = visual.transpose(0, 1).sigmoid() * self.scale  # (N, B, K)

@@ -21,14 +21,21 @@ from espnet2_avsep.baseline.nmf_mfcc import NMFMFCC
 from espnet2_avsep.baseline.rpca import RPCA
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.espnet_model import ESPnetAVSeparationModel, WeightedCriterion
+from espnet2_avsep.espnet_wave_model import ESPnetAVWaveModel
 from espnet2_avsep.loss.abs_criterion import AbsCriterion
 from espnet2_avsep.loss.alignment import AlignmentLoss
 from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
 from espnet2_avsep.loss.ratio_mask_l1 import RatioMaskL1
 from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
-from espnet2_avsep.separator.abs_separator import AbsAVSeparator
+from espnet2_avsep.loss.wave_l1 import WaveL1
+from espnet2_avsep.separator.abs_separator import AbsSeparator
+from espnet2_avsep.separator.abs_wave_separator import AbsWaveSeparator
+from espnet2_avsep.separator.decoupled_resunet_separator import (
+    DecoupledResUNetSeparator,
+)
 from espnet2_avsep.separator.hfra_separator import HFRASeparator
 from espnet2_avsep.separator.sound_of_pixels_separator import SoundOfPixelsSeparator
+from espnet2_avsep.separator.wave_unet_separator import WaveUNetSeparator
 from espnet2_avsep.teacher.abs_teacher import AbsTeacher
 from espnet2_avsep.teacher.clap_teacher import ClapTeacher
 from espnet2_avsep.teacher.precomputed import PrecomputedTeacher
@@ -53,8 +60,13 @@ visual_adapter_choices = ClassChoices(
 )
 separator_choices = ClassChoices(
     "separator",
-    {"hfra": HFRASeparator, "sound_of_pixels": SoundOfPixelsSeparator},
-    type_check=AbsAVSeparator,
+    {
+        "hfra": HFRASeparator,
+        "sound_of_pixels": SoundOfPixelsSeparator,
+        "wave_unet": WaveUNetSeparator,
+        "decoupled_resunet": DecoupledResUNetSeparator,
+    },
+    type_check=AbsSeparator,
     default="hfra",
 )
 teacher_choices = ClassChoices(
@@ -71,6 +83,7 @@ criterion_choices = ClassChoices(
         "binary_mask_bce": BinaryMaskBCE,
         "ratio_mask_l1": RatioMaskL1,
         "alignment": AlignmentLoss,
+        "wave_l1": WaveL1,
     },
     type_check=AbsCriterion,
     default="spectrogram_l1",
@@ -124,7 +137,7 @@ def construct(cls: Type, conf: Mapping[str, Any], option: str, **given: Any) -> 
 
 
 def _build_criterions(
-    entries: List[Dict[str, Any]], separator: AbsAVSeparator
+    entries: List[Dict[str, Any]], separator: AbsSeparator
 ) -> List[WeightedCriterion]:
     criterions: List[WeightedCriterion] = []
     for entry in entries:
@@ -151,6 +164,14 @@ def _build_criterions(
             f"criterions, {name}, conf",
             **given,
         )
+        is_wave = isinstance(separator, AbsWaveSeparator)
+        if criterion.needs == ("logits" if is_wave else "tracks"):
+            kind = "waveforms" if is_wave else "masks"
+            raise InputError(
+                f"criterions: {name} does not go with this separator, which gives "
+                f"{kind}; choose another one, for instance "
+                f"{'wave_l1' if is_wave else 'spectrogram_l1'}."
+            )
         criterions.append(
             WeightedCriterion(name, criterion, float(entry.get("weight", 1.0)))
         )
@@ -257,8 +278,11 @@ def build_model(
     adapter = _build(args, visual_adapter_choices)
     if with_teacher and hasattr(adapter, "load_pretrained"):
         adapter.load_pretrained()  # inference loads trained weights instead
+    model_class = ESPnetAVSeparationModel
+    if isinstance(separator, AbsWaveSeparator):
+        model_class = ESPnetAVWaveModel
     return construct(
-        ESPnetAVSeparationModel,
+        model_class,
         model_conf,
         "model_conf",
         encoder=_build(args, encoder_choices),

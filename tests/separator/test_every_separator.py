@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from espnet2_avsep.separator.abs_wave_separator import AbsWaveSeparator
 from espnet2_avsep.tasks.choices import separator_choices
 
 DIM = 6
@@ -16,10 +17,20 @@ SEPARATORS = {
     "hfra-hierarchical": ("hfra", {"fusion": "hierarchical"}),
     "hfra-joint": ("hfra", {"bn_statistics": "joint"}),
     "sound_of_pixels": ("sound_of_pixels", {}),
+    "wave_unet": ("wave_unet", {}),
+    "decoupled_resunet": ("decoupled_resunet", {}),
 }
 TINY = {
     "hfra": {"visual_dim": DIM, "channels": 4, "layers": 3, "width": 5},
     "sound_of_pixels": {"visual_dim": DIM, "channels": 4, "layers": 3},
+    "wave_unet": {"visual_dim": DIM, "channels": 8, "layers": 2, "condition_dim": 8},
+    "decoupled_resunet": {
+        "visual_dim": DIM,
+        "channels": [8, 8],
+        "condition_dim": 8,
+        "window": 64,
+        "hop": 16,
+    },
 }
 
 every_separator = pytest.mark.parametrize("name", SEPARATORS)
@@ -31,10 +42,24 @@ def build(name):
     return separator_choices.get_class(key)(**{**TINY[key], **conf})
 
 
-def inputs(batch=2, sources=2, bins=16, frames=24):
+def is_wave(name):
+    return issubclass(
+        separator_choices.get_class(SEPARATORS[name][0]), AbsWaveSeparator
+    )
+
+
+def inputs(name, batch=2, sources=2, size=(16, 24)):
+    """A mixture as the separator takes it, and visual embeddings.
+
+    Args:
+        size: (F, T) of a spectrogram; a waveform has F * T samples.
+    """
     generator = torch.Generator().manual_seed(2)
-    feature = torch.randn(batch, 1, bins, frames, generator=generator)
-    return feature, torch.randn(batch, sources, DIM, generator=generator)
+    shape = (batch, 1, *size)
+    if is_wave(name):
+        shape = (batch, size[0] * size[1])
+    mixture = torch.randn(shape, generator=generator)
+    return mixture, torch.randn(batch, sources, DIM, generator=generator)
 
 
 def test_no_separator_is_left_out():
@@ -46,8 +71,10 @@ def test_no_separator_is_left_out():
 @pytest.mark.parametrize("training", [False, True])
 def test_shapes(name, sources, training):
     model = build(name).train(training)
-    logits, bottleneck = model(*inputs(3, sources))
-    assert logits.shape == (3, sources, 16, 24)
+    mixture, visual = inputs(name, 3, sources)
+    logits, bottleneck = model(mixture, visual)
+    shape = mixture.shape[1:] if is_wave(name) else mixture.shape[2:]
+    assert logits.shape == (3, sources, *shape)
     assert bottleneck.shape == (3, model.bottleneck_dim)
     assert logits.isfinite().all() and bottleneck.isfinite().all()
     assert model.visual_dim == DIM
@@ -56,15 +83,15 @@ def test_shapes(name, sources, training):
 @every_separator
 @pytest.mark.parametrize("size", [(16, 16), (13, 21), (17, 5), (1, 1)])
 def test_odd_lengths(name, size):
-    logits, _ = build(name).eval()(*inputs(2, 2, *size))
-    assert logits.shape == (2, 2, *size)
+    logits, _ = build(name).eval()(*inputs(name, 2, 2, size))
+    assert logits.shape == (2, 2, *([size[0] * size[1]] if is_wave(name) else size))
 
 
 @every_separator
 @pytest.mark.parametrize("training", [False, True])
 def test_masks_follow_the_order_of_the_sources(name, training):
     model = build(name).train(training)
-    feature, visual = inputs(2, 3)
+    feature, visual = inputs(name, 2, 3)
     order = torch.tensor([2, 0, 1])
     logits, bottleneck = model(feature, visual)
     swapped, same = model(feature, visual[:, order])
@@ -75,7 +102,7 @@ def test_masks_follow_the_order_of_the_sources(name, training):
 @every_separator
 def test_mixtures_of_a_batch_do_not_mix(name):
     model = build(name).eval()
-    feature, visual = inputs(3, 2)
+    feature, visual = inputs(name, 3)
     whole = model(feature, visual)[0]
     for n in range(3):
         alone = model(feature[n : n + 1], visual[n : n + 1])[0]
@@ -85,7 +112,7 @@ def test_mixtures_of_a_batch_do_not_mix(name):
 @every_separator
 def test_the_visual_input_matters(name):
     model = build(name).eval()
-    feature, visual = inputs()
+    feature, visual = inputs(name)
     changed = visual + torch.tensor([1.0, -1.0] * (DIM // 2))
     assert (model(feature, visual)[0] - model(feature, changed)[0]).abs().max() > 1e-4
 
@@ -93,7 +120,7 @@ def test_the_visual_input_matters(name):
 @every_separator
 def test_gradients_reach_what_learns_and_nothing_frozen(name):
     model = build(name)
-    feature, visual = inputs()
+    feature, visual = inputs(name)
     model(feature, visual)[0].square().sum().backward()
     assert any(parameter.requires_grad for parameter in model.parameters())
     for key, parameter in model.named_parameters():
@@ -103,39 +130,61 @@ def test_gradients_reach_what_learns_and_nothing_frozen(name):
             assert parameter.grad is None, key
 
 
-def four_mixtures():
+PAIRS = torch.tensor([[0, 2], [1, 3], [3, 0], [2, 1]])
+
+
+def four_spectrograms():
     """Magnitudes of sources that are bands of noise, told apart by their embedding."""
     generator = torch.Generator().manual_seed(3)
     bands = torch.zeros(4, 16, 1)
     for n in range(4):
         bands[n, 4 * n : 4 * n + 4] = 1
-    pairs = torch.tensor([[0, 2], [1, 3], [3, 0], [2, 1]])
     noise = torch.rand(4, 2, 16, 16, generator=generator) + 0.1
-    sources = bands[pairs] * noise  # (B, N, F, T)
+    sources = bands[PAIRS] * noise  # (B, N, F, T)
     mixture = sources.sum(dim=1, keepdim=True)
-    visual = 2 * torch.eye(DIM)[pairs]
-    return (mixture + 1e-2).log(), visual, (sources > 0.5 * mixture).float()
+    return (mixture + 1e-2).log(), (sources > 0.5 * mixture).float()
+
+
+def four_waves():
+    """Tones, told apart by their embedding."""
+    time = torch.arange(320) / 320
+    tones = torch.stack([torch.sin(6.28 * f * time) for f in (10, 25, 45, 70)])
+    sources = tones[PAIRS]  # (B, N, L)
+    return sources.sum(dim=1), sources
 
 
 @every_separator
 def test_overfits_four_mixtures(name):
     model = build(name)
-    feature, visual, target = four_mixtures()
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
-    for _ in range(60):
-        loss = F.binary_cross_entropy_with_logits(model(feature, visual)[0], target)
+    wave = is_wave(name)
+    mixture, target = four_waves() if wave else four_spectrograms()
+    visual = 2 * torch.eye(DIM)[PAIRS]
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2 if wave else 2e-2)
+    for _ in range(100 if wave else 60):
+        output = model(mixture, visual)[0]
+        if wave:
+            loss = (output - target).abs().mean()
+        else:
+            loss = F.binary_cross_entropy_with_logits(output, target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    right = ((model(feature, visual)[0] > 0) == target.bool()).float().mean()
-    # A mask that ignores the pictures is right in three quarters of the bins at most.
-    assert right > 0.97, f"loss {loss:.3f}, {right:.3f} of the bins are right"
+    output = model(mixture, visual)[0]
+    if wave:
+        # Without pictures, nothing is better than half the mixture: 0 dB.
+        error = (output - target).square().mean() / target.square().mean()
+        assert error < 0.1, f"loss {loss:.3f}, error {error:.3f}"
+    else:
+        right = ((output > 0) == target.bool()).float().mean()
+        # A mask that ignores the pictures is right in three quarters of the bins at
+        # most.
+        assert right > 0.97, f"loss {loss:.3f}, {right:.3f} of the bins are right"
 
 
 @every_separator
 def test_saved_weights_give_the_same_masks(name):
     model = build(name).train()
-    model(*inputs())  # statistics of normalisations are saved too
+    model(*inputs(name))  # statistics of normalisations are saved too
     saved = io.BytesIO()
     torch.save(model.state_dict(), saved)
     saved.seek(0)
@@ -144,8 +193,8 @@ def test_saved_weights_give_the_same_masks(name):
     key, conf = SEPARATORS[name]
     other = separator_choices.get_class(key)(**{**TINY[key], **conf})
     other.load_state_dict(state, strict=True)
-    expected = model.eval()(*inputs())[0]
-    assert torch.equal(other.eval()(*inputs())[0], expected)
+    expected = model.eval()(*inputs(name))[0]
+    assert torch.equal(other.eval()(*inputs(name))[0], expected)
     state.pop(next(iter(state)))
     with pytest.raises(RuntimeError, match="Missing key"):
         other.load_state_dict(state, strict=True)
@@ -154,7 +203,7 @@ def test_saved_weights_give_the_same_masks(name):
 @every_separator
 def test_bfloat16_is_close_to_float32(name):
     model = build(name)
-    feature, visual = inputs()
+    feature, visual = inputs(name)
     expected = model(feature, visual)[0]
     with torch.autocast("cpu", torch.bfloat16):
         logits, _ = model(feature, visual)
@@ -168,6 +217,6 @@ def test_bfloat16_is_close_to_float32(name):
 
 @every_separator
 def test_another_embedding_width_names_the_option(name):
-    feature, _ = inputs()
+    feature, _ = inputs(name)
     with pytest.raises(ValueError, match="visual_dim"):
         build(name)(feature, torch.randn(2, 2, DIM + 1))

@@ -1,0 +1,72 @@
+"""The ESPnet model around separators from waveform to waveform."""
+
+from typing import Callable, Tuple
+
+import torch
+from torch import Tensor
+
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.espnet_model import ESPnetAVSeparationModel
+from espnet2_avsep.loss.abs_criterion import SeparationOutput
+
+
+class ESPnetAVWaveModel(ESPnetAVSeparationModel):
+    """Mixture -> tracks; spectrograms are made for pictures and spectral losses alone.
+
+    The "mask" of such a separator is the quotient of its track's magnitude and the
+    mixture's, so that mask times mixture is the track's magnitude; there are no logits.
+    Arguments are those of ESPnetAVSeparationModel; compression and mask_max do nothing.
+    """
+
+    def _run(
+        self, mixture: Tensor, reference: Tensor, visual: Tensor
+    ) -> Tuple[SeparationOutput, Callable[[], Tensor]]:
+        with self._autocast(mixture.device.type):
+            tracks, bottleneck = self._tracks(mixture, visual)
+        waves = torch.cat([mixture[:, None], reference, tracks], dim=1)
+        magnitude = self.warp(self._spectrum(waves).abs())
+        number = reference.size(1)
+        mask = magnitude[:, 1 + number :] / (magnitude[:, :1] + self.log_eps)
+        output = SeparationOutput(
+            logits=mask,
+            mask=mask,
+            mixture=magnitude[:, :1],
+            reference=magnitude[:, 1 : 1 + number],
+            bottleneck=bottleneck,
+            tracks=tracks,
+            sources=reference,
+        )
+        return output, lambda: tracks
+
+    @torch.no_grad()
+    def separate(
+        self,
+        mixture: Tensor,
+        visual: Tensor,
+        binary_mask: bool = False,
+        threshold: float = 0.5,
+    ) -> Tuple[Tensor, Tensor]:
+        """Separate mixtures; see ESPnetAVSeparationModel.separate.
+
+        Raises:
+            InputError: binary masks are asked for.
+        """
+        if binary_mask:
+            raise InputError(
+                "binary_mask is true, but this separator gives waveforms and has no "
+                "masks to round; leave --binary_mask out."
+            )
+        tracks, _ = self._tracks(mixture, visual)
+        magnitude = self._spectrum(torch.cat([mixture[:, None], tracks], dim=1)).abs()
+        magnitude = self.warp(magnitude)
+        return tracks, magnitude[:, 1:] / (magnitude[:, :1] + self.log_eps)
+
+    def _tracks(self, mixture: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
+        """Tracks (B, N, L) and bottleneck, in float32."""
+        visual = self.visual_adapter(visual)
+        if not torch.is_autocast_enabled(mixture.device.type):
+            # The network's precision, where it is not float32 (inference in bfloat16).
+            dtype = next(self.separator.parameters()).dtype
+            mixture, visual = mixture.to(dtype), visual.to(dtype)
+        tracks, bottleneck = self.separator(mixture, visual)
+        return tracks.float(), bottleneck.float()
