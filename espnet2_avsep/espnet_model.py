@@ -130,7 +130,8 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             speech_mix: Mixture, (B, L); the sum of the sources where it is absent.
             utt_id: Names of the mixtures, for teachers that look embeddings up.
             silent_redraws: Silent crops drawn again per mixture, (B,); reported.
-            **sources: speech_ref{n}, visual_ref{n} of the other sources.
+            **sources: speech_ref{n}, visual_ref{n} of the other sources; label_ref{n},
+                (B,), the number of each source's class, for losses that classify.
 
         Returns:
             loss, stats and weight, as ESPnet's trainer wants them.
@@ -146,6 +147,9 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
 
         output, tracks = self._run(mixture, reference, visual)
         output = output._replace(teacher=self._teach(mixture, utt_id))
+        if "label_ref1" in sources:
+            labels = self._stack("label_ref", sources["label_ref1"], sources)
+            output = output._replace(labels=labels)
 
         loss = mixture.new_zeros((), dtype=torch.float32)
         stats: Dict[str, Tensor] = {}

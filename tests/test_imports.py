@@ -47,7 +47,7 @@ LIBRARIES = {
     "dsp": {"torch"},
     "layers": {"torch"},
     "separator": {"torch"},
-    "loss": {"torch"},
+    "loss": {"torch", "torchvision"},
     "metrics": {"torch", "numpy", "mir_eval", "scipy"},
     "baseline": {"numpy", "scipy", "librosa"},
 }

@@ -321,6 +321,7 @@ def experiment(exp: Path, config: Dict, inference_model: str) -> Dict[str, objec
         "config": config.get("config") or "none",
         "separator": f"{config.get('separator')} {config.get('separator_conf') or ''}",
         "criterions": config.get("criterions"),
+        "visual adapter": adapter_line(config),
         "seed": config.get("seed"),
     }
     if not config:
@@ -333,6 +334,15 @@ def experiment(exp: Path, config: Dict, inference_model: str) -> Dict[str, objec
     else:
         lines["model"] = f"{inference_model} (no such file)"
     return lines
+
+
+def adapter_line(config: Dict) -> str:
+    """Return what makes one embedding of a source's rows, from the config."""
+    conf = config.get("visual_adapter_conf") or {}
+    warning = ""
+    if is_random(conf.get("pretrained")):
+        warning = "**frame network began with random weights, not ImageNet's**; "
+    return f"{warning}{config.get('visual_adapter')} {conf or ''}".strip()
 
 
 ASSIGNED = {

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Dict, Mapping, Tuple, Union
+from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from torch.utils.data import Dataset
 
@@ -20,12 +20,17 @@ class FixedMixtureDataset(Dataset):
     Args:
         tables: Name -> scp file, or its content as a mapping. Names are ``speech_mix``,
             ``speech_ref{n}`` (mono audio) and ``visual_ref{n}`` (Kaldi matrices).
+        labels: Mixture -> number of the class of each source, where these are wanted.
 
     Raises:
         InputError: an unknown name, tables that disagree, mixtures of different length.
     """
 
-    def __init__(self, tables: Mapping[str, Union[str, Path, Mapping[str, str]]]):
+    def __init__(
+        self,
+        tables: Mapping[str, Union[str, Path, Mapping[str, str]]],
+        labels: Optional[Mapping[str, Sequence[int]]] = None,
+    ):
         self.tables: Dict[str, Mapping[str, str]] = {}
         for name, table in tables.items():
             if not _NAMES.fullmatch(name):
@@ -38,6 +43,7 @@ class FixedMixtureDataset(Dataset):
             raise InputError("no mixtures: the tables are empty. Run stage 4 again.")
         check_same_keys(self.tables)
         self.keys = list(next(iter(self.tables.values())))
+        self.labels = labels
         self.num_samples = self._check_lengths()
 
     def _check_lengths(self) -> int:
@@ -78,4 +84,7 @@ class FixedMixtureDataset(Dataset):
         for name, table in self.tables.items():
             read = read_matrix if name.startswith("visual") else read_segment
             data[name] = read(table[key])
+        if self.labels is not None:
+            for n, label in enumerate(self.labels[key], 1):
+                data[f"label_ref{n}"] = label
         return key, data

@@ -56,6 +56,7 @@ class MixAndSeparateDataset(Dataset):
         max_redraws: After so many new segments of a clip, another clip is drawn; after
             so many other clips, the set is given up.
         seed: Seed of all draws.
+        labels: Class -> number, where the sources' classes are wanted as numbers.
         repeat: Passes through the clips in one epoch. Each pass takes every clip once
             as the first source.
 
@@ -83,6 +84,7 @@ class MixAndSeparateDataset(Dataset):
         max_redraws: int = 10,
         seed: int = 0,
         repeat: int = 1,
+        labels: Optional[Mapping[str, int]] = None,
     ):
         for name, value, least in (
             ("num_sources", num_sources, 1),
@@ -134,6 +136,11 @@ class MixAndSeparateDataset(Dataset):
                 f"{bare[0]}. Stage 4 drops such clips; run it again."
             )
 
+        if labels is not None and category is None:
+            raise InputError(
+                "labels are wanted, but the classes of the clips are not known; give "
+                "utt2spk, or set dataset_conf.labels to false."
+            )
         # Sorted by class, so that the clips of a class are neighbours: see _draw_clip.
         group = category if different_class else dict.fromkeys(audio, "")
         self.keys = sorted(audio, key=lambda key: (group[key], key))
@@ -141,6 +148,9 @@ class MixAndSeparateDataset(Dataset):
         self.visual = [visual[key] for key in self.keys]
         self.num_samples = [int(num_samples[key]) for key in self.keys]
         self.num_rows = [int(num_rows[key]) for key in self.keys]
+        self.labels: Optional[List[int]] = None
+        if labels is not None:
+            self.labels = [labels[category[key]] for key in self.keys]
         # Clip -> the clips [first, last) that must not join it in a mixture.
         self.rivals = [(n, n + 1) for n in range(len(self.keys))]
         if different_class:
@@ -191,7 +201,7 @@ class MixAndSeparateDataset(Dataset):
         Returns:
             The clips' keys, joined by "+", and a dict with ``speech_ref{n}`` (L,) and
             ``visual_ref{n}`` (V, D), both float32 (of packed frames (V, 3, H, W),
-            uint8), and ``silent_redraws``, the number
+            uint8), ``label_ref{n}`` with labels, and ``silent_redraws``, the number
             of silent segments that were drawn again. The mixture is left to the model:
             summing on its device is cheaper than moving a third of the data more.
         """
@@ -211,6 +221,8 @@ class MixAndSeparateDataset(Dataset):
             samples *= np.float32(gain / self.num_sources)
             data[f"speech_ref{n}"] = samples
             data[f"visual_ref{n}"] = self._read_visual(rng, clip, start)
+            if self.labels is not None:
+                data[f"label_ref{n}"] = self.labels[clip]
         data["silent_redraws"] = silent_redraws
         return "+".join(self.keys[clip] for clip in taken), data
 

@@ -18,6 +18,7 @@ class SeparationOutput(NamedTuple):
         teacher: The teacher's embedding of the mixture, (B, E), or None.
         tracks: Estimated waveforms, (B, N, L), of separators that give them, or None.
         sources: True waveforms, (B, N, L), where there are tracks.
+        labels: Number of each source's class, (B, N), or None.
     """
 
     logits: Tensor
@@ -28,6 +29,7 @@ class SeparationOutput(NamedTuple):
     teacher: Optional[Tensor] = None
     tracks: Optional[Tensor] = None
     sources: Optional[Tensor] = None
+    labels: Optional[Tensor] = None
 
 
 class AbsCriterion(nn.Module, ABC):
@@ -36,9 +38,11 @@ class AbsCriterion(nn.Module, ABC):
     Attributes:
         needs: Field of SeparationOutput without which it cannot be: "logits" (a
             separator of masks), "tracks" (a separator of waveforms), "mask" (any).
+        needs_labels: Whether it needs the classes of the sources.
     """
 
     needs = "mask"
+    needs_labels = False
 
     @abstractmethod
     def forward(self, output: SeparationOutput) -> Tensor:

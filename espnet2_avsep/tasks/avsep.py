@@ -11,14 +11,21 @@ from espnet2.tasks.abs_task import AbsTask, IteratorOptions, optim_classes
 from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.utils.nested_dict_action import NestedDictAction
 
+from espnet2_avsep.data.class_labels import class_numbers, number_sources
 from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
 from espnet2_avsep.data.loader import build_loader
 from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
+from espnet2_avsep.data.mixture_table import read_sources
 from espnet2_avsep.data.scp import read_scp
 from espnet2_avsep.data.segment_reader import check_sample_rate, read_shape
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.espnet_model import ESPnetAVSeparationModel
-from espnet2_avsep.tasks.choices import CLASS_CHOICES, build_model, construct
+from espnet2_avsep.tasks.choices import (
+    CLASS_CHOICES,
+    build_model,
+    construct,
+    num_label_classes,
+)
 from espnet2_avsep.tasks.optim_groups import parameter_groups
 from espnet2_avsep.trainer import AVSeparationTrainer
 
@@ -97,7 +104,8 @@ class AVSeparationTask(AbsTask):
             "--dataset_conf",
             action=NestedDictAction,
             default={},
-            help="Training mixtures: the keyword arguments of MixAndSeparateDataset",
+            help="Training mixtures: the keyword arguments of MixAndSeparateDataset; "
+            "labels: true adds the classes' numbers",
         )
         group.add_argument(
             "--optim_groups",
@@ -179,7 +187,8 @@ class AVSeparationTask(AbsTask):
         tables = cls._tables(iter_options.data_path_and_name_and_type)
         if "speech_mix" in tables:
             dataset = FixedMixtureDataset(
-                {name: read_scp(path) for name, path in tables.items()}
+                {name: read_scp(path) for name, path in tables.items()},
+                cls._mixture_labels(args, tables["speech_mix"]),
             )
             first = next(iter(dataset.tables["speech_mix"].values()))
             check_sample_rate(first, args.sample_rate)
@@ -231,6 +240,35 @@ class AVSeparationTask(AbsTask):
         return tables
 
     @classmethod
+    def _class_numbers(cls, args: argparse.Namespace) -> Optional[Dict[str, int]]:
+        """Class of the training data -> number; None where labels are not wanted."""
+        wanted = bool((args.dataset_conf or {}).get("labels"))
+        num_classes = num_label_classes(args.criterions or [])
+        if wanted != (num_classes is not None):
+            raise InputError(
+                f"dataset_conf.labels is {str(wanted).lower()}, but the criterion "
+                f"object_classification is {'not ' * wanted}used; they go together."
+            )
+        if not wanted:
+            return None
+        triples = args.train_data_path_and_name_and_type
+        path = next(p for p, name, _ in triples if name == "speech_ref1")
+        utt2spk = read_scp(Path(path).parent / "utt2spk")
+        return class_numbers(utt2spk.values(), num_classes)
+
+    @classmethod
+    def _mixture_labels(
+        cls, args: argparse.Namespace, table: str
+    ) -> Optional[Dict[str, List[int]]]:
+        """Class numbers of listed mixtures, from mixtures.tsv beside their table."""
+        numbers = cls._class_numbers(args)
+        if numbers is None:
+            return None
+        sources = read_sources(Path(table).parent / "mixtures.tsv")
+        classes = {key: [spk for _, spk in value] for key, value in sources.items()}
+        return number_sources(classes, numbers, num_label_classes(args.criterions))
+
+    @classmethod
     def _build_mix_dataset(
         cls,
         args: argparse.Namespace,
@@ -264,6 +302,7 @@ class AVSeparationTask(AbsTask):
             else:
                 num_samples[key], num_rows[key] = read_shape(audio[key], visual[key])
         conf = dict(args.dataset_conf or {})
+        conf.pop("labels", None)
         if iter_options.num_iters_per_epoch is not None and "repeat" not in conf:
             # An epoch of a stated number of batches takes as many passes as it needs.
             items = iter_options.num_iters_per_epoch * iter_options.batch_size
@@ -286,5 +325,6 @@ class AVSeparationTask(AbsTask):
             num_samples=num_samples,
             num_rows=num_rows,
             category=category,
+            labels=cls._class_numbers(args),
             seed=args.seed,
         )

@@ -6,7 +6,7 @@ which takes ten seconds and more.
 
 import argparse
 import inspect
-from typing import Any, Dict, List, Mapping, Tuple, Type
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Type
 
 from espnet2.enh.decoder.abs_decoder import AbsDecoder
 from espnet2.enh.decoder.stft_decoder import STFTDecoder
@@ -25,6 +25,7 @@ from espnet2_avsep.espnet_wave_model import ESPnetAVWaveModel
 from espnet2_avsep.loss.abs_criterion import AbsCriterion
 from espnet2_avsep.loss.alignment import AlignmentLoss
 from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
+from espnet2_avsep.loss.object_classification import ObjectClassification
 from espnet2_avsep.loss.ratio_mask_l1 import RatioMaskL1
 from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
 from espnet2_avsep.loss.wave_l1 import WaveL1
@@ -83,6 +84,7 @@ criterion_choices = ClassChoices(
         "binary_mask_bce": BinaryMaskBCE,
         "ratio_mask_l1": RatioMaskL1,
         "alignment": AlignmentLoss,
+        "object_classification": ObjectClassification,
         "wave_l1": WaveL1,
     },
     type_check=AbsCriterion,
@@ -176,6 +178,16 @@ def _build_criterions(
             WeightedCriterion(name, criterion, float(entry.get("weight", 1.0)))
         )
     return criterions
+
+
+def num_label_classes(entries: List[Dict[str, Any]]) -> Optional[int]:
+    """Number of classes of the criterion that classifies; None where there is none."""
+    for entry in entries:
+        if criterion_choices.classes[entry["name"]].needs_labels:
+            cls = criterion_choices.get_class(entry["name"])
+            default = inspect.signature(cls.__init__).parameters["num_classes"].default
+            return int((entry.get("conf") or {}).get("num_classes", default))
+    return None
 
 
 def _build(args: argparse.Namespace, choices: ClassChoices) -> Any:

@@ -55,6 +55,8 @@ def batch_of(config: argparse.Namespace) -> dict:
         visual = torch.randn(shape, generator=generator)
         if "frame_crop" in data:
             visual = (visual * 50 + 128).clamp(0, 255).byte()
+        if data.get("labels"):
+            batch[f"label_ref{n}"] = torch.tensor([n, 2 * n])
         batch[f"visual_ref{n}"] = visual
     return batch
 

@@ -1,0 +1,50 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from espnet2_avsep.loss.abs_criterion import SeparationOutput
+from espnet2_avsep.loss.object_classification import ObjectClassification
+
+
+def output(labels=None):
+    torch.manual_seed(0)
+    mask = torch.rand(2, 3, 32, 32)
+    return SeparationOutput(
+        logits=mask,
+        mask=mask,
+        mixture=5 * torch.rand(2, 1, 32, 32),
+        reference=mask,
+        bottleneck=torch.zeros(2, 1),
+        labels=labels,
+    )
+
+
+def test_it_is_torchvisions_network_on_the_separated_spectrograms():
+    import torchvision
+
+    torch.manual_seed(1)
+    criterion = ObjectClassification(num_classes=5).eval()
+    reference = torchvision.models.resnet18(num_classes=5).eval()
+    reference.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+    reference.load_state_dict(criterion.network.state_dict())
+    labels = torch.tensor([[0, 4, 2], [1, 1, 3]])
+    out = output(labels)
+    found = criterion(out)
+    for n in range(2):
+        spectra = torch.log1p(out.mask[n] * out.mixture[n])[:, None]
+        expected = F.cross_entropy(reference(spectra), labels[n])
+        assert found[n].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_its_gradient_reaches_the_masks():
+    criterion, out = ObjectClassification(4), output(torch.ones(2, 3).long())
+    out.mask.requires_grad_()
+    criterion(out).sum().backward()
+    assert out.mask.grad.abs().max() > 0
+    for name, parameter in criterion.named_parameters():
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_without_labels():
+    with pytest.raises(ValueError, match="dataset_conf.labels"):
+        ObjectClassification(4)(output())
