@@ -66,7 +66,6 @@ class ESPnetAVWaveModel(ESPnetAVSeparationModel):
         visual = self.visual_adapter(visual)
         if not torch.is_autocast_enabled(mixture.device.type):
             # The network's precision, where it is not float32 (inference in bfloat16).
-            dtype = next(self.separator.parameters()).dtype
-            mixture, visual = mixture.to(dtype), visual.to(dtype)
+            visual = visual.to(next(self.separator.parameters()).dtype)
         tracks, bottleneck = self.separator(mixture, visual)
         return tracks.float(), bottleneck.float()

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from espnet2_avsep.bin.avsep_results import read_head, read_yaml
+from espnet2_avsep.bin.avsep_results import assignment_of, read_head, read_yaml
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.score_files import read_scores
 from espnet2_avsep.data.scp import atomic_write
@@ -77,6 +77,7 @@ class Experiment(NamedTuple):
         config: Of the training, or of the system without one.
         head: "key: value" lines at the head of result_<set>.txt.
         rows: Its scores.
+        options: What the separation was run with, --inference_args.
     """
 
     name: str
@@ -84,12 +85,18 @@ class Experiment(NamedTuple):
     config: Dict[str, Any]
     head: Dict[str, str]
     rows: List[ScoreRow]
+    options: str = ""
 
     @property
     def sound(self) -> str:
         """What tells whether two experiments were scored on the same mixtures."""
         head = self.head
         return head.get("sound_sha256") or f"list {head.get('list_sha256')}"
+
+    @property
+    def kind(self) -> str:
+        """What is to be known of a system's scores; empty of an ordinary one."""
+        return system_kind(self.config, self.options)
 
     def published(self, corpus: Optional[str]) -> Dict[str, Any]:
         """Published scores on a corpus; empty where there are none."""
@@ -121,7 +128,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     tables = {
         "": main_lines(experiments, result, args.corpus),
         "_differences": difference_lines(result),
-        "_instruments": instrument_lines(result),
+        "_instruments": instrument_lines(experiments, result),
     }
     for suffix, lines in tables.items():
         write_csv(folder / f"{stem}{suffix}.csv", lines)
@@ -133,6 +140,23 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         f.write(text)
     print(text)
     logging.info("wrote %s", folder / f"{stem}.md")
+
+
+BOUND = "upper bound"
+
+
+def system_kind(config: Dict[str, Any], options: str) -> str:
+    """Return "upper bound", "oracle order", "in order of output" or "".
+
+    Args:
+        config: Of the training, or of the system without one.
+        options: What the separation was run with.
+    """
+    if config.get("trained") is not False:
+        return ""
+    assignment = assignment_of(config, options)
+    kinds = {None: BOUND, "oracle": "oracle order", "order": "in order of output"}
+    return kinds.get(assignment, str(assignment))
 
 
 def read_experiment(text: str, set_name: str) -> Experiment:
@@ -156,9 +180,14 @@ def read_experiment(text: str, set_name: str) -> Experiment:
     if not config:
         config = read_yaml(folder.resolve().parent / "config.yaml")
         tag = f" ({folder.resolve().name})" if config else ""
-    name = name or f"{config.get('system') or folder.resolve().name}{tag}"
+    noted = folder / "inference_args"
+    options = noted.read_text(encoding="utf-8").strip() if noted.is_file() else ""
+    if not name:
+        name = f"{config.get('system') or folder.resolve().name}{tag}"
+        kind = system_kind(config, options)
+        name += f" ({kind})" if kind else ""
     rows = read_scores(scores / "scores.tsv")
-    return Experiment(name, folder, config, read_head(scores), rows)
+    return Experiment(name, folder, config, read_head(scores), rows, options)
 
 
 def check_comparable(
@@ -243,14 +272,20 @@ def difference_lines(result: Comparison) -> List[List[str]]:
     return lines
 
 
-def instrument_lines(result: Comparison) -> List[List[str]]:
-    """Return the table of mean SDR for each instrument, and who is best."""
+def instrument_lines(
+    experiments: Sequence[Experiment], result: Comparison
+) -> List[List[str]]:
+    """Return the table of mean SDR for each instrument, and who is best.
+
+    Upper bounds do not compete.
+    """
     names = [MIXTURE, *result.systems]
+    rivals = [e.name for e in experiments if e.kind != BOUND]
     lines = [["instrument", "n", *names, "best"]]
     for instrument, (count, means) in result.instruments.items():
         best = ""
-        if count:
-            best = max(result.systems, key=lambda name: means[name])
+        if count and rivals:
+            best = max(rivals, key=lambda name: means[name])
         values = [number(means[name]) for name in names]
         lines.append([instrument, str(count), *values, best])
     return lines
@@ -317,8 +352,8 @@ def markdown(
         "corrects for their number).\n\n" + markdown_table(difference_lines(result))
         if result.differences
         else "",
-        "## Instruments\n\nMean SDR in dB; n: sources.\n\n"
-        + markdown_table(instrument_lines(result)),
+        "## Instruments\n\nMean SDR in dB; n: sources; upper bounds do not compete "
+        "for the best.\n\n" + markdown_table(instrument_lines(experiments, result)),
         "## Experiments\n\n" + "\n".join(map(experiment_line, experiments)),
         "\n".join(f"![{name}]({name})" for name in pictures),
     ]
@@ -364,13 +399,13 @@ def experiment_line(e: Experiment) -> str:
     """Return what a name stands for."""
     config = e.config.get("config") or "no config.yaml"
     seed = f", seed {e.config['seed']}" if "seed" in e.config else ""
-    note = ""
-    if e.config.get("trained") is False:
-        note = "; not trained"
-        if e.config.get("assignment"):
-            note += f", outputs assigned to sources by: {e.config['assignment']}"
-        else:
-            note += ", made from the true sources: an upper bound"
+    note = {
+        "": "",
+        BOUND: "; made from the true sources: an upper bound, not a system",
+        "oracle order": "; outputs assigned to sources by the references (oracle)",
+    }.get(e.kind, f"; outputs assigned: {e.kind}")
+    if e.options:
+        note += f"; separated with `{e.options}`"
     return f"* {e.name}: `{e.folder}`, {config}{seed}{note}"
 
 

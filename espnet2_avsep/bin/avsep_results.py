@@ -361,15 +361,23 @@ def untrained(exp: Path, config: Dict, inference_args: str) -> Dict[str, object]
         "method": f"{config.get('baseline')} {config.get('baseline_conf') or ''}",
         "training": "none; visual inputs are not looked at",
     }
-    words = inference_args.replace("=", " ").split()
-    assignment = config.get("assignment")
-    if "--assignment" in words[:-1]:
-        assignment = words[words.index("--assignment") + 1]
+    assignment = assignment_of(config, inference_args)
     if assignment:
         lines["outputs are assigned to sources"] = ASSIGNED.get(assignment, assignment)
     else:
         lines["bound"] = "**made from the true sources**: an upper bound, not a system"
     return lines
+
+
+def assignment_of(config: Dict, inference_args: str) -> Optional[str]:
+    """Return how outputs are assigned to sources: the option's value, or the config's.
+
+    None: the outputs have an order of their own.
+    """
+    words = inference_args.replace("=", " ").split()
+    if "--assignment" in words[:-1]:
+        return words[words.index("--assignment") + 1]
+    return config.get("assignment")
 
 
 def encoder_sections(config: Dict, sets: Sequence[ScoredSet], exp: Path) -> List[str]:

@@ -19,7 +19,7 @@ class AbsWaveSeparator(AbsSeparator):
         """Separate mixtures.
 
         Args:
-            mixture: (B, L).
+            mixture: (B, L), float32 also where the weights are not.
             visual: Visual embedding of each source, (B, N, D).
 
         Returns:

@@ -56,7 +56,6 @@ class DecoupledResUNetSeparator(AbsWaveSeparator):
         self.window, self.hop = window, hop
         self.levels = len(channels)
         self._bottleneck_dim = channels[-1]
-        self.register_buffer("hann", torch.hann_window(window), persistent=False)
         self.input_norm = nn.BatchNorm2d(window // 2)  # statistics of each row
         self.first = nn.Conv2d(1, channels[0], kernel_size=1)
         self.down = nn.ModuleList()
@@ -90,12 +89,13 @@ class DecoupledResUNetSeparator(AbsWaveSeparator):
         self.check_visual(visual)
         device = mixture.device.type
         # The analysis is in float32 always.
+        window = torch.hann_window(self.window, device=mixture.device)
         with torch.autocast(device, enabled=False):
             spectrum = torch.stft(
                 mixture.float(),
                 self.window,
                 self.hop,
-                window=self.hann.float(),
+                window=window,
                 pad_mode="constant",
                 return_complex=True,
             )[:, :-1]  # (B, F, T)
@@ -107,7 +107,7 @@ class DecoupledResUNetSeparator(AbsWaveSeparator):
                 F.pad(estimate.flatten(0, 1), (0, 0, 0, 1)),
                 self.window,
                 self.hop,
-                window=self.hann.float(),
+                window=window,
                 length=mixture.size(-1),
             )
         return tracks.unflatten(0, visual.shape[:2]), bottleneck

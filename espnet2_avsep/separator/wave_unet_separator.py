@@ -84,6 +84,7 @@ class WaveUNetSeparator(AbsWaveSeparator):
         self.check_visual(visual)
         num_sources, length = visual.size(1), mixture.size(-1)
         x = F.pad(mixture, (0, -length % self.stride ** len(self.down)))[:, None]
+        x = x.to(self.last.weight.dtype)
         inputs, skips = x, []
         for block, shorten in zip(self.down, self.shorten, strict=True):
             skips.append(block(x))

@@ -35,6 +35,9 @@ from espnet2_avsep.separator.decoupled_resunet_separator import (
     DecoupledResUNetSeparator,
 )
 from espnet2_avsep.separator.hfra_separator import HFRASeparator
+from espnet2_avsep.separator.predictive_coding_separator import (
+    PredictiveCodingSeparator,
+)
 from espnet2_avsep.separator.sound_of_pixels_separator import SoundOfPixelsSeparator
 from espnet2_avsep.separator.wave_unet_separator import WaveUNetSeparator
 from espnet2_avsep.teacher.abs_teacher import AbsTeacher
@@ -66,6 +69,7 @@ separator_choices = ClassChoices(
         "sound_of_pixels": SoundOfPixelsSeparator,
         "wave_unet": WaveUNetSeparator,
         "decoupled_resunet": DecoupledResUNetSeparator,
+        "predictive_coding": PredictiveCodingSeparator,
     },
     type_check=AbsSeparator,
     default="hfra",

@@ -87,7 +87,8 @@ def test_tables_and_pictures(two, tmp_path, capsys):
     assert a["protocol"] == "HFRA, table 1: 2 sources, 118 videos"
     assert b["published SDR"] == "" and b["SDR"] == "2.50"
     _, sdr, _ = read(out / "compare_test_differences.csv")
-    assert sdr[:4] == ["HFRA", "NMF | x", "SDR", "4.50"] and sdr[-1] == "yes"
+    assert sdr[:4] == ["HFRA", "NMF | x (oracle order)", "SDR", "4.50"]
+    assert sdr[-1] == "yes"
     assert read(out / "compare_test_instruments.csv")[1:] == [
         ["harp", "2", "1.00", "8.00", "3.00", "HFRA"],
         ["tuba", "2", "1.00", "6.00", "2.00", "HFRA"],
@@ -95,7 +96,7 @@ def test_tables_and_pictures(two, tmp_path, capsys):
     text = (out / "compare_test.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
     assert "**A toy.**" in text and "over the 4 sources of 2 mixtures" in text
-    assert r"NMF \| x" in text and "by: oracle" in text and "seed 3" in text
+    assert r"NMF \| x" in text and "(oracle)" in text and "seed 3" in text
     assert "only where those are of the same corpus" in text
     for name in ("scores", "instruments"):
         picture = out / f"compare_test_{name}.png"
@@ -117,7 +118,23 @@ def test_names(two, tmp_path):
     experiments = [*two, tagged, bare, f"mine={bare}"]
     assert run(experiments, tmp_path / "out", "--plots", "false") == 0
     names = [line[0] for line in read(tmp_path / "out" / "compare_test.csv")]
-    assert names[2:] == ["HFRA", "NMF | x", "HFRA (shuffled)", "bare", "mine"]
+    assert names[2:] == [
+        *("HFRA", "NMF | x (oracle order)", "HFRA (shuffled)", "bare", "mine")
+    ]
+
+
+def test_upper_bounds_do_not_compete(two, tmp_path):
+    bound = make(tmp_path / "ideal", [20, 20, 20, 20], system="Ideal", trained=False)
+    (tmp_path / "b" / "inference_args").write_text("--assignment order\n")
+    assert run([*two, bound], tmp_path / "out", "--plots", "false") == 0
+    header, *lines = read(tmp_path / "out" / "compare_test_instruments.csv")
+    assert header[3:] == [
+        *("HFRA", "NMF | x (in order of output)", "Ideal (upper bound)", "best")
+    ]
+    assert [line[-1] for line in lines] == ["HFRA", "HFRA"]
+    text = (tmp_path / "out" / "compare_test.md").read_text()
+    assert "separated with `--assignment order`" in text
+    assert "an upper bound, not a system" in text
 
 
 @pytest.mark.parametrize(

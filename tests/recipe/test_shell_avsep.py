@@ -298,6 +298,8 @@ def test_a_system_without_training(again):
     assert written.startswith(f"config: {config}\n") and "trained: false" in written
     results = again.calls("avsep_results")[0]
     assert "--inference_args=--assignment order" in results["args"]
+    noted = again.recipe / folder / "inference_args"
+    assert noted.read_text() == "--assignment order\n"
     # A trained experiment is not made over.
     result = again.stages(7, 7, "--avsep_config", config, "--avsep_tag", "train_raw")
     assert result.returncode == 2 and "holds a trained system" in result.stderr

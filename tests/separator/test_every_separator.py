@@ -19,10 +19,18 @@ SEPARATORS = {
     "sound_of_pixels": ("sound_of_pixels", {}),
     "wave_unet": ("wave_unet", {}),
     "decoupled_resunet": ("decoupled_resunet", {}),
+    "predictive_coding": ("predictive_coding", {}),
 }
 TINY = {
     "hfra": {"visual_dim": DIM, "channels": 4, "layers": 3, "width": 5},
     "sound_of_pixels": {"visual_dim": DIM, "channels": 4, "layers": 3},
+    "predictive_coding": {
+        "visual_dim": DIM,
+        "channels": 8,
+        "layers": 3,
+        "cycles": 2,
+        "width": 4,
+    },
     "wave_unet": {"visual_dim": DIM, "channels": 8, "layers": 2, "condition_dim": 8},
     "decoupled_resunet": {
         "visual_dim": DIM,
@@ -213,6 +221,19 @@ def test_bfloat16_is_close_to_float32(name):
     for key, parameter in model.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad.isfinite().all(), key
+
+
+@every_separator
+def test_weights_in_bfloat16(name):
+    """As SeparateAV(dtype="bfloat16") has them; waveforms stay float32."""
+    model = build(name).eval()
+    mixture, visual = inputs(name)
+    expected = model(mixture, visual)[0]
+    model.to(torch.bfloat16)
+    mixture = mixture if is_wave(name) else mixture.bfloat16()
+    output = model(mixture, visual.bfloat16())[0].float()
+    error = (output - expected).square().mean().sqrt()
+    assert error < 0.05 * expected.square().mean().sqrt() + 0.02
 
 
 @every_separator

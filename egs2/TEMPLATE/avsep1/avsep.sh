@@ -654,6 +654,9 @@ if ! "${skip_eval}"; then
             { echo "config: ${avsep_config}" && cat "${avsep_config}"; } > "${avsep_exp}/config.yaml.tmp"
             mv "${avsep_exp}/config.yaml.tmp" "${avsep_exp}/config.yaml"
         fi
+        # For the tables that name what the separation was run with.
+        mkdir -p "${inference_dir}"
+        echo "${inference_args}" > "${inference_dir}/inference_args"
         _cmd=${decode_cmd}
         _ngpu=0
         if "${gpu_inference}"; then
