@@ -23,7 +23,7 @@ visual_ref{n} (listed mixtures).
 Options of this task; each may stand in the config file:
   --sample_rate HZ          sampling rate of the waveforms (11625)
   --separator NAME          hfra, sound_of_pixels, wave_unet, decoupled_resunet,
-                            predictive_coding;
+                            predictive_coding, semantic_grouping;
                             --separator_conf key=value
   --visual_adapter NAME     mean, standardise, resnet18_dilated;
                             --visual_adapter_conf key=value

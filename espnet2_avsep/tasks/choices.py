@@ -38,6 +38,9 @@ from espnet2_avsep.separator.hfra_separator import HFRASeparator
 from espnet2_avsep.separator.predictive_coding_separator import (
     PredictiveCodingSeparator,
 )
+from espnet2_avsep.separator.semantic_grouping_separator import (
+    SemanticGroupingSeparator,
+)
 from espnet2_avsep.separator.sound_of_pixels_separator import SoundOfPixelsSeparator
 from espnet2_avsep.separator.wave_unet_separator import WaveUNetSeparator
 from espnet2_avsep.teacher.abs_teacher import AbsTeacher
@@ -70,6 +73,7 @@ separator_choices = ClassChoices(
         "wave_unet": WaveUNetSeparator,
         "decoupled_resunet": DecoupledResUNetSeparator,
         "predictive_coding": PredictiveCodingSeparator,
+        "semantic_grouping": SemanticGroupingSeparator,
     },
     type_check=AbsSeparator,
     default="hfra",

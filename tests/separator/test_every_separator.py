@@ -20,6 +20,7 @@ SEPARATORS = {
     "wave_unet": ("wave_unet", {}),
     "decoupled_resunet": ("decoupled_resunet", {}),
     "predictive_coding": ("predictive_coding", {}),
+    "semantic_grouping": ("semantic_grouping", {}),
 }
 TINY = {
     "hfra": {"visual_dim": DIM, "channels": 4, "layers": 3, "width": 5},
@@ -30,6 +31,14 @@ TINY = {
         "layers": 3,
         "cycles": 2,
         "width": 4,
+    },
+    "semantic_grouping": {
+        "visual_dim": DIM,
+        "channels": 4,
+        "layers": 3,
+        "num_classes": 5,
+        "blocks": 1,
+        "heads": 2,
     },
     "wave_unet": {"visual_dim": DIM, "channels": 8, "layers": 2, "condition_dim": 8},
     "decoupled_resunet": {
