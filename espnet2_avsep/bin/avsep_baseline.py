@@ -2,13 +2,19 @@
 """Separate listed mixtures with a system that is not trained (stage 7)."""
 
 import argparse
-import logging
+import hashlib
 import sys
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
-from espnet2_avsep.bin.avsep_inference import pending, track_path
 from espnet2_avsep.bin.cli import command, setup_logging
+from espnet2_avsep.bin.separation import (
+    Tables,
+    content_sha256,
+    read_tables,
+    separate_listed,
+    track_path,
+)
 from espnet2_avsep.errors import InputError
 
 
@@ -45,63 +51,36 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Separate; ``argv`` defaults to the command line."""
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
-    from espnet2_avsep.bin.avsep_inference import read_tables
-    from espnet2_avsep.data.scp import atomic_write, read_scp, write_scp
-
     tables = read_tables(
         args.data_path_and_name_and_type, ("speech_mix", "speech_ref1")
     )
-    keys = list(tables["speech_mix"])
-    if args.key_file:
-        wanted = read_scp(args.key_file)
-        unknown = sorted(set(wanted) - set(keys))
-        if unknown:
-            raise InputError(
-                f"{args.key_file}: {unknown[0]} is not among the mixtures of "
-                "speech_mix."
-            )
-        keys = [key for key in keys if key in wanted]
     num_sources = sum(name.startswith("speech_ref") for name in tables)
-    output_dir = Path(args.output_dir)
-    description = _settings(args)
-    settings = output_dir / "settings"
-    if settings.exists() and settings.read_text(encoding="utf-8") != description:
-        logging.info("settings have changed: earlier tracks are made again")
-        for key in keys:
-            for n in range(1, num_sources + 1):
-                track_path(output_dir, key, n).unlink(missing_ok=True)
-    todo, done = pending(keys, output_dir, num_sources)
-    if done:
-        logging.info(f"{len(done)} of {len(keys)} mixtures are separated already")
-    if todo:
-        with atomic_write(settings) as f:
-            f.write(description)
-        _separate(args, todo, tables, num_sources, output_dir)
-    for n in range(1, num_sources + 1):
-        write_scp(
-            output_dir / f"spk{n}.scp",
-            {key: track_path(output_dir, key, n) for key in keys},
-        )
-
-
-def _settings(args: argparse.Namespace) -> str:
-    """What the tracks depend on, so that a second run knows which ones to keep."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for triple in sorted(args.data_path_and_name_and_type):
-        digest.update(Path(triple.split(",")[0]).read_bytes())
     config = Path(args.config)
-    text = config.read_text(encoding="utf-8") if config.is_file() else ""
-    return (
-        f"data {digest.hexdigest()}\nfs {args.fs}\nassignment {args.assignment}\n{text}"
+    if not config.is_file():
+        raise InputError(
+            f"--config {config}: no such file; see conf/tuning/untrained_*."
+        )
+    description = {
+        "assignment": str(args.assignment),
+        "config": hashlib.sha256(config.read_bytes()).hexdigest(),
+        "data": content_sha256(args.data_path_and_name_and_type),
+        "fs": str(args.fs),
+    }
+    output_dir = Path(args.output_dir)
+    separate_listed(
+        tables,
+        args.key_file,
+        output_dir,
+        num_sources,
+        description,
+        lambda keys: _separate(args, keys, tables, num_sources, output_dir),
     )
 
 
 def _separate(
     args: argparse.Namespace,
     keys: List[str],
-    tables: Dict[str, Dict[str, str]],
+    tables: Tables,
     num_sources: int,
     output_dir: Path,
 ) -> None:

@@ -2,12 +2,18 @@
 """Separate listed mixtures with a trained model (stage 7)."""
 
 import argparse
-import logging
 import sys
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
+from espnet2_avsep.bin.separation import (
+    Tables,
+    content_sha256,
+    read_tables,
+    separate_listed,
+    track_path,
+)
 from espnet2_avsep.errors import InputError
 
 
@@ -55,66 +61,6 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read_tables(
-    triples: Sequence[str], needed: Sequence[str] = ("speech_mix", "visual_ref1")
-) -> Dict[str, Dict[str, str]]:
-    """Read the tables of ``path,name,type`` triples: name -> table.
-
-    Args:
-        triples: As they are given.
-        needed: Names that must be there.
-
-    Raises:
-        InputError: a triple is malformed, a name is missing, tables disagree.
-    """
-    from espnet2_avsep.data.scp import read_scp
-
-    tables: Dict[str, Dict[str, str]] = {}
-    for triple in triples:
-        fields = triple.split(",")
-        if len(fields) != 3:
-            raise InputError(
-                f"--data_path_and_name_and_type {triple}: expected path,name,type."
-            )
-        tables[fields[1]] = read_scp(fields[0])
-    for name in needed:
-        if name not in tables:
-            raise InputError(
-                f"--data_path_and_name_and_type: {name} is missing; given: "
-                f"{', '.join(tables)}."
-            )
-    keys = set(tables["speech_mix"])
-    for name, table in tables.items():
-        wrong = sorted(keys ^ set(table))
-        if wrong:
-            raise InputError(
-                f"speech_mix and {name} do not list the same mixtures: {len(wrong)} "
-                f"stand in one of them alone, the first is {wrong[0]}. Run stage 4 "
-                "again."
-            )
-    return tables
-
-
-def pending(
-    keys: Sequence[str], output_dir: Path, num_sources: int
-) -> Tuple[List[str], List[str]]:
-    """Split keys into those still to be separated and those already on disk."""
-    done = [
-        key
-        for key in keys
-        if all(
-            track_path(output_dir, key, n).exists() for n in range(1, num_sources + 1)
-        )
-    ]
-    finished = set(done)
-    return [key for key in keys if key not in finished], done
-
-
-def track_path(output_dir: Path, key: str, source: int) -> Path:
-    """Where the track of a source is written."""
-    return output_dir / "wavs" / f"spk{source}" / f"{key}.wav"
-
-
 @command
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Separate; ``argv`` defaults to the command line."""
@@ -127,19 +73,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             f"--ngpu {args.ngpu}: expected 0 or 1; split over jobs instead."
         )
 
-    from espnet2_avsep.data.scp import read_scp, write_scp
-
-    tables = read_tables(args.data_path_and_name_and_type)
-    keys = list(tables["speech_mix"])
-    if args.key_file:
-        wanted = read_scp(args.key_file)
-        unknown = sorted(set(wanted) - set(keys))
-        if unknown:
-            raise InputError(
-                f"{args.key_file}: {unknown[0]} is not among the mixtures of "
-                "speech_mix."
-            )
-        keys = [key for key in keys if key in wanted]
+    tables = read_tables(
+        args.data_path_and_name_and_type, ("speech_mix", "visual_ref1")
+    )
     num_sources = sum(name.startswith("visual_ref") for name in tables)
     if args.shuffle_visual != "no":
         from espnet2_avsep.data.visual_shuffle import shuffle_visual
@@ -150,31 +86,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             path = Path(mix.split(",")[0]).parent / "mixtures.tsv"
         tables = shuffle_visual(tables, path, args.shuffle_visual, args.shuffle_seed)
     output_dir = Path(args.output_dir)
-    settings = output_dir / "settings"
-    description = "\n".join(
-        f"{name} {value}" for name, value in sorted(_identity(args).items())
+    separate_listed(
+        tables,
+        args.key_file,
+        output_dir,
+        num_sources,
+        _identity(args),
+        lambda keys: _separate(args, keys, tables, num_sources, output_dir),
     )
-    if settings.exists() and settings.read_text(encoding="utf-8") != description + "\n":
-        logging.info("model or settings have changed: earlier tracks are made again")
-        for key in keys:
-            for n in range(1, num_sources + 1):
-                track_path(output_dir, key, n).unlink(missing_ok=True)
-
-    todo, done = pending(keys, output_dir, num_sources)
-    if done:
-        logging.info(f"{len(done)} of {len(keys)} mixtures are separated already")
-    if todo:
-        from espnet2_avsep.data.scp import atomic_write
-
-        with atomic_write(settings) as f:
-            f.write(description + "\n")
-        _separate(args, todo, tables, num_sources, output_dir)
-    for n in range(1, num_sources + 1):
-        write_scp(
-            output_dir / f"spk{n}.scp",
-            {key: track_path(output_dir, key, n) for key in keys},
-        )
-    logging.info(f"{len(keys)} mixtures, {num_sources} tracks each: {output_dir}")
 
 
 def _identity(args: argparse.Namespace) -> Dict[str, str]:
@@ -188,12 +107,9 @@ def _identity(args: argparse.Namespace) -> Dict[str, str]:
             "--inference_model."
         )
     digest = hashlib.sha256(model_file.read_bytes()).hexdigest()
-    data = hashlib.sha256()
-    for triple in sorted(args.data_path_and_name_and_type):
-        data.update(Path(triple.split(",")[0]).read_bytes())
     return {
         "binary_mask": str(args.binary_mask),
-        "data": data.hexdigest(),
+        "data": content_sha256(args.data_path_and_name_and_type),
         "dtype": args.dtype,
         "model": digest,
         "shuffle_visual": f"{args.shuffle_visual} {args.shuffle_seed}",
@@ -204,7 +120,7 @@ def _identity(args: argparse.Namespace) -> Dict[str, str]:
 def _separate(
     args: argparse.Namespace,
     keys: List[str],
-    tables: Dict[str, Dict[str, str]],
+    tables: Tables,
     num_sources: int,
     output_dir: Path,
 ) -> None:

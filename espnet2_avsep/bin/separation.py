@@ -1,0 +1,133 @@
+"""What the commands that separate listed mixtures share: tables, finished tracks."""
+
+import logging
+from pathlib import Path
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from espnet2_avsep.errors import InputError
+
+Tables = Mapping[str, Mapping[str, str]]
+
+
+def read_tables(
+    triples: Sequence[str], needed: Sequence[str]
+) -> Dict[str, Dict[str, str]]:
+    """Read the tables of ``path,name,type`` triples: name -> table.
+
+    Args:
+        triples: As they are given.
+        needed: Names that must be there.
+
+    Raises:
+        InputError: a triple is malformed, a name is missing, tables disagree.
+    """
+    from espnet2_avsep.data.scp import read_scp
+
+    tables: Dict[str, Dict[str, str]] = {}
+    for triple in triples:
+        fields = triple.split(",")
+        if len(fields) != 3:
+            raise InputError(
+                f"--data_path_and_name_and_type {triple}: expected path,name,type."
+            )
+        tables[fields[1]] = read_scp(fields[0])
+    for name in needed:
+        if name not in tables:
+            raise InputError(
+                f"--data_path_and_name_and_type: {name} is missing; given: "
+                f"{', '.join(tables)}."
+            )
+    keys = set(tables["speech_mix"])
+    for name, table in tables.items():
+        wrong = sorted(keys ^ set(table))
+        if wrong:
+            raise InputError(
+                f"speech_mix and {name} do not list the same mixtures: {len(wrong)} "
+                f"stand in one of them alone, the first is {wrong[0]}. Run stage 4 "
+                "again."
+            )
+    return tables
+
+
+def separate_listed(
+    tables: Tables,
+    key_file: Optional[str],
+    output_dir: Path,
+    num_sources: int,
+    description: Mapping[str, str],
+    separate: Callable[[List[str]], None],
+) -> None:
+    """Separate the mixtures whose tracks are not there yet, then write the tables.
+
+    Args:
+        tables: What read_tables returned.
+        key_file: Lists the mixtures to separate; None: all.
+        output_dir: Gets wavs/spk{n}/, settings and, last, spk{n}.scp.
+        num_sources: Number of sources N.
+        description: What the tracks depend on; where it has changed, earlier tracks
+            are made again.
+        separate: Writes the tracks of some mixtures, each atomically.
+
+    Raises:
+        InputError: the key file names a mixture that is not in the tables.
+    """
+    from espnet2_avsep.data.scp import atomic_write, read_scp, write_scp
+
+    keys = list(tables["speech_mix"])
+    if key_file:
+        wanted = read_scp(key_file)
+        unknown = sorted(set(wanted) - set(keys))
+        if unknown:
+            raise InputError(
+                f"{key_file}: {unknown[0]} is not among the mixtures of speech_mix."
+            )
+        keys = [key for key in keys if key in wanted]
+    settings = output_dir / "settings"
+    text = "".join(f"{name} {value}\n" for name, value in sorted(description.items()))
+    if settings.exists() and settings.read_text(encoding="utf-8") != text:
+        logging.info("model or settings have changed: earlier tracks are made again")
+        for key in keys:
+            for n in range(1, num_sources + 1):
+                track_path(output_dir, key, n).unlink(missing_ok=True)
+    todo, done = pending(keys, output_dir, num_sources)
+    if done:
+        logging.info(f"{len(done)} of {len(keys)} mixtures are separated already")
+    if todo:
+        with atomic_write(settings) as f:
+            f.write(text)
+        separate(todo)
+    for n in range(1, num_sources + 1):
+        write_scp(
+            output_dir / f"spk{n}.scp",
+            {key: track_path(output_dir, key, n) for key in keys},
+        )
+
+
+def content_sha256(triples: Sequence[str]) -> str:
+    """SHA-256 of the tables of ``path,name,type`` triples."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for triple in sorted(triples):
+        digest.update(Path(triple.split(",")[0]).read_bytes())
+    return digest.hexdigest()
+
+
+def pending(
+    keys: Sequence[str], output_dir: Path, num_sources: int
+) -> Tuple[List[str], List[str]]:
+    """Split keys into those still to be separated and those already on disk."""
+    done = [
+        key
+        for key in keys
+        if all(
+            track_path(output_dir, key, n).exists() for n in range(1, num_sources + 1)
+        )
+    ]
+    finished = set(done)
+    return [key for key in keys if key not in finished], done
+
+
+def track_path(output_dir: Path, key: str, source: int) -> Path:
+    """Where the track of a source is written."""
+    return output_dir / "wavs" / f"spk{source}" / f"{key}.wav"
