@@ -46,7 +46,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
     Args:
         encoder: STFT, (B, L) -> complex (B, T, F).
         decoder: Inverse STFT.
-        visual_adapter: (B, N, V, D) -> (B, N, D').
+        visual_adapter: (B, N, V, D), or frames (B, N, V, 3, H, W), -> (B, N, D').
         separator: Mixture feature and embeddings -> mask logits; None where masks are
             made otherwise, see separate_by().
         criterions: The terms of the loss; empty for inference.
@@ -126,7 +126,8 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
 
         Args:
             speech_ref1: Source 1, divided by N, (B, L).
-            visual_ref1: Frames of source 1, (B, V, D).
+            visual_ref1: Embeddings of V frames of source 1, (B, V, D), or the frames
+                themselves, (B, V, 3, H, W), where the adapter takes them.
             speech_mix: Mixture, (B, L); the sum of the sources where it is absent.
             utt_id: Names of the mixtures, for teachers that look embeddings up.
             silent_redraws: Silent crops drawn again per mixture, (B,); reported.

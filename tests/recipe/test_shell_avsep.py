@@ -268,6 +268,21 @@ def test_three_sources_and_other_numbers(again):
     assert value(again.calls("avsep_scoring")[0], "--backend") == "mir_eval"
 
 
+def test_packed_frames(again):
+    result = again.stages(
+        2, 4, "--visual_encoder", "frames", "--visual_every", 1, "--visual_size", 300,
+        "--mix_visual_frames", 3, "--mix_visual_stride", 24, "--dumpdir", "dump_frames",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "300 x 300 pixels" in result.stdout and "RANDOM" not in result.stdout
+    call = again.calls("avsep_extract_visual")[0]
+    assert value(call, "--visual_encoder") == "frames"
+    assert (value(call, "--visual_size"), value(call, "--every")) == ("300", "1")
+    call = again.calls("avsep_make_mixtures")[0]
+    assert value(call, "--visual_frames") == "3"
+    assert value(call, "--visual_stride") == "24"
+
+
 def test_a_system_without_training(again):
     config = "conf/tuning/untrained_nmf_mfcc.yaml"
     result = again.stages(
