@@ -52,6 +52,10 @@ class DecoupledResUNetSeparator(AbsWaveSeparator):
                 f"window={window}: half of it must be a multiple of 2 ** "
                 f"{len(channels)}, the number of levels."
             )
+        if not 0 < hop <= window // 2:
+            raise ValueError(
+                f"hop={hop}: must be at most half of the window, {window}."
+            )
         self.visual_dim = visual_dim
         self.window, self.hop = window, hop
         self.levels = len(channels)

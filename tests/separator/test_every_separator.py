@@ -10,44 +10,21 @@ from espnet2_avsep.separator.abs_wave_separator import AbsWaveSeparator
 from espnet2_avsep.tasks.choices import separator_choices
 
 DIM = 6
+UNET = {"channels": 4, "layers": 3}
+HFRA = {**UNET, "width": 5}
+GROUPING = {**UNET, "num_classes": 5, "blocks": 1, "heads": 2}
+RESUNET = {"channels": [8, 8], "window": 64, "hop": 16, "condition_dim": 8}
 # name: (name in a config, tiny separator_conf). A new separator joins by one line.
 SEPARATORS = {
-    "hfra-middle": ("hfra", {"fusion": "middle"}),
-    "hfra-late": ("hfra", {"fusion": "late"}),
-    "hfra-hierarchical": ("hfra", {"fusion": "hierarchical"}),
-    "hfra-joint": ("hfra", {"bn_statistics": "joint"}),
-    "sound_of_pixels": ("sound_of_pixels", {}),
-    "wave_unet": ("wave_unet", {}),
-    "decoupled_resunet": ("decoupled_resunet", {}),
-    "predictive_coding": ("predictive_coding", {}),
-    "semantic_grouping": ("semantic_grouping", {}),
-}
-TINY = {
-    "hfra": {"visual_dim": DIM, "channels": 4, "layers": 3, "width": 5},
-    "sound_of_pixels": {"visual_dim": DIM, "channels": 4, "layers": 3},
-    "predictive_coding": {
-        "visual_dim": DIM,
-        "channels": 8,
-        "layers": 3,
-        "cycles": 2,
-        "width": 4,
-    },
-    "semantic_grouping": {
-        "visual_dim": DIM,
-        "channels": 4,
-        "layers": 3,
-        "num_classes": 5,
-        "blocks": 1,
-        "heads": 2,
-    },
-    "wave_unet": {"visual_dim": DIM, "channels": 8, "layers": 2, "condition_dim": 8},
-    "decoupled_resunet": {
-        "visual_dim": DIM,
-        "channels": [8, 8],
-        "condition_dim": 8,
-        "window": 64,
-        "hop": 16,
-    },
+    "hfra-middle": ("hfra", {**HFRA, "fusion": "middle"}),
+    "hfra-late": ("hfra", {**HFRA, "fusion": "late"}),
+    "hfra-hierarchical": ("hfra", {**HFRA, "fusion": "hierarchical"}),
+    "hfra-joint": ("hfra", {**HFRA, "bn_statistics": "joint"}),
+    "sound_of_pixels": ("sound_of_pixels", UNET),
+    "semantic_grouping": ("semantic_grouping", GROUPING),
+    "predictive_coding": ("predictive_coding", {"channels": 8, "layers": 3}),
+    "wave_unet": ("wave_unet", {"channels": 8, "layers": 2, "condition_dim": 8}),
+    "decoupled_resunet": ("decoupled_resunet", RESUNET),
 }
 
 every_separator = pytest.mark.parametrize("name", SEPARATORS)
@@ -56,7 +33,7 @@ every_separator = pytest.mark.parametrize("name", SEPARATORS)
 def build(name):
     key, conf = SEPARATORS[name]
     torch.manual_seed(1)
-    return separator_choices.get_class(key)(**{**TINY[key], **conf})
+    return separator_choices.get_class(key)(visual_dim=DIM, **conf)
 
 
 def is_wave(name):
@@ -208,7 +185,7 @@ def test_saved_weights_give_the_same_masks(name):
     state = torch.load(saved, weights_only=True)
     torch.manual_seed(9)
     key, conf = SEPARATORS[name]
-    other = separator_choices.get_class(key)(**{**TINY[key], **conf})
+    other = separator_choices.get_class(key)(visual_dim=DIM, **conf)
     other.load_state_dict(state, strict=True)
     expected = model.eval()(*inputs(name))[0]
     assert torch.equal(other.eval()(*inputs(name))[0], expected)

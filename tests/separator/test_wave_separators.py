@@ -83,3 +83,5 @@ def test_bad_options():
         wave_unet(kernel_size=4)
     with pytest.raises(ValueError, match="2 \\*\\* 2"):
         resunet(window=60)
+    with pytest.raises(ValueError, match="hop=48"):
+        resunet(hop=48)
