@@ -49,8 +49,8 @@ class FrameEncoder:
         preprocessing: What the tower expects.
         info: What it is, for logs and result files.
         device: Where it computes.
-        dtype: "float32", or "bfloat16" for the tower's weights (faster on devices that have it;
-            rows differ in the third digit).
+        dtype: Of the tower's weights: "float32", or "bfloat16" (faster on devices that
+            have it; rows differ in the third digit).
         batch_size: Pictures per batch.
     """
 
