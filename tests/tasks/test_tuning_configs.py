@@ -123,3 +123,18 @@ def test_the_published_scores_of_table_6():
         row = config["published"][0]
         assert [row["sdr"], row["sir"], row["sar"]] == scores, name
         assert row["corpus"] == "MUSIC"
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18_late", "middle", "late", "late_align", "hierarchical"]
+)
+def test_ablations_differ_from_the_paper_in_what_they_ablate_alone(name):
+    paper, ablation = (
+        yaml.safe_load((TUNING / f"train_avsep_{stem}.yaml").read_text())
+        for stem in ("hfra", f"hfra_{name}")
+    )
+    for config in (paper, ablation):
+        for key in ("system", "published", "teacher", "teacher_conf", "criterions"):
+            config.pop(key, None)
+        config["separator_conf"].pop("fusion")
+    assert ablation == paper
