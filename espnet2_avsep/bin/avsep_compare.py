@@ -142,7 +142,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     logging.info("wrote %s", folder / f"{stem}.md")
 
 
-BOUND = "upper bound"
+BOUND, ORACLE = "upper bound", "oracle order"
 
 
 def system_kind(config: Dict[str, Any], options: str) -> str:
@@ -155,7 +155,7 @@ def system_kind(config: Dict[str, Any], options: str) -> str:
     if config.get("trained") is not False:
         return ""
     assignment = assignment_of(config, options)
-    kinds = {None: BOUND, "oracle": "oracle order", "order": "in order of output"}
+    kinds = {None: BOUND, "oracle": ORACLE, "order": "in order of output"}
     return kinds.get(assignment, str(assignment))
 
 
@@ -175,17 +175,16 @@ def read_experiment(text: str, set_name: str) -> Experiment:
             f"--experiment {text}: there is no {scores}. Give a folder that stage 8 "
             "scored, and with --set the name of the set."
         )
-    config = read_yaml(folder / "config.yaml")
-    tag = ""
-    if not config:
-        config = read_yaml(folder.resolve().parent / "config.yaml")
-        tag = f" ({folder.resolve().name})" if config else ""
+    own = folder.resolve()
+    config, tag = read_yaml(own / "config.yaml"), ""
+    if not config and (own.parent / "config.yaml").is_file():
+        config, tag, own = read_yaml(own.parent / "config.yaml"), own.name, own.parent
     noted = folder / "inference_args"
     options = noted.read_text(encoding="utf-8").strip() if noted.is_file() else ""
     if not name:
-        name = f"{config.get('system') or folder.resolve().name}{tag}"
-        kind = system_kind(config, options)
-        name += f" ({kind})" if kind else ""
+        notes = [note for note in (tag, system_kind(config, options)) if note]
+        name = config.get("system") or own.name
+        name += f" ({', '.join(notes)})" if notes else ""
     rows = read_scores(scores / "scores.tsv")
     return Experiment(name, folder, config, read_head(scores), rows, options)
 
@@ -277,10 +276,10 @@ def instrument_lines(
 ) -> List[List[str]]:
     """Return the table of mean SDR for each instrument, and who is best.
 
-    Upper bounds do not compete.
+    What was made or ordered with the help of the references does not compete.
     """
     names = [MIXTURE, *result.systems]
-    rivals = [e.name for e in experiments if e.kind != BOUND]
+    rivals = [e.name for e in experiments if e.kind not in (BOUND, ORACLE)]
     lines = [["instrument", "n", *names, "best"]]
     for instrument, (count, means) in result.instruments.items():
         best = ""
@@ -352,8 +351,9 @@ def markdown(
         "corrects for their number).\n\n" + markdown_table(difference_lines(result))
         if result.differences
         else "",
-        "## Instruments\n\nMean SDR in dB; n: sources; upper bounds do not compete "
-        "for the best.\n\n" + markdown_table(instrument_lines(experiments, result)),
+        "## Instruments\n\nMean SDR in dB; n: sources; what was made or ordered "
+        "with the references does not compete for the best.\n\n"
+        + markdown_table(instrument_lines(experiments, result)),
         "## Experiments\n\n" + "\n".join(map(experiment_line, experiments)),
         "\n".join(f"![{name}]({name})" for name in pictures),
     ]
@@ -402,7 +402,7 @@ def experiment_line(e: Experiment) -> str:
     note = {
         "": "",
         BOUND: "; made from the true sources: an upper bound, not a system",
-        "oracle order": "; outputs assigned to sources by the references (oracle)",
+        ORACLE: "; outputs assigned to sources by the references (oracle)",
     }.get(e.kind, f"; outputs assigned: {e.kind}")
     if e.options:
         note += f"; separated with `{e.options}`"

@@ -115,11 +115,14 @@ def test_again_gives_the_same_bytes(two, tmp_path):
 def test_names(two, tmp_path):
     tagged = make(tmp_path / "a" / "shuffled", [1, 1, 1, 1])
     bare = make(tmp_path / "bare", [1, 1, 1, 1])
-    experiments = [*two, tagged, bare, f"mine={bare}"]
+    plain = make(tmp_path / "old" / "tag", [1, 1, 1, 1])
+    (tmp_path / "old" / "config.yaml").write_text("seed: 1\n")
+    experiments = [*two, tagged, bare, f"mine={bare}", plain]
     assert run(experiments, tmp_path / "out", "--plots", "false") == 0
     names = [line[0] for line in read(tmp_path / "out" / "compare_test.csv")]
     assert names[2:] == [
-        *("HFRA", "NMF | x (oracle order)", "HFRA (shuffled)", "bare", "mine")
+        *("HFRA", "NMF | x (oracle order)", "HFRA (shuffled)", "bare", "mine"),
+        "old (tag)",
     ]
 
 
