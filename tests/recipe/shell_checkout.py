@@ -75,6 +75,8 @@ elif name.startswith("prepare_"):
         save(folder / "spk2utt", [(s, *[k for k in keys if k.startswith(s)])
                                   for s in ("cello", "tuba")])
         save(folder / "skipped.tsv", [])
+elif name == "avsep_download":
+    save(out / "manifest.tsv", [("id", "status")], "\\t")
 elif name == "avsep_extract_visual":
     keys = [key for key in table(option("--video_scp")) if key not in lost]
     assert set(keys) <= set(table(option("--wav_scp")))

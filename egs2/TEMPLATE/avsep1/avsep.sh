@@ -39,6 +39,7 @@ python=python3       # The Python that runs everything.
 # Stage 1: data preparation
 corpus=          # Which local/prepare_<corpus>.py to use (default: the recipe folder's name).
 local_data_opts= # Options given on to local/prepare_<corpus>.py.
+download_opts=   # Options of avsep_download, where db.sh says "downloads".
 
 # Stage 2: visual features
 visual_encoder=open_clip # The encoder of the pictures.
@@ -128,6 +129,8 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --test_sets         # Names of the test sets (required).
     --corpus            # Which local/prepare_<corpus>.py to use (default: the folder's name).
     --local_data_opts   # Options given on to it (default="${local_data_opts}").
+    --download_opts     # Options of avsep_download, where db.sh says "downloads", e.g.
+                        # "--nj 2 --cookies_from_browser firefox" (default="${download_opts}").
 
     # Stage 2: visual features
     --visual_encoder    # The encoder of the pictures (default="${visual_encoder}").
@@ -371,7 +374,7 @@ if ! "${skip_data_prep}"; then
         # shellcheck disable=SC2086  # local_data_opts is several words
         local/data.sh ${corpus:+--corpus "${corpus}"} --python "${python}" \
             --train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}" \
-            ${local_data_opts}
+            --download_opts "${download_opts}" ${local_data_opts}
     fi
 
     if wanted 2; then
