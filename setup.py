@@ -26,6 +26,7 @@ COMMANDS = [
     "avsep_results",
     "avsep_extract_teacher",
     "avsep_download",
+    "avsep_check_leaks",
 ]
 
 setup(
