@@ -117,6 +117,8 @@ elif name == "avsep_make_mixtures":
     save(out / "mixtures.sha256", [(digest, " mixtures.tsv")])
     save(out / "data" / "state.sha256", [(digest,)])
     (out / "skipped.tsv").write_bytes((clips / "skipped.tsv").read_bytes())
+elif name == "avsep_check_leaks":
+    save(option("--output"), [("kind", "set")], "\\t")
 elif name == "avsep_collect_stats":
     for triple in options("--data_path_and_name_and_type"):
         path, data, kind = triple.split(",")
