@@ -117,7 +117,7 @@ fi
 
 for dset in ${train_set} ${valid_set} ${test_sets}; do
     utils/fix_data_dir.sh "${data_dir}/${dset}"
-    utils/validate_data_dir.sh --no-feats --no-text "${data_dir}/${dset}"
+    utils/validate_data_dir.sh --no-feats --no-text --allow-empty-media "${data_dir}/${dset}"
     skipped=0
     if [ -f "${data_dir}/${dset}/skipped.tsv" ]; then
         skipped=$(wc -l < "${data_dir}/${dset}/skipped.tsv")
