@@ -1,6 +1,8 @@
 """One video from YouTube through yt-dlp, without the ffmpeg program."""
 
 import logging
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -69,11 +71,17 @@ class YoutubeFetcher:
             VideoError: the video cannot be had.
         """
         yt_dlp = import_yt_dlp()
-        with yt_dlp.YoutubeDL(self.parameters(folder, beat)) as client:
-            try:
-                info = client.extract_info(self.url.format(video_id))
-            except yt_dlp.utils.YoutubeDLError as error:
-                raise classify(str(error)) from error
+        with tempfile.TemporaryDirectory() as private:
+            parameters = self.parameters(folder, beat)
+            if self.cookies is not None:
+                # yt-dlp writes to it, and others are at work.
+                copy = Path(private) / "cookies.txt"
+                parameters["cookiefile"] = shutil.copyfile(self.cookies, copy)
+            with yt_dlp.YoutubeDL(parameters) as client:
+                try:
+                    info = client.extract_info(self.url.format(video_id))
+                except yt_dlp.utils.YoutubeDLError as error:
+                    raise classify(str(error)) from error
         if not info or "requested_downloads" not in info:
             raise VideoError("unknown error", "yt-dlp returned nothing")
         parts = [Path(part["filepath"]) for part in info["requested_downloads"]]

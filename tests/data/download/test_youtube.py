@@ -1,6 +1,8 @@
 """What is asked of yt-dlp, and what its messages are taken for."""
 
 import sys
+import types
+from pathlib import Path
 
 import pytest
 
@@ -117,6 +119,33 @@ def test_messages_are_told_apart(message, kind):
 def test_what_may_pass_is_tried_again():
     assert {"network", "stalled", "truncated", "rate limited"} <= TRANSIENT
     assert not {"removed", "private", "geo-blocked", "age-restricted"} & TRANSIENT
+
+
+def test_the_file_of_cookies_stays_as_it_is(tmp_path, monkeypatch):
+    """yt-dlp saves its cookies when it ends: every worker has a copy."""
+    given = tmp_path / "cookies.txt"
+    given.write_text("given")
+
+    class YoutubeDL:
+        def __init__(self, parameters):
+            self.path = Path(parameters["cookiefile"])
+            assert self.path.read_text() == "given"
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.path.write_text("changed")
+
+        def extract_info(self, url):
+            return {"requested_downloads": [{"filepath": "a.mp4"}], "duration": 3}
+
+    errors = types.SimpleNamespace(YoutubeDLError=RuntimeError)
+    module = types.SimpleNamespace(YoutubeDL=YoutubeDL, utils=errors)
+    monkeypatch.setitem(sys.modules, "yt_dlp", module)
+    fetched = YoutubeFetcher(cookies=str(given))("x", tmp_path, lambda: None)
+    assert fetched == ([Path("a.mp4")], 3)
+    assert given.read_text() == "given"
 
 
 def test_missing_yt_dlp_says_how_to_install_it(monkeypatch):
