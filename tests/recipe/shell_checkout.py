@@ -75,6 +75,8 @@ elif name.startswith("prepare_"):
         save(folder / "spk2utt", [(s, *[k for k in keys if k.startswith(s)])
                                   for s in ("cello", "tuba")])
         save(folder / "skipped.tsv", [])
+elif name == "avsep_download":
+    save(out / "manifest.tsv", [("id", "status")], "\\t")
 elif name == "avsep_extract_visual":
     keys = [key for key in table(option("--video_scp")) if key not in lost]
     assert set(keys) <= set(table(option("--wav_scp")))
@@ -115,6 +117,8 @@ elif name == "avsep_make_mixtures":
     save(out / "mixtures.sha256", [(digest, " mixtures.tsv")])
     save(out / "data" / "state.sha256", [(digest,)])
     (out / "skipped.tsv").write_bytes((clips / "skipped.tsv").read_bytes())
+elif name == "avsep_check_leaks":
+    save(option("--output"), [("kind", "set")], "\\t")
 elif name == "avsep_collect_stats":
     for triple in options("--data_path_and_name_and_type"):
         path, data, kind = triple.split(",")

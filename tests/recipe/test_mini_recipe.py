@@ -46,6 +46,13 @@ def test_every_source_is_scored(recipe):
     assert sha256 in results and results in printed
 
 
+def test_leaks_are_looked_for(recipe):
+    folder, _ = recipe
+    assert rows(folder / "dump/raw/leaks.tsv") == []
+    results = (folder / "exp/avsep_tiny/RESULTS.md").read_text()
+    assert "* leaks of test: 0 of 6 mixtures hold a clip" in results
+
+
 def test_clips_are_counted(recipe):
     folder, _ = recipe
     for dset in ("train", "valid", "test"):

@@ -44,7 +44,8 @@ def test_all_stages(prepared):
     assert names == (
         ["prepare_music"] + ["avsep_extract_visual"] * 6 + ["avsep_format_audio"] * 6
         + ["avsep_filter_clips"] + ["avsep_filter_clips", "avsep_make_mixtures"] * 2
-        + ["avsep_collect_stats"] * 2 + ["launch", "avsep_train"]
+        + ["avsep_check_leaks"] + ["avsep_collect_stats"] * 2
+        + ["launch", "avsep_train"]
         + ["avsep_inference"] * 4 + ["avsep_scoring"] * 2 + ["avsep_results"]
     )  # fmt: skip
     out = prepared.result.stdout
@@ -146,6 +147,37 @@ def test_inference_and_scoring_commands(prepared):
     assert value(results, "--training_set") == "train:dump/raw/train"
     assert value(results, "--inference_model") == "valid.loss.best.pth"
     assert value(results, "--corpus_note") == ""
+
+
+def test_leak_check(prepared, again):
+    (call,) = prepared.calls("avsep_check_leaks")
+    assert values(call, "--train_set") == ["train:data/train:dump/raw/train"]
+    for name in ("valid", "test"):
+        assert values(call, f"--{name}_set") == [
+            f"{name}:data/{name}:dump/raw/org/{name}_clips"
+        ]
+    assert value(call, "--output") == "dump/raw/leaks.tsv"
+    assert value(call, "--strict") == "false"
+    results = prepared.calls("avsep_results")[0]
+    assert value(results, "--leaks") == "dump/raw/leaks.tsv"
+    assert value(results, "--leak_free") == "false"
+    # Strict, then none at all: what was found before is gone.
+    assert again.stages(4, 4, "--leak_check", "strict").returncode == 0
+    assert value(again.calls("avsep_check_leaks")[0], "--strict") == "true"
+    failed = again.stages(4, 4, FAKE_FAILS="avsep_check_leaks")
+    assert failed.returncode != 0
+    assert not (again.recipe / "dump/raw/leaks.tsv").exists()
+    again.forget()
+    result = again.stages(8, 8, "--leak_check", "false")
+    assert result.returncode == 0, result.stderr
+    assert "--leaks" not in again.calls("avsep_results")[0]
+    result = again.stages(8, 8)
+    assert "leaks.tsv is missing or empty. Stage 4 writes it" in result.stderr
+    result = again.stages(8, 8, "--leak_check", "false", "--leak_free", "true")
+    assert result.returncode == 2
+    assert "--leak_free true: wants --leak_check true" in result.stderr
+    result = again.stages(8, 8, "--leak_check", "maybe")
+    assert "expected true, false or strict" in result.stderr
 
 
 def test_a_second_run_leaves_the_same_files(again):

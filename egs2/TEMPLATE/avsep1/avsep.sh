@@ -39,6 +39,7 @@ python=python3       # The Python that runs everything.
 # Stage 1: data preparation
 corpus=          # Which local/prepare_<corpus>.py to use (default: the recipe folder's name).
 local_data_opts= # Options given on to local/prepare_<corpus>.py.
+download_opts=   # Options of avsep_download, where db.sh says "downloads".
 
 # Stage 2: visual features
 visual_encoder=open_clip # The encoder of the pictures.
@@ -64,6 +65,7 @@ mix_different_class=false # Whether the sources of a fixed mixture must differ i
 mix_seed=0                # Seed of the fixed mixtures.
 valid_num_mixtures=       # Number of mixtures of valid_set (default: that of its clips).
 test_num_mixtures=        # Number of mixtures of each test set (default: that of its clips).
+leak_check=               # Look for clips of one set in another: true (default), false, strict.
 
 # Stages 5 and 6: training
 avsep_exp=    # The experiment's folder; avsep_tag is then ignored.
@@ -82,6 +84,7 @@ download_model=       # A published model to use instead of one trained here.
 # Stage 8: scoring
 scoring_backend=fast # fast, or mir_eval (the reference, slow).
 scoring_opts=        # Further options of avsep_scoring.
+leak_free=false      # Whether to average the mixtures without leaking clips, too.
 corpus_note=         # A sentence for the top of RESULTS.md.
 
 # [Task dependent] The names of the sets that local/data.sh makes
@@ -128,6 +131,8 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --test_sets         # Names of the test sets (required).
     --corpus            # Which local/prepare_<corpus>.py to use (default: the folder's name).
     --local_data_opts   # Options given on to it (default="${local_data_opts}").
+    --download_opts     # Options of avsep_download, where db.sh says "downloads", e.g.
+                        # "--nj 2 --cookies_from_browser firefox" (default="${download_opts}").
 
     # Stage 2: visual features
     --visual_encoder    # The encoder of the pictures (default="${visual_encoder}").
@@ -155,6 +160,9 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --mix_seed          # Seed of the fixed mixtures (default="${mix_seed}").
     --valid_num_mixtures # Number of mixtures of valid_set (default: that of its clips).
     --test_num_mixtures # Number of mixtures of each test set (default: that of its clips).
+    --leak_check        # Look for videos and sounds that are in two sets, into
+                        # <dumpdir>/raw/leaks.tsv: true, false, or strict, for which such a
+                        # case is an error (default="true").
 
     # Stages 5 and 6: training
     --avsep_exp         # The experiment's folder; --avsep_tag is then ignored.
@@ -173,6 +181,8 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     # Stage 8: scoring
     --scoring_backend   # fast, or mir_eval: the reference, slow (default="${scoring_backend}").
     --scoring_opts      # Further options of avsep_scoring.
+    --leak_free         # Also average the mixtures without leaking clips
+                        # (default="${leak_free}").
     --corpus_note       # A sentence for the top of RESULTS.md, e.g. what the corpus is not.
 
     # Stage 10: upload
@@ -224,6 +234,13 @@ done
 [[ ${audio_format} =~ ^(wav|flac)$ ]] || die "--audio_format '${audio_format}': expected wav or flac"
 [[ ${visual_device} =~ ^(auto|cpu|cuda)$ ]] ||
     die "--visual_device '${visual_device}': expected auto, cpu or cuda"
+# An option whose value is true or false could have no third one.
+leak_check=${leak_check:-true}
+[[ ${leak_check} =~ ^(true|false|strict)$ ]] ||
+    die "--leak_check '${leak_check}': expected true, false or strict"
+if "${leak_free}" && [ "${leak_check}" = false ]; then
+    die "--leak_free true: wants --leak_check true (or strict), which says what leaks"
+fi
 [[ ${scoring_backend} =~ ^(fast|mir_eval)$ ]] ||
     die "--scoring_backend '${scoring_backend}': expected fast or mir_eval"
 if [ -n "${download_model}" ]; then
@@ -371,7 +388,7 @@ if ! "${skip_data_prep}"; then
         # shellcheck disable=SC2086  # local_data_opts is several words
         local/data.sh ${corpus:+--corpus "${corpus}"} --python "${python}" \
             --train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}" \
-            ${local_data_opts}
+            --download_opts "${download_opts}" ${local_data_opts}
     fi
 
     if wanted 2; then
@@ -502,6 +519,31 @@ if ! "${skip_data_prep}"; then
             fi
             log "${dset}: left out by stages 1-4: $(count "${_dir}/skipped.tsv") (${_dir}/skipped.tsv)"
         done
+
+        # Whether what is tested on was trained on. What was found before is of other clips.
+        rm -f "${data_feats}/leaks.tsv"
+        if [ "${leak_check}" != false ]; then
+            _opts=(--train_set "${train_set}:data/${train_set}:${data_feats}/${train_set}")
+            for dset in ${mix_sets}; do
+                _name=--test_set
+                if [ "${dset}" = "${valid_set}" ]; then
+                    _name=--valid_set
+                fi
+                _opts+=("${_name}" "${dset}:data/${dset}:${data_feats}/org/${dset}_clips")
+            done
+            _strict=false
+            if [ "${leak_check}" = strict ]; then
+                _strict=true
+            fi
+            # shellcheck disable=SC2086  # commands are several words
+            run_and_show "Leak check" "${data_feats}/logs/check_leaks.log" \
+                ${train_cmd} --num-threads "${nj}" "${data_feats}/logs/check_leaks.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_check_leaks "${_opts[@]}" \
+                --output "${data_feats}/leaks.tsv" --cache_dir "${data_feats}/fingerprints" \
+                --nj "${nj}" --strict "${_strict}"
+            log "Clips that two sets (or two classes) share: $(($(count "${data_feats}/leaks.tsv") - 1))" \
+                "(${data_feats}/leaks.tsv)"
+        fi
     fi
 else
     log "Skip stages 1-4 (data preparation)"
@@ -680,6 +722,10 @@ if ! "${skip_eval}"; then
                 --backend "${scoring_backend}" ${scoring_opts}
             _results+=(--set "${dset}:${_dir}:${_data}")
         done
+        if [ "${leak_check}" != false ]; then
+            need "${data_feats}/leaks.tsv" 4
+            _results+=(--leaks "${data_feats}/leaks.tsv" --leak_free "${leak_free}")
+        fi
         # shellcheck disable=SC2086  # commands are several words
         run_and_show "Results" "${inference_dir}/results.log" \
             ${decode_cmd} "${inference_dir}/results.log" \
