@@ -92,6 +92,11 @@ def test_options_of_the_commands(prepared):
     assert value(mixtures, "--different_class") == "false"
     assert value(mixtures, "--clips_dir") == "dump/raw/org/valid_clips"
     assert "--num_mixtures" not in mixtures["args"]
+    (report,) = prepared.calls("avsep_health_report")
+    sets = report["args"][report["args"].index("--sets") + 1 :][:3]
+    assert sets == ["train", "valid", "test"]
+    assert value(report, "--output_dir") == "dump/raw/report"
+    assert value(report, "--title") == "Health of music"
 
 
 def test_training_command(prepared):
@@ -347,6 +352,12 @@ def test_missing_package_is_named(prepared):
     result = prepared.stages(2, 8, "--python", script)
     assert result.returncode == 2
     assert "has no espnet2 or no espnet2_avsep" in result.stderr
+
+
+def test_without_a_health_report(again):
+    again.forget()
+    assert again.stages(4, 4, "--health_report", "false").returncode == 0
+    assert not again.calls("avsep_health_report")
 
 
 def test_skipping(again):

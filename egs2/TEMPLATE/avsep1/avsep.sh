@@ -64,6 +64,8 @@ mix_different_class=false # Whether the sources of a fixed mixture must differ i
 mix_seed=0                # Seed of the fixed mixtures.
 valid_num_mixtures=       # Number of mixtures of valid_set (default: that of its clips).
 test_num_mixtures=        # Number of mixtures of each test set (default: that of its clips).
+health_report=true        # Whether to write a page that says what stages 1-4 made of the corpus.
+health_max_videos=120     # Videos of which it shows and judges a few pictures.
 
 # Stages 5 and 6: training
 avsep_exp=    # The experiment's folder; avsep_tag is then ignored.
@@ -155,6 +157,10 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --mix_seed          # Seed of the fixed mixtures (default="${mix_seed}").
     --valid_num_mixtures # Number of mixtures of valid_set (default: that of its clips).
     --test_num_mixtures # Number of mixtures of each test set (default: that of its clips).
+    --health_report     # Whether to write a page that says what stages 1-4 made of the corpus
+                        # (default="${health_report}").
+    --health_max_videos # Videos of which it shows and judges a few pictures
+                        # (default="${health_max_videos}").
 
     # Stages 5 and 6: training
     --avsep_exp         # The experiment's folder; --avsep_tag is then ignored.
@@ -215,7 +221,7 @@ for _name in stage nj inference_nj num_nodes fs segment_samples visual_every \
     check_int "${_name}" 1
 done
 check_int ref_num 2
-for _name in stop_stage ngpu progress_interval mix_seed; do
+for _name in stop_stage ngpu progress_interval mix_seed health_max_videos; do
     check_int "${_name}" 0
 done
 for _name in train_threads valid_num_mixtures test_num_mixtures; do
@@ -502,6 +508,17 @@ if ! "${skip_data_prep}"; then
             fi
             log "${dset}: left out by stages 1-4: $(count "${_dir}/skipped.tsv") (${_dir}/skipped.tsv)"
         done
+        if "${health_report}"; then
+            # shellcheck disable=SC2086  # commands and all_sets are several words
+            run_and_show "Health report" "${data_feats}/report/health_report.log" \
+                ${train_cmd} "${data_feats}/report/health_report.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_health_report \
+                --sets ${all_sets} --data_dir data --dump_dir "${data_feats}" \
+                --output_dir "${data_feats}/report" --fs "${fs}" \
+                --max_videos "${health_max_videos}" --leaks "${data_feats}/leaks.tsv" \
+                --title "Health of ${corpus:-$(basename "${PWD%/avsep[0-9]*}")}"
+            log "What became of the corpus: ${data_feats}/report/index.html (open it in a browser)"
+        fi
     fi
 else
     log "Skip stages 1-4 (data preparation)"
