@@ -44,7 +44,8 @@ def test_all_stages(prepared):
     assert names == (
         ["prepare_music"] + ["avsep_extract_visual"] * 6 + ["avsep_format_audio"] * 6
         + ["avsep_filter_clips"] + ["avsep_filter_clips", "avsep_make_mixtures"] * 2
-        + ["avsep_collect_stats"] * 2 + ["launch", "avsep_train"]
+        + ["avsep_health_report"] + ["avsep_collect_stats"] * 2
+        + ["launch", "avsep_train"]
         + ["avsep_inference"] * 4 + ["avsep_scoring"] * 2 + ["avsep_results"]
     )  # fmt: skip
     out = prepared.result.stdout
