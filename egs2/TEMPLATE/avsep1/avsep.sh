@@ -49,6 +49,7 @@ visual_every=8           # Of these, encode every k-th.
 visual_precomputed=      # Take these features instead: a Kaldi scp or HFRA's HDF5 file.
 visual_batch_size=32     # Pictures encoded at a time.
 visual_device=auto       # auto, cpu or cuda.
+one_pass=true            # Whether stage 2 also does stage 3's work where one file has picture and sound.
 
 # Stage 3: audio
 fs=11625         # Sampling rate in Hz.
@@ -141,6 +142,8 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --visual_precomputed # Take these features instead: a Kaldi scp or HFRA's HDF5 file.
     --visual_batch_size # Pictures encoded at a time (default="${visual_batch_size}").
     --visual_device     # auto, cpu or cuda (default="${visual_device}").
+    --one_pass          # Whether stage 2 also does stage 3's work where one file has picture and
+                        # sound, so that it is read once less (default="${one_pass}").
 
     # Stage 3: audio
     --fs                # Sampling rate in Hz (default="${fs}").
@@ -418,6 +421,11 @@ if ! "${skip_data_prep}"; then
                     --visual_pretrained "${visual_pretrained}" --fps "${visual_fps}"
                     --every "${visual_every}" --batch_size "${visual_batch_size}"
                     --device "${visual_device}")
+                if "${one_pass}"; then
+                    # Where stage 3 will look for what is finished.
+                    _opts+=(--audio_dir "${data_feats}/org/${dset}/format_split${_nj}/JOB"
+                        --fs "${fs}" --audio_format "${audio_format}")
+                fi
             fi
             # shellcheck disable=SC2086  # commands are several words
             run_and_show "Visual features of ${dset}" "${_logdir}/visual.*.log" \
