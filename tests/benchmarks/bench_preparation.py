@@ -44,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--videos", type=int, default=2, help="a round; 2 at least, to be mixed")
     add("--seconds", type=int, default=180, help="of a video")
     add("--encoded_seconds", type=int, default=15, help="that are repeated")
-    add("--rounds", type=int, default=1, help="rounds to take medians of")
+    add("--rounds", type=int, default=2, help="rounds to take medians of")
     add("--fps", type=int, default=25, help="of the video")
     add("--width", type=int, default=1280)
     add("--height", type=int, default=720)
