@@ -39,3 +39,28 @@ def test_quadratic_growth_would_be_seen():
     assert growth(step(1.0)) == pytest.approx(4.0)
     assert growth(step(0.01)) == 0.0  # 2 n take 0.04 s
     assert growth([Cost(0.3 + n, 0.0) for n in (0, 1, 2)]) == pytest.approx(2.0)
+
+
+def test_training_set_takes_little_for_a_clip():
+    """Its process begins with torch, beside which its tables do not show above."""
+    import tracemalloc
+
+    from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
+
+    peaks = []
+    for size in SIZES[1:]:
+        keys = [f"c{n % 300:03d}-{n:08d}" for n in range(size)]
+        tables = {
+            "audio": {key: f"dump/{key}.wav" for key in keys},
+            "visual": {key: f"dump/visual.ark:{n}" for n, key in enumerate(keys)},
+            "num_samples": {key: 10**5 + n for n, key in enumerate(keys)},
+            "num_rows": dict.fromkeys(keys, 10),
+            "category": {key: key[:4] for key in keys},
+        }
+        tracemalloc.start()
+        data = MixAndSeparateDataset(**tables, different_class=True)
+        data._first_clip(0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] / peaks[0] < 2.2
+    assert peaks[1] / SIZES[2] < 1024
