@@ -52,7 +52,8 @@ def get_parser() -> argparse.ArgumentParser:
 def make_video(path: str, seconds: int, width: int, height: int, fps: int) -> None:
     """Write a texture that moves and a noise that changes."""
     import av
-    from moving_texture import moving_texture
+
+    from tests.benchmarks.moving_texture import moving_texture
 
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=fps)

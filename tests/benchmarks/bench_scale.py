@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
 FS, SEGMENT, SAMPLES, ROWS, DIM, CLASSES, JOBS = 8000, 64, 256, 3, 4, 300, 8
 # Twice the entries may take so much more CPU time beyond start-up: n^2 takes 4 times.
 GOAL_GROWTH = 2.8
