@@ -13,8 +13,8 @@ without encoding them again) and prepares copies of it in turn with
 
 All run in this process, on one core, with one decoder thread; CPU time counts. Start-up
 and imports do not: a short video goes first. By default no way pays for an encoder of
-pictures (ours has one that averages colours); with --encoder true both encode the wanted
-ones with CLIP ViT-B/32 (random weights; the time does not depend on them).
+pictures (ours has one that averages colours); with --encoder true both encode the
+wanted ones with CLIP ViT-B/32 (random weights; the time does not depend on them).
 """
 
 import argparse
