@@ -27,6 +27,7 @@ COMMANDS = [
     "avsep_extract_teacher",
     "avsep_download",
     "avsep_check_leaks",
+    "avsep_health_report",
 ]
 
 setup(
@@ -37,6 +38,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["espnet2_avsep", "espnet2_avsep.*"]),
+    package_data={"espnet2_avsep.report": ["*.css", "*.js"]},
     # ESPnet fixes sentencepiece 0.2.0, whose wheels end at Python 3.12; torchvision
     # 0.26 begins at Python 3.10.
     python_requires=">=3.10,<3.13",

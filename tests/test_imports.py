@@ -23,6 +23,7 @@ ALLOWED = {
     "teacher": {"layers", "dsp", "data"},
     "visual": {"layers", "dsp", "data"},
     "plots": {"dsp"},
+    "report": {"data", "visual"},
     "espnet_model": {
         *("separator", "visual", "teacher", "loss"),
         *("layers", "dsp", "metrics"),

@@ -10,7 +10,14 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from espnet2_avsep.data.audio_io import audio_span, clear_disk_errors
+from espnet2_avsep.data.audio_format import AudioStore, check_file_names
+from espnet2_avsep.data.audio_io import (
+    AudioTap,
+    audio_span,
+    clear_disk_errors,
+    may_be_tapped,
+    resample,
+)
 from espnet2_avsep.data.features import FeatureWriter, PrecomputedFeatures
 from espnet2_avsep.data.journal import remove_leftovers, signature
 from espnet2_avsep.data.media import ClipError, probe
@@ -23,7 +30,12 @@ from espnet2_avsep.data.scp import (
     write_skipped,
 )
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.visual.frames import folder_frames, sample_times, video_frames
+from espnet2_avsep.visual.frames import (
+    Demux,
+    folder_frames,
+    sample_times,
+    video_frames,
+)
 
 STAGE = "visual"
 # More rows than this of one clip (days of video) speak of a broken header.
@@ -46,6 +58,7 @@ def extract_visual(
     device: str = "cpu",
     dtype: str = "float32",
     allow_empty: bool = False,
+    audio: Optional[AudioStore] = None,
 ) -> None:
     """Encode sampled pictures of every clip; what a cut-off run has finished stays.
 
@@ -67,6 +80,10 @@ def extract_visual(
         device: "cpu", "cuda", "cuda:N" or "auto".
         dtype: "float32" or "bfloat16".
         allow_empty: Whether empty tables are fine where no clip can be used.
+        audio: Gets the sound of the clips that are encoded, as
+            :func:`~espnet2_avsep.data.audio_format.format_audio` would write it, where
+            it lies in the same file and is without fault: the file is read once for
+            both. What is not in it afterwards is left to that function.
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
@@ -77,6 +94,8 @@ def extract_visual(
             raise InputError(f"--{option} {value}: expected a number above 0.")
     videos = read_scp(video_scp)
     wavs = videos if wav_scp is None else _matching(read_scp(wav_scp), videos, wav_scp)
+    if audio is not None:
+        check_file_names(video_scp, videos)
     chosen: Dict[str, Any] = {
         "encoder": encoder,
         "model": model,
@@ -100,10 +119,21 @@ def extract_visual(
 
         def events() -> Iterator[Tuple[str, Any]]:
             for key in keys:
+                tap = None
+                if (
+                    audio is not None
+                    and _shares_its_file(videos[key], wavs[key])
+                    and not audio.is_finished(key, wavs[key])
+                ):
+                    tap = AudioTap(wavs[key])
                 try:
                     for image in clip_pictures(
-                        videos[key], wavs[key], rate, every, network
+                        videos[key], wavs[key], rate, every, network, tap
                     ):
+                        if tap is not None and tap.audio is not None:
+                            samples = resample(*tap.audio, audio.fs)
+                            tap.audio = None
+                            audio.write(key, samples, wavs[key])
                         yield key, image
                     yield key, None
                 except ClipError as error:
@@ -139,8 +169,9 @@ def copy_precomputed(
     features = PrecomputedFeatures(precomputed, clips)
 
     def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
+        to_load = set(keys)
         for key, entry in writer.entries.items():
-            if key in videos and key not in keys:
+            if key in videos and key not in to_load:
                 features.check_width(key, entry["shape"][1])
         for key in keys:
             try:
@@ -163,7 +194,12 @@ def copy_precomputed(
 
 
 def clip_pictures(
-    video: str, wav: str, rate: Fraction, every: int, encoder
+    video: str,
+    wav: str,
+    rate: Fraction,
+    every: int,
+    encoder,
+    demux: Optional[Demux] = None,
 ) -> Iterator[np.ndarray]:
     """Yield the sampled pictures of a clip, as the encoder takes them.
 
@@ -174,6 +210,7 @@ def clip_pictures(
         rate: Pictures per second of sound.
         every: Of a folder, one image in so many is taken.
         encoder: A :class:`FrameEncoder`.
+        demux: Of a video file; see :func:`video_frames`.
 
     Yields:
         (crop height, crop width, 3), uint8.
@@ -193,7 +230,8 @@ def clip_pictures(
         start = probe(video).start
     if duration * rate > _MAX_ROWS:
         raise ClipError(wav, f"states {duration:.0f} s of sound, which cannot be")
-    for _, image in video_frames(video, sample_times(duration, rate), resize, start):
+    times = sample_times(duration, rate)
+    for _, image in video_frames(video, times, resize, start, demux=demux):
         yield encoder.fit(image)
 
 
@@ -356,6 +394,10 @@ def _matching(
             "(utils/fix_data_dir.sh makes them agree)."
         )
     return wavs
+
+
+def _shares_its_file(video: str, wav: str) -> bool:
+    return wav == video and may_be_tapped(wav) and not Path(video).is_dir()
 
 
 def _device(name: str) -> str:

@@ -60,6 +60,9 @@ def test_clips_are_counted(recipe):
         assert (folder / f"dump/raw/{dset}/skipped.tsv").read_text() == ""
         visual = read_scp(folder / f"dump/raw/{dset}/visual.scp")
         assert list(visual) == list(listed)
+    page = (folder / "dump/raw/report/index.html").read_text()
+    assert "Health of mini_music" in page and "black videos" not in page
+    assert len(list((folder / "dump/raw/report/pictures").glob("*/*.jpg"))) > 10
 
 
 def test_mixtures_are_the_sum_of_their_sources(recipe):

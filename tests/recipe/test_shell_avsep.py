@@ -44,7 +44,7 @@ def test_all_stages(prepared):
     assert names == (
         ["prepare_music"] + ["avsep_extract_visual"] * 6 + ["avsep_format_audio"] * 6
         + ["avsep_filter_clips"] + ["avsep_filter_clips", "avsep_make_mixtures"] * 2
-        + ["avsep_check_leaks"] + ["avsep_collect_stats"] * 2
+        + ["avsep_check_leaks", "avsep_health_report"] + ["avsep_collect_stats"] * 2
         + ["launch", "avsep_train"]
         + ["avsep_inference"] * 4 + ["avsep_scoring"] * 2 + ["avsep_results"]
     )  # fmt: skip
@@ -93,6 +93,11 @@ def test_options_of_the_commands(prepared):
     assert value(mixtures, "--different_class") == "false"
     assert value(mixtures, "--clips_dir") == "dump/raw/org/valid_clips"
     assert "--num_mixtures" not in mixtures["args"]
+    (report,) = prepared.calls("avsep_health_report")
+    sets = report["args"][report["args"].index("--sets") + 1 :][:3]
+    assert sets == ["train", "valid", "test"]
+    assert value(report, "--output_dir") == "dump/raw/report"
+    assert value(report, "--title") == "Health of music"
 
 
 def test_training_command(prepared):
@@ -379,6 +384,12 @@ def test_missing_package_is_named(prepared):
     result = prepared.stages(2, 8, "--python", script)
     assert result.returncode == 2
     assert "has no espnet2 or no espnet2_avsep" in result.stderr
+
+
+def test_without_a_health_report(again):
+    again.forget()
+    assert again.stages(4, 4, "--health_report", "false").returncode == 0
+    assert not again.calls("avsep_health_report")
 
 
 def test_skipping(again):

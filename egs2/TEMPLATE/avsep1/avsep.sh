@@ -50,6 +50,7 @@ visual_every=8           # Of these, encode every k-th.
 visual_precomputed=      # Take these features instead: a Kaldi scp or HFRA's HDF5 file.
 visual_batch_size=32     # Pictures encoded at a time.
 visual_device=auto       # auto, cpu or cuda.
+one_pass=true            # Whether stage 2 also does stage 3's work where one file has picture and sound.
 
 # Stage 3: audio
 fs=11625         # Sampling rate in Hz.
@@ -66,6 +67,8 @@ mix_seed=0                # Seed of the fixed mixtures.
 valid_num_mixtures=       # Number of mixtures of valid_set (default: that of its clips).
 test_num_mixtures=        # Number of mixtures of each test set (default: that of its clips).
 leak_check=               # Look for clips of one set in another: true (default), false, strict.
+health_report=true        # Whether to write a page that says what stages 1-4 made of the corpus.
+health_max_videos=120     # Videos of which it shows and judges a few pictures.
 
 # Stages 5 and 6: training
 avsep_exp=    # The experiment's folder; avsep_tag is then ignored.
@@ -144,6 +147,8 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --visual_precomputed # Take these features instead: a Kaldi scp or HFRA's HDF5 file.
     --visual_batch_size # Pictures encoded at a time (default="${visual_batch_size}").
     --visual_device     # auto, cpu or cuda (default="${visual_device}").
+    --one_pass          # Whether stage 2 also does stage 3's work where one file has picture and
+                        # sound, so that it is read once less (default="${one_pass}").
 
     # Stage 3: audio
     --fs                # Sampling rate in Hz (default="${fs}").
@@ -163,6 +168,10 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --leak_check        # Look for videos and sounds that are in two sets, into
                         # <dumpdir>/raw/leaks.tsv: true, false, or strict, for which such a
                         # case is an error (default="true").
+    --health_report     # Whether to write a page that says what stages 1-4 made of the corpus
+                        # (default="${health_report}").
+    --health_max_videos # Videos of which it shows and judges a few pictures
+                        # (default="${health_max_videos}").
 
     # Stages 5 and 6: training
     --avsep_exp         # The experiment's folder; --avsep_tag is then ignored.
@@ -225,7 +234,7 @@ for _name in stage nj inference_nj num_nodes fs segment_samples visual_every \
     check_int "${_name}" 1
 done
 check_int ref_num 2
-for _name in stop_stage ngpu progress_interval mix_seed; do
+for _name in stop_stage ngpu progress_interval mix_seed health_max_videos; do
     check_int "${_name}" 0
 done
 for _name in train_threads valid_num_mixtures test_num_mixtures; do
@@ -429,6 +438,11 @@ if ! "${skip_data_prep}"; then
                     --visual_pretrained "${visual_pretrained}" --fps "${visual_fps}"
                     --every "${visual_every}" --batch_size "${visual_batch_size}"
                     --device "${visual_device}")
+                if "${one_pass}"; then
+                    # Where stage 3 will look for what is finished.
+                    _opts+=(--audio_dir "${data_feats}/org/${dset}/format_split${_nj}/JOB"
+                        --fs "${fs}" --audio_format "${audio_format}")
+                fi
             fi
             # shellcheck disable=SC2086  # commands are several words
             run_and_show "Visual features of ${dset}" "${_logdir}/visual.*.log" \
@@ -543,6 +557,16 @@ if ! "${skip_data_prep}"; then
                 --nj "${nj}" --strict "${_strict}"
             log "Clips that two sets (or two classes) share: $(($(count "${data_feats}/leaks.tsv") - 1))" \
                 "(${data_feats}/leaks.tsv)"
+        if "${health_report}"; then
+            # shellcheck disable=SC2086  # commands and all_sets are several words
+            run_and_show "Health report" "${data_feats}/report/health_report.log" \
+                ${train_cmd} "${data_feats}/report/health_report.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_health_report \
+                --sets ${all_sets} --data_dir data --dump_dir "${data_feats}" \
+                --output_dir "${data_feats}/report" --fs "${fs}" \
+                --max_videos "${health_max_videos}" --leaks "${data_feats}/leaks.tsv" \
+                --title "Health of ${corpus:-$(basename "${PWD%/avsep[0-9]*}")}"
+            log "What became of the corpus: ${data_feats}/report/index.html (open it in a browser)"
         fi
     fi
 else
