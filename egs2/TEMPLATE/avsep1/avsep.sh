@@ -557,6 +557,8 @@ if ! "${skip_data_prep}"; then
                 --nj "${nj}" --strict "${_strict}"
             log "Clips that two sets (or two classes) share: $(($(count "${data_feats}/leaks.tsv") - 1))" \
                 "(${data_feats}/leaks.tsv)"
+        fi
+
         if "${health_report}"; then
             # shellcheck disable=SC2086  # commands and all_sets are several words
             run_and_show "Health report" "${data_feats}/report/health_report.log" \
