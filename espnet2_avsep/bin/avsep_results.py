@@ -84,6 +84,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         )
     sets = [ScoredSet.read(text) for text in args.set]
     training_sets = [parse_set(text, ("NAME", "DUMPDIR")) for text in args.training_set]
+    all_sets = [(s.name, s.dump) for s in sets] + training_sets
     config = read_yaml(exp / "config.yaml")
     sections = [
         f"# RESULTS of {exp.resolve().name}",
@@ -95,8 +96,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         + "\n".join(visual_line(s.name, s.dump, exp) for s in sets),
         "## Teacher\n\n" + teacher_lines(config),
         *(set_section(s) for s in sets),
-        "## Clips left out before scoring\n\n"
-        + clips_section([(s.name, s.dump) for s in sets] + training_sets),
+        lists_section(all_sets),
+        "## Clips left out before scoring\n\n" + clips_section(all_sets),
         commands_section(exp),
     ]
     output = Path(args.output or exp / "RESULTS.md")
@@ -412,6 +413,34 @@ def clips_section(sets: Sequence[Sequence]) -> str:
     if len(reasons) > 1:
         text += "\n\n" + markdown_table(reasons)
     return text
+
+
+def lists_section(sets: Sequence[Sequence]) -> str:
+    """Return how much of each set's list is there, and the lists' SHA-256."""
+    lines = []
+    for name, dump in sets:
+        counts = read_yaml(dump / "counts.yaml")
+        source = counts.get("source") or {}
+        if not source:
+            continue
+        there = f"{source['found']} of {source['listed']} listed clips are there"
+        missing = ", ".join(f"{kind}: {n}" for kind, n in source["missing"].items())
+        kept = f", {counts['kept']} are used" if "kept" in counts else ""
+        lines.append(
+            f"* {name}: {there}{f' (missing: {missing})' if missing else ''}{kept}; "
+            f"layout: {source['layout']}; split: {source['split']}; SHA-256 of the "
+            f"list of clips {source['list_sha256']}"
+        )
+        if source.get("list"):
+            lines[-1] += f"; {source['list']}, SHA-256 {source['list_file_sha256']}"
+        mixtures = counts.get("mixtures") or {}
+        if mixtures.get("list"):
+            lines[-1] += (
+                f"; mixtures from {Path(mixtures['list']).name}, SHA-256 "
+                f"{mixtures.get('list_sha256')}: {mixtures['made']} of "
+                f"{mixtures['listed']} made"
+            )
+    return "## Corpus\n\n" + "\n".join(lines) if lines else ""
 
 
 def skipped_by_stage(dump: Path, counts: Dict) -> Dict[str, Dict[str, int]]:
