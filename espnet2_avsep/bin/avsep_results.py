@@ -58,6 +58,14 @@ def get_parser() -> argparse.ArgumentParser:
         help="a set that is not scored, for the clips that were left out of it; repeat",
     )
     parser.add_argument(
+        "--real_set",
+        action="append",
+        default=[],
+        metavar="NAME:SEPDIR:DUMPDIR",
+        help="separated real mixtures, which have no references and are not scored; "
+        "repeat",
+    )
+    parser.add_argument(
         "--inference_model",
         default="valid.loss.best.pth",
         help="weights that separated, within --avsep_exp",
@@ -84,7 +92,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         )
     sets = [ScoredSet.read(text) for text in args.set]
     training_sets = [parse_set(text, ("NAME", "DUMPDIR")) for text in args.training_set]
+    real_sets = [parse_set(s, ("NAME", "SEPDIR", "DUMPDIR")) for s in args.real_set]
     all_sets = [(s.name, s.dump) for s in sets] + training_sets
+    all_sets += [(name, dump) for name, _, dump in real_sets]
     config = read_yaml(exp / "config.yaml")
     sections = [
         f"# RESULTS of {exp.resolve().name}",
@@ -96,6 +106,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         + "\n".join(visual_line(s.name, s.dump, exp) for s in sets),
         "## Teacher\n\n" + teacher_lines(config),
         *(set_section(s) for s in sets),
+        *(real_section(*real) for real in real_sets),
         lists_section(all_sets),
         "## Clips left out before scoring\n\n" + clips_section(all_sets),
         commands_section(exp),
@@ -392,6 +403,33 @@ def set_section(s: ScoredSet) -> str:
         parts.append(markdown_table(skips))
     parts += [score_table(summary), MIXTURE_SAR, instrument_table(summary)]
     return "\n\n".join(parts)
+
+
+def real_section(name: str, separated: Path, dump: Path) -> str:
+    """Return where the tracks of real mixtures are, which nothing can score."""
+    from espnet2_avsep.data.scp import read_scp
+
+    mixtures = read_scp(dump / "wav.scp")
+    real = read_yaml(dump / "counts.yaml").get("real") or {}
+    tracks = sorted(separated.glob("spk*.scp"))
+    if not tracks:
+        raise InputError(f"{separated}: no spk*.scp; separate it first (stage 7).")
+    prompts = {
+        "class_mean": "the mean embedding of its instrument's training clips",
+        "halves": "one half of the picture, source 1 by the left one",
+    }.get(real.get("prompts"), "not known")
+    example = next(iter(mixtures))
+    lines = {
+        "real mixtures": f"{len(mixtures)}, separated and not scored: there are no "
+        "references",
+        "each source is prompted by": prompts,
+        "to listen, the mixtures": dump / "wav.scp",
+        "their tracks": ", ".join(map(str, tracks)),
+        "for example": ", ".join(
+            [mixtures[example], *(read_scp(table)[example] for table in tracks)]
+        ),
+    }
+    return f"## {name}\n\n" + bullets(lines)
 
 
 def clips_section(sets: Sequence[Sequence]) -> str:

@@ -28,6 +28,8 @@ from espnet2_avsep.visual.frames import folder_frames, sample_times, video_frame
 STAGE = "visual"
 # More rows than this of one clip (days of video) speak of a broken header.
 _MAX_ROWS = 10**6
+# Parts of a picture: where they begin and end, as shares of its width.
+REGIONS = {"whole": (0.0, 1.0), "left": (0.0, 0.5), "right": (0.5, 1.0)}
 
 Result = Tuple[str, Union[np.ndarray, ClipError]]
 
@@ -46,6 +48,7 @@ def extract_visual(
     device: str = "cpu",
     dtype: str = "float32",
     allow_empty: bool = False,
+    region: str = "whole",
 ) -> None:
     """Encode sampled pictures of every clip; what a cut-off run has finished stays.
 
@@ -67,6 +70,7 @@ def extract_visual(
         device: "cpu", "cuda", "cuda:N" or "auto".
         dtype: "float32" or "bfloat16".
         allow_empty: Whether empty tables are fine where no clip can be used.
+        region: The part of the pictures that is encoded, a key of REGIONS.
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
@@ -84,6 +88,10 @@ def extract_visual(
         "seed": seed,
     }
     how = {"fps": int(fps) if fps == int(fps) else fps, "every": every}
+    if region not in REGIONS:
+        raise InputError(f"--region {region}: expected {', '.join(REGIONS)}.")
+    if region != "whole":
+        how["region"] = region
     settings = {**chosen, **how, "dtype": dtype}
     if pretrained is not None and os.path.isfile(pretrained):
         settings["file"] = signature(pretrained)
@@ -102,7 +110,7 @@ def extract_visual(
             for key in keys:
                 try:
                     for image in clip_pictures(
-                        videos[key], wavs[key], rate, every, network
+                        videos[key], wavs[key], rate, every, network, region
                     ):
                         yield key, image
                     yield key, None
@@ -163,7 +171,12 @@ def copy_precomputed(
 
 
 def clip_pictures(
-    video: str, wav: str, rate: Fraction, every: int, encoder
+    video: str,
+    wav: str,
+    rate: Fraction,
+    every: int,
+    encoder,
+    region: str = "whole",
 ) -> Iterator[np.ndarray]:
     """Yield the sampled pictures of a clip, as the encoder takes them.
 
@@ -174,6 +187,7 @@ def clip_pictures(
         rate: Pictures per second of sound.
         every: Of a folder, one image in so many is taken.
         encoder: A :class:`FrameEncoder`.
+        region: The part of the pictures, a key of REGIONS.
 
     Yields:
         (crop height, crop width, 3), uint8.
@@ -181,10 +195,11 @@ def clip_pictures(
     Raises:
         ClipError: see :func:`video_frames`, :func:`folder_frames`, :func:`audio_span`.
     """
-    resize = encoder.preprocessing.resize
+    # A part is scaled after it was cut out of the picture in its own size.
+    resize = encoder.preprocessing.resize if region == "whole" else None
     if Path(video).is_dir():
         for _, image in folder_frames(video, every, resize):
-            yield encoder.fit(image)
+            yield encoder.fit(_cut(image, region))
         return
     if not probe(video).has_video:
         raise ClipError(video, "no video stream", "A file with a picture is needed.")
@@ -194,7 +209,14 @@ def clip_pictures(
     if duration * rate > _MAX_ROWS:
         raise ClipError(wav, f"states {duration:.0f} s of sound, which cannot be")
     for _, image in video_frames(video, sample_times(duration, rate), resize, start):
-        yield encoder.fit(image)
+        yield encoder.fit(_cut(image, region))
+
+
+def _cut(image: np.ndarray, region: str) -> np.ndarray:
+    """Return a part of a picture (H, W, 3)."""
+    first, last = REGIONS[region]
+    width = image.shape[1]
+    return image[:, round(first * width) : round(last * width)]
 
 
 def encode_clips(encoder, events: Iterable[Tuple[str, Any]]) -> Iterator[Result]:

@@ -38,6 +38,7 @@ python=python3       # The Python that runs everything.
 
 # Stage 1: data preparation
 corpus=          # Which local/prepare_<corpus>.py to use (default: the recipe folder's name).
+download_opts=   # Options of avsep_download, where db.sh says "downloads".
 local_data_opts= # Options given on to local/prepare_<corpus>.py.
 
 # Stage 2: visual features
@@ -64,6 +65,9 @@ mix_different_class=false # Whether the sources of a fixed mixture must differ i
 mix_seed=0                # Seed of the fixed mixtures.
 valid_num_mixtures=       # Number of mixtures of valid_set (default: that of its clips).
 test_num_mixtures=        # Number of mixtures of each test set (default: that of its clips).
+valid_mixture_list=       # Make these mixtures of valid_set instead of drawing them.
+test_mixture_list=        # Make these mixtures of each test set instead of drawing them.
+duet_prompts=class_mean   # What prompts the sources of real sets: class_mean or halves.
 
 # Stages 5 and 6: training
 avsep_exp=    # The experiment's folder; avsep_tag is then ignored.
@@ -88,6 +92,7 @@ corpus_note=         # A sentence for the top of RESULTS.md.
 train_set= # Name of the training set (required).
 valid_set= # Name of the validation set (required).
 test_sets= # Names of the test sets (required).
+real_sets= # Names of sets of real mixtures, duets: separated and not scored.
 
 # Stage 10: upload
 # shellcheck disable=SC2034  # not there yet
@@ -126,7 +131,10 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --train_set         # Name of the training set (required).
     --valid_set         # Name of the validation set (required).
     --test_sets         # Names of the test sets (required).
+    --real_sets         # Names of sets of real mixtures, e.g. "duet" of music: separated
+                        # and not scored, for they have no references.
     --corpus            # Which local/prepare_<corpus>.py to use (default: the folder's name).
+    --download_opts     # Options of avsep_download, where db.sh says "downloads".
     --local_data_opts   # Options given on to it (default="${local_data_opts}").
 
     # Stage 2: visual features
@@ -155,6 +163,12 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --mix_seed          # Seed of the fixed mixtures (default="${mix_seed}").
     --valid_num_mixtures # Number of mixtures of valid_set (default: that of its clips).
     --test_num_mixtures # Number of mixtures of each test set (default: that of its clips).
+    --valid_mixture_list # A list of valid_set's mixtures, instead of drawing them: a
+                        # mixtures.tsv, or lines of ref_num clips or wav names.
+    --test_mixture_list # The same for each test set.
+    --duet_prompts      # What prompts the sources of real sets: class_mean, the mean of the
+                        # instrument's training embeddings, or halves, the left and the
+                        # right half of the picture (default="${duet_prompts}").
 
     # Stages 5 and 6: training
     --avsep_exp         # The experiment's folder; --avsep_tag is then ignored.
@@ -224,6 +238,17 @@ done
 [[ ${audio_format} =~ ^(wav|flac)$ ]] || die "--audio_format '${audio_format}': expected wav or flac"
 [[ ${visual_device} =~ ^(auto|cpu|cuda)$ ]] ||
     die "--visual_device '${visual_device}': expected auto, cpu or cuda"
+[[ ${duet_prompts} =~ ^(class_mean|halves)$ ]] ||
+    die "--duet_prompts '${duet_prompts}': expected class_mean or halves"
+if [ -n "${real_sets}" ] && [ "${ref_num}" -ne 2 ]; then
+    die "--real_sets '${real_sets}': duets have two sources, --ref_num is ${ref_num}"
+fi
+if [ -n "${real_sets}" ] && [ "${duet_prompts}" = halves ] && [ -n "${visual_precomputed}" ]; then
+    die "--duet_prompts halves: the encoder must see the halves, but --visual_precomputed is given"
+fi
+for _name in valid_mixture_list test_mixture_list; do
+    [ -z "${!_name}" ] || [ -f "${!_name}" ] || die "--${_name} '${!_name}': no such file"
+done
 [[ ${scoring_backend} =~ ^(fast|mir_eval)$ ]] ||
     die "--scoring_backend '${scoring_backend}': expected fast or mir_eval"
 if [ -n "${download_model}" ]; then
@@ -241,6 +266,11 @@ for dset in ${valid_set} ${test_sets}; do
     esac
 done
 all_sets="${train_set} ${mix_sets}"
+for dset in ${real_sets}; do
+    case " ${all_sets} " in
+        *" ${dset} "*) die "'${dset}' is among --real_sets and another set too" ;;
+    esac
+done
 
 if ! command -v "${python}" > /dev/null; then
     die "--python '${python}': there is no such program"
@@ -371,7 +401,8 @@ if ! "${skip_data_prep}"; then
         # shellcheck disable=SC2086  # local_data_opts is several words
         local/data.sh ${corpus:+--corpus "${corpus}"} --python "${python}" \
             --train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}" \
-            ${local_data_opts}
+            ${real_sets:+--real_sets "${real_sets}"} \
+            ${download_opts:+--download_opts "${download_opts}"} ${local_data_opts}
     fi
 
     if wanted 2; then
@@ -390,9 +421,17 @@ if ! "${skip_data_prep}"; then
         if [ "${visual_device}" = cuda ]; then
             _cmd="${cuda_cmd} --gpu 1"
         fi
-        for dset in ${all_sets}; do
+        # <set>, or <set>/<part of the picture>
+        _parts=${all_sets}
+        if [ "${duet_prompts}" = halves ]; then
+            for dset in ${real_sets}; do
+                _parts+=" ${dset}/left ${dset}/right"
+            done
+        fi
+        for _part in ${_parts}; do
+            dset=${_part%/*}
             need "data/${dset}/video.scp" 1
-            _dir=${data_feats}/${dset}
+            _dir=${data_feats}/${_part}
             _logdir=${_dir}/logs
             split_keys "data/${dset}/video.scp" "${_logdir}/video.JOB.scp" "${nj}"
             # Another nj has other folders, and so begins anew.
@@ -413,8 +452,11 @@ if ! "${skip_data_prep}"; then
                     --every "${visual_every}" --batch_size "${visual_batch_size}"
                     --device "${visual_device}")
             fi
+            if [ "${_part}" != "${dset}" ]; then
+                _opts+=(--region "${_part#*/}")
+            fi
             # shellcheck disable=SC2086  # commands are several words
-            run_and_show "Visual features of ${dset}" "${_logdir}/visual.*.log" \
+            run_and_show "Visual features of ${_part}" "${_logdir}/visual.*.log" \
                 ${_cmd} JOB=1:"${_nj}" "${_logdir}/visual.JOB.log" \
                 "${python}" -m espnet2_avsep.bin.avsep_extract_visual \
                 --video_scp "${_logdir}/video.JOB.scp" --output_dir "${_split}/JOB" "${_opts[@]}"
@@ -432,15 +474,15 @@ if ! "${skip_data_prep}"; then
             utils/merge_scp.py "${_nj}" "${_logdir}/video.JOB.scp" "${_split}/JOB" "${_dir}" \
                 visual_skipped.tsv visual_shape visual.scp
             utils/check_keys.sh "data/${dset}/video.scp" "${_dir}/visual.scp" "${_dir}/visual_skipped.tsv"
-            log "${dset}: features of $(count "${_dir}/visual.scp") clips," \
+            log "${_part}: features of $(count "${_dir}/visual.scp") clips," \
                 "$(count "${_dir}/visual_skipped.tsv") left out (${_dir}/visual_skipped.tsv)"
-            [ -s "${_dir}/visual.scp" ] || die "no clip of ${dset} is left; see ${_dir}/visual_skipped.tsv"
+            [ -s "${_dir}/visual.scp" ] || die "no clip of ${_part} is left; see ${_dir}/visual_skipped.tsv"
         done
     fi
 
     if wanted 3; then
         log "Stage 3: Audio, mono, ${fs} Hz: data/ -> ${data_feats}/org/"
-        for dset in ${all_sets}; do
+        for dset in ${all_sets} ${real_sets}; do
             need "data/${dset}/wav.scp" 1
             _dir=${data_feats}/org/${dset}
             _logdir=${_dir}/logs
@@ -483,8 +525,10 @@ if ! "${skip_data_prep}"; then
                 ${max_wav_duration:+--max_wav_duration "${max_wav_duration}"}
             if [ "${dset}" != "${train_set}" ]; then
                 _num_mixtures=${test_num_mixtures}
+                _list=${test_mixture_list}
                 if [ "${dset}" = "${valid_set}" ]; then
                     _num_mixtures=${valid_num_mixtures}
+                    _list=${valid_mixture_list}
                 fi
                 # shellcheck disable=SC2086  # commands are several words
                 run_and_show "Mixtures of ${dset}" "${_dir}/logs/make_mixtures.log" \
@@ -494,6 +538,7 @@ if ! "${skip_data_prep}"; then
                     --num_sources "${ref_num}" --segment_samples "${segment_samples}" \
                     --different_class "${mix_different_class}" --seed "${mix_seed}" \
                     --silence_dbfs "${silence_dbfs}" \
+                    ${_list:+--list "${_list}"} \
                     ${_num_mixtures:+--num_mixtures "${_num_mixtures}"}
                 log "${dset}: $(count "${_dir}/wav.scp") mixtures, list ${_dir}/mixtures.tsv," \
                     "SHA-256 $(cut -d ' ' -f 1 "${_dir}/mixtures.sha256")"
@@ -501,6 +546,24 @@ if ! "${skip_data_prep}"; then
                 log "${dset}: $(count "${_dir}/wav.scp") clips"
             fi
             log "${dset}: left out by stages 1-4: $(count "${_dir}/skipped.tsv") (${_dir}/skipped.tsv)"
+        done
+        for dset in ${real_sets}; do
+            need "data/${dset}/utt2pair" 1
+            need "${data_feats}/org/${dset}/wav.scp" 3
+            _dir=${data_feats}/${dset}
+            _opts=(--train_dir "${data_feats}/${train_set}")
+            if [ "${duet_prompts}" = halves ]; then
+                _opts=(--visual_dir "${_dir}/left" --visual_dir "${_dir}/right")
+            fi
+            # shellcheck disable=SC2086  # commands are several words
+            run_and_show "Real mixtures of ${dset}" "${_dir}/logs/make_real_mixtures.log" \
+                ${train_cmd} "${_dir}/logs/make_real_mixtures.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_make_real_mixtures \
+                --data_dir "data/${dset}" --wav_dir "${data_feats}/org/${dset}" \
+                --output_dir "${_dir}" --fs "${fs}" --segment_samples "${segment_samples}" \
+                --silence_dbfs "${silence_dbfs}" --prompts "${duet_prompts}" "${_opts[@]}"
+            log "${dset}: $(count "${_dir}/wav.scp") real mixtures," \
+                "$(count "${_dir}/skipped.tsv") left out (${_dir}/skipped.tsv)"
         done
     fi
 else
@@ -624,7 +687,7 @@ if ! "${skip_eval}"; then
             _cmd="${cuda_cmd} --gpu 1"
             _ngpu=1
         fi
-        for dset in ${mix_sets}; do
+        for dset in ${mix_sets} ${real_sets}; do
             _data=${data_feats}/${dset}
             _dir=${inference_dir}/separated_${dset}
             _logdir=${_dir}/logs
@@ -680,6 +743,10 @@ if ! "${skip_eval}"; then
                 --backend "${scoring_backend}" ${scoring_opts}
             _results+=(--set "${dset}:${_dir}:${_data}")
         done
+        for dset in ${real_sets}; do
+            need "${inference_dir}/separated_${dset}/spk1.scp" 7
+            _results+=(--real_set "${dset}:${inference_dir}/separated_${dset}:${data_feats}/${dset}")
+        done
         # shellcheck disable=SC2086  # commands are several words
         run_and_show "Results" "${inference_dir}/results.log" \
             ${decode_cmd} "${inference_dir}/results.log" \
@@ -689,7 +756,7 @@ if ! "${skip_eval}"; then
             --output "${inference_dir}/RESULTS.md" "${_results[@]}"
         cat "${inference_dir}/RESULTS.md"
         log "This table: ${inference_dir}/RESULTS.md"
-        for dset in ${test_sets}; do
+        for dset in ${test_sets} ${real_sets}; do
             log "Listen, for example: the mixture $(head -n 1 "${data_feats}/${dset}/wav.scp" | cut -d ' ' -f 2-)"
             for n in $(seq "${ref_num}"); do
                 log "  separated, source ${n}: $(head -n 1 "${inference_dir}/separated_${dset}/spk${n}.scp" | cut -d ' ' -f 2-)"
