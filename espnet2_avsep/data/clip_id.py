@@ -81,6 +81,9 @@ class ClipFinder:
         if parts[-1] in self.keys:
             return parts[-1]
         found = self.find_all(parts[-1])
+        if len(parts) > 1 and len(found) > 1:  # "Male" of "Male_speech_man_speaking"
+            begin = f"{category_key(parts[-2])}_"
+            found = [key for key in found if key.startswith(begin)]
         if len(parts) == 1 and len(found) > 1:
             raise InputError(
                 f"{where}: {name!r} may be {' or '.join(sorted(found))}; write the id."

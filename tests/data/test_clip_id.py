@@ -30,7 +30,7 @@ def test_parts_of_names():
 @pytest.fixture
 def finder():
     keys = ["Church_bell-b0", "Male-m0", "Female-m0", "cat-v0_000030", "cat-v1_000001"]
-    keys += ["cat-v1_000040"]
+    keys += ["cat-v1_000040", "Male_voice-n0", "Female_voice-n0"]
     return ClipFinder({key: key.split("-")[0] for key in keys})
 
 
@@ -46,6 +46,8 @@ def finder():
         ("Male/b0.wav", None),  # another category
         ("/Male/m0.wav", "Male-m0"),
         ("Man/m0.wav", None),  # two clips of that video
+        ("Male/n0.wav", None),  # a category that others have
+        ("Female_voice/n0.wav", "Female_voice-n0"),
         ("cat/v0.wav", "cat-v0_000030"),
         ("v0", "cat-v0_000030"),
         ("cat/v1", None),  # which of the two?
