@@ -299,6 +299,7 @@ def test_hfra_files_that_are_gone_or_fewer(tmp_path, hfra, run):
     assert status == 2
     assert "3 of 5 listed clips are missing (file not found: 2, number of" in error
     assert "to go on with 2 clips, give --max_missing 0.61" in error.lower()
+    assert "--frame_count ignore" in error
     assert run(*names, "--max_missing", "0.61")[0] == 0
     assert list(tables(tmp_path, "train")["utt2spk"]) == ["violin-v5"]
     assert read_skipped(tmp_path / "data" / "train" / "skipped.tsv") == [

@@ -17,6 +17,8 @@ from espnet2_avsep.data.corpus.lists import Row, is_pair_list, read_list, sha256
 from espnet2_avsep.data.corpus.tree import Tree, count_images
 from espnet2_avsep.errors import InputError
 
+# Kind of the problem that --frame_count ignore takes away.
+COUNT = "number of images"
 _PLACES = ("metadata", ".", "data", "lists", "solo", "data/solo", "MUSIC/solo")
 
 
@@ -96,9 +98,7 @@ def _listed_clip(tree: Tree, row: Row, check_count: bool) -> Clip:
     if folder.is_dir() and check_count:
         count = count_images(folder)
         if count != stated:
-            problem = (
-                f"number of images: {frames} holds {count}, the list says {stated}"
-            )
+            problem = f"{COUNT}: {frames} holds {count}, the list says {stated}"
             return clip._replace(problem=problem)
     return clip._replace(sound=str(found_sound[0]), picture=str(folder))
 

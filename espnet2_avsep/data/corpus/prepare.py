@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 from espnet2_avsep.data.corpus.clip import Clip, Corpus
+from espnet2_avsep.data.corpus.peer_tree import COUNT
 from espnet2_avsep.data.corpus.splits import Rule, SetNames, Split, choose_split
 from espnet2_avsep.data.key_check import shorten
 from espnet2_avsep.data.scp import Skipped, atomic_write, write_scp, write_skipped
@@ -153,12 +154,15 @@ def _check_missing(
     if listed and missing > max_missing * listed:
         kinds = ", ".join(f"{kind}: {n}" for kind, n in problems.most_common(5))
         lost = [c for names in sets.values() for c in names if clips[c].problem]
+        hint = ""
+        if COUNT in problems:
+            hint = " Folders of frames are taken as they are with --frame_count ignore."
         raise InputError(
             f"{missing} of {listed} listed clips are missing ({kinds}), for instance "
             f"{shorten(lost)}; that is more than --max_missing {max_missing:g}. Is the "
             f"folder the right one? To go on with {listed - missing} clips, give "
             f"--max_missing {min(1.0, int(100 * missing / listed + 1) / 100):g} among "
-            "the options of local/data.sh."
+            f"the options of local/data.sh.{hint}"
         )
     return counts
 
