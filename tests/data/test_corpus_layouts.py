@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -724,3 +725,28 @@ def test_json_and_csv_writers_agree(tmp_path):
     layouts.json_videos(tmp_path / "m", LISTS, PUT, duets=DUETS)
     listed = json.loads((tmp_path / "m" / "MUSIC_duet_videos.json").read_text())
     assert listed["videos"]["cello flute"] == ["d0", "d1"]
+
+
+def test_other_texts_beside_the_lists(tmp_path, prepare):
+    folder = build("hfra", tmp_path / "a")
+    (folder / "metadata" / "classes.csv").write_text("cello,1\nflute,2\n")
+    splits = layouts.write_splits(tmp_path / "splits", LISTS)
+    (splits / "README.txt").write_text("Lists by A/B/C.\nand more\n")
+    data = prepare("music", folder, *NAMES, "--splits", splits)
+    assert len(read_scp(data / "train" / "wav.scp")) == 4
+    data = prepare("music", folder, *NAMES)
+    assert len(read_scp(data / "train" / "wav.scp")) == 4
+
+
+def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    PUT.video(tmp_path / "videos/cello/c0.mp4", "x")
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("cello"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match="cello: cannot be read .Permission denied"):
+        Tree(tmp_path)

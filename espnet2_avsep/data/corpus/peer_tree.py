@@ -54,7 +54,16 @@ def read_peer_tree(root: Path, files: Dict[str, Path], check_count: bool) -> Cor
     lists: Dict[str, GivenList] = {}
     for stem, path in files.items():
         names = []
-        for row in read_list(path):
+        try:
+            rows = read_list(path)
+        except InputError as error:
+            if stem.startswith(("train", "val", "test")):
+                raise
+            logging.warning(
+                "%s: is no list of clips and is passed over (%s)", path, error
+            )
+            continue
+        for row in rows:
             clip = _listed_clip(tree, row, check_count)
             known = clips.setdefault(clip.name, clip)
             if known != clip and not (known.problem and clip.problem):

@@ -83,16 +83,23 @@ def choose_split(
             sets.
     """
     given, where = corpus.lists, "the corpus' lists"
+    there = sorted(given)
     extra: Dict[str, Clip] = {}
     if rule.folder is not None:
-        given, extra = _read_folder(corpus, rule.folder)
-        where = f"lists in {rule.folder}"
-    if rule.hashed or not given:
-        if rule.folder is not None and not rule.hashed:
+        files = _files_of(rule.folder)
+        there = sorted(files)
+        if not files:
             raise InputError(f"{rule.folder}: there is no list <set>.txt or <set>.csv.")
+        # Only what is asked for: other texts may lie there.
+        stems = {_list_for(n, _role(n, names), files) for n in names.all} - {None}
+        files = {stem: path for stem, path in files.items() if stem in stems}
+        given, extra = _read_files(corpus, files)
+        where = f"lists in {rule.folder}"
+    if rule.hashed or not there:
         sets = _hash_all(names, rule, corpus.clips, candidates)
         split = Split(sets, _hash_rule(names, rule), {}, {})
     else:
+        where += f" (there: {', '.join(there)})"
         split = _take_lists(names, rule, corpus, given, where, extra)
     logging.info("split: %s", split.rule)
     return split._replace(sets=_resolve_overlap(split.sets, rule.overlap))
@@ -104,20 +111,25 @@ def place_of(video: str) -> float:
     return int(digest[:13], 16) / 16**13
 
 
-def _read_folder(
-    corpus: Corpus, folder: Path
+def _files_of(folder: Path) -> Dict[str, Path]:
+    """Return the files of a folder that may be lists of sets: stem -> file."""
+    files: Dict[str, Path] = {}
+    for path in [*sorted(folder.glob("*.txt")), *sorted(folder.glob("*.csv"))]:
+        if path.suffix == ".txt" or not is_pair_list(path):
+            files.setdefault(path.stem, path)
+    return files
+
+
+def _read_files(
+    corpus: Corpus, files: Dict[str, Path]
 ) -> Tuple[Dict[str, GivenList], Dict[str, Clip]]:
-    """Read the lists of a folder; also the clips that the corpus does not know."""
+    """Read lists; also return the clips that the corpus does not know."""
     keys = {clip.key: clip.category for clip in corpus.clips.values()}
     name_of = {clip.key: name for name, clip in corpus.clips.items()}
     finder = ClipFinder(keys)
-    given, extra = {}, {}
-    paths = [*sorted(folder.glob("*.txt")), *sorted(folder.glob("*.csv"))]
-    for path in paths:
-        if path.name in ("Annotations.txt", "vggsound.csv", "ReadMe.txt") or (
-            path.suffix == ".csv" and is_pair_list(path)
-        ):
-            continue
+    given: Dict[str, GivenList] = {}
+    extra: Dict[str, Clip] = {}
+    for stem, path in files.items():
         found: List[str] = []
         for row in read_list(path):
             name = f"{row.category}/{row.stem}"
@@ -131,9 +143,8 @@ def _read_folder(
                 found.append(
                     name_of[key] if key else _unknown(extra, row.category, row.stem)
                 )
-        given.setdefault(
-            path.stem, GivenList(list(dict.fromkeys(found)), path.name, sha256_of(path))
-        )
+        found = list(dict.fromkeys(found))
+        given[stem] = GivenList(found, path.name, sha256_of(path))
     return given, extra
 
 
@@ -155,26 +166,22 @@ def _take_lists(
     chosen: Dict[str, GivenList] = {}
     drawn = False
     for name in names.all:
-        role = (
-            "train" if name == names.train else "val" if name == names.valid else "test"
-        )
+        role = _role(name, names)
         stem = _list_for(name, role, given)
         if stem is not None:
             chosen[name] = given[stem]
         elif role == "val" and _list_for(names.train, "train", given):
             drawn = True
         else:
-            there = ", ".join(sorted(given))
             raise InputError(
-                f"no list for the set {name}: {where} have {name}.txt or {name}.csv "
-                f"neither by that name nor by a usual one (there: {there}). Give "
-                "--splits <folder>, --split_rule hash, or the name of a list that is "
-                "there (for example --valid_set val --test_sets val)."
+                f"no list for the set {name}: neither {name}.txt or {name}.csv nor one "
+                f"of a usual name is among {where}. Give --splits <folder>, "
+                "--split_rule hash, or the name of a list that is there (for example --valid_set val --test_sets val)."
             )
     sets = {name: list(dict.fromkeys(g.names)) for name, g in chosen.items()}
     lists = {name: (g.source, g.sha256) for name, g in chosen.items()}
     words = ", ".join(f"{name}: {chosen[name].source}" for name in chosen)
-    text = f"{where} ({words})"
+    text = f"{where.split(' (there')[0]} ({words})"
     if drawn:
         _check_ratio(0.0, rule.valid_ratio)
         everything = {**corpus.clips, **extra}
@@ -190,7 +197,11 @@ def _take_lists(
     return Split({n: sets[n] for n in names.all}, text, lists, extra)
 
 
-def _list_for(name: str, role: str, given: Dict[str, GivenList]) -> Optional[str]:
+def _role(name: str, names: SetNames) -> str:
+    return "train" if name == names.train else "val" if name == names.valid else "test"
+
+
+def _list_for(name: str, role: str, given: Iterable[str]) -> Optional[str]:
     """Return the list of a set; "testmusic" and "testSet" are usual names of "test"."""
     usual = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}[role]
     for stem in (name, *usual):

@@ -7,6 +7,7 @@ from typing import Dict, List, Optional, Tuple
 
 from espnet2_avsep.data.clip_id import MEDIA_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES
 from espnet2_avsep.data.corpus.clip import NOT_FOUND, Clip
+from espnet2_avsep.errors import InputError
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
 # What lies in folders of videos and is none, besides images.
@@ -29,6 +30,9 @@ class Tree:
         sounds: (category, stem) -> files.
         videos: As above.
         frames: (category, stem) -> folders of images.
+
+    Raises:
+        InputError: a folder cannot be read.
     """
 
     def __init__(self, root: Path, any_suffix: str = "videos"):
@@ -38,7 +42,13 @@ class Tree:
         self.frames: Dict[_Place, List[Path]] = {}
         self._any_suffix = any_suffix
         self._stems: Dict[str, Dict[str, List[Path]]] = {}
-        self._walk(self.root, False, set())
+        try:
+            self._walk(self.root, False, set())
+        except OSError as error:
+            raise InputError(
+                f"{error.filename or self.root}: cannot be read ({error.strerror}); "
+                "mend its permissions, or move it out of the corpus' folder."
+            ) from error
         for table in (self.sounds, self.videos, self.frames):
             for files in table.values():
                 files.sort()
