@@ -99,8 +99,7 @@ def choose_split(
         sets = _hash_all(names, rule, corpus.clips, candidates)
         split = Split(sets, _hash_rule(names, rule), {}, {})
     else:
-        where += f" (there: {', '.join(there)})"
-        split = _take_lists(names, rule, corpus, given, where, extra)
+        split = _take_lists(names, rule, corpus, given, (where, there), extra)
     logging.info("split: %s", split.rule)
     return split._replace(sets=_resolve_overlap(split.sets, rule.overlap))
 
@@ -159,10 +158,15 @@ def _take_lists(
     rule: Rule,
     corpus: Corpus,
     given: Dict[str, GivenList],
-    where: str,
+    place: Tuple[str, List[str]],
     extra: Dict[str, Clip],
 ) -> Split:
-    """Take each set from the list of its name, or of a usual name for it."""
+    """Take each set from the list of its name, or of a usual name for it.
+
+    Args:
+        place: For messages: where the lists are, and the names of all lists there.
+    """
+    where, there = place
     chosen: Dict[str, GivenList] = {}
     drawn = False
     for name in names.all:
@@ -175,13 +179,14 @@ def _take_lists(
         else:
             raise InputError(
                 f"no list for the set {name}: neither {name}.txt or {name}.csv nor one "
-                f"of a usual name is among {where}. Give --splits <folder>, "
-                "--split_rule hash, or the name of a list that is there (for example --valid_set val --test_sets val)."
+                f"of a usual name is among {where} (there: {', '.join(there)}). Give "
+                "--splits <folder>, --split_rule hash, or the name of a list that is "
+                "there (for example --valid_set val --test_sets val)."
             )
     sets = {name: list(dict.fromkeys(g.names)) for name, g in chosen.items()}
     lists = {name: (g.source, g.sha256) for name, g in chosen.items()}
     words = ", ".join(f"{name}: {chosen[name].source}" for name in chosen)
-    text = f"{where.split(' (there')[0]} ({words})"
+    text = f"{where} ({words})"
     if drawn:
         _check_ratio(0.0, rule.valid_ratio)
         everything = {**corpus.clips, **extra}
