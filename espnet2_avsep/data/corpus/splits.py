@@ -161,12 +161,8 @@ def _take_lists(
     place: Tuple[str, List[str]],
     extra: Dict[str, Clip],
 ) -> Split:
-    """Take each set from the list of its name, or of a usual name for it.
-
-    Args:
-        place: For messages: where the lists are, and the names of all lists there.
-    """
-    where, there = place
+    """Take each set from the list of its name, or of a usual name for it."""
+    where, there = place  # for messages: the names of all lists that are there
     chosen: Dict[str, GivenList] = {}
     drawn = False
     for name in names.all:
