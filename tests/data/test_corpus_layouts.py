@@ -184,7 +184,7 @@ def test_manifest_of_the_download(tmp_path, prepare):
     splits = layouts.write_splits(tmp_path / "splits", LISTS)
     folder = layouts.json_videos(tmp_path / "a", LISTS, PUT, gone=["cello/c3"])
     rows = ["c0\tok\t\t1\t0\t1\t25\t44100", "c3\tfailed\tprivate video" + "\t" * 5]
-    rows += ["f3\tgeo_blocked" + "\t" * 6]
+    rows += ["flute/f3\tgeo_blocked" + "\t" * 6]  # the id as a path
     (folder / "manifest.tsv").write_text(MANIFEST + "\n".join(rows) + "\n")
     data = prepare("music", folder, *NAMES, "--splits", splits)
     assert [tuple(row) for row in read_skipped(data / "test" / "skipped.tsv")] == [
