@@ -16,8 +16,8 @@ train_set=train
 valid_set=valid
 test_sets="test"
 real_sets=
-download_opts=
 data_dir=data
+download_opts=
 python=python3
 
 help_message=$(
@@ -34,8 +34,9 @@ generated. To be run in a recipe's folder.
     --valid_set  # Name of the validation set (default="${valid_set}").
     --test_sets  # Names of the test sets (default="${test_sets}").
     --real_sets  # Name of a set for real mixtures (duets), where the corpus has some.
-    --download_opts # Options of avsep_download, e.g. "--nj 4 --cookies cookies.txt".
     --data_dir   # Where the sets go (default="${data_dir}").
+    --download_opts # Options of avsep_download, for <CORPUS>=downloads: the corpus is then
+                 # fetched into downloads/<corpus> (default="${download_opts}").
     --python     # The Python that is used (default="${python}").
 
 All other words are given on: to local/prepare_mini_music.py for mini_music (for example
@@ -52,8 +53,8 @@ while [ $# -gt 0 ]; do
             echo "${help_message}"
             exit 0
             ;;
-        --corpus | --train[-_]set | --valid[-_]set | --test[-_]sets | --real[-_]sets | \
-            --download[-_]opts | --data[-_]dir | --python)
+        --corpus | --train[-_]set | --valid[-_]set | --test[-_]sets | --data[-_]dir | --download[-_]opts | --python | \
+            --real[-_]sets)
             [ $# -ge 2 ] || die "$1: its value is missing"
             printf -v "${name}" '%s' "$2"
             shift 2
@@ -108,7 +109,7 @@ if [ "${corpus}" = mini_music ]; then
 else
     if [ "${folder}" = downloads ]; then
         folder=downloads/${corpus}
-        log "Fetching the corpus to ${folder}"
+        log "Fetching the corpus into ${folder}; ${folder}/manifest.tsv says what is there"
         # shellcheck disable=SC2086  # download_opts is several words
         "${python}" -m espnet2_avsep.bin.avsep_download --corpus "${corpus}" \
             --output_dir "${folder}" ${download_opts}

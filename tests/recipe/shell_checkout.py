@@ -78,7 +78,7 @@ elif name.startswith("prepare_"):
         if dset in option("--real_sets", "").split():
             save(folder / "utt2pair", [(key, "cello tuba") for key in keys])
 elif name == "avsep_download":
-    out.mkdir(parents=True)
+    save(out / "manifest.tsv", [("id", "status")], "\\t")
 elif name == "avsep_extract_visual":
     keys = [key for key in table(option("--video_scp")) if key not in lost]
     assert set(keys) <= set(table(option("--wav_scp")))

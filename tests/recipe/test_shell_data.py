@@ -57,18 +57,20 @@ def test_no_folder(music, folder, message):
     assert music.calls() == []
 
 
-def test_downloads_fetches_the_corpus_first(music):
-    options = ("--download_opts", "--nj 3 --cookies c.txt", "--videos", "solo")
-    result = prepare(music, *options, MUSIC="downloads")
+def test_downloads_are_fetched_first(music):
+    options = "--nj 2 --only cello tuba"
+    result = prepare(music, "--download_opts", options, MUSIC="downloads")
     assert result.returncode == 0, result.stderr
     fetch, read = music.calls()
     assert fetch["name"] == "avsep_download"
     assert fetch["args"] == [
-        *("--corpus", "music", "--output_dir", "downloads/music"),
-        *("--nj", "3", "--cookies", "c.txt"),
+        *("--corpus", "music", "--output_dir", "downloads/music", "--nj", "2"),
+        *("--only", "cello", "tuba"),
     ]
     assert value(read, "--music_dir") == "downloads/music"
-    assert value(read, "--videos") == "solo" and "--download_opts" not in read["args"]
+    failed = prepare(music, MUSIC="downloads", FAKE_FAILS="avsep_download")
+    assert failed.returncode == 1
+    assert len(music.calls("prepare_music")) == 1
 
 
 def test_a_real_set_is_prepared_and_checked_too(music, tmp_path):

@@ -38,8 +38,8 @@ python=python3       # The Python that runs everything.
 
 # Stage 1: data preparation
 corpus=          # Which local/prepare_<corpus>.py to use (default: the recipe folder's name).
-download_opts=   # Options of avsep_download, where db.sh says "downloads".
 local_data_opts= # Options given on to local/prepare_<corpus>.py.
+download_opts=   # Options of avsep_download, where db.sh says "downloads".
 
 # Stage 2: visual features
 visual_encoder=open_clip # The encoder of the pictures.
@@ -134,8 +134,9 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --real_sets         # Names of sets of real mixtures, e.g. "duet" of music: separated
                         # and not scored, for they have no references.
     --corpus            # Which local/prepare_<corpus>.py to use (default: the folder's name).
-    --download_opts     # Options of avsep_download, where db.sh says "downloads".
     --local_data_opts   # Options given on to it (default="${local_data_opts}").
+    --download_opts     # Options of avsep_download, where db.sh says "downloads", e.g.
+                        # "--nj 2 --cookies_from_browser firefox" (default="${download_opts}").
 
     # Stage 2: visual features
     --visual_encoder    # The encoder of the pictures (default="${visual_encoder}").

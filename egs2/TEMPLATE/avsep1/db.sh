@@ -2,7 +2,8 @@
 # Where the corpora are; sourced by local/data.sh.
 #
 #   empty       fill in the path of the folder
-#   downloads   the recipe fetches (or generates) the corpus into its folder downloads/
+#   downloads   the recipe puts the corpus into its own folder downloads/ (mini_music is
+#               generated, the others are fetched with avsep_download, see its --help)
 #
 # An environment variable of the same name wins: MUSIC=/data/music ./run.sh
 
