@@ -48,9 +48,8 @@ lint: setup  ## Check style: ruff for Python, shellcheck for shell
 	@$(IN_VENV) $(call files,*.sh,(ba)?sh) | xargs -r shellcheck -x -P SCRIPTDIR
 
 .PHONY: bench
-bench: setup  ## Run the benchmarks of tests/benchmarks, one after another
-	@$(IN_VENV) for script in tests/benchmarks/bench_*.py; do \
-		echo "== $$script"; python "$$script"; done
+bench: setup  ## Run the benchmarks of tests/benchmarks: one table, a quarter of an hour
+	@$(IN_VENV) python -m tests.benchmarks
 
 .PHONY: clean
 clean:  ## Remove caches and .venv; data, dump and exp of the recipes stay

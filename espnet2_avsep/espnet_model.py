@@ -1,6 +1,7 @@
 """The ESPnet model: waveforms and visual embeddings in, loss and tracks out."""
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+import contextlib
+from typing import ContextManager, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from espnet2.torch_utils.device_funcs import force_gatherable
@@ -13,6 +14,7 @@ from espnet2_avsep.metrics.si_sdr import si_sdr
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
 
 COMPRESSIONS = ("log", "log1p")
+PRECISIONS = ("float32", "bfloat16")
 
 
 class WeightedCriterion(NamedTuple):
@@ -47,6 +49,10 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         log_eps: See ``compression``.
         mask_max: Masks are mask_max * sigmoid(logits): 1 for binary masks and the
             spectrogram loss, 5 for ratio masks.
+        precision: Of the separator in training: "float32", or "bfloat16" for its
+            matrix products and convolutions (autocast). STFT, loss and weights are in
+            float32 always. On a GPU ESPnet's ``use_amp: true`` is the same choice for
+            the whole model; on a CPU there is only this one.
         extract_feats_in_collect_stats: ESPnet's switch; there is nothing to extract.
     """
 
@@ -63,6 +69,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         compression: str = "log",
         log_eps: float = 1e-10,
         mask_max: float = 1.0,
+        precision: str = "float32",
         extract_feats_in_collect_stats: bool = False,
     ):
         super().__init__()
@@ -70,6 +77,10 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             raise ValueError(
                 f"model_conf.compression={compression!r}: expected one of "
                 f"{COMPRESSIONS}."
+            )
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"model_conf.precision={precision!r}: expected one of {PRECISIONS}."
             )
         self.encoder = encoder
         self.decoder = decoder
@@ -82,6 +93,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         self.compression = compression
         self.log_eps = log_eps
         self.mask_max = mask_max
+        self.precision = precision
         self.extract_feats_in_collect_stats = extract_feats_in_collect_stats
         # In a tuple, out of nn.Module's sight: see the class docstring.
         self._teacher = (teacher,)
@@ -124,7 +136,8 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
 
         spectrum = self._spectrum(torch.cat([mixture[:, None], reference], dim=1))
         magnitude = self.warp(spectrum.abs())  # (B, 1 + N, F', T)
-        logits, bottleneck = self._separate(magnitude[:, :1], visual)
+        with self._autocast(magnitude.device.type):
+            logits, bottleneck = self._separate(magnitude[:, :1], visual)
         output = SeparationOutput(
             logits=logits,
             mask=self._mask(logits),
@@ -217,7 +230,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         return spectrum.transpose(1, 2).unflatten(0, wav.shape[:2])
 
     def _separate(self, magnitude: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
-        """Mask logits in float32 and bottleneck of (B, 1, F', T)."""
+        """Mask logits and bottleneck, in float32, of (B, 1, F', T)."""
         if self.compression == "log":
             feature = (magnitude + self.log_eps).log()
         else:
@@ -228,7 +241,13 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             dtype = next(self.separator.parameters()).dtype
             feature, visual = feature.to(dtype), visual.to(dtype)
         logits, bottleneck = self.separator(feature, visual)
-        return logits.float(), bottleneck
+        return logits.float(), bottleneck.float()
+
+    def _autocast(self, device: str) -> ContextManager:
+        """The separator's precision in training; what surrounds it, stays."""
+        if self.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(device, torch.bfloat16)
 
     def _mask(self, logits: Tensor) -> Tensor:
         return self.mask_max * logits.sigmoid()

@@ -174,7 +174,8 @@ def test_swapping_the_visual_inputs_swaps_the_tracks():
     assert (tracks[:, 0] - tracks[:, 1]).abs().max() > 1e-4
 
 
-def test_overfits_four_mixtures():
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_overfits_four_mixtures(precision):
     """Two tones per mixture, told apart by the visual input: SI-SDR beyond 15 dB."""
     torch.manual_seed(0)
     time = torch.arange(63 * HOP) / FS
@@ -183,16 +184,42 @@ def test_overfits_four_mixtures():
     sources = [torch.stack([tones[p[n]] for p in pairs]) / 2 for n in range(2)]
     eye = 2 * torch.eye(DIM)
     visual = [torch.stack([eye[p[n]] for p in pairs])[:, None] for n in range(2)]
-    model = build(HFRASeparator(visual_dim=DIM, channels=8, layers=4, width=8))
+    model = build(
+        HFRASeparator(visual_dim=DIM, channels=8, layers=4, width=8),
+        precision=precision,
+    )
+    seen = []
+    model.separator.encoder.convs[0].register_forward_hook(
+        lambda *args: seen.append(args[2].dtype)
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for _ in range(60):
         loss, _, _ = model(**batch_of(sources, visual))
+        assert loss.dtype == torch.float32
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    assert set(seen) == {getattr(torch, precision)}
     model.eval()
     _, stats, _ = model(**batch_of(sources, visual))
     assert stats["si_sdr_i"].item() > 15
+
+
+def test_unknown_precision():
+    with pytest.raises(ValueError, match="precision='half'.*bfloat16"):
+        build(precision="half")
+
+
+def test_alignment_in_bfloat16():
+    model = build(
+        HFRASeparator(visual_dim=DIM, channels=8, layers=4, width=8),
+        [WeightedCriterion("alignment", AlignmentLoss(64, 3), 1.0)],
+        teacher=FrozenTeacher(),
+        precision="bfloat16",
+    )
+    loss, _, _ = model(**batch_of([torch.randn(2, 31 * HOP) for _ in range(2)]))
+    loss.backward()
+    assert model.separator.encoder.convs[-1].weight.grad.abs().max() > 0
 
 
 def test_panels():

@@ -17,7 +17,7 @@ MODEL_OPTIONS = {
     "model_conf": {"num_log_bins": 48},
     "criterions": [{"name": "spectrogram_l1"}],
     "dataset_conf": {"segment_samples": SEGMENT, "different_class": True},
-    "optim_conf": {"lr": 5e-3},
+    "optim_conf": {"lr": 5e-3, "fused": True},
     "batch_size": 4,
     "num_iters_per_epoch": 8,
     "max_epoch": 2,

@@ -10,7 +10,8 @@ so that part, too, is computed once per mixture. Convolutions of up-sampled maps
 computed at the low resolution where that is cheaper, and with late fusion the product
 of the output maps with each source's query is folded into the weights of the last
 convolution (both: layers/upsampled_conv.py). Weights and results are those of the plain
-network.
+network. Maps and weights lie in memory with the channels innermost (channels last):
+convolutions need no reordering then, and sums over channels are plain matrix products.
 """
 
 from typing import List, Optional, Sequence
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
 from espnet2_avsep.layers.upsampled_conv import TapInterpolation, tap_weights
 
 
@@ -36,11 +38,12 @@ class UNetEncoder(nn.Module):
     Args:
         widths: Channels of each level, first level first.
         in_channels: Channels of the input.
+        sync: See SourceBatchNorm2d.
     """
 
-    def __init__(self, widths: Sequence[int], in_channels: int = 1):
+    def __init__(self, widths: Sequence[int], in_channels: int = 1, sync: bool = True):
         super().__init__()
-        self.input_norm = nn.BatchNorm2d(in_channels)
+        self.input_norm = SourceBatchNorm2d(in_channels, sync=sync)
         sizes = [in_channels, *widths]
         last = len(widths) - 1
         self.convs = nn.ModuleList()
@@ -58,8 +61,11 @@ class UNetEncoder(nn.Module):
                 )
             )
             self.norms.append(
-                nn.BatchNorm2d(sizes[level + 1]) if with_norm else nn.Identity()
+                SourceBatchNorm2d(sizes[level + 1], sync=sync)
+                if with_norm
+                else nn.Identity()
             )
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> List[Tensor]:
         """Return the feature map of every level, before its activation.
@@ -80,33 +86,6 @@ class UNetEncoder(nn.Module):
         return features
 
 
-class SourceBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm over maps of several sources stacked along the batch axis.
-
-    Args:
-        num_features: Channels.
-        statistics: "per_source" takes the statistics of one source at a time, which
-            equals one pass of the decoder per source; "joint" takes them over all
-            sources together (faster, other masks in training). In evaluation both are
-            the same function.
-    """
-
-    def __init__(self, num_features: int, statistics: str = "per_source"):
-        super().__init__(num_features)
-        self.statistics = statistics
-
-    def forward(self, x: Tensor, num_sources: int = 1) -> Tensor:
-        """Normalise (N * B, C, H, W), stacked source by source."""
-        if not self.training or num_sources == 1 or self.statistics == "joint":
-            return super().forward(x)
-        return torch.cat(
-            [
-                super(SourceBatchNorm2d, self).forward(part)
-                for part in x.chunk(num_sources)
-            ]
-        )
-
-
 class UpBlock(nn.Module):
     """ReLU, bilinear up-sampling by 2, 3x3 convolution, norm; skip and source apart.
 
@@ -116,6 +95,7 @@ class UpBlock(nn.Module):
         out_channels: Channels of the result.
         norm: Whether BatchNorm follows; without it the convolution has a bias.
         statistics: See SourceBatchNorm2d.
+        sync: See SourceBatchNorm2d.
     """
 
     def __init__(
@@ -125,6 +105,7 @@ class UpBlock(nn.Module):
         out_channels: int,
         norm: bool = True,
         statistics: str = "per_source",
+        sync: bool = True,
     ):
         super().__init__()
         self.skip_channels = skip_channels
@@ -135,16 +116,23 @@ class UpBlock(nn.Module):
             padding=1,
             bias=not norm,
         )
-        self.norm = SourceBatchNorm2d(out_channels, statistics) if norm else None
+        self.norm = SourceBatchNorm2d(out_channels, statistics, sync) if norm else None
         self.interpolate = TapInterpolation()
 
     def _at_low_resolution(self, x: Tensor) -> bool:
         """Whether convolving first is cheaper.
 
-        It is on a CPU where the maps are more than their rows and columns. (On a GPU
-        memory traffic counts more than multiplications.)
+        On a CPU it is where the input maps are many against their rows and columns, or
+        against the output maps; measured in float32, and in bfloat16, whose direct
+        convolution gains more than its interpolation does. (On a GPU memory traffic
+        counts more than multiplications.)
         """
-        return x.device.type == "cpu" and x.size(1) > max(x.shape[-2:])
+        if x.device.type != "cpu":
+            return False
+        bfloat16 = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+        maps = self.conv.out_channels
+        size = max(x.shape[-2:]) * (4 if bfloat16 else 1)
+        return maps * size < x.size(1) * (maps + 32)
 
     def forward(self, x: Tensor, skip: Optional[Tensor], num_sources: int) -> Tensor:
         """Run the block.
@@ -163,7 +151,7 @@ class UpBlock(nn.Module):
         def convolve(x: Tensor, weight: Tensor) -> Tensor:
             x = F.relu(x)
             if low:
-                return F.conv2d(x, tap_weights(weight))
+                return F.linear(x.permute(0, 2, 3, 1), tap_weights(weight))
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
             return F.conv2d(x, weight, padding=1)
 
@@ -172,7 +160,7 @@ class UpBlock(nn.Module):
             shared = convolve(skip, weight[:, : self.skip_channels])
             y = (y.unflatten(0, (num_sources, -1)) + shared).flatten(0, 1)
         if low:
-            y = self.interpolate(y)
+            y = self.interpolate(y).permute(0, 3, 1, 2)
         if self.norm is None:
             return y + bias[:, None, None]
         return self.norm(y, num_sources)
@@ -214,28 +202,23 @@ class QueriedUpBlock(nn.Module):
         # Weights of the nine taps, column tap first: (N, B, 9, C).
         weight = self.conv.weight.permute(0, 3, 2, 1)  # (K, 3, 3, C)
         weight = torch.einsum("nbk,kjic->nbjic", query, weight).flatten(2, 3)
-        x = F.relu(x)
-        if x.size(0) == batch:
-            own = x if skip is None else torch.cat([F.relu(skip), x], dim=1)
-            taps = self._mix(weight, own)
-        else:
-            own = weight[..., self.skip_channels :].flatten(0, 1)  # (N * B, 9, C_in)
-            taps = torch.bmm(own, x.flatten(2)).unflatten(0, (num_sources, batch))
-            if skip is not None:
-                shared = weight[..., : self.skip_channels]
-                taps = taps + self._mix(shared, F.relu(skip))
-        taps = taps.reshape(num_sources * batch, 9, *x.shape[-2:])
+        height, width = x.shape[-2:]
+        # Sources as one more axis of x; a decoder that did not see them has one.
+        x = F.relu(x).unflatten(0, (-1, batch))
+        own = weight[..., self.skip_channels :]
+        taps = self._mix(own, x)
+        if skip is not None:
+            shared = weight[..., : self.skip_channels]
+            taps = taps + self._mix(shared, F.relu(skip)[None])
+        taps = taps.reshape(num_sources * batch, height, width, 9)
         bias = query @ self.conv.bias
-        result = self.interpolate(taps)[:, 0].unflatten(0, (num_sources, batch))
+        result = self.interpolate(taps)[..., 0].unflatten(0, (num_sources, batch))
         return result + bias[..., None, None]
 
     @staticmethod
     def _mix(weight: Tensor, x: Tensor) -> Tensor:
-        """Weigh maps (B, C, H, W) of the mixture by (N, B, 9, C): (N, B, 9, H * W)."""
-        num_sources, batch = weight.shape[:2]
-        weight = weight.transpose(0, 1).flatten(1, 2)  # (B, N * 9, C)
-        taps = torch.bmm(weight, x.flatten(2))  # (B, N * 9, H * W)
-        return taps.unflatten(1, (num_sources, 9)).transpose(0, 1)
+        """Weigh maps (N or 1, B, C, H, W) by (N, B, 9, C): (N, B, H * W, 9)."""
+        return x.flatten(3).transpose(2, 3) @ weight.transpose(2, 3)
 
 
 class UNetDecoder(nn.Module):
@@ -248,6 +231,7 @@ class UNetDecoder(nn.Module):
         statistics: See SourceBatchNorm2d.
         queried: Whether a query per source weighs the maps of the last level (late
             fusion); otherwise there is one map, the mask itself.
+        sync: See SourceBatchNorm2d.
     """
 
     def __init__(
@@ -257,12 +241,9 @@ class UNetDecoder(nn.Module):
         out_channels: int = 32,
         statistics: str = "per_source",
         queried: bool = True,
+        sync: bool = True,
     ):
         super().__init__()
-        if statistics not in ("per_source", "joint"):
-            raise ValueError(
-                f"bn_statistics={statistics!r}: expected 'per_source' or 'joint'."
-            )
         blocks = []
         # The bottleneck is the mixture's part of the first block, the condition the
         # source's part. Without a condition the bottleneck is all there is.
@@ -271,7 +252,9 @@ class UNetDecoder(nn.Module):
             in_channels, skip_channels = widths[-1], 0
         for out in reversed(widths[:-1]):
             blocks.append(
-                UpBlock(in_channels, skip_channels, out, statistics=statistics)
+                UpBlock(
+                    in_channels, skip_channels, out, statistics=statistics, sync=sync
+                )
             )
             in_channels = skip_channels = out
         if queried:
@@ -280,6 +263,7 @@ class UNetDecoder(nn.Module):
             last = UpBlock(in_channels, skip_channels, 1, norm=False)
         self.blocks = nn.ModuleList([*blocks, last])
         self.queried = queried
+        self.to(memory_format=torch.channels_last)
 
     def forward(
         self,

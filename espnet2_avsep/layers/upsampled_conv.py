@@ -10,6 +10,8 @@ is then
 so the sum over the C maps can be taken at the low resolution, as a 1x1 convolution with
 nine results ("taps") for each map of the result: a quarter of the multiplications, and
 the interpolation of the taps on top, which is small where C is larger than H and W.
+With the channels innermost ("channels last") the 1x1 convolution and both sums of the
+interpolation are plain matrix products.
 
 It also serves the last layer of late fusion, where each source takes one weighted sum
 of the output maps: with the weights folded into the convolution,
@@ -24,6 +26,7 @@ from typing import Dict, Tuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def interpolation_taps(size: int) -> Tensor:
@@ -44,11 +47,11 @@ def interpolation_taps(size: int) -> Tensor:
 
 
 def tap_weights(weight: Tensor) -> Tensor:
-    """Weights (O, C, 3, 3) as those of a 1x1 convolution to the taps, (9 O, C, 1, 1).
+    """Weights (O, C, 3, 3) as those of a linear map to the taps, (9 O, C).
 
-    Order of the taps: column tap j, map o, row tap i.
+    Order of the taps: column tap j, row tap i, map o.
     """
-    return weight.permute(3, 0, 2, 1).flatten(0, 2)[..., None, None]
+    return weight.permute(3, 2, 0, 1).flatten(0, 2)
 
 
 class TapInterpolation(nn.Module):
@@ -61,13 +64,15 @@ class TapInterpolation(nn.Module):
         super().__init__()
         self._taps: Dict[tuple, Tuple[Tensor, Tensor]] = {}
 
-    def _matrices(self, x: Tensor) -> Tuple[Tensor, Tensor]:
-        """Rows (2 H, 3 H) and columns (3, W, 2 W) for maps like x."""
-        height, width = x.shape[-2:]
+    def _matrices(self, x: Tensor, height: int, width: int) -> Tuple[Tensor, Tensor]:
+        """Rows (2 H, 3 H), ordered (h', (i, h)), and columns (2 W, 3 W), (w', (w, j)).
+
+        Of the type and on the device of x.
+        """
         key = (height, width, x.dtype, x.device)
         if key not in self._taps:
             rows = interpolation_taps(height).transpose(0, 1).flatten(1)
-            columns = interpolation_taps(width).transpose(1, 2)
+            columns = interpolation_taps(width).permute(1, 2, 0).flatten(1)
             self._taps[key] = (rows.to(x), columns.to(x))
         return self._taps[key]
 
@@ -75,18 +80,31 @@ class TapInterpolation(nn.Module):
         """Sum A_i x_ij B_j^T over i and j.
 
         Args:
-            taps: (M, 9 O, H, W), in the order of tap_weights().
+            taps: (M, H, W, 9 O), in the order of tap_weights().
 
         Returns:
-            (M, O, 2 H, 2 W).
+            (M, 2 H, 2 W, O).
         """
-        rows, columns = self._matrices(taps)
-        num, height, width = taps.size(0), *taps.shape[-2:]
-        x = taps.reshape(num, 3, -1, width)  # (M, 3, O * 3 * H, W)
-        y = torch.bmm(x[:, 0], columns[0].expand(num, -1, -1))
-        for j in (1, 2):
-            y = torch.baddbmm(y, x[:, j], columns[j].expand(num, -1, -1))
-        return rows @ y.view(num, -1, 3 * height, 2 * width)
+        num, height, width, maps = taps.shape
+        rows, columns = self._matrices(taps, height, width)
+        taps = taps.view(num, height, width, 3, 3, maps // 9)  # (M, H, W, j, i, O)
+        if maps == 9:
+            return self._single(taps, rows, columns)
+        # Maps stay the innermost axis: each sum is a product with long rows, and
+        # only the axis i has to move in between.
+        x = taps.flatten(4).reshape(num * height, 3 * width, -1)
+        x = torch.bmm(columns.expand(num * height, -1, -1), x)  # (M H, 2 W, 3 O)
+        x = x.view(num, height, 2 * width, 3, -1).permute(0, 3, 1, 2, 4)
+        x = x.reshape(num, 3 * height, -1)  # (M, 3 H, 2 W O)
+        x = torch.bmm(rows.expand(num, -1, -1), x)
+        return x.view(num, 2 * height, 2 * width, -1)
+
+    @staticmethod
+    def _single(taps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """One map: too narrow for products of its own, so all M join in one."""
+        x = taps.permute(0, 2, 3, 5, 4, 1).flatten(4)  # (M, W, j, 1, 3 H)
+        x = F.linear(x, rows).permute(0, 3, 4, 1, 2).flatten(3)  # (M, 1, 2 H, 3 W)
+        return F.linear(x, columns).permute(0, 2, 3, 1)
 
     def __getstate__(self) -> dict:
         """Leave the matrices out of copies and pickles."""

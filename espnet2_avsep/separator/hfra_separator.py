@@ -44,6 +44,8 @@ class HFRASeparator(AbsAVSeparator):
             fully connected layers) or "sigmoid" (the released code).
         bn_statistics: BatchNorm statistics of the decoder, "per_source" (equal to one
             pass per source) or "joint".
+        bn_sync: In training over several processes, take the statistics of BatchNorm
+            over all of them: the same training as in one process.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class HFRASeparator(AbsAVSeparator):
         condition_dim: Optional[int] = None,
         projection_activation: Optional[str] = None,
         bn_statistics: str = "per_source",
+        bn_sync: bool = True,
     ):
         super().__init__()
         if fusion not in FUSIONS:
@@ -73,7 +76,7 @@ class HFRASeparator(AbsAVSeparator):
         self.layers = layers
         self._bottleneck_dim = widths[-1]
 
-        self.encoder = UNetEncoder(widths)
+        self.encoder = UNetEncoder(widths, sync=bn_sync)
         condition_channels = 0
         self.middle_projection = None
         if fusion in ("middle", "hierarchical"):
@@ -94,6 +97,7 @@ class HFRASeparator(AbsAVSeparator):
             out_channels=width,
             statistics=bn_statistics,
             queried=self.late_projection is not None,
+            sync=bn_sync,
         )
 
     @property

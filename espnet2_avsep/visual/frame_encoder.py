@@ -49,8 +49,8 @@ class FrameEncoder:
         preprocessing: What the tower expects.
         info: What it is, for logs and result files.
         device: Where it computes.
-        dtype: "float32", or "bfloat16" for autocast (faster on devices that have it;
-            rows differ in the third digit).
+        dtype: Of the tower's weights: "float32", or "bfloat16" (faster on devices that
+            have it; rows differ in the third digit).
         batch_size: Pictures per batch.
     """
 
@@ -64,9 +64,11 @@ class FrameEncoder:
         batch_size: int = 32,
     ):
         self.device = torch.device(device)
-        self.tower = tower.eval().requires_grad_(False).to(self.device)
-        self.preprocessing = preprocessing
         self.dtype = getattr(torch, dtype)
+        # The weights themselves: autocast would convert frozen ones for every batch.
+        tower = tower.eval().requires_grad_(False)
+        self.tower = tower.to(self.device, self.dtype)
+        self.preprocessing = preprocessing
         self.batch_size = batch_size
         self._mean = torch.tensor(preprocessing.mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(preprocessing.std, device=self.device).view(3, 1, 1)
@@ -136,10 +138,7 @@ class FrameEncoder:
     @torch.inference_mode()
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         try:
-            with torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16
-            ):
-                return self.tower(batch).float()
+            return self.tower(batch.to(self.dtype)).float()
         except torch.cuda.OutOfMemoryError as error:
             raise InputError(
                 f"{self.device}: out of memory with {len(batch)} pictures a batch; "

@@ -11,13 +11,10 @@ Generates a small corpus, then loads batches of two-source mixtures in turn with
   whole 11625 Hz  the same counterpart on the files that ours reads: no resampling
 
 once in this process (items/s of one core) and once with a DataLoader of two workers.
-Medians of interleaved rounds; the files are in the page cache for all.
 """
 
 import argparse
-import ctypes
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -27,6 +24,8 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 # One thread each, for all: set before numpy and torch are imported.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import kaldiio  # noqa: E402
 import librosa  # noqa: E402
@@ -38,12 +37,20 @@ from torch.utils.data import DataLoader, Dataset  # noqa: E402
 from espnet2_avsep.data.collate import collate  # noqa: E402
 from espnet2_avsep.data.loader import build_loader  # noqa: E402
 from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset  # noqa: E402
+from tests.benchmarks.common import (  # noqa: E402
+    Row,
+    build_parser,
+    circumstances,
+    medians,
+    prepare,
+    report,
+)
 
 FS = 11625
 SEGMENT = 65280
 N_FFT, HOP = 1024, 256
 BATCH = 32
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+WHOLE_44, WHOLE_11 = "whole 44.1 kHz files", "whole 11,625 Hz files"
 GOAL_ITEMS_PER_SECOND = 1000
 GOAL_RATIO = 10
 
@@ -102,14 +109,12 @@ def generate(folder: Path, num_clips: int, seconds: float) -> Tuple[dict, dict, 
     return original, formatted, visual
 
 
-def rate_of_one_core(
-    dataset: Dataset, num_batches: int, clock: Callable[[], float]
-) -> float:
-    """Return items/s from disk to batch in this process, by a clock."""
-    begin = clock()
+def rate_of_one_core(dataset: Dataset, num_batches: int) -> float:
+    """Return items/s from disk to batch in this process."""
+    begin = time.perf_counter()
     for b in range(num_batches):
         collate([dataset[b * BATCH + i] for i in range(BATCH)])
-    return num_batches * BATCH / (clock() - begin)
+    return num_batches * BATCH / (time.perf_counter() - begin)
 
 
 def rate_of_loader(loader: DataLoader) -> float:
@@ -123,40 +128,22 @@ def rate_of_loader(loader: DataLoader) -> float:
     return num_items / (time.perf_counter() - begin)
 
 
-def interleave(
+def interleaved_rates(
     measures: Dict[str, Callable[[], float]], rounds: int
-) -> Dict[str, List[float]]:
-    """Measure each in turn, ``rounds`` times, after one round that does not count."""
+) -> Dict[str, float]:
+    """Measure each in turn after one round that does not count; return the medians."""
     results: Dict[str, List[float]] = {name: [] for name in measures}
-    for r in range(rounds + 1):
+    for number in range(rounds + 1):
         for name, measure in measures.items():
             value = measure()
-            if r:
+            if number:
                 results[name].append(value)
-    return results
-
-
-def report(title: str, results: Dict[str, List[float]]) -> float:
-    """Print medians and ranges; return the ratio of ours to the first counterpart."""
-    medians = {name: statistics.median(values) for name, values in results.items()}
-    ours = medians["ours"]
-    print(title)
-    for name, values in results.items():
-        print(
-            f"  {name:15s} {medians[name]:8.0f} items/s   "
-            f"({min(values):.0f} to {max(values):.0f})   "
-            f"{1000 / medians[name]:7.2f} ms an item   "
-            f"ours is {ours / medians[name]:.1f}x"
-        )
-    return ours / medians["whole 44.1 kHz"]
+    return medians(results)
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Build the command line's parser."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds to take medians")
+    parser = build_parser(__doc__, threads=1)
     parser.add_argument("--clips", type=int, default=48, help="clips of the corpus")
     parser.add_argument(
         "--seconds",
@@ -165,23 +152,14 @@ def get_parser() -> argparse.ArgumentParser:
         help="of each clip: 10 as in VGGSound, the least favourable; MUSIC: minutes",
     )
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader")
-    parser.add_argument(
-        "--malloc",
-        choices=("default", "keep"),
-        default="default",
-        help="keep: mallopt(M_MMAP_MAX=0, M_TRIM_THRESHOLD=2^31-1), for all",
-    )
     return parser
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the benchmark; 1 if a goal is missed."""
     args = get_parser().parse_args(argv)
-    torch.set_num_threads(1)
-    if args.malloc == "keep":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    prepare(args)
+    torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         original, formatted, visual = generate(Path(folder), args.clips, args.seconds)
         samples = dict.fromkeys(formatted, int(args.seconds * FS))
@@ -197,34 +175,25 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         )
         slow_items = (slow_batches + 1) * BATCH
         whole = {
-            "whole 44.1 kHz": WholeFileDataset(original, visual, slow_items),
-            "whole 11625 Hz": WholeFileDataset(formatted, visual, slow_items),
+            name: WholeFileDataset(table, visual, slow_items)
+            for name, table in ((WHOLE_44, original), (WHOLE_11, formatted))
         }
+        print(circumstances(args))
         print(
-            f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, 1 thread a "
-            f"process, malloc: {args.malloc}, torch {torch.__version__}; {args.clips} "
-            f"clips of {args.seconds:g} s, batches of {BATCH}; medians of "
-            f"{args.rounds} interleaved rounds"
+            f"{args.clips} clips of {args.seconds:g} s, batches of {BATCH}, files in "
+            "the page cache"
         )
-        # Last by CPU time, which is what "a core" means where others use the cores too.
-        for title, clock in (
-            ("one process, disk to batch:", time.perf_counter),
-            ("one process, disk to batch, by its CPU time:", time.process_time),
-        ):
-            single = interleave(
-                {
-                    "ours": lambda clock=clock: rate_of_one_core(ours, 8, clock),
-                    **{
-                        name: lambda dataset=dataset, clock=clock: rate_of_one_core(
-                            dataset, 1, clock
-                        )
-                        for name, dataset in whole.items()
-                    },
+        single = interleaved_rates(
+            {
+                "ours": lambda: rate_of_one_core(ours, 8),
+                **{
+                    name: lambda dataset=dataset: rate_of_one_core(dataset, 1)
+                    for name, dataset in whole.items()
                 },
-                args.rounds,
-            )
-            report(title, single)
-        loaders = interleave(
+            },
+            args.rounds,
+        )
+        loaders = interleaved_rates(
             {
                 "ours": lambda: rate_of_loader(
                     build_loader(
@@ -250,13 +219,18 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             },
             args.rounds,
         )
-        ratio = report(f"DataLoader, {args.workers} workers:", loaders)
-    rate = statistics.median(single["ours"])
-    print(
-        f"goals: {rate:.0f} of at least {GOAL_ITEMS_PER_SECOND} items/s a core; "
-        f"{ratio:.1f}x of at least {GOAL_RATIO}x with {args.workers} workers"
-    )
-    return int(rate < GOAL_ITEMS_PER_SECOND or ratio < GOAL_RATIO)
+    table = []
+    for what, rates, goal in (
+        ("disk to batch, one process", single, None),
+        (f"disk to batch, {args.workers} workers", loaders, GOAL_RATIO),
+    ):
+        for name in (WHOLE_44, WHOLE_11):
+            least = goal if name == WHOLE_44 else None
+            table.append(
+                Row(what, rates["ours"], rates[name], "items/s", name, goal=least)
+            )
+    missed = report(table, args)
+    return missed or int(single["ours"] < GOAL_ITEMS_PER_SECOND)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,23 @@ pictures (JPEG's losses, mostly). The goal is for "dump all".
 """
 
 import argparse
-import os
-import statistics
 import sys
 import tempfile
-import time
 from fractions import Fraction
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Callable, Optional, Sequence
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.benchmarks.common import (
+    Row,
+    build_parser,
+    circumstances,
+    interleave,
+    medians,
+    prepare,
+    report,
+)
 
 GOAL_RATIO = 5
 GOAL_DIFFERENCE = 4
@@ -29,10 +38,7 @@ GOAL_DIFFERENCE = 4
 
 def get_parser() -> argparse.ArgumentParser:
     """Build the command line's parser."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds to take medians")
+    parser = build_parser(__doc__, threads=1)
     parser.add_argument("--seconds", type=int, default=20, help="of video")
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=360)
@@ -73,6 +79,7 @@ def make_video(path: str, seconds: int, width: int, height: int, fps: int) -> No
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the benchmark; 1 if a goal is missed."""
     args = get_parser().parse_args(argv)
+    prepare(args)
     if 8 % args.rate or args.fps % 8:
         sys.exit("--rate must divide 8, and 8 must divide --fps")
     import av
@@ -118,40 +125,44 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         "dump all": lambda path: dump(path, args.fps),
         "dump 8/s": lambda path: dump(path, 8),
     }
-    seconds = {name: [] for name in ways}
+    found = {}
+
+    def keeping(name: str) -> Callable[[], None]:
+        def run() -> None:
+            found[name] = ways[name](path)
+
+        return run
+
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/video.mp4"
         make_video(path, args.seconds, args.width, args.height, args.fps)
-        size = os.path.getsize(path)
-        for number in range(args.rounds + 1):  # the first does not count
-            for name, way in ways.items():
-                begin = time.perf_counter()
-                images = way(path)
-                if number:
-                    seconds[name].append(time.perf_counter() - begin)
-                if name == "ours":
-                    found = images
-    difference = float(np.abs(found.astype(float) - images).mean())
-    median = {name: statistics.median(values) for name, values in seconds.items()}
-    print(
-        f"{os.cpu_count()} cores, 1 decoder thread, PyAV {av.__version__}; "
-        f"{args.seconds} s of {args.width} x {args.height} at {args.fps} fps "
-        f"({size / 1e6:.1f} MB), {len(times)} pictures wanted, medians of "
-        f"{args.rounds} interleaved rounds"
-    )
-    for name, values in seconds.items():
-        print(
-            f"  {name:9s}{median[name] * 1e3 / len(times):8.2f} ms a picture   "
-            f"({min(values) * 1e3 / len(times):.2f} to "
-            f"{max(values) * 1e3 / len(times):.2f})   "
-            f"ours is {median[name] / median['ours']:.1f}x"
+        median = medians(
+            interleave({name: keeping(name) for name in ways}, args.rounds)
         )
-    ratio = median["dump all"] / median["ours"]
+    difference = float(np.abs(found["ours"].astype(float) - found["dump all"]).mean())
+    print(circumstances(args))
     print(
-        f"goals: {ratio:.1f}x of at least {GOAL_RATIO}x; mean difference "
-        f"{difference:.2f} of at most {GOAL_DIFFERENCE} (of 255)"
+        f"{args.seconds} s of {args.width} x {args.height} at {args.fps} fps, "
+        f"{len(times)} pictures wanted, 1 decoder thread, PyAV {av.__version__}"
     )
-    return int(ratio < GOAL_RATIO or not difference <= GOAL_DIFFERENCE)
+    scale = 1e3 / len(times)
+    rows = [
+        Row(
+            "video to pictures",
+            median["ours"] * scale,
+            median[name] * scale,
+            "ms each",
+            against,
+            difference=f"{difference:.1f} of 255" if name == "dump all" else "",
+            goal=goal,
+        )
+        for name, against, goal in (
+            ("dump all", "dump every frame as JPEG", GOAL_RATIO),
+            ("dump 8/s", "dump 8 a second", None),
+        )
+    ]
+    missed = report(rows, args)
+    return missed or int(not difference <= GOAL_DIFFERENCE)
 
 
 if __name__ == "__main__":

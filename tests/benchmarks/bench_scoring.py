@@ -13,35 +13,33 @@ which is the sum of its references, measures rounding errors alone and is shown 
 """
 
 import argparse
-import ctypes
-import os
-import statistics
 import sys
-import time
-from typing import Optional, Sequence, Tuple
+from pathlib import Path
+from typing import Callable, Optional, Sequence, Tuple
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.benchmarks.common import (
+    Row,
+    build_parser,
+    circumstances,
+    interleave,
+    medians,
+    prepare,
+    report,
+)
+
 GOAL_RATIO = 5
 GOAL_DECIBEL = 1e-6
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Build the command line's parser."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds to take medians")
+    parser = build_parser(__doc__, threads=1)
     parser.add_argument("--mixtures", type=int, default=8, help="mixtures a round")
     parser.add_argument("--batch_size", type=int, default=8, help="of ours")
     parser.add_argument("--num_sources", type=int, default=2)
     parser.add_argument("--num_samples", type=int, default=65280)
-    parser.add_argument("--threads", type=int, default=1, help="of both")
-    parser.add_argument(
-        "--malloc",
-        choices=("default", "keep"),
-        default="default",
-        help="keep: mallopt(M_MMAP_MAX=0, M_TRIM_THRESHOLD=2^31-1), for both",
-    )
     return parser
 
 
@@ -72,13 +70,7 @@ def make_signals(mixtures: int, num_sources: int, num_samples: int) -> Tuple:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the benchmark; 1 if a goal is missed."""
     args = get_parser().parse_args(argv)
-    # Before numpy and torch are imported.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(args.threads)
-    if args.malloc == "keep":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    prepare(args)
     import mir_eval
     import torch
 
@@ -104,43 +96,41 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     def counterpart() -> torch.Tensor:
         return torch.stack(bss_eval_by_mir_eval(references, signals, pairs)[:3])
 
-    seconds = {"ours": [], "mir_eval": []}
-    for number in range(args.rounds + 1):  # the first does not count
-        for name, function in (("ours", ours), ("mir_eval", counterpart)):
-            begin = time.perf_counter()
-            scores = function()
-            if number:
-                seconds[name].append((time.perf_counter() - begin) / args.mixtures)
-            if name == "ours":
-                found = scores
-    difference = (found - scores).abs().amax(1)  # (SDR SIR SAR, pairs)
+    found = {}
+
+    def keeping(name: str, function: Callable) -> Callable[[], None]:
+        def run() -> None:
+            found[name] = function()
+
+        return run
+
+    ways = {"ours": ours, "mir_eval": counterpart}
+    median = medians(
+        interleave({name: keeping(name, f) for name, f in ways.items()}, args.rounds)
+    )
+    # (SDR SIR SAR, pairs)
+    difference = (found["ours"] - found["mir_eval"]).abs().amax(1)
     ordinary = difference.clone()
     ordinary[2, args.num_sources :] = 0
-
+    print(circumstances(args))
     print(
-        f"{os.cpu_count()} cores, {args.threads} thread(s), malloc: {args.malloc}, "
-        f"torch {torch.__version__}, mir_eval {mir_eval.__version__}; {args.mixtures} "
-        f"mixtures of {args.num_sources} x {args.num_samples} samples, batches of "
-        f"{args.batch_size}, medians of {args.rounds} interleaved rounds"
+        f"{args.mixtures} mixtures of {args.num_sources} x {args.num_samples} samples, "
+        f"batches of {args.batch_size}, mir_eval {mir_eval.__version__}; SAR of "
+        f"mixtures ({found['ours'][2, :, args.num_sources :].mean():.0f} dB) differs "
+        f"by {difference[2, args.num_sources :].max():.1e} dB"
     )
-    median = {name: statistics.median(values) for name, values in seconds.items()}
-    for name, values in seconds.items():
-        print(
-            f"  {name:9s}{median[name] * 1e3:8.1f} ms a mixture with its estimates   "
-            f"({min(values) * 1e3:.1f} to {max(values) * 1e3:.1f})   "
-            f"ours is {median[name] / median['ours']:.1f}x"
-        )
-    print(
-        f"greatest difference: {ordinary.max():.1e} dB; SAR of mixtures "
-        f"({found[2, :, args.num_sources :].mean():.0f} dB): "
-        f"{difference[2, args.num_sources :].max():.1e} dB"
+    scale = 1e3 / args.mixtures
+    row = Row(
+        f"SDR, SIR, SAR of estimates and mixture, {args.threads} thread(s)",
+        median["ours"] * scale,
+        median["mir_eval"] * scale,
+        "ms a mixture",
+        "mir_eval, a call a set",
+        difference=f"{ordinary.max():.0e} dB",
+        goal=GOAL_RATIO,
     )
-    ratio = median["mir_eval"] / median["ours"]
-    print(
-        f"goals: {ratio:.1f}x of at least {GOAL_RATIO}x; {ordinary.max():.1e} of at "
-        f"most {GOAL_DECIBEL:.0e} dB"
-    )
-    return int(ratio < GOAL_RATIO or not ordinary.max() <= GOAL_DECIBEL)
+    missed = report([row], args)
+    return missed or int(not ordinary.max() <= GOAL_DECIBEL)
 
 
 if __name__ == "__main__":

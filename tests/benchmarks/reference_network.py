@@ -67,3 +67,19 @@ def separate(model, feature: Tensor, visual: Tensor) -> Tensor:
     return torch.stack(
         [separate_one(model, feature, e) for e in visual.unbind(dim=1)], dim=1
     )
+
+
+class PlainHFRASeparator(torch.nn.Module):
+    """The plain network as a module, in PyTorch's default memory format.
+
+    Args:
+        model: HFRASeparator, whose parameters it takes over.
+    """
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model.to(memory_format=torch.contiguous_format)
+
+    def forward(self, feature: Tensor, visual: Tensor):
+        """Return the mask logits (B, N, F, T), and no bottleneck."""
+        return separate(self.model, feature, visual), feature.new_zeros(())

@@ -34,6 +34,37 @@ def test_segment_has_the_very_samples(tmp_path, samples, extension, start, num):
     np.testing.assert_array_equal(segment, samples[start : start + num] / 2.0**15)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"subtype": "PCM_16"},  # as stage 3 writes it: read without libsndfile
+        {"subtype": "PCM_16", "format": "WAVEX"},
+        {"subtype": "PCM_16", "format": "RF64"},
+        {"subtype": "PCM_24"},
+        {"subtype": "FLOAT"},
+        {"subtype": "PCM_U8"},
+    ],
+)
+def test_kinds_of_wav(tmp_path, samples, options):
+    path = tmp_path / "a.wav"
+    with soundfile.SoundFile(path, "w", 11625, 1, **options) as f:
+        f.write(samples)
+    segment = read_segment(str(path), 1234, 777)
+    expected, _ = soundfile.read(path, dtype="float32")
+    np.testing.assert_array_equal(segment, expected[1234:2011])
+
+
+def test_wav_with_a_chunk_before_the_data(tmp_path, samples):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, samples, 11625, subtype="PCM_16")
+    plain = path.read_bytes()
+    chunk = b"LIST" + (26).to_bytes(4, "little") + b"INFOISFT\x0e\0\0\0Lavf58.76.100\0"
+    size = (len(plain) - 8 + len(chunk)).to_bytes(4, "little")
+    path.write_bytes(b"RIFF" + size + plain[8:36] + chunk + plain[36:])
+    segment = read_segment(str(path), 1234, 777)
+    np.testing.assert_array_equal(segment, samples[1234:2011] / 2.0**15)
+
+
 def test_segment_to_the_end(tmp_path, samples):
     path = tmp_path / "a.wav"
     soundfile.write(path, samples, 11625, subtype="PCM_16")

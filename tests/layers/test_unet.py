@@ -1,10 +1,7 @@
-import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from espnet2_avsep.layers.unet import (
-    SourceBatchNorm2d,
     UNetDecoder,
     UNetEncoder,
     level_widths,
@@ -20,20 +17,6 @@ def test_shapes_of_the_paper():
     features = encoder(torch.zeros(1, 1, 256, 256))
     assert [f.shape[-1] for f in features] == [128, 64, 32, 16, 8, 4, 2]
     assert [f.shape[1] for f in features] == [4, 8, 16, 32, 32, 32, 32]
-
-
-@pytest.mark.parametrize("statistics", ["per_source", "joint"])
-def test_batch_norm_statistics(statistics):
-    norm = SourceBatchNorm2d(3, statistics)
-    plain = nn.BatchNorm2d(3)
-    x = torch.randn(6, 3, 4, 5) * torch.arange(1, 7).view(6, 1, 1, 1)
-    result = norm(x, num_sources=2)
-    if statistics == "joint":
-        torch.testing.assert_close(result, plain(x))
-    else:
-        expected = torch.cat([plain(x[:3]), plain(x[3:])])
-        torch.testing.assert_close(result, expected)
-    torch.testing.assert_close(norm.running_var, plain.running_var)
 
 
 def test_decoder_equals_concatenation_one_source_at_a_time():
@@ -69,8 +52,3 @@ def test_decoder_equals_concatenation_one_source_at_a_time():
     result = decoder(features, condition, query)
     assert result.shape == (3, 2, 16, 24)
     torch.testing.assert_close(result, torch.stack(expected), atol=1e-10, rtol=1e-10)
-
-
-def test_unknown_statistics():
-    with pytest.raises(ValueError, match="per_source"):
-        UNetDecoder([2, 4], statistics="none")

@@ -1,0 +1,99 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
+
+# What each of two processes does: its half of the batch, and gradients added up.
+PROCESS = """
+import sys, torch
+from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
+from tests.layers.test_batch_norm import run
+rank, folder, sync = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "sync"
+torch.distributed.init_process_group(
+    "gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2
+)
+result = run([slice(0, 3), slice(3, 8)][rank], sync)
+torch.distributed.destroy_process_group()
+torch.save(result, f"{folder}/{rank}.pt")
+"""
+
+
+def run(part, sync=True):
+    """Output, gradients and running statistics for a part of a batch of 8."""
+    torch.manual_seed(0)
+    norm = SourceBatchNorm2d(3, sync=sync).double()
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = torch.randn(2, 8, 3, 4, 5, dtype=torch.float64) * 3 + 100
+    weight = torch.randn_like(x)
+    x = x[:, part].flatten(0, 1).requires_grad_()
+    y = norm(x, num_sources=2)
+    (weight[:, part].flatten(0, 1) * y).sum().backward()
+    return {
+        "y": y.detach().unflatten(0, (2, -1)),
+        "grad": x.grad.unflatten(0, (2, -1)),
+        "weight": norm.weight.grad,
+        "bias": norm.bias.grad,
+        "running_mean": norm.running_mean,
+        "running_var": norm.running_var,
+        "num_batches_tracked": norm.num_batches_tracked,
+    }
+
+
+@pytest.mark.parametrize("statistics", ["per_source", "joint"])
+def test_statistics_of_sources(statistics):
+    norm = SourceBatchNorm2d(3, statistics)
+    plain = nn.BatchNorm2d(3)
+    x = torch.randn(6, 3, 4, 5) * torch.arange(1, 7).view(6, 1, 1, 1)
+    result = norm(x, num_sources=2)
+    if statistics == "joint":
+        torch.testing.assert_close(result, plain(x))
+    else:
+        expected = torch.cat([plain(x[:3]), plain(x[3:])])
+        torch.testing.assert_close(result, expected)
+    torch.testing.assert_close(norm.running_var, plain.running_var)
+
+
+def test_unknown_statistics():
+    with pytest.raises(ValueError, match="bn_statistics='none'.*per_source"):
+        SourceBatchNorm2d(3, "none")
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_two_processes_with_unequal_parts(tmp_path, sync):
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                PROCESS,
+                str(rank),
+                tmp_path,
+                "sync" if sync else "",
+            ],
+            cwd=Path(__file__).parents[2],
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    if not sync:
+        alone = [run(slice(0, 3)), run(slice(3, 8))]
+        for part, expected in zip(parts, alone, strict=True):
+            torch.testing.assert_close(part, expected)
+        return
+    whole = run(slice(0, 8))
+    for name in ("y", "grad"):
+        joined = torch.cat([part[name] for part in parts], dim=1)
+        torch.testing.assert_close(joined, whole[name], atol=1e-9, rtol=1e-9)
+    for name in ("weight", "bias"):  # which DistributedDataParallel adds up
+        total = parts[0][name] + parts[1][name]
+        torch.testing.assert_close(total, whole[name], atol=1e-9, rtol=1e-9)
+    for part in parts:
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            torch.testing.assert_close(part[name], whole[name])
