@@ -750,3 +750,35 @@ def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(InputError, match="cello: cannot be read .Permission denied"):
         Tree(tmp_path)
+
+
+def test_killed_anywhere_and_run_again(tmp_path, prepare, monkeypatch):
+    """A run that was stopped at any table leaves no trace in the next one's."""
+    from espnet2_avsep.data.corpus import prepare as module
+
+    splits = layouts.write_splits(tmp_path / "splits", LISTS)
+    folder = layouts.json_videos(tmp_path / "a", LISTS, PUT, duets=DUETS)
+    options = (*NAMES, "--splits", splits, "--real_sets", "duet")
+
+    def content(data):
+        files = [path for path in data.rglob("*") if path.is_file()]
+        return {str(p.relative_to(data)): p.read_bytes() for p in files}
+
+    expected = content(prepare("music", folder, *options, data="whole"))
+    assert len(expected) == 4 * 8 + 2  # and utt2pair, split_rule.txt
+    real, calls = module.write_scp, []
+
+    for last in range(0, 20, 3):
+        calls.clear()
+
+        def write_scp(path, table, last=last):
+            calls.append(path)
+            if len(calls) > last:
+                raise KeyboardInterrupt
+            real(path, table)
+
+        monkeypatch.setattr(module, "write_scp", write_scp)
+        with pytest.raises(KeyboardInterrupt):
+            prepare("music", folder, *options, data="again")
+        monkeypatch.setattr(module, "write_scp", real)
+        assert content(prepare("music", folder, *options, data="again")) == expected
