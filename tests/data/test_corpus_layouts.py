@@ -782,3 +782,15 @@ def test_killed_anywhere_and_run_again(tmp_path, prepare, monkeypatch):
             prepare("music", folder, *options, data="again")
         monkeypatch.setattr(module, "write_scp", real)
         assert content(prepare("music", folder, *options, data="again")) == expected
+
+
+def test_the_rule_draws_from_the_list_alone(tmp_path, prepare):
+    many = {"train": [f"cello/v{i:03d}" for i in range(60)]}
+    folder = layouts.json_videos(tmp_path / "a", many, PUT)
+    for i in range(200):  # of another corpus, in the same folder
+        PUT.video(folder / f"videos/cello/other{i}.mp4", "x")
+    data = prepare("music", folder)
+    lists = [
+        (data / dset / "list.txt").read_text() for dset in ("train", "valid", "test")
+    ]
+    assert sorted("".join(lists).split()) == sorted(many["train"])

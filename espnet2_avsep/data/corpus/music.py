@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from espnet2_avsep.data.corpus.clip import Clip, Corpus
+from espnet2_avsep.data.corpus.clip import UNLISTED, Clip, Corpus
 from espnet2_avsep.data.corpus.lists import read_text
 from espnet2_avsep.data.corpus.manifest import apply_manifest, read_manifest
 from espnet2_avsep.data.corpus.peer_tree import (
@@ -169,5 +169,5 @@ def _read_json(root: Path, files: List[Optional[Path]], solo_json: str) -> Corpu
         )
     for name in extra:
         category, stem = name.split("/")
-        clips[name] = Clip(category, stem, problem=f"not in {solo_json}")
+        clips[name] = Clip(category, stem, problem=f"{UNLISTED}{solo_json}")
     return Corpus("videos, JSON list", clips, {}, pairs)

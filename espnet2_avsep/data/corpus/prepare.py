@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
-from espnet2_avsep.data.corpus.clip import Clip, Corpus
+from espnet2_avsep.data.corpus.clip import UNLISTED, Clip, Corpus
 from espnet2_avsep.data.corpus.peer_tree import COUNT
 from espnet2_avsep.data.corpus.splits import Rule, SetNames, Split, choose_split
 from espnet2_avsep.data.key_check import shorten
@@ -53,7 +53,11 @@ def prepare(corpus: Corpus, plan: Plan) -> None:
         len(corpus.clips),
         sum(not clip.problem for clip in corpus.clips.values()),
     )
-    candidates = [name for name in corpus.clips if _wanted(name, corpus, plan.videos)]
+    candidates = [
+        name
+        for name, clip in corpus.clips.items()
+        if _wanted(name, corpus, plan.videos) and not clip.problem.startswith(UNLISTED)
+    ]
     split = choose_split(corpus, plan.names, plan.rule, candidates)
     if plan.videos != "listed":
         split = _filter(split, corpus, plan.videos)
