@@ -794,3 +794,10 @@ def test_the_rule_draws_from_the_list_alone(tmp_path, prepare):
         (data / dset / "list.txt").read_text() for dset in ("train", "valid", "test")
     ]
     assert sorted("".join(lists).split()) == sorted(many["train"])
+
+
+def test_one_set_for_validation_and_test(tmp_path, prepare):
+    data = prepare("ave", layouts.ave(tmp_path / "a", AVE, PUT), "--valid_set", "test")
+    assert sorted(p.name for p in data.iterdir()) == ["local", "test", "train"]
+    source = yaml.safe_load((data / "test" / "source.yaml").read_text())
+    assert source["list"] == "testSet.txt"

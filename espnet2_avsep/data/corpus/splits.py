@@ -199,7 +199,9 @@ def _take_lists(
 
 
 def _role(name: str, names: SetNames) -> str:
-    return "train" if name == names.train else "val" if name == names.valid else "test"
+    if name == names.train:
+        return "train"
+    return "test" if name in names.tests else "val"
 
 
 def _list_for(name: str, role: str, given: Iterable[str]) -> Optional[str]:
