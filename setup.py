@@ -19,6 +19,7 @@ COMMANDS = [
     "avsep_format_audio",
     "avsep_filter_clips",
     "avsep_make_mixtures",
+    "avsep_make_real_mixtures",
     "avsep_collect_stats",
     "avsep_train",
     "avsep_inference",

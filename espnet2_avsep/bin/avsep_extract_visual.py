@@ -38,6 +38,12 @@ def get_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="seed of random weights")
     add("--fps", type=float, default=8, help="pictures a second")
     add("--every", type=int, default=8, help="of which one in so many is encoded")
+    add(
+        "--region",
+        choices=("whole", "left", "right"),
+        default="whole",
+        help="the part of the pictures that is encoded (for duets)",
+    )
     add("--batch_size", type=int, default=32, help="pictures encoded together")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     add(
@@ -118,6 +124,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             dtype=args.dtype,
             allow_empty=args.allow_empty,
             audio=audio,
+            region=args.region,
         )
 
 

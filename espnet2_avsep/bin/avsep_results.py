@@ -59,6 +59,14 @@ def get_parser() -> argparse.ArgumentParser:
         help="a set that is not scored, for the clips that were left out of it; repeat",
     )
     parser.add_argument(
+        "--real_set",
+        action="append",
+        default=[],
+        metavar="NAME:SEPDIR:DUMPDIR",
+        help="separated real mixtures, which have no references and are not scored; "
+        "repeat",
+    )
+    parser.add_argument(
         "--inference_model",
         default="valid.loss.best.pth",
         help="weights that separated, within --avsep_exp",
@@ -96,6 +104,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         raise InputError("--leak_free true: wants --leaks, the table of stage 4.")
     sets = [ScoredSet.read(text, args.leaks, args.leak_free) for text in args.set]
     training_sets = [parse_set(text, ("NAME", "DUMPDIR")) for text in args.training_set]
+    real_sets = [parse_set(s, ("NAME", "SEPDIR", "DUMPDIR")) for s in args.real_set]
+    all_sets = [(s.name, s.dump) for s in sets] + training_sets
+    all_sets += [(name, dump) for name, _, dump in real_sets]
     config = read_yaml(exp / "config.yaml")
     sections = [
         f"# RESULTS of {exp.resolve().name}",
@@ -107,8 +118,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         + "\n".join(visual_line(s.name, s.dump, exp) for s in sets),
         "## Teacher\n\n" + teacher_lines(config),
         *(set_section(s) for s in sets),
-        "## Clips left out before scoring\n\n"
-        + clips_section([(s.name, s.dump) for s in sets] + training_sets),
+        *(real_section(*real) for real in real_sets),
+        lists_section(all_sets),
+        "## Clips left out before scoring\n\n" + clips_section(all_sets),
         commands_section(exp),
     ]
     output = Path(args.output or exp / "RESULTS.md")
@@ -453,6 +465,33 @@ def set_section(s: ScoredSet) -> str:
     return "\n\n".join(parts)
 
 
+def real_section(name: str, separated: Path, dump: Path) -> str:
+    """Return where the tracks of real mixtures are, which nothing can score."""
+    from espnet2_avsep.data.scp import read_scp
+
+    mixtures = read_scp(dump / "wav.scp")
+    real = read_yaml(dump / "counts.yaml").get("real") or {}
+    tracks = sorted(separated.glob("spk*.scp"))
+    if not tracks:
+        raise InputError(f"{separated}: no spk*.scp; separate it first (stage 7).")
+    prompts = {
+        "class_mean": "the mean embedding of its instrument's training clips",
+        "halves": "one half of the picture, source 1 by the left one",
+    }.get(real.get("prompts"), "not known")
+    example = next(iter(mixtures))
+    lines = {
+        "real mixtures": f"{len(mixtures)}, separated and not scored: there are no "
+        "references",
+        "each source is prompted by": prompts,
+        "to listen, the mixtures": dump / "wav.scp",
+        "their tracks": ", ".join(map(str, tracks)),
+        "for example": ", ".join(
+            [mixtures[example], *(read_scp(table)[example] for table in tracks)]
+        ),
+    }
+    return f"## {name}\n\n" + bullets(lines)
+
+
 def clips_section(sets: Sequence[Sequence]) -> str:
     """Return the clips that stages 1 to 4 left out, from counts.yaml or skipped.tsv."""
     lines = [["set", "clips listed", "kept", "left out", "mixtures not made"]]
@@ -472,6 +511,34 @@ def clips_section(sets: Sequence[Sequence]) -> str:
     if len(reasons) > 1:
         text += "\n\n" + markdown_table(reasons)
     return text
+
+
+def lists_section(sets: Sequence[Sequence]) -> str:
+    """Return how much of each set's list is there, and the lists' SHA-256."""
+    lines = []
+    for name, dump in sets:
+        counts = read_yaml(dump / "counts.yaml")
+        source = counts.get("source") or {}
+        if not source:
+            continue
+        there = f"{source['found']} of {source['listed']} listed clips are there"
+        missing = ", ".join(f"{kind}: {n}" for kind, n in source["missing"].items())
+        kept = f", {counts['kept']} are used" if "kept" in counts else ""
+        lines.append(
+            f"* {name}: {there}{f' (missing: {missing})' if missing else ''}{kept}; "
+            f"layout: {source['layout']}; split: {source['split']}; SHA-256 of the "
+            f"list of clips {source['list_sha256']}"
+        )
+        if source.get("list"):
+            lines[-1] += f"; {source['list']}, SHA-256 {source['list_file_sha256']}"
+        mixtures = counts.get("mixtures") or {}
+        if mixtures.get("list"):
+            lines[-1] += (
+                f"; mixtures from {Path(mixtures['list']).name}, SHA-256 "
+                f"{mixtures.get('list_sha256')}: {mixtures['made']} of "
+                f"{mixtures['listed']} made"
+            )
+    return "## Corpus\n\n" + "\n".join(lines) if lines else ""
 
 
 def skipped_by_stage(dump: Path, counts: Dict) -> Dict[str, Dict[str, int]]:

@@ -64,7 +64,7 @@ def filter_clips(
     ``visual_shape``: for a training set that file is both stage 2's and ours.
 
     Args:
-        data_dir: Stage 1: utt2spk, skipped.tsv.
+        data_dir: Stage 1: utt2spk, skipped.tsv, perhaps source.yaml.
         wav_dir: Stage 3: wav.scp, utt2num_samples, skipped.tsv.
         visual_dir: Stage 2: visual.scp, visual_skipped.tsv.
         output_dir: Gets wav.scp, spk1.scp, visual_spk1.scp, utt2spk, spk2utt,
@@ -75,7 +75,8 @@ def filter_clips(
     Returns:
         The content of counts.yaml: ``listed`` = ``kept`` + ``left_out`` clips, and
         ``skipped``, stage -> reason -> number. A clip that several stages left out is
-        counted by each of them there.
+        counted by each of them there. ``source`` is what stage 1 says of the set's
+        list, see :func:`read_source`.
 
     Raises:
         InputError: a clip is neither usable nor listed as skipped, or is both; nothing
@@ -120,6 +121,7 @@ def filter_clips(
             logging.info(f"{n}/{len(candidates)} clips checked, {len(kept)} kept")
 
     counts = count_clips(kept, skipped, listed)
+    counts.update(read_source(data_dir / "source.yaml"))
     # counts.yaml is there only while the tables beside it belong together.
     (output_dir / "counts.yaml").unlink(missing_ok=True)
     write_skipped(output_dir / "skipped.tsv", unique(skipped))
@@ -259,6 +261,25 @@ def count_clips(
 def unique(skipped: Iterable[Skipped]) -> List[Skipped]:
     """Remove repeated rows and sort."""
     return sorted(set(skipped))
+
+
+def read_source(path: PathLike) -> Dict:
+    """Read what is known of a set's list.
+
+    Args:
+        path: source.yaml of stage 1, or the counts.yaml of a step since then.
+
+    Returns:
+        {"source": its content}; nothing where there is none.
+    """
+    import yaml
+
+    if not Path(path).is_file():
+        return {}
+    content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    if Path(path).name != "source.yaml":
+        content = content.get("source")
+    return {"source": content} if content else {}
 
 
 def write_counts(path: PathLike, counts: Mapping) -> None:

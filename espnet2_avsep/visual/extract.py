@@ -40,6 +40,8 @@ from espnet2_avsep.visual.frames import (
 STAGE = "visual"
 # More rows than this of one clip (days of video) speak of a broken header.
 _MAX_ROWS = 10**6
+# Parts of a picture: where they begin and end, as shares of its width.
+REGIONS = {"whole": (0.0, 1.0), "left": (0.0, 0.5), "right": (0.5, 1.0)}
 
 Result = Tuple[str, Union[np.ndarray, ClipError]]
 
@@ -59,6 +61,7 @@ def extract_visual(
     dtype: str = "float32",
     allow_empty: bool = False,
     audio: Optional[AudioStore] = None,
+    region: str = "whole",
 ) -> None:
     """Encode sampled pictures of every clip; what a cut-off run has finished stays.
 
@@ -84,6 +87,7 @@ def extract_visual(
             :func:`~espnet2_avsep.data.audio_format.format_audio` would write it, where
             it lies in the same file and is without fault: the file is read once for
             both. What is not in it afterwards is left to that function.
+        region: The part of the pictures that is encoded, a key of REGIONS.
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
@@ -103,6 +107,10 @@ def extract_visual(
         "seed": seed,
     }
     how = {"fps": int(fps) if fps == int(fps) else fps, "every": every}
+    if region not in REGIONS:
+        raise InputError(f"--region {region}: expected {', '.join(REGIONS)}.")
+    if region != "whole":
+        how["region"] = region
     settings = {**chosen, **how, "dtype": dtype}
     if pretrained is not None and os.path.isfile(pretrained):
         settings["file"] = signature(pretrained)
@@ -128,7 +136,7 @@ def extract_visual(
                     tap = AudioTap(wavs[key])
                 try:
                     for image in clip_pictures(
-                        videos[key], wavs[key], rate, every, network, tap
+                        videos[key], wavs[key], rate, every, network, tap, region
                     ):
                         if tap is not None and tap.audio is not None:
                             samples = resample(*tap.audio, audio.fs)
@@ -200,6 +208,7 @@ def clip_pictures(
     every: int,
     encoder,
     demux: Optional[Demux] = None,
+    region: str = "whole",
 ) -> Iterator[np.ndarray]:
     """Yield the sampled pictures of a clip, as the encoder takes them.
 
@@ -211,6 +220,7 @@ def clip_pictures(
         every: Of a folder, one image in so many is taken.
         encoder: A :class:`FrameEncoder`.
         demux: Of a video file; see :func:`video_frames`.
+        region: The part of the pictures, a key of REGIONS.
 
     Yields:
         (crop height, crop width, 3), uint8.
@@ -218,10 +228,11 @@ def clip_pictures(
     Raises:
         ClipError: see :func:`video_frames`, :func:`folder_frames`, :func:`audio_span`.
     """
-    resize = encoder.preprocessing.resize
+    # A part is scaled after it was cut out of the picture in its own size.
+    resize = encoder.preprocessing.resize if region == "whole" else None
     if Path(video).is_dir():
         for _, image in folder_frames(video, every, resize):
-            yield encoder.fit(image)
+            yield encoder.fit(_cut(image, region))
         return
     if not probe(video).has_video:
         raise ClipError(video, "no video stream", "A file with a picture is needed.")
@@ -232,7 +243,14 @@ def clip_pictures(
         raise ClipError(wav, f"states {duration:.0f} s of sound, which cannot be")
     times = sample_times(duration, rate)
     for _, image in video_frames(video, times, resize, start, demux=demux):
-        yield encoder.fit(image)
+        yield encoder.fit(_cut(image, region))
+
+
+def _cut(image: np.ndarray, region: str) -> np.ndarray:
+    """Return a part of a picture (H, W, 3)."""
+    first, last = REGIONS[region]
+    width = image.shape[1]
+    return image[:, round(first * width) : round(last * width)]
 
 
 def encode_clips(encoder, events: Iterable[Tuple[str, Any]]) -> Iterator[Result]:

@@ -28,6 +28,23 @@ mixtures: {listed: 3, made: 2, skipped: {clip not in the set: 1}}
 """
 
 
+SOURCE = """\
+source:
+  layout: videos, JSON list
+  split: 'lists in x'
+  list: test.txt
+  list_file_sha256: f00d
+  list_sha256: beef
+  listed: 9
+  found: 8
+  missing: {video not found: 1}
+"""
+LISTED = (
+    "mixtures: {listed: 3, made: 2, skipped: {}, list: /lists/pairs.csv, "
+    "list_sha256: cafe}\n"
+)
+
+
 def make_row(mix_id, source, instrument, sdr, reason=""):
     row = ScoreRow(mix_id, source, "clip", instrument, reason=reason)
     for name in METRICS:
@@ -315,3 +332,38 @@ def test_when_everything_leaks(experiment, tmp_path):
     text = experiment.text("--leaks", str(path), "--leak_free", "true")
     assert "2 of 2 mixtures hold a clip" in text
     assert cells(text, "test")[1][1:4] == ["0", "0", "n/a"]
+
+
+def test_lists_and_how_much_of_them_is_there(experiment, tmp_path):
+    assert "## Corpus" not in experiment.text()
+    counts = COUNTS[: COUNTS.index("mixtures:")] + LISTED + SOURCE
+    (experiment.dump / "counts.yaml").write_text(counts)
+    train = tmp_path / "train"
+    train.mkdir()
+    (train / "counts.yaml").write_text("listed: 1\nkept: 1\n" + SOURCE)
+    text = experiment.text("--training_set", f"train:{train}")
+    line = (
+        "* test: 8 of 9 listed clips are there (missing: video not found: 1), 7 are "
+        "used; layout: videos, JSON list; split: lists in x; SHA-256 of the list of "
+        "clips beef; test.txt, SHA-256 f00d; mixtures from pairs.csv, SHA-256 cafe: 2 "
+        "of 3 made"
+    )
+    assert line in text.splitlines()
+    assert "* train: 8 of 9 listed clips are there" in text
+
+
+def test_real_mixtures_are_named_and_not_scored(experiment, tmp_path):
+    dump, separated = tmp_path / "duet", tmp_path / "separated"
+    for folder in (dump, separated):
+        folder.mkdir()
+    (dump / "wav.scp").write_text("a-1 mix1.wav\nb-2 mix2.wav\n")
+    (dump / "counts.yaml").write_text("listed: 3\nkept: 2\nleft_out: 1\nskipped: {}\n")
+    option = ("--real_set", f"duet:{separated}:{dump}")
+    assert experiment.run(*option) == 2  # not separated
+    for n in (1, 2):
+        (separated / f"spk{n}.scp").write_text(f"a-1 one{n}.wav\nb-2 two{n}.wav\n")
+    text = experiment.text(*option)
+    assert "## duet\n\n* real mixtures: 2, separated and not scored" in text
+    assert "* for example: mix1.wav, one1.wav, one2.wav" in text
+    assert len(cells(text, "duet")) == 1  # among the clips left out, not the scores
+    assert cells(text, "duet")[0][1:4] == ["3", "2", "1"]

@@ -305,6 +305,57 @@ def test_three_sources_and_other_numbers(again):
     assert value(again.calls("avsep_scoring")[0], "--backend") == "mir_eval"
 
 
+def test_lists_of_mixtures(again, tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("a.wav,b.wav\n")
+    assert again.stages(4, 4, "--test_mixture_list", pairs).returncode == 0
+    valid, test = again.calls("avsep_make_mixtures")
+    assert "--list" not in valid["args"]
+    assert value(test, "--list") == str(pairs)
+    again.forget()
+    assert again.stages(4, 4, "--valid_mixture_list", pairs).returncode == 0
+    valid, test = again.calls("avsep_make_mixtures")
+    assert value(valid, "--list") == str(pairs)
+    assert "--list" not in test["args"]
+
+
+def test_real_mixtures_are_separated_and_not_scored(again):
+    result = again.stages(1, 8, "--real_sets", "duet")
+    assert result.returncode == 0, result.stderr
+    assert value(again.calls("prepare_music")[0], "--real_sets") == "duet"
+    assert len(again.calls("avsep_extract_visual")) == 6  # not of the duets
+    (make,) = again.calls("avsep_make_real_mixtures")
+    assert value(make, "--prompts") == "class_mean"
+    assert value(make, "--train_dir") == "dump/raw/train"
+    assert "--visual_dir" not in make["args"]
+    separated = again.calls("avsep_inference")[-1]
+    assert "dump/raw/duet/visual_spk2.scp,visual_ref2,kaldi_ark" in separated["args"]
+    assert len(again.keys("exp/avsep_train_raw/separated_duet/spk2.scp")) == 6
+    assert len(again.calls("avsep_scoring")) == 2
+    (results,) = again.calls("avsep_results")
+    assert value(results, "--real_set") == (
+        "duet:exp/avsep_train_raw/separated_duet:dump/raw/duet"
+    )
+    assert "Listen, for example: the mixture dump/raw/duet/wav.scp" in result.stdout
+
+
+def test_real_mixtures_prompted_by_halves(again):
+    options = ("--real_sets", "duet", "--duet_prompts", "halves")
+    result = again.stages(1, 4, *options)
+    assert result.returncode == 0, result.stderr
+    regions = [values(c, "--region") for c in again.calls("avsep_extract_visual")]
+    assert regions == [[]] * 6 + [["left"]] * 2 + [["right"]] * 2
+    (make,) = again.calls("avsep_make_real_mixtures")
+    assert values(make, "--visual_dir") == [
+        "dump/raw/duet/left",
+        "dump/raw/duet/right",
+    ]
+    features = again.recipe / "features.h5"
+    features.touch()
+    result = again.stages(2, 2, *options, "--visual_precomputed", features)
+    assert result.returncode == 2 and "must see the halves" in result.stderr
+
+
 def test_precomputed_features(again):
     features = again.root / "features.h5"
     features.touch()
@@ -363,6 +414,10 @@ def test_long_tags_are_cut_and_stay_apart(again):
         (["--visual_device", "gpu"], "expected auto, cpu or cuda"),
         (["--train_set", ""], "--train_set is required"),
         (["--test_sets", "train"], "'train' is the training set and"),
+        (["--test_mixture_list", "/no/list"], "/no/list': no such file"),
+        (["--duet_prompts", "text"], "expected class_mean or halves"),
+        (["--real_sets", "test"], "'test' is among --real_sets and another set too"),
+        (["--real_sets", "duet", "--ref_num", "3"], "duets have two sources"),
         (["--download_model", "x"], "comes with a later version"),
         (["--avsep_config", "conf/none.yaml"], "conf/none.yaml': no such file"),
         (["--python", "no_such_python"], "there is no such program"),

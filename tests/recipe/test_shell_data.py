@@ -73,6 +73,14 @@ def test_downloads_are_fetched_first(music):
     assert len(music.calls("prepare_music")) == 1
 
 
+def test_a_real_set_is_prepared_and_checked_too(music, tmp_path):
+    result = prepare(music, "--real_sets", "duet", MUSIC=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert value(music.calls()[0], "--real_sets") == "duet"
+    assert "data/duet: 6 utterances, all is well" in result.stdout
+    assert (music.recipe / "data/duet/utt2pair").exists()
+
+
 def test_mini_music_is_generated_and_then_read_as_music(tmp_path):
     mini = Checkout(tmp_path / "checkout", "mini_music")
     result = prepare(mini, "--seed", "3")

@@ -69,6 +69,9 @@ test_num_mixtures=        # Number of mixtures of each test set (default: that o
 leak_check=               # Look for clips of one set in another: true (default), false, strict.
 health_report=true        # Whether to write a page that says what stages 1-4 made of the corpus.
 health_max_videos=120     # Videos of which it shows and judges a few pictures.
+valid_mixture_list=       # Make these mixtures of valid_set instead of drawing them.
+test_mixture_list=        # Make these mixtures of each test set instead of drawing them.
+duet_prompts=class_mean   # What prompts the sources of real sets: class_mean or halves.
 
 # Stages 5 and 6: training
 avsep_exp=    # The experiment's folder; avsep_tag is then ignored.
@@ -94,6 +97,7 @@ corpus_note=         # A sentence for the top of RESULTS.md.
 train_set= # Name of the training set (required).
 valid_set= # Name of the validation set (required).
 test_sets= # Names of the test sets (required).
+real_sets= # Names of sets of real mixtures, duets: separated and not scored.
 
 # Stage 10: upload
 # shellcheck disable=SC2034  # not there yet
@@ -132,6 +136,8 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --train_set         # Name of the training set (required).
     --valid_set         # Name of the validation set (required).
     --test_sets         # Names of the test sets (required).
+    --real_sets         # Names of sets of real mixtures, e.g. "duet" of music: separated
+                        # and not scored, for they have no references.
     --corpus            # Which local/prepare_<corpus>.py to use (default: the folder's name).
     --local_data_opts   # Options given on to it (default="${local_data_opts}").
     --download_opts     # Options of avsep_download, where db.sh says "downloads", e.g.
@@ -172,6 +178,12 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
                         # (default="${health_report}").
     --health_max_videos # Videos of which it shows and judges a few pictures
                         # (default="${health_max_videos}").
+    --valid_mixture_list # A list of valid_set's mixtures, instead of drawing them: a
+                        # mixtures.tsv, or lines of ref_num clips or wav names.
+    --test_mixture_list # The same for each test set.
+    --duet_prompts      # What prompts the sources of real sets: class_mean, the mean of the
+                        # instrument's training embeddings, or halves, the left and the
+                        # right half of the picture (default="${duet_prompts}").
 
     # Stages 5 and 6: training
     --avsep_exp         # The experiment's folder; --avsep_tag is then ignored.
@@ -250,6 +262,17 @@ leak_check=${leak_check:-true}
 if "${leak_free}" && [ "${leak_check}" = false ]; then
     die "--leak_free true: wants --leak_check true (or strict), which says what leaks"
 fi
+[[ ${duet_prompts} =~ ^(class_mean|halves)$ ]] ||
+    die "--duet_prompts '${duet_prompts}': expected class_mean or halves"
+if [ -n "${real_sets}" ] && [ "${ref_num}" -ne 2 ]; then
+    die "--real_sets '${real_sets}': duets have two sources, --ref_num is ${ref_num}"
+fi
+if [ -n "${real_sets}" ] && [ "${duet_prompts}" = halves ] && [ -n "${visual_precomputed}" ]; then
+    die "--duet_prompts halves: the encoder must see the halves, but --visual_precomputed is given"
+fi
+for _name in valid_mixture_list test_mixture_list; do
+    [ -z "${!_name}" ] || [ -f "${!_name}" ] || die "--${_name} '${!_name}': no such file"
+done
 [[ ${scoring_backend} =~ ^(fast|mir_eval)$ ]] ||
     die "--scoring_backend '${scoring_backend}': expected fast or mir_eval"
 if [ -n "${download_model}" ]; then
@@ -267,6 +290,11 @@ for dset in ${valid_set} ${test_sets}; do
     esac
 done
 all_sets="${train_set} ${mix_sets}"
+for dset in ${real_sets}; do
+    case " ${all_sets} " in
+        *" ${dset} "*) die "'${dset}' is among --real_sets and another set too" ;;
+    esac
+done
 
 if ! command -v "${python}" > /dev/null; then
     die "--python '${python}': there is no such program"
@@ -397,7 +425,8 @@ if ! "${skip_data_prep}"; then
         # shellcheck disable=SC2086  # local_data_opts is several words
         local/data.sh ${corpus:+--corpus "${corpus}"} --python "${python}" \
             --train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}" \
-            --download_opts "${download_opts}" ${local_data_opts}
+            ${real_sets:+--real_sets "${real_sets}"} \
+            ${download_opts:+--download_opts "${download_opts}"} ${local_data_opts}
     fi
 
     if wanted 2; then
@@ -416,9 +445,17 @@ if ! "${skip_data_prep}"; then
         if [ "${visual_device}" = cuda ]; then
             _cmd="${cuda_cmd} --gpu 1"
         fi
-        for dset in ${all_sets}; do
+        # <set>, or <set>/<part of the picture>
+        _parts=${all_sets}
+        if [ "${duet_prompts}" = halves ]; then
+            for dset in ${real_sets}; do
+                _parts+=" ${dset}/left ${dset}/right"
+            done
+        fi
+        for _part in ${_parts}; do
+            dset=${_part%/*}
             need "data/${dset}/video.scp" 1
-            _dir=${data_feats}/${dset}
+            _dir=${data_feats}/${_part}
             _logdir=${_dir}/logs
             split_keys "data/${dset}/video.scp" "${_logdir}/video.JOB.scp" "${nj}"
             # Another nj has other folders, and so begins anew.
@@ -444,8 +481,11 @@ if ! "${skip_data_prep}"; then
                         --fs "${fs}" --audio_format "${audio_format}")
                 fi
             fi
+            if [ "${_part}" != "${dset}" ]; then
+                _opts+=(--region "${_part#*/}")
+            fi
             # shellcheck disable=SC2086  # commands are several words
-            run_and_show "Visual features of ${dset}" "${_logdir}/visual.*.log" \
+            run_and_show "Visual features of ${_part}" "${_logdir}/visual.*.log" \
                 ${_cmd} JOB=1:"${_nj}" "${_logdir}/visual.JOB.log" \
                 "${python}" -m espnet2_avsep.bin.avsep_extract_visual \
                 --video_scp "${_logdir}/video.JOB.scp" --output_dir "${_split}/JOB" "${_opts[@]}"
@@ -463,15 +503,15 @@ if ! "${skip_data_prep}"; then
             utils/merge_scp.py "${_nj}" "${_logdir}/video.JOB.scp" "${_split}/JOB" "${_dir}" \
                 visual_skipped.tsv visual_shape visual.scp
             utils/check_keys.sh "data/${dset}/video.scp" "${_dir}/visual.scp" "${_dir}/visual_skipped.tsv"
-            log "${dset}: features of $(count "${_dir}/visual.scp") clips," \
+            log "${_part}: features of $(count "${_dir}/visual.scp") clips," \
                 "$(count "${_dir}/visual_skipped.tsv") left out (${_dir}/visual_skipped.tsv)"
-            [ -s "${_dir}/visual.scp" ] || die "no clip of ${dset} is left; see ${_dir}/visual_skipped.tsv"
+            [ -s "${_dir}/visual.scp" ] || die "no clip of ${_part} is left; see ${_dir}/visual_skipped.tsv"
         done
     fi
 
     if wanted 3; then
         log "Stage 3: Audio, mono, ${fs} Hz: data/ -> ${data_feats}/org/"
-        for dset in ${all_sets}; do
+        for dset in ${all_sets} ${real_sets}; do
             need "data/${dset}/wav.scp" 1
             _dir=${data_feats}/org/${dset}
             _logdir=${_dir}/logs
@@ -514,8 +554,10 @@ if ! "${skip_data_prep}"; then
                 ${max_wav_duration:+--max_wav_duration "${max_wav_duration}"}
             if [ "${dset}" != "${train_set}" ]; then
                 _num_mixtures=${test_num_mixtures}
+                _list=${test_mixture_list}
                 if [ "${dset}" = "${valid_set}" ]; then
                     _num_mixtures=${valid_num_mixtures}
+                    _list=${valid_mixture_list}
                 fi
                 # shellcheck disable=SC2086  # commands are several words
                 run_and_show "Mixtures of ${dset}" "${_dir}/logs/make_mixtures.log" \
@@ -525,6 +567,7 @@ if ! "${skip_data_prep}"; then
                     --num_sources "${ref_num}" --segment_samples "${segment_samples}" \
                     --different_class "${mix_different_class}" --seed "${mix_seed}" \
                     --silence_dbfs "${silence_dbfs}" \
+                    ${_list:+--list "${_list}"} \
                     ${_num_mixtures:+--num_mixtures "${_num_mixtures}"}
                 log "${dset}: $(count "${_dir}/wav.scp") mixtures, list ${_dir}/mixtures.tsv," \
                     "SHA-256 $(cut -d ' ' -f 1 "${_dir}/mixtures.sha256")"
@@ -570,6 +613,24 @@ if ! "${skip_data_prep}"; then
                 --title "Health of ${corpus:-$(basename "${PWD%/avsep[0-9]*}")}"
             log "What became of the corpus: ${data_feats}/report/index.html (open it in a browser)"
         fi
+        for dset in ${real_sets}; do
+            need "data/${dset}/utt2pair" 1
+            need "${data_feats}/org/${dset}/wav.scp" 3
+            _dir=${data_feats}/${dset}
+            _opts=(--train_dir "${data_feats}/${train_set}")
+            if [ "${duet_prompts}" = halves ]; then
+                _opts=(--visual_dir "${_dir}/left" --visual_dir "${_dir}/right")
+            fi
+            # shellcheck disable=SC2086  # commands are several words
+            run_and_show "Real mixtures of ${dset}" "${_dir}/logs/make_real_mixtures.log" \
+                ${train_cmd} "${_dir}/logs/make_real_mixtures.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_make_real_mixtures \
+                --data_dir "data/${dset}" --wav_dir "${data_feats}/org/${dset}" \
+                --output_dir "${_dir}" --fs "${fs}" --segment_samples "${segment_samples}" \
+                --silence_dbfs "${silence_dbfs}" --prompts "${duet_prompts}" "${_opts[@]}"
+            log "${dset}: $(count "${_dir}/wav.scp") real mixtures," \
+                "$(count "${_dir}/skipped.tsv") left out (${_dir}/skipped.tsv)"
+        done
     fi
 else
     log "Skip stages 1-4 (data preparation)"
@@ -692,7 +753,7 @@ if ! "${skip_eval}"; then
             _cmd="${cuda_cmd} --gpu 1"
             _ngpu=1
         fi
-        for dset in ${mix_sets}; do
+        for dset in ${mix_sets} ${real_sets}; do
             _data=${data_feats}/${dset}
             _dir=${inference_dir}/separated_${dset}
             _logdir=${_dir}/logs
@@ -752,6 +813,10 @@ if ! "${skip_eval}"; then
             need "${data_feats}/leaks.tsv" 4
             _results+=(--leaks "${data_feats}/leaks.tsv" --leak_free "${leak_free}")
         fi
+        for dset in ${real_sets}; do
+            need "${inference_dir}/separated_${dset}/spk1.scp" 7
+            _results+=(--real_set "${dset}:${inference_dir}/separated_${dset}:${data_feats}/${dset}")
+        done
         # shellcheck disable=SC2086  # commands are several words
         run_and_show "Results" "${inference_dir}/results.log" \
             ${decode_cmd} "${inference_dir}/results.log" \
@@ -761,7 +826,7 @@ if ! "${skip_eval}"; then
             --output "${inference_dir}/RESULTS.md" "${_results[@]}"
         cat "${inference_dir}/RESULTS.md"
         log "This table: ${inference_dir}/RESULTS.md"
-        for dset in ${test_sets}; do
+        for dset in ${test_sets} ${real_sets}; do
             log "Listen, for example: the mixture $(head -n 1 "${data_feats}/${dset}/wav.scp" | cut -d ' ' -f 2-)"
             for n in $(seq "${ref_num}"); do
                 log "  separated, source ${n}: $(head -n 1 "${inference_dir}/separated_${dset}/spk${n}.scp" | cut -d ' ' -f 2-)"
