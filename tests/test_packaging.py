@@ -26,6 +26,8 @@ BROUGHT_ALONG = {
     "safetensors": "open_clip_torch",
     "librosa": "espnet",
 }
+# Imported where an extra was asked for, each with the extra.
+OPTIONAL = {"yt_dlp": "download"}
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +144,11 @@ def test_requirements_are_what_the_sources_import(metadata):
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 roots.add(node.module.partition(".")[0])
     roots -= set(sys.stdlib_module_names) | {"espnet2_avsep", "__future__"}
+    for name, extra in OPTIONAL.items():
+        names = map(canonical, metadata["extras_require"][extra])
+        assert canonical(name) in names
+    assert set(OPTIONAL) <= roots
+    roots -= set(OPTIONAL)
     distributions = packages_distributions()
     assert roots <= set(distributions), "imported, and in no installed package"
     imported = {

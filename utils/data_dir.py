@@ -11,17 +11,20 @@ tables of speakers (every other spk2*). skipped.tsv lists what was left out and 
 
 import argparse
 import contextlib
+import functools
 import os
 import random
 import re
 import shutil
+import stat
 import sys
 import tempfile
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, Sequence, Tuple
+from typing import Callable, Dict, Iterable, List, Sequence, Set, Tuple
 
 Table = Dict[str, str]
 
+BLANKS = re.compile(r"[ \t]+")
 # How many examples a message gives.
 EXAMPLES = 3
 
@@ -49,7 +52,7 @@ def read_lines(path: Path) -> List[Tuple[str, str]]:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
     pairs = []
     for line in text.split("\n"):
-        fields = re.split(r"[ \t]+", line.strip(" \t\r"), maxsplit=1)
+        fields = BLANKS.split(line.strip(" \t\r"), maxsplit=1)
         if fields != [""]:
             pairs.append((fields[0], fields[1] if len(fields) == 2 else ""))
     return pairs
@@ -228,67 +231,160 @@ def fix(arguments: argparse.Namespace) -> None:
 # ----------------------------------------------------------------------- validate
 
 
-def missing_path(value: str) -> bool:
-    """Whether a table's value is the path of something that is not there."""
-    if value.rstrip().endswith("|"):
-        return False
-    if os.path.exists(value):
-        return False
-    # Kaldi's ark:offset, perhaps with a range.
-    archive = re.fullmatch(r"(.+):\d+(\[.*\])?", value)
-    return not (archive and os.path.exists(archive[1]))
+# What ids may be made of: they become names of files, and words of shell commands.
+PLAIN_ID = re.compile(r"[A-Za-z0-9_+=@%,.^-]+")
+# Kaldi's ark:offset, perhaps with a range.
+IN_ARCHIVE = re.compile(r"(.+):\d+(\[.*\])?")
 
 
-def validate(arguments: argparse.Namespace) -> None:
-    """Check a data folder; print every problem and how to mend it."""
-    folder = arguments.folder
-    check_folder(folder)
-    fix_it = f"Mend it: utils/fix_data_dir.sh {folder}"
+@functools.lru_cache(maxsize=1024)
+def state_of(path: str) -> str:
+    """Return "" for a file or folder that can be used, else "lost" or "empty"."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return "lost"
+    empty = stat.S_ISREG(status.st_mode) and status.st_size == 0
+    return "empty" if empty else ""
+
+
+def state_of_value(value: str) -> str:
+    """Return state_of for what a table's value names; pipes are not looked at."""
+    if value.endswith("|"):
+        return ""
+    state = state_of(value)
+    archive = IN_ARCHIVE.fullmatch(value) if state == "lost" else None
+    return state_of(archive[1]) if archive else state
+
+
+def sampling_rate(path: str) -> int:
+    """Read the sampling rate in Hz from a wav or flac file's header; 0: not known."""
+    try:
+        with open(path, "rb") as f:
+            head = f.read(42)
+            if head[:4] == b"fLaC" and len(head) == 42:
+                return int.from_bytes(head[18:21], "big") >> 4
+            if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
+                return 0
+            f.seek(12)
+            while len(chunk := f.read(8)) == 8:
+                size = int.from_bytes(chunk[4:], "little")
+                if chunk[:4] == b"fmt ":
+                    return int.from_bytes(f.read(8)[4:8], "little")
+                f.seek(size + size % 2, os.SEEK_CUR)
+    except OSError:
+        pass
+    return 0
+
+
+def check_form(path: Path, fix_it: str) -> List[str]:
+    """Return what is wrong with the bytes of a table."""
+    content = path.read_bytes()
     problems = []
-    required = ["spk2utt"] + ([] if arguments.no_wav else ["wav.scp"])
-    for name in required:
-        if not (folder / name).is_file():
-            problems.append(
-                f"{folder}/{name}: no such file. {fix_it}"
-                if name == "spk2utt"
-                else f"{folder}/{name}: no such file. Run stage 1 again, or write one "
-                "line 'utterance path' an utterance (--no-wav does without)."
-            )
+    if b"\r" in content:
+        problems.append(
+            f"{path}: has Windows' line ends (CRLF), which become part of the values "
+            f"for other programs. {fix_it}"
+        )
+    if content and not content.endswith(b"\n"):
+        problems.append(
+            f"{path}: its last line has no end; the file may have been cut off. Write "
+            f"it again, or, if it is whole: {fix_it}"
+        )
+    return problems
 
-    names = ["utt2spk"] + [n for n in utt_table_names(folder) if n != "utt2spk"]
-    names += [n for n in ("spk2utt",) if (folder / n).is_file()]
-    names += spk_table_names(folder)
-    tables: Dict[str, Table] = {}
-    for name in names:
-        path = folder / name
-        lines = read_lines(path)
-        keys = [key for key, _ in lines]
-        tables[name] = dict(lines)
-        if not lines:
-            problems.append(
-                f"{path}: is empty. No utterance is left: see {folder}/skipped.tsv and "
-                "what stage 1 printed."
-            )
-        if without := [key for key, value in lines if not value]:
-            problems.append(f"{path}: {some(without)} has no value. {fix_it}")
-        if len(tables[name]) != len(keys):
-            seen, twice = set(), []
-            for key in keys:
-                if key in seen:
-                    twice.append(key)
-                seen.add(key)
-            problems.append(f"{path}: {some(twice)} comes more than once. {fix_it}")
-        if keys != sorted(keys, key=byte_order):
-            wrong = next(
-                b
-                for a, b in zip(keys, keys[1:], strict=False)
-                if byte_order(a) > byte_order(b)
-            )
-            problems.append(
-                f"{path}: is not sorted as LC_ALL=C sort does; {wrong} stands too "
-                f"late. {fix_it}"
-            )
 
+def check_lines(path: Path, lines: List[Tuple[str, str]], fix_it: str) -> List[str]:
+    """Return what is wrong with the keys of a table and their order."""
+    if not lines:
+        return [
+            f"{path}: is empty. No utterance is left: see {path.parent}/skipped.tsv "
+            "and what stage 1 printed."
+        ]
+    problems = []
+    keys = [key for key, _ in lines]
+    if without := [key for key, value in lines if not value]:
+        problems.append(f"{path}: {some(without)} has no value. {fix_it}")
+    if len(set(keys)) != len(keys):
+        seen: Set[str] = set()
+        twice = [key for key in keys if key in seen or seen.add(key)]
+        problems.append(f"{path}: {some(twice)} comes more than once. {fix_it}")
+    order = [byte_order(key) for key in keys]
+    if order != sorted(order):
+        wrong = next(i for i in range(1, len(keys)) if order[i - 1] > order[i])
+        problems.append(
+            f"{path}: is not sorted as LC_ALL=C sort does; {keys[wrong]} stands too "
+            f"late. {fix_it}"
+        )
+    if odd := [key for key in keys if not PLAIN_ID.fullmatch(key)]:
+        problems.append(
+            f"{path}: the id {odd[0]!r}{f' and {len(odd) - 1} more' * (len(odd) > 1)} "
+            "has characters that file names or shells stumble over; letters, digits "
+            "and _ - . , + = @ % ^ are fine. Rename it where it comes from: in the "
+            "corpus' list, or in what local/prepare_<corpus>.py makes of it."
+        )
+    return problems
+
+
+def check_paths(path: Path, table: Table, allow_empty: bool) -> List[str]:
+    """Return what is wrong with the files that a table names."""
+    folder = path.parent
+    delete = f"delete the line and run utils/fix_data_dir.sh {folder}"
+    states: Dict[str, List[str]] = {"lost": [], "empty": []}
+    for key, value in table.items():
+        if value and (state := state_of_value(value)):
+            states[state].append(key)
+    problems = []
+    lost = states["lost"]
+    # "an id /a/file": the line was split at the first blank.
+    split = [
+        key
+        for key in lost
+        if " " in table[key]
+        and not state_of_value(table[key].split(" ", 1)[1].lstrip())
+    ]
+    if split:
+        first = f"{split[0]} {table[split[0]]}"
+        problems.append(
+            f"{path}: {some(split)}: the id seems to hold a blank: {first!r}. Ids must "
+            "not; write '_' in its place in all tables."
+        )
+    lost = [key for key in lost if key not in set(split)]
+    if lost:
+        value = table[lost[0]]
+        where = "" if os.path.isabs(value) else f" (within {os.getcwd()})"
+        problems.append(
+            f"{path}: the file of {some(lost)} does not exist, e.g. {value}{where}. "
+            f"Correct the path, or {delete}"
+        )
+    if (empty := states["empty"]) and not allow_empty:
+        problems.append(
+            f"{path}: the file of {some(empty)} is empty, e.g. {table[empty[0]]}. "
+            f"Fetch it again, or {delete}"
+        )
+    return problems
+
+
+def check_rates(path: Path, table: Table, fs: int) -> List[str]:
+    """Return which wav and flac files have another sampling rate than stated."""
+    rates = {
+        key: sampling_rate(value)
+        for key, value in table.items()
+        if value.lower().endswith((".wav", ".flac"))
+    }
+    wrong = [key for key, rate in rates.items() if rate not in (0, fs)]
+    if not wrong:
+        return []
+    return [
+        f"{path}: {some(wrong)} has another sampling rate than {fs} Hz, e.g. "
+        f"{table[wrong[0]]}: {rates[wrong[0]]} Hz. Run stage 3 again with --fs {fs}, "
+        "or give the rate that the files have."
+    ]
+
+
+def check_agreement(folder: Path, tables: Dict[str, Table], fix_it: str) -> List[str]:
+    """Return where the tables of a folder contradict one another."""
+    problems = []
     utts = set(tables["utt2spk"])
     for name in utt_table_names(folder):
         for reason, keys in (
@@ -305,14 +401,12 @@ def validate(arguments: argparse.Namespace) -> None:
                     f"{folder}/{name}: the value of {some(bad)} is not a whole number. "
                     "Run the stage that wrote it again."
                 )
-        if name.endswith(".scp"):
-            lost = [k for k, v in tables[name].items() if v and missing_path(v)]
-            if lost:
-                problems.append(
-                    f"{folder}/{name}: the file of {some(lost)} does not exist, e.g. "
-                    f"{tables[name][lost[0]]}. Correct the path, or delete the line "
-                    f"and run utils/fix_data_dir.sh {folder}"
-                )
+    if several := [k for k, v in tables["utt2spk"].items() if len(v.split()) > 1]:
+        problems.append(
+            f"{folder}/utt2spk: {some(several)} has more than one word after the id: "
+            f"{tables['utt2spk'][several[0]]!r}. Write '_' for the blanks of a class' "
+            "or an id's name, in all tables."
+        )
     if "spk2utt" in tables:
         expected = {s: set(u.split()) for s, u in spk2utt_of(tables["utt2spk"]).items()}
         found = {s: set(u.split()) for s, u in tables["spk2utt"].items()}
@@ -324,9 +418,56 @@ def validate(arguments: argparse.Namespace) -> None:
                 f"{folder}: spk2utt and utt2spk do not agree on speaker {some(wrong)}. "
                 f"{fix_it}"
             )
+    return problems
+
+
+def missing_tables(arguments: argparse.Namespace, fix_it: str) -> List[str]:
+    """Return which tables a folder lacks: sound and picture go together."""
+    folder = arguments.folder
+    has = {name: (folder / name).is_file() for name in ("spk2utt", "wav.scp")}
+    problems = []
+    if not has["spk2utt"]:
+        problems.append(f"{folder}/spk2utt: no such file. {fix_it}")
+    if not has["wav.scp"] and not arguments.no_wav:
+        problems.append(
+            f"{folder}/wav.scp: no such file. Run stage 1 again, or write one line "
+            "'utterance path' an utterance (--no-wav does without)."
+        )
+    pictures = ("video.scp", "visual.scp", "visual_spk1.scp")
+    if not arguments.no_video and not any((folder / n).is_file() for n in pictures):
+        problems.append(
+            f"{folder}/video.scp: no such file, so the sounds have no pictures. Run "
+            "stage 1 again, or write one line 'utterance path' an utterance "
+            "(--no-video does without)."
+        )
+    return problems
+
+
+def validate(arguments: argparse.Namespace) -> None:
+    """Check a data folder; print every problem and how to mend it."""
+    folder = arguments.folder
+    check_folder(folder)
+    fix_it = f"Mend it: utils/fix_data_dir.sh {folder}"
+    problems = missing_tables(arguments, fix_it)
+    names = ["utt2spk"] + [n for n in utt_table_names(folder) if n != "utt2spk"]
+    names += [n for n in ("spk2utt",) if (folder / n).is_file()]
+    names += spk_table_names(folder)
+    tables: Dict[str, Table] = {}
+    for name in names:
+        path = folder / name
+        problems += check_form(path, fix_it)
+        lines = read_lines(path)
+        tables[name] = dict(lines)
+        problems += check_lines(path, lines, fix_it)
+        if name.endswith(".scp"):
+            problems += check_paths(path, tables[name], arguments.allow_empty_media)
+    if arguments.fs and "wav.scp" in tables:
+        problems += check_rates(folder / "wav.scp", tables["wav.scp"], arguments.fs)
+    problems += check_agreement(folder, tables, fix_it)
     if problems:
         raise DataError("\n".join(problems))
-    print(f"validate_data_dir.sh: {folder}: {len(utts)} utterances, all is well")
+    count = len(tables["utt2spk"])
+    print(f"validate_data_dir.sh: {folder}: {count} utterances, all is well")
 
 
 # --------------------------------------------------------- copy, combine, subset
@@ -517,6 +658,14 @@ def get_parser() -> argparse.ArgumentParser:
 
     new = command("validate_data_dir.sh", validate)
     new.add_argument("--no-wav", action="store_true", help="wav.scp may be missing")
+    new.add_argument("--no-video", action="store_true", help="video.scp may be missing")
+    new.add_argument(
+        "--allow-empty-media",
+        action="store_true",
+        help="wav.scp and the like may name empty files (which later stages leave out "
+        "and count)",
+    )
+    new.add_argument("--fs", type=int, help="sampling rate of all wav and flac files")
     for option in ("--no-feats", "--no-text", "--no-spk-sort", "--non-print"):
         new.add_argument(
             option, action="store_true", help="accepted; such data are never required"

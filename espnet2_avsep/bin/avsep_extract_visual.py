@@ -51,6 +51,12 @@ def get_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="seed of random weights")
     add("--fps", type=float, default=8, help="pictures a second")
     add("--every", type=int, default=8, help="of which one in so many is encoded")
+    add(
+        "--region",
+        choices=("whole", "left", "right"),
+        default="whole",
+        help="the part of the pictures that is encoded (for duets)",
+    )
     add("--batch_size", type=int, default=32, help="pictures encoded together")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     add(
@@ -73,6 +79,14 @@ def get_parser() -> argparse.ArgumentParser:
         help="true: write empty tables where every clip is left out, instead of an "
         "error (for one job of several)",
     )
+    add(
+        "--audio_dir",
+        help="write the sound of these clips there in the same pass, as "
+        "avsep_format_audio would with this --output_dir, which then finds it finished "
+        "(None: do not)",
+    )
+    add("--fs", type=int, help="for --audio_dir: sampling rate in Hz")
+    add("--audio_format", choices=("wav", "flac"), default="wav")
     add("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
     return parser
 
@@ -82,12 +96,21 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run the command; ``argv`` defaults to the command line."""
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
+    import contextlib
+
+    from espnet2_avsep.data.audio_format import AudioStore
+    from espnet2_avsep.errors import InputError
     from espnet2_avsep.visual.extract import (
         copy_precomputed,
         extract_visual,
         pack_frames,
     )
 
+    if args.audio_dir is not None and (args.fs is None or args.precomputed is not None):
+        raise InputError(
+            f"--audio_dir {args.audio_dir}: needs --fs, the sampling rate in Hz, and "
+            "cannot go with --precomputed, with which no video is read."
+        )
     if args.precomputed is not None:
         copy_precomputed(
             args.video_scp,
@@ -98,6 +121,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         )
         return
     if args.visual_encoder == "frames":
+        if args.audio_dir is not None or args.region != "whole":
+            raise InputError(
+                "--visual_encoder frames goes with neither --audio_dir nor --region: "
+                "frames are packed whole, and stage 3 formats the sound."
+            )
         pack_frames(
             args.video_scp,
             args.output_dir,
@@ -109,21 +137,29 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             allow_empty=args.allow_empty,
         )
         return
-    extract_visual(
-        args.video_scp,
-        args.output_dir,
-        wav_scp=args.wav_scp,
-        encoder=args.visual_encoder,
-        model=args.visual_model,
-        pretrained=args.visual_pretrained,
-        seed=args.seed,
-        fps=args.fps,
-        every=args.every,
-        batch_size=args.batch_size,
-        device=args.device,
-        dtype=args.dtype,
-        allow_empty=args.allow_empty,
-    )
+    with contextlib.ExitStack() as stack:
+        audio = None
+        if args.audio_dir is not None:
+            audio = stack.enter_context(
+                AudioStore(args.audio_dir, args.fs, args.audio_format)
+            )
+        extract_visual(
+            args.video_scp,
+            args.output_dir,
+            wav_scp=args.wav_scp,
+            encoder=args.visual_encoder,
+            model=args.visual_model,
+            pretrained=args.visual_pretrained,
+            seed=args.seed,
+            fps=args.fps,
+            every=args.every,
+            batch_size=args.batch_size,
+            device=args.device,
+            dtype=args.dtype,
+            allow_empty=args.allow_empty,
+            audio=audio,
+            region=args.region,
+        )
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from espnet2_avsep.bin.cli import command, setup_logging
+from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.score_files import read_scores
+from espnet2_avsep.data.leaks.table import leaking_clips, read_leaks
 from espnet2_avsep.data.scp import PathLike, atomic_write, read_skipped
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import (
@@ -58,6 +59,14 @@ def get_parser() -> argparse.ArgumentParser:
         help="a set that is not scored, for the clips that were left out of it; repeat",
     )
     parser.add_argument(
+        "--real_set",
+        action="append",
+        default=[],
+        metavar="NAME:SEPDIR:DUMPDIR",
+        help="separated real mixtures, which have no references and are not scored; "
+        "repeat",
+    )
+    parser.add_argument(
         "--inference_model",
         default="valid.loss.best.pth",
         help="weights that separated, within --avsep_exp",
@@ -71,6 +80,15 @@ def get_parser() -> argparse.ArgumentParser:
         "--inference_args",
         default="",
         help="options that the separation was run with, to be stated",
+    )
+    parser.add_argument(
+        "--leaks", metavar="FILE", help="stage 4's table of leaks, leaks.tsv"
+    )
+    parser.add_argument(
+        "--leak_free",
+        type=str2bool,
+        default=False,
+        help="true: also average the mixtures that hold no leaking clip; wants --leaks",
     )
     parser.add_argument("--output", help="default: RESULTS.md within --avsep_exp")
     parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
@@ -87,8 +105,13 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         raise InputError(
             f"--avsep_exp {exp}: no such folder; train first (stage 6) or correct it."
         )
-    sets = [ScoredSet.read(text) for text in args.set]
+    if args.leak_free and not args.leaks:
+        raise InputError("--leak_free true: wants --leaks, the table of stage 4.")
+    sets = [ScoredSet.read(text, args.leaks, args.leak_free) for text in args.set]
     training_sets = [parse_set(text, ("NAME", "DUMPDIR")) for text in args.training_set]
+    real_sets = [parse_set(s, ("NAME", "SEPDIR", "DUMPDIR")) for s in args.real_set]
+    all_sets = [(s.name, s.dump) for s in sets] + training_sets
+    all_sets += [(name, dump) for name, _, dump in real_sets]
     config = read_yaml(exp / "config.yaml")
     if config.get("trained") is False:
         lines = untrained(exp, config, args.inference_args)
@@ -104,8 +127,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         "## Experiment\n\n" + bullets(lines),
         *encoder_sections(config, sets, exp),
         *(set_section(s) for s in sets),
-        "## Clips left out before scoring\n\n"
-        + clips_section([(s.name, s.dump) for s in sets] + training_sets),
+        *(real_section(*real) for real in real_sets),
+        lists_section(all_sets),
+        "## Clips left out before scoring\n\n" + clips_section(all_sets),
         commands_section(exp),
     ]
     output = Path(args.output or exp / "RESULTS.md")
@@ -141,6 +165,9 @@ class ScoredSet(NamedTuple):
         summary: Of its scores.
         head: "key: value" lines at the head of result_<set>.txt.
         list_sha256: SHA-256 of the mixtures.tsv that is in ``dump`` now.
+        leaks: SHA-256 of the table of leaks; empty: they were not looked for.
+        leaking: Number of mixtures that hold a leaking clip.
+        clean: Of the scores of the other mixtures; None: not asked for.
     """
 
     name: str
@@ -148,13 +175,23 @@ class ScoredSet(NamedTuple):
     summary: Summary
     head: Dict[str, str]
     list_sha256: str
+    leaks: str = ""
+    leaking: int = 0
+    clean: Optional[Summary] = None
 
     @classmethod
-    def read(cls, text: str) -> "ScoredSet":
-        """Read a set from NAME:SCOREDIR:DUMPDIR.
+    def read(
+        cls, text: str, leaks: Optional[PathLike] = None, leak_free: bool = False
+    ) -> "ScoredSet":
+        """Read a set.
+
+        Args:
+            text: NAME:SCOREDIR:DUMPDIR.
+            leaks: Table of leaks.
+            leak_free: Whether to average the mixtures without leaking clips too.
 
         Raises:
-            InputError: a file of scores or the list of mixtures is missing.
+            InputError: a file of scores, of leaks or the list of mixtures is missing.
         """
         name, scores, dump = parse_set(text, ("NAME", "SCOREDIR", "DUMPDIR"))
         list_file = dump / "mixtures.tsv"
@@ -163,8 +200,18 @@ class ScoredSet(NamedTuple):
         digest = hashlib.sha256(list_file.read_bytes()).hexdigest()
         head = read_head(scores)
         seed = int(head.get("bootstrap", "seed 0").rpartition(" ")[2])
-        summary = summarise(read_scores(scores / "scores.tsv"), seed=seed)
-        return cls(name, dump, summary, head, digest)
+        rows = read_scores(scores / "scores.tsv")
+        result = cls(name, dump, summarise(rows, seed=seed), head, digest)
+        if leaks is None:
+            return result
+        clips = leaking_clips(read_leaks(leaks), name)
+        mixtures = {row.mix_id for row in rows if row.clip in clips}
+        rest = [row for row in rows if row.mix_id not in mixtures]
+        return result._replace(
+            leaks=hashlib.sha256(Path(leaks).read_bytes()).hexdigest(),
+            leaking=len(mixtures),
+            clean=summarise(rest, seed=seed) if leak_free else None,
+        )
 
 
 def read_head(folder: Path) -> Dict[str, str]:
@@ -213,25 +260,46 @@ def bullets(lines: Dict[str, object]) -> str:
 
 
 def scores_section(sets: Sequence[ScoredSet]) -> str:
-    """Return the table of all sets."""
+    """Return the table of all sets, and that of the mixtures that do not leak."""
+    parts = [
+        "## Scores",
+        "Means in dB over the n scored sources of all mixtures; SDRi with its 95 % "
+        "interval (percentile bootstrap over mixtures).",
+        scores_table([(s.name, s.summary) for s in sets]),
+        bullets({f"leaks of {s.name}": leak_line(s) for s in sets}),
+    ]
+    clean = [(s.name, s.clean) for s in sets if s.clean is not None]
+    if clean:
+        parts += ["Only the mixtures that hold no leaking clip:", scores_table(clean)]
+    return "\n\n".join(parts)
+
+
+def scores_table(sets: Sequence[Tuple[str, Summary]]) -> str:
+    """Return the table of some sets, each with its name."""
     columns = [*METRICS, "sdr_i"]
     lines = [["set", "n", "skipped", "SDR of mixture", *(TITLES[c] for c in columns)]]
-    for s in sets:
-        low, high = s.summary.interval["sdr_i"]
+    for name, summary in sets:
+        low, high = summary.interval["sdr_i"]
         lines.append(
             [
-                s.name,
-                str(s.summary.scored),
-                str(s.summary.sources - s.summary.scored),
-                decibel(s.summary.mean["sdr_mix"]),
-                *(decibel(s.summary.mean[c]) for c in columns),
+                name,
+                str(summary.scored),
+                str(summary.sources - summary.scored),
+                decibel(summary.mean["sdr_mix"]),
+                *(decibel(summary.mean[c]) for c in columns),
             ]
         )
         lines[-1][-1] += f" [{decibel(low)}, {decibel(high)}]"
+    return markdown_table(lines)
+
+
+def leak_line(s: ScoredSet) -> str:
+    """Return how many mixtures hold clips that earlier sets hold too."""
+    if not s.leaks:
+        return "not looked for"
     return (
-        "## Scores\n\n"
-        "Means in dB over the n scored sources of all mixtures; SDRi with its 95 % "
-        "interval (percentile bootstrap over mixtures).\n\n" + markdown_table(lines)
+        f"{s.leaking} of {s.summary.mixtures} mixtures hold a clip whose video or "
+        f"sound an earlier set has (leaks.tsv, SHA-256 {s.leaks})"
     )
 
 
@@ -455,7 +523,38 @@ def set_section(s: ScoredSet) -> str:
         skips += [[reason, str(n)] for reason, n in summary.skipped.items()]
         parts.append(markdown_table(skips))
     parts += [score_table(summary), MIXTURE_SAR, instrument_table(summary)]
+    if s.clean is not None:
+        rest = summary.mixtures - s.leaking
+        parts.append(f"The {rest} mixtures that hold no leaking clip:")
+        parts += [score_table(s.clean), instrument_table(s.clean)]
     return "\n\n".join(parts)
+
+
+def real_section(name: str, separated: Path, dump: Path) -> str:
+    """Return where the tracks of real mixtures are, which nothing can score."""
+    from espnet2_avsep.data.scp import read_scp
+
+    mixtures = read_scp(dump / "wav.scp")
+    real = read_yaml(dump / "counts.yaml").get("real") or {}
+    tracks = sorted(separated.glob("spk*.scp"))
+    if not tracks:
+        raise InputError(f"{separated}: no spk*.scp; separate it first (stage 7).")
+    prompts = {
+        "class_mean": "the mean embedding of its instrument's training clips",
+        "halves": "one half of the picture, source 1 by the left one",
+    }.get(real.get("prompts"), "not known")
+    example = next(iter(mixtures))
+    lines = {
+        "real mixtures": f"{len(mixtures)}, separated and not scored: there are no "
+        "references",
+        "each source is prompted by": prompts,
+        "to listen, the mixtures": dump / "wav.scp",
+        "their tracks": ", ".join(map(str, tracks)),
+        "for example": ", ".join(
+            [mixtures[example], *(read_scp(table)[example] for table in tracks)]
+        ),
+    }
+    return f"## {name}\n\n" + bullets(lines)
 
 
 def clips_section(sets: Sequence[Sequence]) -> str:
@@ -477,6 +576,34 @@ def clips_section(sets: Sequence[Sequence]) -> str:
     if len(reasons) > 1:
         text += "\n\n" + markdown_table(reasons)
     return text
+
+
+def lists_section(sets: Sequence[Sequence]) -> str:
+    """Return how much of each set's list is there, and the lists' SHA-256."""
+    lines = []
+    for name, dump in sets:
+        counts = read_yaml(dump / "counts.yaml")
+        source = counts.get("source") or {}
+        if not source:
+            continue
+        there = f"{source['found']} of {source['listed']} listed clips are there"
+        missing = ", ".join(f"{kind}: {n}" for kind, n in source["missing"].items())
+        kept = f", {counts['kept']} are used" if "kept" in counts else ""
+        lines.append(
+            f"* {name}: {there}{f' (missing: {missing})' if missing else ''}{kept}; "
+            f"layout: {source['layout']}; split: {source['split']}; SHA-256 of the "
+            f"list of clips {source['list_sha256']}"
+        )
+        if source.get("list"):
+            lines[-1] += f"; {source['list']}, SHA-256 {source['list_file_sha256']}"
+        mixtures = counts.get("mixtures") or {}
+        if mixtures.get("list"):
+            lines[-1] += (
+                f"; mixtures from {Path(mixtures['list']).name}, SHA-256 "
+                f"{mixtures.get('list_sha256')}: {mixtures['made']} of "
+                f"{mixtures['listed']} made"
+            )
+    return "## Corpus\n\n" + "\n".join(lines) if lines else ""
 
 
 def skipped_by_stage(dump: Path, counts: Dict) -> Dict[str, Dict[str, int]]:

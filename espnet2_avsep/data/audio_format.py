@@ -2,7 +2,9 @@
 
 import logging
 from pathlib import Path
-from typing import List
+from typing import Any, Iterable, List
+
+import numpy as np
 
 from espnet2_avsep.data.audio_io import clear_disk_errors, load_audio, write_audio
 from espnet2_avsep.data.journal import Journal, remove_leftovers, signature
@@ -18,6 +20,102 @@ from espnet2_avsep.data.scp import (
 from espnet2_avsep.errors import InputError
 
 STAGE = "audio"
+
+
+class AudioStore:
+    """Formatted files of many clips, and the journal of those that are finished.
+
+    Args:
+        folder: Gets data/<clip>.<format> and format_audio.journal. With another rate or
+            format than last time all begins anew.
+        fs: Sampling rate in Hz.
+        audio_format: "wav" or "flac".
+
+    Attributes:
+        clipped: Samples that exceeded full scale in the files written.
+
+    Raises:
+        InputError: another process works here, the rate is none.
+    """
+
+    def __init__(self, folder: PathLike, fs: int, audio_format: str = "wav"):
+        if fs <= 0:
+            raise InputError(f"--fs {fs}: expected a sampling rate in Hz, above 0.")
+        self.folder = Path(folder)
+        self.fs = fs
+        self.audio_format = audio_format
+        self.clipped = 0
+        self._tables_are_gone = False
+        self._journal = Journal(
+            self.folder / "format_audio.journal", {"fs": fs, "format": audio_format}
+        )
+        remove_leftovers(self.folder)
+        remove_leftovers(self.folder / "data")
+
+    def path(self, key: str) -> Path:
+        """Return where a clip's file is, or will be."""
+        return self.folder / "data" / f"{key}.{self.audio_format}"
+
+    def num_samples(self, key: str) -> int:
+        """Return the number of samples of a finished clip."""
+        return self._journal.entries[key]["num_samples"]
+
+    def is_finished(self, key: str, source: str) -> bool:
+        """Return whether a clip's file is there and still that of its source."""
+        entry = self._journal.entries.get(key, {})
+        if entry.get("source") != signature(source):
+            return False
+        path = self.path(key)
+        return path.is_file() and path.stat().st_size == entry["bytes"]
+
+    def remove_tables(self) -> None:
+        """Remove the tables of an earlier run: work on the files goes on."""
+        for table in ("wav.scp", "utt2num_samples"):
+            (self.folder / table).unlink(missing_ok=True)
+        self._tables_are_gone = True
+
+    def write(self, key: str, audio: np.ndarray, source: str) -> None:
+        """Write a clip's file; it is on the disk, and listed, when this returns.
+
+        Args:
+            key: The clip's id.
+            audio: (L,), at the store's rate.
+            source: What it was made from.
+
+        Raises:
+            InputError: disk full.
+        """
+        if not self._tables_are_gone:
+            self.remove_tables()
+        path = self.path(key)
+        self.clipped += write_audio(path, audio, self.fs)
+        with clear_disk_errors(self._journal.path):
+            self._journal.add(
+                key,
+                source=signature(source),
+                num_samples=len(audio),
+                bytes=path.stat().st_size,
+            )
+
+    def __enter__(self) -> "AudioStore":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._journal.close()
+
+
+def check_file_names(table: PathLike, keys: Iterable[str]) -> None:
+    """Raise unless all keys can be names of files.
+
+    Raises:
+        InputError: one cannot.
+    """
+    for key in keys:
+        if "/" in key:
+            raise InputError(
+                f"{table}: the key {key!r} cannot be a file's name; keys must be "
+                "without '/'."
+            )
 
 
 def format_audio(
@@ -41,43 +139,19 @@ def format_audio(
     Raises:
         InputError: no clip can be used, the disk is full, another process works here.
     """
-    if fs <= 0:
-        raise InputError(f"--fs {fs}: expected a sampling rate in Hz, above 0.")
     sources = read_scp(wav_scp)
     folder = Path(output_dir)
-    for key in sources:
-        if "/" in key:
-            raise InputError(
-                f"{wav_scp}: the key {key!r} cannot be a file's name; keys must be "
-                "without '/'."
-            )
-    with Journal(
-        folder / "format_audio.journal", {"fs": fs, "format": audio_format}
-    ) as journal:
-        remove_leftovers(folder)
-        remove_leftovers(folder / "data")
-        files = {key: folder / "data" / f"{key}.{audio_format}" for key in sources}
-        signatures = {key: signature(source) for key, source in sources.items()}
-        todo = []
-        for key in sources:
-            entry = journal.entries.get(key, {})
-            finished = (
-                entry.get("source") == signatures[key]
-                and files[key].is_file()
-                and files[key].stat().st_size == entry["bytes"]
-            )
-            if not finished:
-                todo.append(key)
+    check_file_names(wav_scp, sources)
+    with AudioStore(folder, fs, audio_format) as store:
+        todo = [k for k, source in sources.items() if not store.is_finished(k, source)]
         logging.info(
             "%d clips, of which %d are finished already",
             len(sources),
             len(sources) - len(todo),
         )
         if todo:
-            for table in ("wav.scp", "utt2num_samples"):
-                (folder / table).unlink(missing_ok=True)
+            store.remove_tables()
         skipped: List[Skipped] = []
-        clipped = 0
         progress = Progress(len(todo))
         for key in todo:
             try:
@@ -86,14 +160,7 @@ def format_audio(
                 logging.warning("%s is left out: %s", key, error)
                 skipped.append(Skipped(key, STAGE, error.reason))
             else:
-                clipped += write_audio(files[key], audio, fs)
-                with clear_disk_errors(journal.path):
-                    journal.add(
-                        key,
-                        source=signatures[key],
-                        num_samples=len(audio),
-                        bytes=files[key].stat().st_size,
-                    )
+                store.write(key, audio, sources[key])
             progress.step()
         left_out = {row.key for row in skipped}
         kept = [key for key in sources if key not in left_out]
@@ -107,9 +174,9 @@ def format_audio(
                 )
             write_scp(
                 folder / "utt2num_samples",
-                {key: journal.entries[key]["num_samples"] for key in kept},
+                {key: store.num_samples(key) for key in kept},
             )
-            write_scp(folder / "wav.scp", {key: str(files[key]) for key in kept})
+            write_scp(folder / "wav.scp", {key: str(store.path(key)) for key in kept})
     logging.info(
         "%d clips at %d Hz in %s, %d left out (%s), %d samples clipped",
         len(kept),
@@ -117,5 +184,5 @@ def format_audio(
         folder / "wav.scp",
         len(skipped),
         folder / "skipped.tsv",
-        clipped,
+        store.clipped,
     )

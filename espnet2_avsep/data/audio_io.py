@@ -66,6 +66,11 @@ def read_audio(source: str) -> Tuple[np.ndarray, int]:
         audio, rate = _read_soundfile(source)
     else:
         audio, rate = _decode(source)
+    return _checked(source, audio, rate)
+
+
+def _checked(source: str, audio: np.ndarray, rate: int) -> Tuple[np.ndarray, int]:
+    """Return what it is given, if these are samples that can be used."""
     if len(audio) == 0:
         raise ClipError(source, "no audio samples", "Fetch the file again.")
     if not np.isfinite(audio).all():
@@ -94,6 +99,13 @@ def resample(audio: np.ndarray, rate: int, fs: int) -> np.ndarray:
     import soxr
 
     return soxr.resample(audio, rate, fs, quality="HQ").astype(np.float32, copy=False)
+
+
+def may_be_tapped(source: str) -> bool:
+    """Return whether a sound is read through PyAV, from a file: see AudioTap."""
+    if source.rstrip().endswith("|"):
+        return False
+    return Path(source).suffix.lower() not in _SOUNDFILE_SUFFIXES
 
 
 def audio_span(source: str) -> Tuple[float, float]:
@@ -233,6 +245,115 @@ def _check_wav_complete(path: str, seconds: float) -> None:
             f.seek(length + length % 2, io.SEEK_CUR)
 
 
+class AudioTap:
+    """Decodes the sound of a file while someone else reads its packets.
+
+    Args:
+        source: The file, as a table names it.
+
+    Attributes:
+        audio: The samples (L,), float32, and their rate in Hz, once all packets have
+            been read; the very same that :func:`read_audio` returns. None where there
+            was any fault: let :func:`read_audio` say which.
+    """
+
+    def __init__(self, source: str):
+        self.source = source
+        self.audio: Optional[Tuple[np.ndarray, int]] = None
+
+    def __call__(self, container) -> Iterator["av.Packet"]:  # noqa: F821
+        """Yield all packets of the open file."""
+        decoder = None
+        with _faults_end(self.source):
+            decoder = _Decoder(self.source, container, stated=True)
+        for packet in container.demux():
+            if decoder is not None:
+                fed = False
+                with _faults_end(self.source):
+                    decoder.feed(packet)
+                    fed = True
+                decoder = decoder if fed else None
+            yield packet
+        if decoder is not None:
+            with _faults_end(self.source):
+                self.audio = _checked(self.source, *decoder.finish())
+
+
+@contextlib.contextmanager
+def _faults_end(source: str) -> Iterator[None]:
+    import av
+
+    try:
+        yield
+    except (ClipError, av.error.FFmpegError) as error:
+        logging.debug("%s: its sound is left to a pass of its own: %s", source, error)
+
+
+class _Decoder:
+    """Decodes the first audio stream of an open file, packet by packet.
+
+    Args:
+        source: The file, for messages.
+        container: The open file.
+        stated: Whether what the header says of the duration is to be trusted.
+
+    Attributes:
+        time: Seconds of sound that were decoded.
+        length: Seconds of sound that the header states.
+
+    Raises:
+        ClipError: no audio stream.
+    """
+
+    def __init__(self, source: str, container, stated: bool):
+        self.source, self.container = source, container
+        self.stream = audio_stream(container)
+        if self.stream is None:
+            raise _no_audio(source)
+        self.stated = stated and states_duration(container)
+        self.length = stream_duration(container, self.stream)
+        self.start = float((self.stream.start_time or 0) * self.stream.time_base)
+        self.pieces: List[np.ndarray] = []
+        self.rate = 0
+        self.end = self.time = 0.0
+
+    def feed(self, packet: "av.Packet") -> None:  # noqa: F821
+        """Decode a packet; those of other streams are only noted.
+
+        Raises:
+            ClipError: the sampling rate changes.
+            av.error.FFmpegError: the packet is damaged.
+        """
+        self.end = max(self.end, packet_end(packet))
+        if packet.stream_index != self.stream.index:
+            return
+        for frame in packet.decode():
+            self.rate = self.rate or frame.sample_rate
+            if frame.sample_rate != self.rate:
+                raise ClipError(
+                    self.source,
+                    f"the sampling rate changes from {self.rate} to "
+                    f"{frame.sample_rate} Hz in mid-stream",
+                    "Convert the file to a constant rate.",
+                )
+            self.pieces.append(_to_mono(frame))
+        self.time = max(self.time, packet_end(packet) - self.start)
+
+    def finish(self) -> Tuple[np.ndarray, int]:
+        """Return the samples (L,), float32, and the sampling rate in Hz.
+
+        Raises:
+            ClipError: truncated.
+        """
+        if self.stated:
+            found = sum(map(len, self.pieces)) / (self.rate or 1)
+            check_complete(self.source, "audio", found, self.length)
+            check_container_complete(self.source, self.container, self.end)
+        if not self.pieces:
+            return np.zeros(0, dtype=np.float32), self.rate
+        return np.concatenate(self.pieces), self.rate
+
+
 def _decode(source: str, content: Optional[BinaryIO] = None) -> Tuple[np.ndarray, int]:
     """Decode the first audio stream through PyAV.
 
@@ -246,40 +367,14 @@ def _decode(source: str, content: Optional[BinaryIO] = None) -> Tuple[np.ndarray
     """
     import av
 
-    pieces: List[np.ndarray] = []
-    rate = 0
-    end = time = 0.0
     with open_media(source, content) as container:
-        stream = audio_stream(container)
-        if stream is None:
-            raise _no_audio(source)
-        states = content is None and states_duration(container)
-        length = stream_duration(container, stream)
-        start = float((stream.start_time or 0) * stream.time_base)
+        decoder = _Decoder(source, container, stated=content is None)
         try:
             for packet in container.demux():
-                end = max(end, packet_end(packet))
-                if packet.stream_index != stream.index:
-                    continue
-                for frame in packet.decode():
-                    rate = rate or frame.sample_rate
-                    if frame.sample_rate != rate:
-                        raise ClipError(
-                            source,
-                            f"the sampling rate changes from {rate} to "
-                            f"{frame.sample_rate} Hz in mid-stream",
-                            "Convert the file to a constant rate.",
-                        )
-                    pieces.append(_to_mono(frame))
-                time = max(time, packet_end(packet) - start)
+                decoder.feed(packet)
         except av.error.FFmpegError as error:
-            tolerate_decode_error(source, "audio", time, length, error)
-        if states:
-            check_complete(source, "audio", sum(map(len, pieces)) / (rate or 1), length)
-            check_container_complete(source, container, end)
-    if not pieces:
-        return np.zeros(0, dtype=np.float32), rate
-    return np.concatenate(pieces), rate
+            tolerate_decode_error(source, "audio", decoder.time, decoder.length, error)
+        return decoder.finish()
 
 
 def _to_mono(frame: "av.AudioFrame") -> np.ndarray:  # noqa: F821

@@ -5,10 +5,10 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
 
-import numpy as np
 import soundfile
 
 from espnet2_avsep.data.key_check import shorten
+from espnet2_avsep.data.levels import Level, measure, write_levels
 from espnet2_avsep.data.scp import (
     Skipped,
     atomic_write,
@@ -17,12 +17,11 @@ from espnet2_avsep.data.scp import (
     write_scp,
     write_skipped,
 )
-from espnet2_avsep.data.segment_reader import is_finite, matrix_shape
+from espnet2_avsep.data.segment_reader import matrix_shape
 from espnet2_avsep.errors import InputError
 
 PathLike = Union[str, Path]
 STAGE = "filter"
-_BLOCK_SAMPLES = 1 << 18
 
 
 class Limits(NamedTuple):
@@ -65,17 +64,19 @@ def filter_clips(
     ``visual_shape``: for a training set that file is both stage 2's and ours.
 
     Args:
-        data_dir: Stage 1: utt2spk, skipped.tsv.
+        data_dir: Stage 1: utt2spk, skipped.tsv, perhaps source.yaml.
         wav_dir: Stage 3: wav.scp, utt2num_samples, skipped.tsv.
         visual_dir: Stage 2: visual.scp, visual_skipped.tsv.
         output_dir: Gets wav.scp, spk1.scp, visual_spk1.scp, utt2spk, spk2utt,
-            utt2num_samples, visual_shape, skipped.tsv and, last, counts.yaml.
+            utt2num_samples, visual_shape, levels.tsv (of every clip whose samples were
+            looked at, kept or not), skipped.tsv and, last, counts.yaml.
         limits: What is kept.
 
     Returns:
         The content of counts.yaml: ``listed`` = ``kept`` + ``left_out`` clips, and
         ``skipped``, stage -> reason -> number. A clip that several stages left out is
-        counted by each of them there.
+        counted by each of them there. ``source`` is what stage 1 says of the set's
+        list, see :func:`read_source`.
 
     Raises:
         InputError: a clip is neither usable nor listed as skipped, or is both; nothing
@@ -100,6 +101,7 @@ def filter_clips(
     logging.info(f"{len(listed)} clips listed, {len(candidates)} to be checked")
 
     kept: Dict[str, Clip] = {}
+    levels: Dict[str, Level] = {}
     skipped: List[Skipped] = list(earlier)
     for n, key in enumerate(candidates, 1):
         clip = Clip(
@@ -108,7 +110,9 @@ def filter_clips(
             _number(wav_dir / "utt2num_samples", key, tables["num_samples"][key]),
             matrix_shape(tables["visual"][key]),
         )
-        reason = check_clip(clip, limits)
+        reason, level = check_clip(clip, limits)
+        if level is not None:
+            levels[key] = level
         if reason is None:
             kept[key] = clip
         else:
@@ -117,9 +121,11 @@ def filter_clips(
             logging.info(f"{n}/{len(candidates)} clips checked, {len(kept)} kept")
 
     counts = count_clips(kept, skipped, listed)
+    counts.update(read_source(data_dir / "source.yaml"))
     # counts.yaml is there only while the tables beside it belong together.
     (output_dir / "counts.yaml").unlink(missing_ok=True)
     write_skipped(output_dir / "skipped.tsv", unique(skipped))
+    write_levels(output_dir / "levels.tsv", levels)
     if not kept:
         raise InputError(
             f"{output_dir}: none of the {len(listed)} clips of {data_dir} is left. "
@@ -133,56 +139,76 @@ def filter_clips(
     return counts
 
 
-def check_clip(clip: Clip, limits: Limits) -> Optional[str]:
-    """Return why a clip cannot be used, "kind: details"; None where it can.
+def check_clip(clip: Clip, limits: Limits) -> Tuple[Optional[str], Optional[Level]]:
+    """Check one clip; its samples are read only where its header is as it should be.
+
+    Returns:
+        Why it cannot be used, "kind: details" (None: it can), and its level (None: its
+        samples were not read to the end).
 
     Raises:
         InputError: the file is not mono or has another sampling rate: then stage 3 ran
             with other options, and no clip would be right.
     """
     if min(clip.visual_shape) < 1:
-        return "no visual rows"
+        return "no visual rows", None
     try:
         with soundfile.SoundFile(clip.wav) as f:
-            if f.samplerate != limits.fs or f.channels != 1:
-                raise InputError(
-                    f"{clip.wav}: {f.samplerate} Hz, {f.channels} channel(s); expected "
-                    f"{limits.fs} Hz, 1 channel. Run stage 3 again with --fs "
-                    f"{limits.fs}."
-                )
-            if f.frames != clip.num_samples:
-                return (
-                    f"damaged audio file: {f.frames} samples, utt2num_samples says "
-                    f"{clip.num_samples}"
-                )
-            seconds = f.frames / limits.fs
-            if f.frames < limits.segment_samples:
-                return (
-                    f"shorter than a segment: {f.frames} samples, "
-                    f"{limits.segment_samples} needed"
-                )
-            if seconds < limits.min_wav_duration:
-                return (
-                    f"shorter than min_wav_duration: {seconds:.2f} s, "
-                    f"{limits.min_wav_duration:g} s needed"
-                )
-            if limits.max_wav_duration is not None and (
-                seconds > limits.max_wav_duration
-            ):
-                return (
-                    f"longer than max_wav_duration: {seconds:.2f} s, "
-                    f"{limits.max_wav_duration:g} s allowed"
-                )
-            mean_square, num_read = _mean_square(f)
+            reason = _check_header(clip, limits, f)
+            if reason is not None:
+                return reason, None
+            measured = measure(f)
     except (soundfile.SoundFileError, OSError) as error:
-        return f"unreadable audio file: {error}"
-    if mean_square is None:
-        return "NaN or infinite samples"
-    if num_read != clip.num_samples:
-        return f"damaged audio file: {num_read} of {clip.num_samples} samples readable"
-    if mean_square < 10.0 ** (limits.silence_dbfs / 10.0):
-        level = 10.0 * np.log10(mean_square) if mean_square > 0 else -np.inf
-        return f"silent: RMS {level:.1f} dB, {limits.silence_dbfs:g} dB needed"
+        return f"unreadable audio file: {error}", None
+    if measured is None:
+        return "NaN or infinite samples", None
+    if measured.num_read != clip.num_samples:
+        return (
+            f"damaged audio file: {measured.num_read} of {clip.num_samples} samples "
+            "readable",
+            None,
+        )
+    level = measured.level()
+    if measured.mean_square < 10.0 ** (limits.silence_dbfs / 10.0):
+        return (
+            f"silent: RMS {level.rms_dbfs:.1f} dB, {limits.silence_dbfs:g} dB needed",
+            level,
+        )
+    return None, level
+
+
+def _check_header(clip: Clip, limits: Limits, f: soundfile.SoundFile) -> Optional[str]:
+    """Return why a clip cannot be used, as far as its header tells.
+
+    Raises:
+        InputError: see check_clip.
+    """
+    if f.samplerate != limits.fs or f.channels != 1:
+        raise InputError(
+            f"{clip.wav}: {f.samplerate} Hz, {f.channels} channel(s); expected "
+            f"{limits.fs} Hz, 1 channel. Run stage 3 again with --fs {limits.fs}."
+        )
+    if f.frames != clip.num_samples:
+        return (
+            f"damaged audio file: {f.frames} samples, utt2num_samples says "
+            f"{clip.num_samples}"
+        )
+    seconds = f.frames / limits.fs
+    if f.frames < limits.segment_samples:
+        return (
+            f"shorter than a segment: {f.frames} samples, "
+            f"{limits.segment_samples} needed"
+        )
+    if seconds < limits.min_wav_duration:
+        return (
+            f"shorter than min_wav_duration: {seconds:.2f} s, "
+            f"{limits.min_wav_duration:g} s needed"
+        )
+    if limits.max_wav_duration is not None and seconds > limits.max_wav_duration:
+        return (
+            f"longer than max_wav_duration: {seconds:.2f} s, "
+            f"{limits.max_wav_duration:g} s allowed"
+        )
     return None
 
 
@@ -234,6 +260,25 @@ def count_clips(
 def unique(skipped: Iterable[Skipped]) -> List[Skipped]:
     """Remove repeated rows and sort."""
     return sorted(set(skipped))
+
+
+def read_source(path: PathLike) -> Dict:
+    """Read what is known of a set's list.
+
+    Args:
+        path: source.yaml of stage 1, or the counts.yaml of a step since then.
+
+    Returns:
+        {"source": its content}; nothing where there is none.
+    """
+    import yaml
+
+    if not Path(path).is_file():
+        return {}
+    content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    if Path(path).name != "source.yaml":
+        content = content.get("source")
+    return {"source": content} if content else {}
 
 
 def write_counts(path: PathLike, counts: Mapping) -> None:
@@ -306,21 +351,6 @@ def _number(path: Path, key: str, value: str) -> int:
             "3 again."
         )
     return int(value)
-
-
-def _mean_square(f: soundfile.SoundFile) -> Tuple[Optional[float], int]:
-    """Return the mean square of a file (None: not finite) and the samples read."""
-    total, num_read = 0.0, 0
-    buffer = np.empty(_BLOCK_SAMPLES, np.float32)
-    while True:
-        block = f.read(out=buffer)
-        if not len(block):
-            break
-        if not is_finite(block):
-            return None, num_read
-        total += float(np.einsum("i,i->", block, block, dtype=np.float64))
-        num_read += len(block)
-    return total / max(num_read, 1), num_read
 
 
 def _check_widths(kept: Mapping[str, Clip]) -> None:

@@ -3,9 +3,7 @@
 import logging
 import math
 import random
-from typing import Dict, List, Mapping, Tuple
-
-import numpy as np
+from typing import Dict, List, Mapping, Sequence, Set, Tuple
 
 from espnet2_avsep.data.key_check import shorten
 from espnet2_avsep.errors import InputError
@@ -13,6 +11,53 @@ from espnet2_avsep.errors import InputError
 # Attempts to avoid mixtures of the same clips: whole draws, and picks of one mixture.
 _DRAWS = 10
 _PICKS = 50
+
+
+class Weights:
+    """Whole numbers to draw from in proportion to them, and to change, in O(log n).
+
+    Peter M. Fenwick, "A New Data Structure for Cumulative Frequency Tables", Software:
+    Practice and Experience, 1994.
+
+    Args:
+        values: At least one, none below 0.
+
+    Attributes:
+        values: As they are now.
+        total: Their sum.
+    """
+
+    def __init__(self, values: Sequence[int]):
+        self.values = list(values)
+        self.total = sum(values)
+        # Place i holds the sum of values[i - (i & -i) : i].
+        self._sums = [0, *self.values]
+        for i in range(1, len(self._sums)):
+            parent = i + (i & -i)
+            if parent < len(self._sums):
+                self._sums[parent] += self._sums[i]
+        self._top = 1 << (len(self.values).bit_length() - 1)
+
+    def add(self, place: int, change: int) -> None:
+        """Change a value."""
+        self.values[place] += change
+        self.total += change
+        i = place + 1
+        while i < len(self._sums):
+            self._sums[i] += change
+            i += i & -i
+
+    def draw(self, rng: random.Random) -> int:
+        """Draw a place, with the probability values[place] / total."""
+        rest = int(rng.random() * self.total)
+        place, step = 0, self._top
+        while step:
+            ahead = place + step
+            if ahead < len(self._sums) and self._sums[ahead] <= rest:
+                place = ahead
+                rest -= self._sums[ahead]
+            step >>= 1
+        return place
 
 
 def draw_groups(
@@ -95,20 +140,28 @@ def _draw_once(
     members: Dict[str, List[str]] = {}
     for clip in clips:
         members.setdefault(label[clip], []).append(clip)
-    left = [np.array([uses[c] for c in group]) for group in members.values()]
     names = list(members.values())
-    totals = np.array([group.sum() for group in left])
+    left = [Weights([uses[c] for c in group]) for group in names]
+    totals = Weights([group.total for group in left])
+    # Uses left -> the groups that have so many.
+    groups_with: Dict[int, Set[int]] = {}
+    for g, total in enumerate(totals.values):
+        groups_with.setdefault(total, set()).add(g)
     drawn: List[Tuple[str, ...]] = []
     seen = set()
     for to_come in range(num_mixtures, 0, -1):
+        must = sorted(groups_with.get(to_come, ()))
         for _ in range(attempts):
-            picks = _pick(rng, totals, left, to_come, num_sources)
+            picks = _pick(rng, totals, left, must, num_sources)
             group = tuple(names[g][member] for g, member in picks)
             if frozenset(group) not in seen:
                 break
         for g, member in picks:
-            totals[g] -= 1
-            left[g][member] -= 1
+            total = totals.values[g]
+            groups_with[total].remove(g)
+            groups_with.setdefault(total - 1, set()).add(g)
+            totals.add(g, -1)
+            left[g].add(member, -1)
         seen.add(frozenset(group))
         drawn.append(group)
     return drawn
@@ -136,25 +189,32 @@ def _deal_uses(
 
 def _pick(
     rng: random.Random,
-    totals: np.ndarray,
-    left: List[np.ndarray],
-    to_come: int,
+    totals: Weights,
+    left: List[Weights],
+    must: List[int],
     num_sources: int,
 ) -> List[Tuple[int, int]]:
-    """Choose N groups, and a clip of each, in proportion to the uses left."""
-    groups = [int(g) for g in np.flatnonzero(totals == to_come)]
-    weights = totals.copy()
-    weights[groups] = 0
+    """Choose N groups, and a clip of each, in proportion to the uses left.
+
+    Args:
+        rng: The source of randomness.
+        totals: Uses that each group has left.
+        left: Uses that each clip of each group has left.
+        must: Groups that have to be chosen.
+        num_sources: Number N of groups.
+    """
+    groups = list(must)
+    taken = [(g, totals.values[g]) for g in groups]
+    for g, total in taken:
+        totals.add(g, -total)
     while len(groups) < num_sources:
-        group = _weighted(rng, weights)
-        weights[group] = 0
-        groups.append(group)
-    return [(g, _weighted(rng, left[g])) for g in _shuffled(rng, groups)]
-
-
-def _weighted(rng: random.Random, weights: np.ndarray) -> int:
-    sums = np.cumsum(weights)
-    return int(np.searchsorted(sums, int(rng.random() * sums[-1]), side="right"))
+        g = totals.draw(rng)
+        taken.append((g, totals.values[g]))
+        totals.add(g, -totals.values[g])
+        groups.append(g)
+    for g, total in taken:
+        totals.add(g, total)
+    return [(g, left[g].draw(rng)) for g in _shuffled(rng, groups)]
 
 
 def _shuffled(rng: random.Random, values: List) -> List:

@@ -3,8 +3,9 @@
 import logging
 import re
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
+from espnet2_avsep.data.clip_id import ClipFinder
 from espnet2_avsep.data.key_check import shorten
 from espnet2_avsep.data.scp import Skipped
 from espnet2_avsep.data.segment_reader import nearest_row
@@ -85,9 +86,10 @@ def read_mixture_list(
     Args:
         path: A mixtures.tsv (first word ``mix_id``): ids, starts and frames are kept.
             Else N columns, separated by tabs, commas or blanks: ids of clips, or names
-            of files as ``any/folder/category/video.wav``, or video ids alone where they
-            are unambiguous; lines that begin with # are passed over. Then centre
-            segments are used, and line i makes mixture i.
+            of files as ``any/folder/category/video.wav`` (the lists of iQuery, DGFNet
+            and DAVIS), or video ids alone where they are unambiguous; lines that begin
+            with # are passed over. Line i makes mixture i. Centre segments are used,
+            unless N further columns hold the segments' first samples.
         clips: The clips that are there.
         num_sources: Number of sources N.
         segment_samples: Samples of a mixture.
@@ -115,7 +117,7 @@ def read_mixture_list(
         rows = _table_rows(path, numbered, num_sources)
     else:
         rows = _pair_rows(path, numbered, num_sources)
-    finder = _ClipFinder(clips.category)
+    finder = ClipFinder(clips.category)
     mixtures: List[Mixture] = []
     skipped: List[Skipped] = []
     for number, mix_id, wanted in rows:
@@ -139,6 +141,9 @@ def read_mixture_list(
         for clip, (_, start, frame) in zip(found, wanted, strict=True):
             source = centre_source(clips, clip, segment_samples)
             if start is not None:
+                if frame is None:
+                    num = clips.num_samples[clip], clips.num_rows[clip]
+                    frame = nearest_row(start, segment_samples, *num)
                 source = source._replace(start=start, frame=frame)
                 last = clips.num_samples[clip] - segment_samples
                 if start > last or frame >= clips.num_rows[clip]:
@@ -202,45 +207,15 @@ def _pair_rows(
     for i, (number, line) in enumerate(numbered):
         separator = next((s for s in ("\t", ",") if s in line), None)
         names = [name.strip().strip('"') for name in line.strip().split(separator)]
+        starts: List[Optional[int]] = [None] * num_sources
+        if len(names) == 2 * num_sources and all(map(str.isdigit, names[num_sources:])):
+            starts = [int(start) for start in names[num_sources:]]
+            names = names[:num_sources]
         if len(names) != num_sources:
             raise InputError(
                 f"{path}, line {number}: {len(names)} columns; num_sources = "
-                f"{num_sources} clips were expected, separated by tabs, commas or "
-                "blanks."
+                f"{num_sources} clips were expected (and perhaps as many first "
+                "samples), separated by tabs, commas or blanks."
             )
-        yield number, f"mix{i:05d}", [(name, None, None) for name in names]
-
-
-class _ClipFinder:
-    """Finds a clip by its id, its file's name, or its video id alone."""
-
-    def __init__(self, keys: Mapping[str, str]):  # clip -> class
-        self.keys = keys
-        self.categories = set(keys.values())
-        self.of_video: Dict[str, List[str]] = {}
-        for key in keys:
-            self.of_video.setdefault(key.split("-", 1)[-1], []).append(key)
-
-    def find(self, where: str, name: str) -> Optional[str]:
-        """Return the clip; None: it is not there.
-
-        Raises:
-            InputError: several clips answer to the name.
-        """
-        if name in self.keys:
-            return name
-        parts = re.sub(r"\.(wav|flac|mp3|mp4|m4a)$", "", name).split("/")
-        if len(parts) > 1:
-            # As in the ids: a category has no '-' and no white space.
-            category = re.sub(r"[-\s]", "_", parts[-2])
-            key = f"{category}-{parts[-1]}"
-            if key in self.keys or category in self.categories:
-                return key if key in self.keys else None
-        if parts[-1] in self.keys:
-            return parts[-1]
-        found = self.of_video.get(parts[-1], [])
-        if len(parts) == 1 and len(found) > 1:
-            raise InputError(
-                f"{where}: {name!r} may be {' or '.join(sorted(found))}; write the id."
-            )
-        return found[0] if len(found) == 1 else None
+        wanted = zip(names, starts, [None] * num_sources, strict=True)
+        yield number, f"mix{i:05d}", list(wanted)

@@ -10,7 +10,12 @@ from typing import Dict, List, Mapping, Optional, Union
 
 import numpy as np
 
-from espnet2_avsep.data.clip_filter import count_clips, unique, write_counts
+from espnet2_avsep.data.clip_filter import (
+    count_clips,
+    read_source,
+    unique,
+    write_counts,
+)
 from espnet2_avsep.data.features import write_record
 from espnet2_avsep.data.key_check import check_same_keys
 from espnet2_avsep.data.mixture_draw import draw_groups
@@ -137,6 +142,7 @@ def make_mixtures(
         )
 
     counts = count_clips(usable, earlier + silent, listed)
+    counts.update(read_source(clips_dir / "counts.yaml"))
     table = format_table(mixtures)
     digest = hashlib.sha256(table).hexdigest()
     uses = Counter(source.clip for mixture in mixtures for source in mixture.sources)
@@ -148,6 +154,7 @@ def make_mixtures(
         ),
         "sha256": digest,
         "list": None if list_file is None else str(list_file),
+        "list_sha256": None if list_file is None else _sha256(Path(list_file)),
         "seed": None if list_file is not None else seed,
         "num_sources": num_sources,
         "different_class": None if list_file is not None else different_class,
@@ -178,6 +185,10 @@ def make_mixtures(
         f"to {max(uses.values())} mixtures; SHA-256 of the list: {digest}"
     )
     return counts
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_clips(clips_dir: Path, fs: int) -> ClipTable:

@@ -10,7 +10,14 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from espnet2_avsep.data.audio_io import audio_span, clear_disk_errors
+from espnet2_avsep.data.audio_format import AudioStore, check_file_names
+from espnet2_avsep.data.audio_io import (
+    AudioTap,
+    audio_span,
+    clear_disk_errors,
+    may_be_tapped,
+    resample,
+)
 from espnet2_avsep.data.features import FeatureWriter, PrecomputedFeatures
 from espnet2_avsep.data.frame_store import PackedFrames
 from espnet2_avsep.data.journal import remove_leftovers, signature
@@ -25,11 +32,18 @@ from espnet2_avsep.data.scp import (
 )
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.frame_packer import FramePacker
-from espnet2_avsep.visual.frames import folder_frames, sample_times, video_frames
+from espnet2_avsep.visual.frames import (
+    Demux,
+    folder_frames,
+    sample_times,
+    video_frames,
+)
 
 STAGE = "visual"
 # More rows than this of one clip (days of video) speak of a broken header.
 _MAX_ROWS = 10**6
+# Parts of a picture: where they begin and end, as shares of its width.
+REGIONS = {"whole": (0.0, 1.0), "left": (0.0, 0.5), "right": (0.5, 1.0)}
 
 Result = Tuple[str, Union[np.ndarray, PackedFrames, ClipError]]
 
@@ -48,6 +62,8 @@ def extract_visual(
     device: str = "cpu",
     dtype: str = "float32",
     allow_empty: bool = False,
+    audio: Optional[AudioStore] = None,
+    region: str = "whole",
 ) -> None:
     """Encode sampled pictures of every clip; what a cut-off run has finished stays.
 
@@ -69,6 +85,11 @@ def extract_visual(
         device: "cpu", "cuda", "cuda:N" or "auto".
         dtype: "float32" or "bfloat16".
         allow_empty: Whether empty tables are fine where no clip can be used.
+        audio: Gets the sound of the clips that are encoded, as
+            :func:`~espnet2_avsep.data.audio_format.format_audio` would write it, where
+            it lies in the same file and is without fault: the file is read once for
+            both. What is not in it afterwards is left to that function.
+        region: The part of the pictures that is encoded, a key of REGIONS.
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
@@ -76,6 +97,8 @@ def extract_visual(
     """
     _check_positive(fps=fps, every=every, batch_size=batch_size)
     videos, wavs = _clips(video_scp, wav_scp)
+    if audio is not None:
+        check_file_names(video_scp, videos)
     chosen: Dict[str, Any] = {
         "encoder": encoder,
         "model": model,
@@ -83,6 +106,10 @@ def extract_visual(
         "seed": seed,
     }
     how = _sampling(fps, every)
+    if region not in REGIONS:
+        raise InputError(f"--region {region}: expected {', '.join(REGIONS)}.")
+    if region != "whole":
+        how["region"] = region
     settings = {**chosen, **how, "dtype": dtype}
     if pretrained is not None and os.path.isfile(pretrained):
         settings["file"] = signature(pretrained)
@@ -99,10 +126,21 @@ def extract_visual(
 
         def events() -> Iterator[Tuple[str, Any]]:
             for key in keys:
+                tap = None
+                if (
+                    audio is not None
+                    and _shares_its_file(videos[key], wavs[key])
+                    and not audio.is_finished(key, wavs[key])
+                ):
+                    tap = AudioTap(wavs[key])
                 try:
                     for image in clip_pictures(
-                        videos[key], wavs[key], rate, every, network
+                        videos[key], wavs[key], rate, every, network, tap, region
                     ):
+                        if tap is not None and tap.audio is not None:
+                            samples = resample(*tap.audio, audio.fs)
+                            tap.audio = None
+                            audio.write(key, samples, wavs[key])
                         yield key, image
                     yield key, None
                 except ClipError as error:
@@ -186,8 +224,9 @@ def copy_precomputed(
     features = PrecomputedFeatures(precomputed, clips)
 
     def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
+        to_load = set(keys)
         for key, entry in writer.entries.items():
-            if key in videos and key not in keys:
+            if key in videos and key not in to_load:
                 features.check_width(key, entry["shape"][1])
         for key in keys:
             try:
@@ -210,7 +249,13 @@ def copy_precomputed(
 
 
 def clip_pictures(
-    video: str, wav: str, rate: Fraction, every: int, encoder
+    video: str,
+    wav: str,
+    rate: Fraction,
+    every: int,
+    encoder,
+    demux: Optional[Demux] = None,
+    region: str = "whole",
 ) -> Iterator[np.ndarray]:
     """Yield the sampled pictures of a clip, as the encoder takes them.
 
@@ -221,6 +266,8 @@ def clip_pictures(
         rate: Pictures per second of sound.
         every: Of a folder, one image in so many is taken.
         encoder: A :class:`FrameEncoder` or :class:`FramePacker`.
+        demux: Of a video file; see :func:`video_frames`.
+        region: The part of the pictures, a key of REGIONS.
 
     Yields:
         (crop height, crop width, 3), uint8.
@@ -228,10 +275,11 @@ def clip_pictures(
     Raises:
         ClipError: see :func:`video_frames`, :func:`folder_frames`, :func:`audio_span`.
     """
-    resize = encoder.preprocessing.resize
+    # A part is scaled after it was cut out of the picture in its own size.
+    resize = encoder.preprocessing.resize if region == "whole" else None
     if Path(video).is_dir():
         for _, image in folder_frames(video, every, resize):
-            yield encoder.fit(image)
+            yield encoder.fit(_cut(image, region))
         return
     if not probe(video).has_video:
         raise ClipError(video, "no video stream", "A file with a picture is needed.")
@@ -240,8 +288,16 @@ def clip_pictures(
         start = probe(video).start
     if duration * rate > _MAX_ROWS:
         raise ClipError(wav, f"states {duration:.0f} s of sound, which cannot be")
-    for _, image in video_frames(video, sample_times(duration, rate), resize, start):
-        yield encoder.fit(image)
+    times = sample_times(duration, rate)
+    for _, image in video_frames(video, times, resize, start, demux=demux):
+        yield encoder.fit(_cut(image, region))
+
+
+def _cut(image: np.ndarray, region: str) -> np.ndarray:
+    """Return a part of a picture (H, W, 3)."""
+    first, last = REGIONS[region]
+    width = image.shape[1]
+    return image[:, round(first * width) : round(last * width)]
 
 
 def encode_clips(encoder, events: Iterable[Tuple[str, Any]]) -> Iterator[Result]:
@@ -423,6 +479,10 @@ def _matching(
             "(utils/fix_data_dir.sh makes them agree)."
         )
     return wavs
+
+
+def _shares_its_file(video: str, wav: str) -> bool:
+    return wav == video and may_be_tapped(wav) and not Path(video).is_dir()
 
 
 def _device(name: str) -> str:

@@ -11,7 +11,7 @@ import math
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -33,6 +33,8 @@ from espnet2_avsep.data.media import (
 _CAN_SKIP = frozenset(("h264", "mpeg2video", "mpeg4"))
 # Time stamps in coarse units (1 ms in Matroska) are rounded; this much is let pass.
 _MAX_ROUNDING = Fraction(1, 2000)
+# Takes an open container and yields all of its packets.
+Demux = Callable[["av.container.InputContainer"], Iterator["av.Packet"]]  # noqa: F821
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
 
 
@@ -82,6 +84,7 @@ def video_frames(
     resize: Optional[Resize] = None,
     start: Union[float, Fraction] = 0,
     threads: int = 1,
+    demux: Optional[Demux] = None,
 ) -> Iterator[Tuple[float, np.ndarray]]:
     """Yield the picture that a video shows at each of some times.
 
@@ -94,6 +97,8 @@ def video_frames(
         resize: Size to scale to while converting; None keeps the video's size.
         start: Time on the file's clock of ``times`` = 0 in s.
         threads: Threads of the decoder (0: one a core).
+        demux: Reads the packets in the one pass over the whole file, which comes before
+            the first picture; may make use of those of other streams.
 
     Yields:
         The time as it was asked for in s, and the picture (H, W, 3), uint8, RGB.
@@ -102,7 +107,7 @@ def video_frames(
         ClipError: missing, unreadable, no video stream, truncated.
     """
     wanted = [Fraction(start) + time for time in times]
-    index = _read_index(path)
+    index = _read_index(path, demux)
     done = 0
     if index is not None:
         for image in _indexed_frames(path, index, wanted, resize, threads):
@@ -197,8 +202,12 @@ class _Index(NamedTuple):
     duration: Optional[float]
 
 
-def _read_index(path: PathLike) -> Optional[_Index]:
+def _read_index(path: PathLike, demux: Optional[Demux]) -> Optional[_Index]:
     """Read the time stamps of a video without decoding; None where they are no use.
+
+    Args:
+        path: The video.
+        demux: As for :func:`video_frames`.
 
     Raises:
         ClipError: no video stream, no pictures in it, truncated.
@@ -211,7 +220,7 @@ def _read_index(path: PathLike) -> Optional[_Index]:
         stream = _video(path, container)
         stated = stream_duration(container, stream)
         time_base = stream.time_base  # not to be asked for once the file is closed
-        for packet in _packets(path, container, stream):
+        for packet in _packets(path, container, stream, demux):
             end = max(end, packet_end(packet))
             if packet.stream_index != stream.index or packet.size == 0:
                 continue
@@ -437,7 +446,9 @@ def _video(path: PathLike, container) -> "av.video.stream.VideoStream":  # noqa:
     return stream
 
 
-def _packets(path: PathLike, container, stream) -> Iterator["av.Packet"]:  # noqa: F821
+def _packets(
+    path: PathLike, container, stream, demux: Optional[Demux] = None
+) -> Iterator["av.Packet"]:  # noqa: F821
     """Read all packets of a file; a fault of the file ends them or raises.
 
     Raises:
@@ -446,7 +457,7 @@ def _packets(path: PathLike, container, stream) -> Iterator["av.Packet"]:  # noq
     import av
 
     time = 0.0
-    packets = container.demux()
+    packets = container.demux() if demux is None else demux(container)
     while True:
         try:
             packet = next(packets)

@@ -52,25 +52,13 @@ def get_parser() -> argparse.ArgumentParser:
 def make_video(path: str, seconds: int, width: int, height: int, fps: int) -> None:
     """Write a texture that moves and a noise that changes."""
     import av
-    import numpy as np
-    from PIL import Image
 
-    rng = np.random.default_rng(0)
-    canvas = np.zeros((2 * height, 2 * width, 3))
-    for scale in (4, 8, 16, 32, 64, 128):
-        coarse = rng.random((2 * height // scale + 2, 2 * width // scale + 2, 3)) * 255
-        layer = Image.fromarray(coarse.astype(np.uint8)).resize((2 * width, 2 * height))
-        canvas += np.asarray(layer) * scale**0.7
-    canvas = canvas / canvas.max() * 255
+    from tests.benchmarks.moving_texture import moving_texture
+
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for i in range(seconds * fps):
-            x = round(width / 2 * (1 + np.sin(i / 40)))
-            y = round(height / 2 * (1 + np.cos(i / 53)))
-            view = canvas[y : y + height, x : x + width]
-            view = view + rng.normal(0, 2, view.shape)
-            picture = np.clip(view, 0, 255).astype(np.uint8)
+        for picture in moving_texture(seconds * fps, width, height):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -16,8 +16,6 @@ from espnet2_avsep.bin.avsep_extract_visual import main
 from espnet2_avsep.data import features
 from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp
 from espnet2_avsep.visual import build
-from espnet2_avsep.visual.frame_encoder import FrameEncoder, Preprocessing
-from espnet2_avsep.visual.frames import Resize
 from tests.media_fixtures import (
     paint_number,
     tone,
@@ -26,23 +24,7 @@ from tests.media_fixtures import (
     write_video,
     write_wav,
 )
-
-BARS = 10
-
-
-def number_encoder(batch_size):
-    """An encoder whose row says which number a picture shows."""
-    import torch
-
-    class Tower(torch.nn.Module):
-        def forward(self, images):
-            return torch.nn.functional.adaptive_avg_pool2d(images, (1, BARS))[:, 0, 0]
-
-    preprocessing = Preprocessing(
-        Resize((40, 100), "squash"), (40, 100), (0.0,) * 3, (1.0,) * 3
-    )
-    info = {"encoder": "numbers", "model": "m", "pretrained": "p", "weights": "w"}
-    return FrameEncoder(Tower(), preprocessing, info, batch_size=batch_size)
+from tests.number_encoder import BARS, number_encoder
 
 
 def shown(rows):
@@ -249,8 +231,8 @@ def test_a_changed_video_is_encoded_again(tmp_path, clips, numbers):
 
 KILL = """
 import os, signal, sys
-sys.path.insert(0, {tests!r})
-from bin.test_avsep_extract_visual import number_encoder
+sys.path.insert(0, {root!r})
+from tests.number_encoder import number_encoder
 from espnet2_avsep.bin.avsep_extract_visual import main
 from espnet2_avsep.data import features
 from espnet2_avsep.visual import build
@@ -280,8 +262,8 @@ def test_kill_9_and_again_ends_byte_identical(tmp_path, clips, numbers):
         path.unlink()
     arguments = ["--video_scp", str(folder / "video.scp"), "--output_dir", str(out)]
     arguments += ["--device", "cpu", "--batch_size", "4"]
-    tests = str(Path(__file__).resolve().parents[1])
-    code = KILL.format(tests=tests, die_at=die_at, arguments=arguments)
+    root = str(Path(__file__).resolve().parents[2])
+    code = KILL.format(root=root, die_at=die_at, arguments=arguments)
     result = subprocess.run([sys.executable, "-c", code], check=False)
     assert result.returncode == -signal.SIGKILL
     assert not (out / "visual.scp").exists()

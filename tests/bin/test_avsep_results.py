@@ -5,6 +5,7 @@ import pytest
 from espnet2_avsep.bin.avsep_results import is_random, main
 from espnet2_avsep.bin.avsep_scoring import result_text
 from espnet2_avsep.bin.score_files import write_scores
+from espnet2_avsep.data.leaks.table import Leak, write_leaks
 from espnet2_avsep.data.scp import Skipped, write_skipped
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
 
@@ -25,6 +26,23 @@ skipped:
   visual: {no frames: 1}
 mixtures: {listed: 3, made: 2, skipped: {clip not in the set: 1}}
 """
+
+
+SOURCE = """\
+source:
+  layout: videos, JSON list
+  split: 'lists in x'
+  list: test.txt
+  list_file_sha256: f00d
+  list_sha256: beef
+  listed: 9
+  found: 8
+  missing: {video not found: 1}
+"""
+LISTED = (
+    "mixtures: {listed: 3, made: 2, skipped: {}, list: /lists/pairs.csv, "
+    "list_sha256: cafe}\n"
+)
 
 
 def make_row(mix_id, source, instrument, sdr, reason=""):
@@ -268,3 +286,102 @@ def test_results_of_other_settings_go_elsewhere(experiment, tmp_path):
     (experiment.exp / "RESULTS.md").unlink()
     assert experiment.run("--output", str(tmp_path / "other.md")) == 0
     assert not (experiment.exp / "RESULTS.md").exists()
+
+
+def test_leaks_are_counted_and_left_out(experiment, tmp_path):
+    """Three mixtures; the clip of one is trained on, and raises the mean."""
+    rows = [
+        make_row("m0", 1, "tuba", 12.0),
+        make_row("m0", 2, "harp", 14.0),
+        make_row("m1", 1, "harp", 3.0),
+        make_row("m1", 2, "tuba", 5.0),
+        make_row("m2", 1, "harp", 1.0),
+        make_row("m2", 2, "tuba", 3.0),
+    ]
+    for row in rows:
+        row.clip = f"{row.instrument}-{row.mix_id}"
+    write_scores(experiment.scored / "scores.tsv", rows)
+    path = tmp_path / "leaks.tsv"
+    write_leaks(
+        path,
+        [
+            Leak("same_audio", "test", "harp-m0", "train", "harp-x", ""),
+            Leak("same_video", "test", "harp-m0", "train", "harp-m0", ""),
+            Leak("same_video", "valid", "harp-m1", "train", "harp-m1", ""),
+            Leak("two_labels", "test", "tuba-m2", "train", "harp-m2", ""),
+        ],
+    )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    text = experiment.text("--leaks", str(path))
+    line = (
+        "* leaks of test: 1 of 3 mixtures hold a clip whose video or sound an earlier"
+    )
+    assert f"{line} set has (leaks.tsv, SHA-256 {digest})" in text
+    assert [row[1:5] for row in cells(text, "test")[:1]] == [["6", "0", "1.00", "6.33"]]
+    assert len(cells(text, "estimate")) == 1
+
+    text = experiment.text("--leaks", str(path), "--leak_free", "true")
+    assert [row[1:5] for row in cells(text, "test")[:2]] == [
+        ["6", "0", "1.00", "6.33"],
+        ["4", "0", "1.00", "3.00"],
+    ]
+    assert "The 2 mixtures that hold no leaking clip:" in text
+    assert [row[1] for row in cells(text, "estimate")] == [
+        "6.33 [2.00, 13.00]",
+        "3.00 [2.00, 4.00]",
+    ]
+    assert [row[1:4] for row in cells(text, "harp")] == [
+        ["3", "0", "1.00"],
+        ["2", "0", "1.00"],
+    ]
+
+
+def test_leaks_that_were_not_looked_for(experiment, capsys, tmp_path):
+    assert "* leaks of test: not looked for" in experiment.text()
+    assert experiment.run("--leak_free", "true") == 2
+    assert "wants --leaks" in capsys.readouterr().err
+    assert experiment.run("--leaks", str(tmp_path / "none.tsv")) == 2
+    assert "none.tsv: no such file; stage 4 writes it" in capsys.readouterr().err
+
+
+def test_when_everything_leaks(experiment, tmp_path):
+    path = tmp_path / "leaks.tsv"
+    write_leaks(path, [Leak("same_video", "test", "clip", "train", "clip", "")])
+    text = experiment.text("--leaks", str(path), "--leak_free", "true")
+    assert "2 of 2 mixtures hold a clip" in text
+    assert cells(text, "test")[1][1:4] == ["0", "0", "n/a"]
+
+
+def test_lists_and_how_much_of_them_is_there(experiment, tmp_path):
+    assert "## Corpus" not in experiment.text()
+    counts = COUNTS[: COUNTS.index("mixtures:")] + LISTED + SOURCE
+    (experiment.dump / "counts.yaml").write_text(counts)
+    train = tmp_path / "train"
+    train.mkdir()
+    (train / "counts.yaml").write_text("listed: 1\nkept: 1\n" + SOURCE)
+    text = experiment.text("--training_set", f"train:{train}")
+    line = (
+        "* test: 8 of 9 listed clips are there (missing: video not found: 1), 7 are "
+        "used; layout: videos, JSON list; split: lists in x; SHA-256 of the list of "
+        "clips beef; test.txt, SHA-256 f00d; mixtures from pairs.csv, SHA-256 cafe: 2 "
+        "of 3 made"
+    )
+    assert line in text.splitlines()
+    assert "* train: 8 of 9 listed clips are there" in text
+
+
+def test_real_mixtures_are_named_and_not_scored(experiment, tmp_path):
+    dump, separated = tmp_path / "duet", tmp_path / "separated"
+    for folder in (dump, separated):
+        folder.mkdir()
+    (dump / "wav.scp").write_text("a-1 mix1.wav\nb-2 mix2.wav\n")
+    (dump / "counts.yaml").write_text("listed: 3\nkept: 2\nleft_out: 1\nskipped: {}\n")
+    option = ("--real_set", f"duet:{separated}:{dump}")
+    assert experiment.run(*option) == 2  # not separated
+    for n in (1, 2):
+        (separated / f"spk{n}.scp").write_text(f"a-1 one{n}.wav\nb-2 two{n}.wav\n")
+    text = experiment.text(*option)
+    assert "## duet\n\n* real mixtures: 2, separated and not scored" in text
+    assert "* for example: mix1.wav, one1.wav, one2.wav" in text
+    assert len(cells(text, "duet")) == 1  # among the clips left out, not the scores
+    assert cells(text, "duet")[0][1:4] == ["3", "2", "1"]

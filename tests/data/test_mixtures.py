@@ -222,6 +222,48 @@ def test_a_list_makes_the_same_mixtures_again(tmp_path, clips_dir):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
+def test_lists_of_the_peers(tmp_path, clips_dir):
+    """As iQuery's: a slash, category and name of a wav, a comma and a blank."""
+    pairs = tmp_path / "testsep.csv"
+    pairs.write_text(
+        "/flute/video0.wav, /tuba/video1.wav\n"
+        "/flute/video9.wav, /tuba/video1.wav\n"
+        "data/audio/tuba/video2.mp3,data/audio/tuba/video3.mp3\n"
+        "/brass/video0.wav, /flute/video0.wav\n"
+    )
+    counts = make(clips_dir, tmp_path / "out", list_file=pairs)
+    table = read_table(tmp_path / "out" / "mixtures.tsv")
+    assert [(r["mix_id"], r["clip1"], r["clip2"]) for r in table] == [
+        ("mix00000", "flute-video0", "tuba-video1"),
+        ("mix00002", "tuba-video2", "tuba-video3"),
+    ]
+    assert counts["mixtures"]["skipped"] == {"clip not in the set": 2}
+    assert (
+        counts["mixtures"]["list_sha256"]
+        == hashlib.sha256(pairs.read_bytes()).hexdigest()
+    )
+    skipped = read_skipped(tmp_path / "out" / "skipped.tsv")
+    assert [row.reason for row in skipped] == [
+        "clip not in the set: /flute/video9.wav",
+        "clip not in the set: /brass/video0.wav",  # three clips have that video id
+    ]
+
+
+def test_starts_in_a_list_of_pairs(tmp_path, corpus, clips_dir):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("flute/video0.wav,tuba/video1.wav,0,640\n")
+    make(clips_dir, tmp_path / "out", list_file=pairs)
+    (row,) = read_table(tmp_path / "out" / "mixtures.tsv")
+    assert (row["start1"], row["start2"]) == ("0", "640")
+    length = corpus.num_samples["flute-video0"]
+    assert int(row["frame1"]) == SEGMENT * corpus.num_rows["flute-video0"] // (
+        2 * length
+    )
+    pairs.write_text("flute/video0.wav,tuba/video1.wav,0,99999999\n")
+    with pytest.raises(InputError, match="belongs to other data"):
+        make(clips_dir, tmp_path / "other", list_file=pairs)
+
+
 def test_starts_and_frames_of_a_list_are_kept(tmp_path, corpus, clips_dir):
     path = tmp_path / "mine.tsv"
     path.write_text(

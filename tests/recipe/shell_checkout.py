@@ -64,7 +64,7 @@ elif name.startswith("prepare_mini_music"):
     (Path(option("--corpus_dir")) / "splits").mkdir(parents=True, exist_ok=True)
 elif name.startswith("prepare_"):
     sets = [option("--train_set"), option("--valid_set")]
-    sets += option("--test_sets").split()
+    sets += option("--test_sets").split() + option("--real_sets", "").split()
     for n, dset in enumerate(sets):
         keys = [f"{{spk}}-{{n}}{{i}}" for spk in ("cello", "tuba") for i in range(3)]
         folder = Path(option("--data_dir")) / dset
@@ -75,6 +75,10 @@ elif name.startswith("prepare_"):
         save(folder / "spk2utt", [(s, *[k for k in keys if k.startswith(s)])
                                   for s in ("cello", "tuba")])
         save(folder / "skipped.tsv", [])
+        if dset in option("--real_sets", "").split():
+            save(folder / "utt2pair", [(key, "cello tuba") for key in keys])
+elif name == "avsep_download":
+    save(out / "manifest.tsv", [("id", "status")], "\\t")
 elif name == "avsep_extract_visual":
     keys = [key for key in table(option("--video_scp")) if key not in lost]
     assert set(keys) <= set(table(option("--wav_scp")))
@@ -115,6 +119,17 @@ elif name == "avsep_make_mixtures":
     save(out / "mixtures.sha256", [(digest, " mixtures.tsv")])
     save(out / "data" / "state.sha256", [(digest,)])
     (out / "skipped.tsv").write_bytes((clips / "skipped.tsv").read_bytes())
+elif name == "avsep_check_leaks":
+    save(option("--output"), [("kind", "set")], "\\t")
+elif name == "avsep_make_real_mixtures":
+    keys = list(table(Path(option("--wav_dir")) / "wav.scp"))
+    for folder in options("--visual_dir"):
+        assert set(table(Path(folder) / "visual.scp")) == set(keys)
+    for file in ("wav.scp", "visual_spk1.scp", "visual_spk2.scp"):
+        save(out / file, [(key, f"{{out}}/{{file}}/{{key}}") for key in keys])
+    save(out / "mixtures.sha256", [("0", " real_mixtures.tsv")])
+    save(out / "data" / "state.sha256", [("0",)])
+    save(out / "skipped.tsv", [])
 elif name == "avsep_collect_stats":
     for triple in options("--data_path_and_name_and_type"):
         path, data, kind = triple.split(",")
@@ -134,6 +149,8 @@ elif name == "avsep_scoring":
         assert set(table(ref)) == set(table(inf))
     save(out / "scores.tsv", [("x",)])
     save(option("--mix_scores"), [("x",)])
+elif name == "avsep_health_report":
+    save(out / "index.html", [("x",)])
 elif name == "avsep_results":
     Path(option("--output")).write_text("# The results\\n")
 else:

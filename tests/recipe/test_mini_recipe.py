@@ -46,6 +46,13 @@ def test_every_source_is_scored(recipe):
     assert sha256 in results and results in printed
 
 
+def test_leaks_are_looked_for(recipe):
+    folder, _ = recipe
+    assert rows(folder / "dump/raw/leaks.tsv") == []
+    results = (folder / "exp/avsep_tiny/RESULTS.md").read_text()
+    assert "* leaks of test: 0 of 6 mixtures hold a clip" in results
+
+
 def test_clips_are_counted(recipe):
     folder, _ = recipe
     for dset in ("train", "valid", "test"):
@@ -53,6 +60,9 @@ def test_clips_are_counted(recipe):
         assert (folder / f"dump/raw/{dset}/skipped.tsv").read_text() == ""
         visual = read_scp(folder / f"dump/raw/{dset}/visual.scp")
         assert list(visual) == list(listed)
+    page = (folder / "dump/raw/report/index.html").read_text()
+    assert "Health of mini_music" in page and "black videos" not in page
+    assert len(list((folder / "dump/raw/report/pictures").glob("*/*.jpg"))) > 10
 
 
 def test_mixtures_are_the_sum_of_their_sources(recipe):

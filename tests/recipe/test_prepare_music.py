@@ -131,8 +131,8 @@ def test_other_names_of_sets(tmp_path, corpus, run):
     ]
     status, error = run("--splits", folder)
     assert status == 2
-    assert "train.txt: no such file" in error
-    assert "a.txt, b.txt, dev.txt, tr.txt" in error
+    assert "no list for the set train" in error
+    assert "(there: a, b, dev, tr)" in error
 
 
 def test_a_clip_in_two_sets(corpus, run):
@@ -233,12 +233,12 @@ def test_senseless_options(corpus, run, options, message):
 def test_unusable_folders(tmp_path, corpus, run):
     assert "no such folder" in run(folder="nowhere")[1]
     (tmp_path / "empty").mkdir()
-    assert "neither the folder videos/ nor train.csv" in run(folder="empty")[1]
+    assert "with the folder videos/, nor train.csv" in run(folder="empty")[1]
     for content in ("{", "[]", '{"videos": 3}', '{"films": {}}'):
         (corpus / "MUSIC_solo_videos.json").write_text(content)
         assert "cannot be read" in run()[1]
     (corpus / "MUSIC_solo_videos.json").unlink()
-    assert "MUSIC_solo_videos.json: no such file" in run()[1]
+    assert "MUSIC_solo_videos.json: no such file" in run("--layout", "json")[1]
 
 
 @pytest.fixture
@@ -283,7 +283,9 @@ def test_hfra_layout(tmp_path, hfra, run, place):
     assert list(tables(tmp_path, "valid")["utt2spk"]) == ["cello-v2", "violin-v3"]
     assert list(tables(tmp_path, "test")["utt2spk"]) == ["cello-v4", "violin-v5"]
     rule = (tmp_path / "data" / "local" / "split_rule.txt").read_text()
-    assert rule == "CSV files (train: train.csv, valid: val.csv, test: test.csv)\n"
+    assert rule == (
+        "the corpus' lists (train: train.csv, valid: val.csv, test: test.csv)\n"
+    )
 
 
 def test_hfra_files_that_are_gone_or_fewer(tmp_path, hfra, run):
@@ -292,16 +294,22 @@ def test_hfra_files_that_are_gone_or_fewer(tmp_path, hfra, run):
     (folder / "frames/violin/000001/000002.jpg").unlink()
     gone = "MUSIC/audio/violin/v3.wav,MUSIC/frames/violin/nothing,5"
     write_csv(folder, train=[rows[0], rows[1], rows[5], gone], val=[rows[2]])
-    assert run("--valid_set", "val", "--test_sets", "val")[0] == 0
+    names = ("--valid_set", "val", "--test_sets", "val")
+    status, error = run(*names)
+    assert status == 2
+    assert "3 of 5 listed clips are missing (file not found: 2, number of" in error
+    assert "to go on with 2 clips, give --max_missing 0.61" in error.lower()
+    assert "--frame_count ignore" in error
+    assert run(*names, "--max_missing", "0.61")[0] == 0
     assert list(tables(tmp_path, "train")["utt2spk"]) == ["violin-v5"]
     assert read_skipped(tmp_path / "data" / "train" / "skipped.tsv") == [
-        ("cello-v0", "data", "MUSIC/audio/cello/v0.wav not found"),
+        ("cello-v0", "data", "file not found: MUSIC/audio/cello/v0.wav"),
         (
             "violin-v1",
             "data",
-            "MUSIC/frames/violin/000001 holds 3 images, the list states 4",
+            "number of images: MUSIC/frames/violin/000001 holds 3, the list says 4",
         ),
-        ("violin-v3", "data", "MUSIC/frames/violin/nothing not found"),
+        ("violin-v3", "data", "file not found: MUSIC/frames/violin/nothing"),
     ]
 
 
@@ -310,7 +318,7 @@ def test_hfra_without_a_test_list(hfra, run):
     write_csv(folder, train=[rows[0]], val=[rows[1]])
     status, error = run()
     assert status == 2
-    assert "no CSV file for the set test" in error
+    assert "no list for the set test" in error
     assert "--valid_set val --test_sets val" in error
 
 

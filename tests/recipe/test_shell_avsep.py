@@ -44,7 +44,8 @@ def test_all_stages(prepared):
     assert names == (
         ["prepare_music"] + ["avsep_extract_visual"] * 6 + ["avsep_format_audio"] * 6
         + ["avsep_filter_clips"] + ["avsep_filter_clips", "avsep_make_mixtures"] * 2
-        + ["avsep_collect_stats"] * 2 + ["launch", "avsep_train"]
+        + ["avsep_check_leaks", "avsep_health_report"] + ["avsep_collect_stats"] * 2
+        + ["launch", "avsep_train"]
         + ["avsep_inference"] * 4 + ["avsep_scoring"] * 2 + ["avsep_results"]
     )  # fmt: skip
     out = prepared.result.stdout
@@ -92,6 +93,11 @@ def test_options_of_the_commands(prepared):
     assert value(mixtures, "--different_class") == "false"
     assert value(mixtures, "--clips_dir") == "dump/raw/org/valid_clips"
     assert "--num_mixtures" not in mixtures["args"]
+    (report,) = prepared.calls("avsep_health_report")
+    sets = report["args"][report["args"].index("--sets") + 1 :][:3]
+    assert sets == ["train", "valid", "test"]
+    assert value(report, "--output_dir") == "dump/raw/report"
+    assert value(report, "--title") == "Health of music"
 
 
 def test_training_command(prepared):
@@ -146,6 +152,37 @@ def test_inference_and_scoring_commands(prepared):
     assert value(results, "--training_set") == "train:dump/raw/train"
     assert value(results, "--inference_model") == "valid.loss.best.pth"
     assert value(results, "--corpus_note") == ""
+
+
+def test_leak_check(prepared, again):
+    (call,) = prepared.calls("avsep_check_leaks")
+    assert values(call, "--train_set") == ["train:data/train:dump/raw/train"]
+    for name in ("valid", "test"):
+        assert values(call, f"--{name}_set") == [
+            f"{name}:data/{name}:dump/raw/org/{name}_clips"
+        ]
+    assert value(call, "--output") == "dump/raw/leaks.tsv"
+    assert value(call, "--strict") == "false"
+    results = prepared.calls("avsep_results")[0]
+    assert value(results, "--leaks") == "dump/raw/leaks.tsv"
+    assert value(results, "--leak_free") == "false"
+    # Strict, then none at all: what was found before is gone.
+    assert again.stages(4, 4, "--leak_check", "strict").returncode == 0
+    assert value(again.calls("avsep_check_leaks")[0], "--strict") == "true"
+    failed = again.stages(4, 4, FAKE_FAILS="avsep_check_leaks")
+    assert failed.returncode != 0
+    assert not (again.recipe / "dump/raw/leaks.tsv").exists()
+    again.forget()
+    result = again.stages(8, 8, "--leak_check", "false")
+    assert result.returncode == 0, result.stderr
+    assert "--leaks" not in again.calls("avsep_results")[0]
+    result = again.stages(8, 8)
+    assert "leaks.tsv is missing or empty. Stage 4 writes it" in result.stderr
+    result = again.stages(8, 8, "--leak_check", "false", "--leak_free", "true")
+    assert result.returncode == 2
+    assert "--leak_free true: wants --leak_check true" in result.stderr
+    result = again.stages(8, 8, "--leak_check", "maybe")
+    assert "expected true, false or strict" in result.stderr
 
 
 def test_a_second_run_leaves_the_same_files(again):
@@ -322,6 +359,57 @@ def test_a_system_without_training(again):
     assert result.returncode == 2 and "without training" in result.stderr
 
 
+def test_lists_of_mixtures(again, tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("a.wav,b.wav\n")
+    assert again.stages(4, 4, "--test_mixture_list", pairs).returncode == 0
+    valid, test = again.calls("avsep_make_mixtures")
+    assert "--list" not in valid["args"]
+    assert value(test, "--list") == str(pairs)
+    again.forget()
+    assert again.stages(4, 4, "--valid_mixture_list", pairs).returncode == 0
+    valid, test = again.calls("avsep_make_mixtures")
+    assert value(valid, "--list") == str(pairs)
+    assert "--list" not in test["args"]
+
+
+def test_real_mixtures_are_separated_and_not_scored(again):
+    result = again.stages(1, 8, "--real_sets", "duet")
+    assert result.returncode == 0, result.stderr
+    assert value(again.calls("prepare_music")[0], "--real_sets") == "duet"
+    assert len(again.calls("avsep_extract_visual")) == 6  # not of the duets
+    (make,) = again.calls("avsep_make_real_mixtures")
+    assert value(make, "--prompts") == "class_mean"
+    assert value(make, "--train_dir") == "dump/raw/train"
+    assert "--visual_dir" not in make["args"]
+    separated = again.calls("avsep_inference")[-1]
+    assert "dump/raw/duet/visual_spk2.scp,visual_ref2,kaldi_ark" in separated["args"]
+    assert len(again.keys("exp/avsep_train_raw/separated_duet/spk2.scp")) == 6
+    assert len(again.calls("avsep_scoring")) == 2
+    (results,) = again.calls("avsep_results")
+    assert value(results, "--real_set") == (
+        "duet:exp/avsep_train_raw/separated_duet:dump/raw/duet"
+    )
+    assert "Listen, for example: the mixture dump/raw/duet/wav.scp" in result.stdout
+
+
+def test_real_mixtures_prompted_by_halves(again):
+    options = ("--real_sets", "duet", "--duet_prompts", "halves")
+    result = again.stages(1, 4, *options)
+    assert result.returncode == 0, result.stderr
+    regions = [values(c, "--region") for c in again.calls("avsep_extract_visual")]
+    assert regions == [[]] * 6 + [["left"]] * 2 + [["right"]] * 2
+    (make,) = again.calls("avsep_make_real_mixtures")
+    assert values(make, "--visual_dir") == [
+        "dump/raw/duet/left",
+        "dump/raw/duet/right",
+    ]
+    features = again.recipe / "features.h5"
+    features.touch()
+    result = again.stages(2, 2, *options, "--visual_precomputed", features)
+    assert result.returncode == 2 and "must see the halves" in result.stderr
+
+
 def test_precomputed_features(again):
     features = again.root / "features.h5"
     features.touch()
@@ -380,6 +468,10 @@ def test_long_tags_are_cut_and_stay_apart(again):
         (["--visual_device", "gpu"], "expected auto, cpu or cuda"),
         (["--train_set", ""], "--train_set is required"),
         (["--test_sets", "train"], "'train' is the training set and"),
+        (["--test_mixture_list", "/no/list"], "/no/list': no such file"),
+        (["--duet_prompts", "text"], "expected class_mean or halves"),
+        (["--real_sets", "test"], "'test' is among --real_sets and another set too"),
+        (["--real_sets", "duet", "--ref_num", "3"], "duets have two sources"),
         (["--download_model", "x"], "comes with a later version"),
         (["--avsep_config", "conf/none.yaml"], "conf/none.yaml': no such file"),
         (["--python", "no_such_python"], "there is no such program"),
@@ -401,6 +493,12 @@ def test_missing_package_is_named(prepared):
     result = prepared.stages(2, 8, "--python", script)
     assert result.returncode == 2
     assert "has no espnet2 or no espnet2_avsep" in result.stderr
+
+
+def test_without_a_health_report(again):
+    again.forget()
+    assert again.stages(4, 4, "--health_report", "false").returncode == 0
+    assert not again.calls("avsep_health_report")
 
 
 def test_skipping(again):

@@ -47,7 +47,6 @@ def test_db_sh_names_the_folder_and_the_environment_wins(music, tmp_path):
     ("folder", "message"),
     [
         ("", "Fill in MUSIC=<folder> in db.sh, or set it in the environment"),
-        ("downloads", "downloading music comes with a later version. Give the folder"),
         ("/no/such", "MUSIC=/no/such: no such folder"),
     ],
 )
@@ -56,6 +55,30 @@ def test_no_folder(music, folder, message):
     assert result.returncode == 2
     assert message in result.stderr.replace("\n", " ")
     assert music.calls() == []
+
+
+def test_downloads_are_fetched_first(music):
+    options = "--nj 2 --only cello tuba"
+    result = prepare(music, "--download_opts", options, MUSIC="downloads")
+    assert result.returncode == 0, result.stderr
+    fetch, read = music.calls()
+    assert fetch["name"] == "avsep_download"
+    assert fetch["args"] == [
+        *("--corpus", "music", "--output_dir", "downloads/music", "--nj", "2"),
+        *("--only", "cello", "tuba"),
+    ]
+    assert value(read, "--music_dir") == "downloads/music"
+    failed = prepare(music, MUSIC="downloads", FAKE_FAILS="avsep_download")
+    assert failed.returncode == 1
+    assert len(music.calls("prepare_music")) == 1
+
+
+def test_a_real_set_is_prepared_and_checked_too(music, tmp_path):
+    result = prepare(music, "--real_sets", "duet", MUSIC=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert value(music.calls()[0], "--real_sets") == "duet"
+    assert "data/duet: 6 utterances, all is well" in result.stdout
+    assert (music.recipe / "data/duet/utt2pair").exists()
 
 
 def test_mini_music_is_generated_and_then_read_as_music(tmp_path):

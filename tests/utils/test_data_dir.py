@@ -1,6 +1,11 @@
 """utils/{fix,validate,copy,combine,subset}_data*.sh."""
 
+import os
+import time
+
+import numpy as np
 import pytest
+import soundfile
 from shell_tools import UTILS, run, write
 
 KEYS = ["cello-a", "cello-b", "tuba-a", "tuba-b", "tuba-c"]
@@ -10,10 +15,10 @@ KEYS = ["cello-a", "cello-b", "tuba-a", "tuba-b", "tuba-c"]
 def data(tmp_path):
     """A faultless data folder of five clips."""
     folder = tmp_path / "data"
-    media = write(tmp_path / "media.mp4", "")
+    media = write(tmp_path / "media.mp4", "media")
     frames = tmp_path / "frames"
     frames.mkdir()
-    ark = write(tmp_path / "visual.ark", "")
+    ark = write(tmp_path / "visual.ark", "features")
 
     def save(name, value):
         write(folder / name, "".join(f"{key} {value(key)}\n" for key in KEYS))
@@ -150,6 +155,107 @@ def test_validate_sees_missing_tables(data, tmp_path):
     assert "spk2utt: no such file" in validate("--no-wav", data).stderr
     (data / "utt2spk").unlink()
     assert "utt2spk: no such file" in validate("--no-wav", data).stderr
+
+
+def test_validate_wants_sounds_and_pictures(data):
+    for name in ("video.scp", "visual.scp"):
+        (data / name).unlink()
+    result = validate(data)
+    assert result.returncode == 1
+    assert "video.scp: no such file, so the sounds have no pictures" in result.stderr
+    assert validate("--no-video", data).returncode == 0
+    edit(data / "wav.scp", "tuba-a ", "tuba-d ")
+    message = validate("--no-video", data).stderr
+    assert "tuba-d is in wav.scp and not in utt2spk" in message
+    assert "tuba-a is in utt2spk and not in wav.scp" in message
+
+
+def test_validate_sees_empty_files(data):
+    (data.parent / "media.mp4").write_text("")
+    message = validate(data).stderr
+    assert "wav.scp: the file of cello-a, cello-b is empty" in message
+    assert "video.scp: the file of cello-a, cello-b is empty" in message
+    assert "Fetch it again, or delete the line" in message
+    assert validate("--allow-empty-media", data).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["utt2spk", "wav.scp", "spk2utt"])
+def test_validate_sees_windows_line_ends_and_fix_mends_them(data, name):
+    before = (data / name).read_bytes()
+    (data / name).write_bytes(before.replace(b"\n", b"\r\n"))
+    message = validate(data).stderr
+    assert f"{name}: has Windows' line ends (CRLF)" in message
+    assert f"utils/fix_data_dir.sh {data}" in message
+    assert tool("fix_data_dir", data).returncode == 0
+    assert (data / name).read_bytes() == before
+
+
+def test_validate_sees_a_cut_table(data):
+    edit(data / "utt2clip", "tuba-c tuba/c\n", "tuba-c tub")
+    assert "utt2clip: its last line has no end" in validate(data).stderr
+
+
+@pytest.mark.parametrize(
+    "odd", ["tuba/a", "tuba*a", "tuba'a", "tüba", "tuba;a", "tu|a"]
+)
+def test_validate_sees_odd_characters(data, odd):
+    for path in data.iterdir():
+        path.write_text(path.read_text().replace("tuba-a ", f"{odd} "))
+    message = validate(data).stderr
+    assert f"the id {odd!r} has characters" in message
+    assert "local/prepare_<corpus>.py" in message
+
+
+def test_ordinary_ids_are_fine(data):
+    for path in data.iterdir():
+        text = path.read_text().replace("tuba-c", "tuba-c_000030,x.y+z=@")
+        path.write_text(text)
+    assert validate(data).returncode == 0
+
+
+def test_validate_sees_blanks_in_ids(data):
+    for path in data.iterdir():
+        path.write_text(path.read_text().replace("cello-b ", "cello-b 2 "))
+    message = validate(data).stderr
+    assert "wav.scp: cello-b: the id seems to hold a blank: 'cello-b 2 /" in message
+    assert "write '_' in its place" in message
+    assert "utt2spk: cello-b has more than one word after the id: '2 cello'" in message
+    assert "does not exist" not in message
+
+
+def test_validate_says_where_a_relative_path_was_looked_for(data):
+    edit(data / "wav.scp", "cello-b /", "cello-b nowhere/")
+    assert f"(within {os.getcwd()})" in validate(data).stderr
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac"])
+def test_validate_sees_other_sampling_rates(data, kind):
+    for key, rate in (("tuba-a", 11625), ("tuba-b", 16000)):
+        path = data.parent / f"{key}.{kind}"
+        soundfile.write(path, np.zeros(99), rate)
+        lines = (data / "wav.scp").read_text().splitlines()
+        lines = [f"{key} {path}" if ln.startswith(f"{key} ") else ln for ln in lines]
+        (data / "wav.scp").write_text("\n".join(lines) + "\n")
+    assert validate(data).returncode == 0
+    message = validate("--fs", 11625, data).stderr
+    assert "wav.scp: tuba-b has another sampling rate than 11625 Hz" in message
+    assert "16000 Hz. Run stage 3 again with --fs 11625" in message
+
+
+def test_validate_is_quick(tmp_path):
+    """20,000 rows here; the time of 200,000 is ten times as long."""
+    folder = tmp_path / "data"
+    media = write(tmp_path / "media.mp4", "media")
+    ids = [f"class{n % 300:03d}-{n:011d}" for n in range(20_000)]
+    ids.sort()
+    for name, value in (("wav.scp", media), ("video.scp", media)):
+        write(folder / name, "".join(f"{i} {value}\n" for i in ids))
+    write(folder / "utt2spk", "".join(f"{i} {i[:8]}\n" for i in ids))
+    write(folder / "utt2clip", "".join(f"{i} {i[:8]}/{i[9:]}\n" for i in ids))
+    assert tool("fix_data_dir", folder).returncode == 0
+    begin = time.perf_counter()
+    assert validate(folder).returncode == 0
+    assert time.perf_counter() - begin < 5
 
 
 def test_validate_sees_empty_sets_and_bad_numbers(data):

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from shell_tools import ROOT, UTILS
 
-FOLDERS = ["utils", "local", "egs2/TEMPLATE/avsep1", "egs2/music", "egs2/mini_music"]
+FOLDERS = ["utils", "local", "egs2/TEMPLATE/avsep1"]
+FOLDERS += [f"egs2/{name}" for name in ("music", "music21", "vggsound", "ave")]
+FOLDERS += ["egs2/mini_music"]
 
 
 def program(name):

@@ -1,10 +1,12 @@
 import threading
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from espnet2_avsep.data.media import ClipError
-from espnet2_avsep.visual.extract import encode_clips, in_background
+from espnet2_avsep.visual.extract import clip_pictures, encode_clips, in_background
+from tests.media_fixtures import write_clip
 
 
 def test_items_come_in_order():
@@ -92,3 +94,30 @@ def test_rows_that_are_no_numbers():
     assert key == "a"
     assert isinstance(result, ClipError)
     assert "NaN" in result.reason
+
+
+class Plain:
+    """Stands in for an encoder that takes pictures as they are."""
+
+    class preprocessing:
+        resize = None
+
+    @staticmethod
+    def fit(image):
+        return image
+
+
+def test_parts_of_the_picture(tmp_path):
+    def paint(number):
+        image = np.zeros((64, 160, 3), np.uint8)
+        image[:, :80, 0], image[:, 80:, 2] = 200, 200
+        return image
+
+    video = str(write_clip(tmp_path / "duet.mp4", 1.0, paint=paint))
+    for region, channel in (("left", 0), ("right", 2)):
+        (image,) = clip_pictures(video, video, Fraction(1), 1, Plain, region=region)
+        assert image.shape == (64, 80, 3)
+        middle = image[:, 10:70].mean(axis=(0, 1))
+        assert middle[channel] > 150 and middle[2 - channel] < 50
+    (image,) = clip_pictures(video, video, Fraction(1), 1, Plain)
+    assert image.shape == (64, 160, 3)

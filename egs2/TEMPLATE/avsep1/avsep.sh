@@ -39,6 +39,7 @@ python=python3       # The Python that runs everything.
 # Stage 1: data preparation
 corpus=          # Which local/prepare_<corpus>.py to use (default: the recipe folder's name).
 local_data_opts= # Options given on to local/prepare_<corpus>.py.
+download_opts=   # Options of avsep_download, where db.sh says "downloads".
 
 # Stage 2: visual features
 visual_encoder=open_clip # The encoder of the pictures; "frames" packs the pictures themselves.
@@ -50,6 +51,7 @@ visual_size=268          # Side of packed pictures in pixels.
 visual_precomputed=      # Take these features instead: a Kaldi scp or HFRA's HDF5 file.
 visual_batch_size=32     # Pictures encoded at a time.
 visual_device=auto       # auto, cpu or cuda.
+one_pass=true            # Whether stage 2 also does stage 3's work where one file has picture and sound.
 
 # Stage 3: audio
 fs=11625         # Sampling rate in Hz.
@@ -67,6 +69,12 @@ valid_num_mixtures=       # Number of mixtures of valid_set (default: that of it
 test_num_mixtures=        # Number of mixtures of each test set (default: that of its clips).
 mix_visual_frames=1       # Visual rows of each source of a fixed mixture.
 mix_visual_stride=1       # Distance of these rows, in rows.
+leak_check=               # Look for clips of one set in another: true (default), false, strict.
+health_report=true        # Whether to write a page that says what stages 1-4 made of the corpus.
+health_max_videos=120     # Videos of which it shows and judges a few pictures.
+valid_mixture_list=       # Make these mixtures of valid_set instead of drawing them.
+test_mixture_list=        # Make these mixtures of each test set instead of drawing them.
+duet_prompts=class_mean   # What prompts the sources of real sets: class_mean or halves.
 
 # Stages 5 and 6: training
 avsep_exp=    # The experiment's folder; avsep_tag is then ignored.
@@ -85,12 +93,14 @@ download_model=       # A published model to use instead of one trained here.
 # Stage 8: scoring
 scoring_backend=fast # fast, or mir_eval (the reference, slow).
 scoring_opts=        # Further options of avsep_scoring.
+leak_free=false      # Whether to average the mixtures without leaking clips, too.
 corpus_note=         # A sentence for the top of RESULTS.md.
 
 # [Task dependent] The names of the sets that local/data.sh makes
 train_set= # Name of the training set (required).
 valid_set= # Name of the validation set (required).
 test_sets= # Names of the test sets (required).
+real_sets= # Names of sets of real mixtures, duets: separated and not scored.
 
 # Stage 10: upload
 # shellcheck disable=SC2034  # not there yet
@@ -129,8 +139,12 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --train_set         # Name of the training set (required).
     --valid_set         # Name of the validation set (required).
     --test_sets         # Names of the test sets (required).
+    --real_sets         # Names of sets of real mixtures, e.g. "duet" of music: separated
+                        # and not scored, for they have no references.
     --corpus            # Which local/prepare_<corpus>.py to use (default: the folder's name).
     --local_data_opts   # Options given on to it (default="${local_data_opts}").
+    --download_opts     # Options of avsep_download, where db.sh says "downloads", e.g.
+                        # "--nj 2 --cookies_from_browser firefox" (default="${download_opts}").
 
     # Stage 2: visual features
     --visual_encoder    # The encoder of the pictures: open_clip, resnet18, or frames to pack the
@@ -144,6 +158,8 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --visual_precomputed # Take these features instead: a Kaldi scp or HFRA's HDF5 file.
     --visual_batch_size # Pictures encoded at a time (default="${visual_batch_size}").
     --visual_device     # auto, cpu or cuda (default="${visual_device}").
+    --one_pass          # Whether stage 2 also does stage 3's work where one file has picture and
+                        # sound, so that it is read once less (default="${one_pass}").
 
     # Stage 3: audio
     --fs                # Sampling rate in Hz (default="${fs}").
@@ -163,6 +179,19 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --mix_visual_frames # Visual rows of each source of a fixed mixture
                         # (default="${mix_visual_frames}").
     --mix_visual_stride # Distance of these rows, in rows (default="${mix_visual_stride}").
+    --leak_check        # Look for videos and sounds that are in two sets, into
+                        # <dumpdir>/raw/leaks.tsv: true, false, or strict, for which such a
+                        # case is an error (default="true").
+    --health_report     # Whether to write a page that says what stages 1-4 made of the corpus
+                        # (default="${health_report}").
+    --health_max_videos # Videos of which it shows and judges a few pictures
+                        # (default="${health_max_videos}").
+    --valid_mixture_list # A list of valid_set's mixtures, instead of drawing them: a
+                        # mixtures.tsv, or lines of ref_num clips or wav names.
+    --test_mixture_list # The same for each test set.
+    --duet_prompts      # What prompts the sources of real sets: class_mean, the mean of the
+                        # instrument's training embeddings, or halves, the left and the
+                        # right half of the picture (default="${duet_prompts}").
 
     # Stages 5 and 6: training
     --avsep_exp         # The experiment's folder; --avsep_tag is then ignored.
@@ -183,6 +212,8 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     # Stage 8: scoring
     --scoring_backend   # fast, or mir_eval: the reference, slow (default="${scoring_backend}").
     --scoring_opts      # Further options of avsep_scoring.
+    --leak_free         # Also average the mixtures without leaking clips
+                        # (default="${leak_free}").
     --corpus_note       # A sentence for the top of RESULTS.md, e.g. what the corpus is not.
 
     # Stage 10: upload
@@ -225,7 +256,7 @@ for _name in stage nj inference_nj num_nodes fs segment_samples visual_every \
     check_int "${_name}" 1
 done
 check_int ref_num 2
-for _name in stop_stage ngpu progress_interval mix_seed; do
+for _name in stop_stage ngpu progress_interval mix_seed health_max_videos; do
     check_int "${_name}" 0
 done
 for _name in train_threads valid_num_mixtures test_num_mixtures; do
@@ -234,6 +265,28 @@ done
 [[ ${audio_format} =~ ^(wav|flac)$ ]] || die "--audio_format '${audio_format}': expected wav or flac"
 [[ ${visual_device} =~ ^(auto|cpu|cuda)$ ]] ||
     die "--visual_device '${visual_device}': expected auto, cpu or cuda"
+# An option whose value is true or false could have no third one.
+leak_check=${leak_check:-true}
+[[ ${leak_check} =~ ^(true|false|strict)$ ]] ||
+    die "--leak_check '${leak_check}': expected true, false or strict"
+if "${leak_free}" && [ "${leak_check}" = false ]; then
+    die "--leak_free true: wants --leak_check true (or strict), which says what leaks"
+fi
+[[ ${duet_prompts} =~ ^(class_mean|halves)$ ]] ||
+    die "--duet_prompts '${duet_prompts}': expected class_mean or halves"
+if [ -n "${real_sets}" ] && [ "${ref_num}" -ne 2 ]; then
+    die "--real_sets '${real_sets}': duets have two sources, --ref_num is ${ref_num}"
+fi
+if [ -n "${real_sets}" ] && [ "${visual_encoder}" = frames ]; then
+    die "--real_sets '${real_sets}': what prompts the sources of duets are embeddings, which" \
+        "--visual_encoder frames does not make"
+fi
+if [ -n "${real_sets}" ] && [ "${duet_prompts}" = halves ] && [ -n "${visual_precomputed}" ]; then
+    die "--duet_prompts halves: the encoder must see the halves, but --visual_precomputed is given"
+fi
+for _name in valid_mixture_list test_mixture_list; do
+    [ -z "${!_name}" ] || [ -f "${!_name}" ] || die "--${_name} '${!_name}': no such file"
+done
 [[ ${scoring_backend} =~ ^(fast|mir_eval)$ ]] ||
     die "--scoring_backend '${scoring_backend}': expected fast or mir_eval"
 if [ -n "${download_model}" ]; then
@@ -251,6 +304,11 @@ for dset in ${valid_set} ${test_sets}; do
     esac
 done
 all_sets="${train_set} ${mix_sets}"
+for dset in ${real_sets}; do
+    case " ${all_sets} " in
+        *" ${dset} "*) die "'${dset}' is among --real_sets and another set too" ;;
+    esac
+done
 
 if ! command -v "${python}" > /dev/null; then
     die "--python '${python}': there is no such program"
@@ -391,7 +449,8 @@ if ! "${skip_data_prep}"; then
         # shellcheck disable=SC2086  # local_data_opts is several words
         local/data.sh ${corpus:+--corpus "${corpus}"} --python "${python}" \
             --train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}" \
-            ${local_data_opts}
+            ${real_sets:+--real_sets "${real_sets}"} \
+            ${download_opts:+--download_opts "${download_opts}"} ${local_data_opts}
     fi
 
     if wanted 2; then
@@ -414,9 +473,17 @@ if ! "${skip_data_prep}"; then
         if [ "${visual_device}" = cuda ]; then
             _cmd="${cuda_cmd} --gpu 1"
         fi
-        for dset in ${all_sets}; do
+        # <set>, or <set>/<part of the picture>
+        _parts=${all_sets}
+        if [ "${duet_prompts}" = halves ]; then
+            for dset in ${real_sets}; do
+                _parts+=" ${dset}/left ${dset}/right"
+            done
+        fi
+        for _part in ${_parts}; do
+            dset=${_part%/*}
             need "data/${dset}/video.scp" 1
-            _dir=${data_feats}/${dset}
+            _dir=${data_feats}/${_part}
             _logdir=${_dir}/logs
             split_keys "data/${dset}/video.scp" "${_logdir}/video.JOB.scp" "${nj}"
             # Another nj has other folders, and so begins anew.
@@ -436,9 +503,17 @@ if ! "${skip_data_prep}"; then
                     --visual_pretrained "${visual_pretrained}" --fps "${visual_fps}"
                     --every "${visual_every}" --batch_size "${visual_batch_size}"
                     --visual_size "${visual_size}" --device "${visual_device}")
+                if "${one_pass}" && [ "${visual_encoder}" != frames ]; then
+                    # Where stage 3 will look for what is finished.
+                    _opts+=(--audio_dir "${data_feats}/org/${dset}/format_split${_nj}/JOB"
+                        --fs "${fs}" --audio_format "${audio_format}")
+                fi
+            fi
+            if [ "${_part}" != "${dset}" ]; then
+                _opts+=(--region "${_part#*/}")
             fi
             # shellcheck disable=SC2086  # commands are several words
-            run_and_show "Visual features of ${dset}" "${_logdir}/visual.*.log" \
+            run_and_show "Visual features of ${_part}" "${_logdir}/visual.*.log" \
                 ${_cmd} JOB=1:"${_nj}" "${_logdir}/visual.JOB.log" \
                 "${python}" -m espnet2_avsep.bin.avsep_extract_visual \
                 --video_scp "${_logdir}/video.JOB.scp" --output_dir "${_split}/JOB" "${_opts[@]}"
@@ -456,15 +531,15 @@ if ! "${skip_data_prep}"; then
             utils/merge_scp.py "${_nj}" "${_logdir}/video.JOB.scp" "${_split}/JOB" "${_dir}" \
                 visual_skipped.tsv visual_shape visual.scp
             utils/check_keys.sh "data/${dset}/video.scp" "${_dir}/visual.scp" "${_dir}/visual_skipped.tsv"
-            log "${dset}: features of $(count "${_dir}/visual.scp") clips," \
+            log "${_part}: features of $(count "${_dir}/visual.scp") clips," \
                 "$(count "${_dir}/visual_skipped.tsv") left out (${_dir}/visual_skipped.tsv)"
-            [ -s "${_dir}/visual.scp" ] || die "no clip of ${dset} is left; see ${_dir}/visual_skipped.tsv"
+            [ -s "${_dir}/visual.scp" ] || die "no clip of ${_part} is left; see ${_dir}/visual_skipped.tsv"
         done
     fi
 
     if wanted 3; then
         log "Stage 3: Audio, mono, ${fs} Hz: data/ -> ${data_feats}/org/"
-        for dset in ${all_sets}; do
+        for dset in ${all_sets} ${real_sets}; do
             need "data/${dset}/wav.scp" 1
             _dir=${data_feats}/org/${dset}
             _logdir=${_dir}/logs
@@ -507,8 +582,10 @@ if ! "${skip_data_prep}"; then
                 ${max_wav_duration:+--max_wav_duration "${max_wav_duration}"}
             if [ "${dset}" != "${train_set}" ]; then
                 _num_mixtures=${test_num_mixtures}
+                _list=${test_mixture_list}
                 if [ "${dset}" = "${valid_set}" ]; then
                     _num_mixtures=${valid_num_mixtures}
+                    _list=${valid_mixture_list}
                 fi
                 # shellcheck disable=SC2086  # commands are several words
                 run_and_show "Mixtures of ${dset}" "${_dir}/logs/make_mixtures.log" \
@@ -519,6 +596,7 @@ if ! "${skip_data_prep}"; then
                     --different_class "${mix_different_class}" --seed "${mix_seed}" \
                     --silence_dbfs "${silence_dbfs}" \
                     --visual_frames "${mix_visual_frames}" --visual_stride "${mix_visual_stride}" \
+                    ${_list:+--list "${_list}"} \
                     ${_num_mixtures:+--num_mixtures "${_num_mixtures}"}
                 log "${dset}: $(count "${_dir}/wav.scp") mixtures, list ${_dir}/mixtures.tsv," \
                     "SHA-256 $(cut -d ' ' -f 1 "${_dir}/mixtures.sha256")"
@@ -526,6 +604,61 @@ if ! "${skip_data_prep}"; then
                 log "${dset}: $(count "${_dir}/wav.scp") clips"
             fi
             log "${dset}: left out by stages 1-4: $(count "${_dir}/skipped.tsv") (${_dir}/skipped.tsv)"
+        done
+
+        # Whether what is tested on was trained on. What was found before is of other clips.
+        rm -f "${data_feats}/leaks.tsv"
+        if [ "${leak_check}" != false ]; then
+            _opts=(--train_set "${train_set}:data/${train_set}:${data_feats}/${train_set}")
+            for dset in ${mix_sets}; do
+                _name=--test_set
+                if [ "${dset}" = "${valid_set}" ]; then
+                    _name=--valid_set
+                fi
+                _opts+=("${_name}" "${dset}:data/${dset}:${data_feats}/org/${dset}_clips")
+            done
+            _strict=false
+            if [ "${leak_check}" = strict ]; then
+                _strict=true
+            fi
+            # shellcheck disable=SC2086  # commands are several words
+            run_and_show "Leak check" "${data_feats}/logs/check_leaks.log" \
+                ${train_cmd} --num-threads "${nj}" "${data_feats}/logs/check_leaks.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_check_leaks "${_opts[@]}" \
+                --output "${data_feats}/leaks.tsv" --cache_dir "${data_feats}/fingerprints" \
+                --nj "${nj}" --strict "${_strict}"
+            log "Clips that two sets (or two classes) share: $(($(count "${data_feats}/leaks.tsv") - 1))" \
+                "(${data_feats}/leaks.tsv)"
+        fi
+
+        if "${health_report}"; then
+            # shellcheck disable=SC2086  # commands and all_sets are several words
+            run_and_show "Health report" "${data_feats}/report/health_report.log" \
+                ${train_cmd} "${data_feats}/report/health_report.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_health_report \
+                --sets ${all_sets} --data_dir data --dump_dir "${data_feats}" \
+                --output_dir "${data_feats}/report" --fs "${fs}" \
+                --max_videos "${health_max_videos}" --leaks "${data_feats}/leaks.tsv" \
+                --title "Health of ${corpus:-$(basename "${PWD%/avsep[0-9]*}")}"
+            log "What became of the corpus: ${data_feats}/report/index.html (open it in a browser)"
+        fi
+        for dset in ${real_sets}; do
+            need "data/${dset}/utt2pair" 1
+            need "${data_feats}/org/${dset}/wav.scp" 3
+            _dir=${data_feats}/${dset}
+            _opts=(--train_dir "${data_feats}/${train_set}")
+            if [ "${duet_prompts}" = halves ]; then
+                _opts=(--visual_dir "${_dir}/left" --visual_dir "${_dir}/right")
+            fi
+            # shellcheck disable=SC2086  # commands are several words
+            run_and_show "Real mixtures of ${dset}" "${_dir}/logs/make_real_mixtures.log" \
+                ${train_cmd} "${_dir}/logs/make_real_mixtures.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_make_real_mixtures \
+                --data_dir "data/${dset}" --wav_dir "${data_feats}/org/${dset}" \
+                --output_dir "${_dir}" --fs "${fs}" --segment_samples "${segment_samples}" \
+                --silence_dbfs "${silence_dbfs}" --prompts "${duet_prompts}" "${_opts[@]}"
+            log "${dset}: $(count "${_dir}/wav.scp") real mixtures," \
+                "$(count "${_dir}/skipped.tsv") left out (${_dir}/skipped.tsv)"
         done
     fi
 else
@@ -547,6 +680,8 @@ done
 
 if ! "${trained}"; then
     log "Stages 5 and 6: nothing to do, ${avsep_config} is of a system without training"
+    # Their true sources, which such a system is given or ordered by, are not known.
+    real_sets=
 elif ! "${skip_train}"; then
     if wanted 5; then
         log "Stage 5: Statistics: ${data_feats}/ -> ${avsep_stats_dir}/"
@@ -663,7 +798,7 @@ if ! "${skip_eval}"; then
             _cmd="${cuda_cmd} --gpu 1"
             _ngpu=1
         fi
-        for dset in ${mix_sets}; do
+        for dset in ${mix_sets} ${real_sets}; do
             _data=${data_feats}/${dset}
             _dir=${inference_dir}/separated_${dset}
             _logdir=${_dir}/logs
@@ -728,6 +863,14 @@ if ! "${skip_eval}"; then
                 --backend "${scoring_backend}" ${scoring_opts}
             _results+=(--set "${dset}:${_dir}:${_data}")
         done
+        if [ "${leak_check}" != false ]; then
+            need "${data_feats}/leaks.tsv" 4
+            _results+=(--leaks "${data_feats}/leaks.tsv" --leak_free "${leak_free}")
+        fi
+        for dset in ${real_sets}; do
+            need "${inference_dir}/separated_${dset}/spk1.scp" 7
+            _results+=(--real_set "${dset}:${inference_dir}/separated_${dset}:${data_feats}/${dset}")
+        done
         # shellcheck disable=SC2086  # commands are several words
         run_and_show "Results" "${inference_dir}/results.log" \
             ${decode_cmd} "${inference_dir}/results.log" \
@@ -738,7 +881,7 @@ if ! "${skip_eval}"; then
             --output "${inference_dir}/RESULTS.md" "${_results[@]}"
         cat "${inference_dir}/RESULTS.md"
         log "This table: ${inference_dir}/RESULTS.md"
-        for dset in ${test_sets}; do
+        for dset in ${test_sets} ${real_sets}; do
             log "Listen, for example: the mixture $(head -n 1 "${data_feats}/${dset}/wav.scp" | cut -d ' ' -f 2-)"
             for n in $(seq "${ref_num}"); do
                 log "  separated, source ${n}: $(head -n 1 "${inference_dir}/separated_${dset}/spk${n}.scp" | cut -d ' ' -f 2-)"

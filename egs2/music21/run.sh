@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# MUSIC-21, solo videos: HFRA with CLIP features, the protocol of the BMVC 2025 paper.
+set -euo pipefail
+
+./avsep.sh \
+    --corpus music21 \
+    --train_set train \
+    --valid_set valid \
+    --test_sets "test" \
+    --visual_encoder open_clip \
+    --visual_model ViT-B-32 \
+    --visual_pretrained openai \
+    --visual_fps 8 \
+    --visual_every 8 \
+    --fs 11625 \
+    --segment_samples 65280 \
+    --ref_num 2 \
+    --nj 8 \
+    --inference_nj 8 \
+    --ngpu 1 \
+    --avsep_config conf/train.yaml \
+    "$@"

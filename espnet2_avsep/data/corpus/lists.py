@@ -1,0 +1,138 @@
+"""Lists of clips in the forms that are about: category/id, ids, peers' CSV, AVE's."""
+
+import csv
+import hashlib
+from pathlib import Path
+from typing import List, NamedTuple, Optional
+
+from espnet2_avsep.data.clip_id import SOUND_SUFFIXES, split_name
+from espnet2_avsep.errors import InputError
+
+AVE_COLUMNS = "Category&VideoID&Quality&StartTime&EndTime"
+CSV_FORM = "audio/<category>/<id>.wav,frames/<category>/<id>,<n_frames>[,<category>]"
+
+
+class Row(NamedTuple):
+    """A line of a list.
+
+    Attributes:
+        number: Of the line in the file, from 1.
+        category: The clip's class; None in a list of ids.
+        stem: Its name.
+        cells: The columns of a CSV row, else empty.
+    """
+
+    number: int
+    category: Optional[str]
+    stem: str
+    cells: List[str]
+
+
+def read_text(path: Path) -> str:
+    """Read a list or table.
+
+    Raises:
+        InputError: it cannot be read as UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); a list in UTF-8 was expected."
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_list(path: Path) -> List[Row]:
+    """Read a list; which form it has shows in its first line.
+
+    The forms are: category/id; video ids alone; rows of peers' CSV files
+    (audio path, folder of frames, number of frames, perhaps the category and more);
+    AVE's Category&VideoID&Quality&StartTime&EndTime.
+
+    Raises:
+        InputError: a line has another form than the first one.
+    """
+    lines = [(n, x.strip()) for n, x in enumerate(read_text(path).splitlines(), 1)]
+    lines = [(n, line) for n, line in lines if line and not line.startswith("#")]
+    if not lines:
+        return []
+    if path.suffix.lower() == ".csv":
+        return _csv_rows(path)
+    if "&" in lines[0][1]:
+        return _ave_rows(path, lines)
+    ids = not any("/" in line for _, line in lines)
+    rows = []
+    for number, line in lines:
+        if ids:
+            rows.append(Row(number, None, split_name(line)[-1], []))
+            continue
+        if line.count("/") != 1 or line.startswith("/") or line.endswith("/"):
+            raise InputError(
+                f"{path}, line {number}: {line!r}; expected category/id, or ids alone "
+                "in all lines."
+            )
+        category, stem = line.split("/")
+        rows.append(Row(number, category, stem, []))
+    return rows
+
+
+def is_pair_list(path: Path) -> bool:
+    """Whether a CSV file lists mixtures: its first row holds names of sounds only."""
+    for row in csv.reader(read_text(path).splitlines()):
+        cells = [cell.strip() for cell in row]
+        if any(cells):
+            return len(cells) > 1 and all(
+                Path(cell).suffix.lower() in SOUND_SUFFIXES for cell in cells
+            )
+    return False
+
+
+def _csv_rows(path: Path) -> List[Row]:
+    rows = []
+    reader = csv.reader(read_text(path).splitlines(), skipinitialspace=True)
+    for number, line in enumerate(reader, 1):
+        cells = [cell.strip() for cell in line]
+        if not any(cells) or cells[0].startswith("#"):
+            continue
+        if len(cells) > 2 and not cells[2].isdigit() and not rows:
+            continue  # a header
+        parts = split_name(cells[0])
+        fits = len(cells) >= 3 and cells[2].isdigit() and len(parts) >= 2
+        if len(cells) == 1 and len(parts) in (1, 2):  # ids, or category/id
+            category = parts[0] if len(parts) == 2 else None
+            rows.append(Row(number, category, parts[-1], []))
+            continue
+        # Words in the fourth column are the class; numbers there are rate and duration.
+        label = cells[3] if fits and len(cells) > 3 else ""
+        if not fits or (label and not _is_word(label) and len(cells) == 4):
+            raise InputError(
+                f"{path}, line {number}: {','.join(line)!r}; expected {CSV_FORM}."
+            )
+        category = label if _is_word(label) else parts[-2]
+        rows.append(Row(number, category, parts[-1], cells))
+    return rows
+
+
+def _ave_rows(path: Path, lines: List) -> List[Row]:
+    rows = []
+    for number, line in lines:
+        if line == AVE_COLUMNS:
+            continue
+        cells = line.split("&")
+        if len(cells) != 5 or not all(cells[:2]):
+            raise InputError(f"{path}, line {number}: {line!r}; expected {AVE_COLUMNS}")
+        rows.append(Row(number, cells[0].strip(), cells[1].strip(), []))
+    return rows
+
+
+def _is_word(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return bool(text)
+    return False

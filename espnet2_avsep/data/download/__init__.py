@@ -1,0 +1,1 @@
+"""Fetch a corpus: its official lists, then its videos, with a manifest of both."""

@@ -1,0 +1,162 @@
+"""Put what was fetched into one mp4 file: whole, or a section of it.
+
+Nothing is encoded again but the pictures of a section, which would otherwise have to
+begin at a key frame, seconds away from where they should. The sound of a section is
+copied packet by packet: it begins at the nearest packet, half a packet (12 ms of AAC at
+44.1 kHz) away at the most.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Iterator, Optional, Sequence, Tuple
+
+from espnet2_avsep.data.download.video_error import VideoError
+from espnet2_avsep.data.media import (
+    ClipError,
+    audio_stream,
+    open_media,
+    packet_end,
+    video_stream,
+)
+
+# Of the pictures of a section: visually lossless at the size that they are kept in.
+_ENCODER = "libx264"
+_ENCODER_OPTIONS = {"crf": "18", "preset": "veryfast"}
+
+
+def write_clip(
+    parts: Sequence[Path],
+    output: Path,
+    start: Optional[float] = None,
+    seconds: float = 10.0,
+) -> None:
+    """Write an mp4 file of what was fetched.
+
+    Args:
+        parts: One file with picture and sound, or one of each.
+        output: The file to write, as a temporary name of the caller's.
+        start: Where the section begins in s; None: the whole.
+        seconds: Length of the section.
+
+    Raises:
+        VideoError: no picture, no sound, unreadable, or a section beyond the end.
+    """
+    import av
+
+    try:
+        picture = _part_with(parts, "video")
+        sound = _part_with(parts, "audio")
+        if start is None and picture == sound and picture.suffix == ".mp4":
+            picture.replace(output)
+            return
+        with av.open(str(output), "w", format="mp4") as container:
+            if start is None:
+                _copy(container, picture, sound)
+            else:
+                _cut(container, picture, sound, start, seconds)
+    except ClipError as error:
+        raise VideoError("unreadable", error.reason) from error
+    except (av.error.FFmpegError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == 28:
+            raise
+        raise VideoError("unreadable", str(error)) from error
+
+
+def _part_with(parts: Sequence[Path], kind: str) -> Path:
+    for path in parts:
+        with open_media(path) as container:
+            if (video_stream if kind == "video" else audio_stream)(container):
+                return path
+    raise VideoError(f"no {kind}")
+
+
+def _copy(output, picture: Path, sound: Path) -> None:
+    """Copy all packets, those of both streams in the order of their times."""
+    with open_media(picture) as first, open_media(sound) as second:
+        pairs = []
+        for container, stream in (
+            (first, video_stream(first)),
+            (second, audio_stream(second)),
+        ):
+            pairs.append((container, stream, output.add_stream_from_template(stream)))
+        for packet, target in _merge([_packets(*pair) for pair in pairs]):
+            packet.stream = target
+            output.mux(packet)
+
+
+def _packets(container, stream, target) -> Iterator[Tuple]:
+    for packet in container.demux(stream):
+        if packet.dts is not None:
+            yield float(packet.dts * packet.time_base), packet, target
+
+
+def _merge(sources: Sequence[Iterator[Tuple]]) -> Iterator[Tuple]:
+    import heapq
+
+    for _, packet, target in heapq.merge(*sources, key=lambda item: item[0]):
+        yield packet, target
+
+
+def _cut(output, picture: Path, sound: Path, start: float, seconds: float) -> None:
+    with open_media(picture) as first, open_media(sound) as second:
+        source = video_stream(first)
+        zero = min((c.start_time or 0) / 1e6 for c in (first, second))
+        begin = start + zero
+        rate = source.average_rate or source.guessed_rate or Fraction(25)
+        video = output.add_stream(_ENCODER, rate=rate, options=_ENCODER_OPTIONS)
+        video.width = source.codec_context.width // 2 * 2
+        video.height = source.codec_context.height // 2 * 2
+        video.pix_fmt = "yuv420p"
+        video.time_base = video.codec_context.time_base = source.time_base
+        audio = output.add_stream_from_template(audio_stream(second))
+        _copy_sound(output, second, audio, begin, seconds)
+        _encode_pictures(output, first, source, video, begin, seconds)
+
+
+def _copy_sound(output, container, target, begin: float, seconds: float) -> None:
+    stream = audio_stream(container)
+    container.seek(int(max(begin - 1, 0) / stream.time_base), stream=stream)
+    offset = None
+    for packet in container.demux(stream):
+        if packet.pts is None:
+            continue
+        middle = (float(packet.pts * packet.time_base) + packet_end(packet)) / 2
+        if middle < begin:
+            continue
+        if middle >= begin + seconds:
+            break
+        offset = packet.pts if offset is None else offset
+        packet.pts -= offset
+        packet.dts = packet.pts
+        packet.stream = target
+        output.mux(packet)
+    if offset is None:
+        raise VideoError("section beyond the end", f"no sound at {begin:g} s")
+
+
+def _encode_pictures(
+    output, container, stream, target, begin: float, seconds: float
+) -> None:
+    container.seek(int(begin / stream.time_base), stream=stream)
+    held, last, sent = None, -1, 0
+    for frame in container.decode(stream):
+        if frame.pts is None:
+            continue
+        time = float(frame.pts * stream.time_base) - begin
+        if time >= seconds:
+            break
+        if time < 0:
+            held = frame  # still shown when the section begins
+            continue
+        pictures = [(frame, time)]
+        if not sent and held is not None and time > 0:
+            pictures.insert(0, (held, 0.0))
+        for picture, at in pictures:
+            picture.pts = max(round(at / stream.time_base), last + 1)
+            picture.time_base, picture.pict_type = stream.time_base, 0
+            last = picture.pts
+            output.mux(target.encode(picture))
+            sent += 1
+    if not sent:
+        raise VideoError("section beyond the end", f"no picture at {begin:g} s")
+    output.mux(target.encode())

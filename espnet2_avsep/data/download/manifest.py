@@ -1,0 +1,106 @@
+"""The manifest of a corpus: what became of every listed video."""
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Dict, Iterable, List, Mapping, NamedTuple
+
+from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.errors import InputError
+
+OK, FAILED, PENDING = "ok", "failed", "pending"
+
+
+class Row(NamedTuple):
+    """One listed video.
+
+    Attributes:
+        id: Its file below videos/, without the ending.
+        status: "ok", "failed", or "pending": not tried yet, or not asked for.
+        reason: Why it failed, "kind" or "kind: details"; else empty.
+        bytes: Size of the file.
+        sha256: Of the file.
+        duration: Of its sound in s.
+        fps: Pictures a second.
+        sample_rate: Of its sound in Hz.
+    """
+
+    id: str
+    status: str
+    reason: str = ""
+    bytes: str = ""
+    sha256: str = ""
+    duration: str = ""
+    fps: str = ""
+    sample_rate: str = ""
+
+
+def make_rows(keys: Iterable[str], entries: Mapping[str, Mapping]) -> List[Row]:
+    """Make a row of every listed video, sorted.
+
+    Args:
+        keys: All that is listed.
+        entries: Key -> what the journal knows of it: status and the fields of Row.
+    """
+    rows = []
+    for key in sorted(keys, key=str.encode):
+        fields = {k: v for k, v in entries.get(key, {}).items() if k in Row._fields}
+        texts = {k: "" if v is None else str(v) for k, v in fields.items()}
+        rows.append(Row(key, texts.pop("status", PENDING), **texts))
+    return rows
+
+
+def write_manifest(path: PathLike, rows: Iterable[Row]) -> None:
+    """Write manifest.tsv: a header, and a line for each row."""
+    with atomic_write(path) as f:
+        f.write("\t".join(Row._fields) + "\n")
+        for row in rows:
+            f.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
+
+
+def read_manifest(path: PathLike) -> List[Row]:
+    """Read manifest.tsv.
+
+    Raises:
+        InputError: it is not there, or not a manifest.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; avsep_download writes it.")
+    with path.open(encoding="utf-8", newline="") as f:
+        lines = list(csv.reader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+    if not lines or lines[0] != list(Row._fields):
+        raise InputError(
+            f"{path}: the first line must name the columns {' '.join(Row._fields)}; "
+            "run avsep_download again."
+        )
+    for number, line in enumerate(lines[1:], 2):
+        if len(line) != len(Row._fields):
+            raise InputError(
+                f"{path}, line {number}: {len(line)} columns; expected "
+                f"{len(Row._fields)}. Run avsep_download again."
+            )
+    return [Row(*line) for line in lines[1:]]
+
+
+def count_failures(rows: Iterable[Row]) -> Dict[str, int]:
+    """Count failed rows by the kind of their reason, most frequent first."""
+    counts = Counter(row.reason.split(": ")[0] for row in rows if row.status == FAILED)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def summary(rows: List[Row]) -> str:
+    """Return how many videos are there and why the others are not, as text."""
+    there = [row for row in rows if row.status == OK]
+    pending = sum(row.status == PENDING for row in rows)
+    gigabytes = sum(int(row.bytes) for row in there) / 1e9
+    hours = sum(float(row.duration) for row in there) / 3600
+    lines = [
+        f"{len(there)} of {len(rows)} listed videos are there ({gigabytes:.2f} GB, "
+        f"{hours:.2f} h)"
+    ]
+    failures = count_failures(rows)
+    lines += [f"{number:8d}  {kind}" for kind, number in failures.items()]
+    if pending:
+        lines.append(f"{pending:8d}  not tried yet, or not asked for")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Whether what is tested on was trained on: same videos, same sounds."""

@@ -1,0 +1,89 @@
+"""Clips that want a second look: silent, clipped, black, frozen, leaking."""
+
+import csv
+from pathlib import Path
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional
+
+from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.report.picture_check import OK, Look, Video
+from espnet2_avsep.report.prepared_set import PreparedSet
+
+# A clip counts as clipped if this share of its samples is at full scale.
+CLIPPED_SHARE = 1e-4
+LEAK_COLUMNS = ("kind", "set", "clip", "other_set", "other_clip", "evidence")
+
+
+class Finding(NamedTuple):
+    """One clip and what is the matter with it.
+
+    Attributes:
+        dset: Name of its set.
+        clip: Its id.
+        kind: "silent", "clipped", "black", "one colour", "frozen" or "unreadable".
+        detail: In one line.
+        weight: The worst have the greatest.
+    """
+
+    dset: str
+    clip: str
+    kind: str
+    detail: str
+    weight: float
+
+
+def sound_findings(prepared: PreparedSet) -> List[Finding]:
+    """List silent clips (all of them left out by stage 4) and clipped ones."""
+    found = []
+    for clip, row in prepared.left_out.items():
+        if "silent" in row.reason.split(": ")[0]:
+            level = prepared.levels.get(clip)
+            weight = -level.rms_dbfs if level else 0.0
+            found.append(Finding(prepared.name, clip, "silent", row.reason, weight))
+    for clip, level in prepared.levels.items():
+        samples = prepared.num_samples.get(clip, 0)
+        share = level.full_scale / samples if samples else 0.0
+        if share >= CLIPPED_SHARE:
+            detail = f"{level.full_scale} samples at full scale ({share:.2%})"
+            found.append(Finding(prepared.name, clip, "clipped", detail, share))
+    return ordered(found)
+
+
+def picture_findings(looks: Mapping[Video, Look]) -> List[Finding]:
+    """List videos of which nothing is to be seen, or that do not move."""
+    found = []
+    for video, look in looks.items():
+        if look.verdict == OK:
+            continue
+        detail = look.error or (
+            f"brightness {look.luma:g}, spread {look.spread:g}, change {look.change:g}"
+        )
+        found.append(Finding(video.dset, video.clip, look.verdict, detail, 0.0))
+    return ordered(found)
+
+
+def ordered(found: Iterable[Finding]) -> List[Finding]:
+    """Sort by kind and, within it, the worst first."""
+    return sorted(found, key=lambda f: (f.kind, -f.weight, f.dset, f.clip))
+
+
+def read_leaks(path: Optional[PathLike]) -> Optional[List[Dict[str, str]]]:
+    """Read what the leak check found; None where it was not run.
+
+    Args:
+        path: A table with a header, LEAK_COLUMNS, separated by tabs.
+
+    Raises:
+        InputError: it is another kind of table.
+    """
+    if path is None or not Path(path).is_file():
+        return None
+    with Path(path).open(encoding="utf-8", newline="") as f:
+        reader = csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE)
+        lacking = set(LEAK_COLUMNS) - set(reader.fieldnames or ())
+        if lacking:
+            raise InputError(
+                f"{path}: lacks the columns {', '.join(sorted(lacking))}; the table of "
+                "the leak check was expected. Run stage 4 again, or correct --leaks."
+            )
+        return [{name: row[name] or "" for name in LEAK_COLUMNS} for row in reader]

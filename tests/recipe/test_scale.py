@@ -1,0 +1,66 @@
+"""The steps that handle lists grow with the corpus, and no faster."""
+
+import pytest
+
+from tests.benchmarks.bench_scale import GOAL_GROWTH, Cost, growth, measure
+
+# Next to none: what start-up takes.
+SIZES = (100, 10_000, 20_000)
+# Of memory for an entry: 200,000 of them then take below 1 GiB.
+MOST_KIB_AN_ENTRY = 5.0
+
+
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory):
+    return measure(tmp_path_factory.mktemp("scale"), SIZES)
+
+
+def test_every_step_ran_on_every_size(costs):
+    assert len(costs) == 12
+    assert all(len(found) == len(SIZES) for found in costs.values())
+
+
+def test_time_grows_linearly(costs):
+    factors = {name: growth(found) for name, found in costs.items()}
+    slow = {name: factor for name, factor in factors.items() if factor > GOAL_GROWTH}
+    assert not slow, {name: costs[name] for name in slow}
+
+
+def test_memory_does_not_grow_but_for_the_keys(costs):
+    for name, (_, once, twice) in costs.items():
+        more = (twice.mebibytes - once.mebibytes) * 1024 / (SIZES[2] - SIZES[1])
+        assert more < MOST_KIB_AN_ENTRY, (name, more)
+
+
+def test_quadratic_growth_would_be_seen():
+    def step(seconds):
+        return [Cost(0.3 + seconds * n**2, 0.0) for n in (0, 1, 2)]
+
+    assert growth(step(1.0)) == pytest.approx(4.0)
+    assert growth(step(0.01)) == 0.0  # 2 n take 0.04 s
+    assert growth([Cost(0.3 + n, 0.0) for n in (0, 1, 2)]) == pytest.approx(2.0)
+
+
+def test_training_set_takes_little_for_a_clip():
+    """Its process begins with torch, beside which its tables do not show above."""
+    import tracemalloc
+
+    from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
+
+    peaks = []
+    for size in SIZES[1:]:
+        keys = [f"c{n % 300:03d}-{n:08d}" for n in range(size)]
+        tables = {
+            "audio": {key: f"dump/{key}.wav" for key in keys},
+            "visual": {key: f"dump/visual.ark:{n}" for n, key in enumerate(keys)},
+            "num_samples": {key: 10**5 + n for n, key in enumerate(keys)},
+            "num_rows": dict.fromkeys(keys, 10),
+            "category": {key: key[:4] for key in keys},
+        }
+        tracemalloc.start()
+        data = MixAndSeparateDataset(**tables, different_class=True)
+        data._first_clip(0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] / peaks[0] < 2.2
+    assert peaks[1] / SIZES[2] < 1024
