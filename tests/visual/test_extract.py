@@ -115,7 +115,7 @@ def test_parts_of_the_picture(tmp_path):
 
     video = str(write_clip(tmp_path / "duet.mp4", 1.0, paint=paint))
     for region, channel in (("left", 0), ("right", 2)):
-        (image,) = clip_pictures(video, video, Fraction(1), 1, Plain, region)
+        (image,) = clip_pictures(video, video, Fraction(1), 1, Plain, region=region)
         assert image.shape == (64, 80, 3)
         middle = image[:, 10:70].mean(axis=(0, 1))
         assert middle[channel] > 150 and middle[2 - channel] < 50
