@@ -117,7 +117,8 @@ def make_real_mixtures(
         num_samples = int(lengths[key])
         shapes = [matrix_shape(table[key]) for table in tables] or [(1, 1)]
         clip = Clip(wavs[key], "", num_samples, min(shapes))
-        reason = check_clip(clip, limits) or _no_prompt(pairs[key], means, prompts)
+        reason = check_clip(clip, limits)[0]
+        reason = reason or _no_prompt(pairs[key], means, prompts)
         if reason is not None:
             skipped.append(Skipped(key, STAGE, reason))
             continue

@@ -294,6 +294,7 @@ def test_sorting_in_chromium(corpus, tmp_path):
         const sorted = found.tHead.querySelectorAll("[aria-sort]").length;
         orders.push([n, column(n).join(), sorted]);
       }
+      await Promise.allSettled([...document.images].map((i) => i.decode()));
       const broken = [...document.images].filter((i) => !i.naturalWidth);
       const wide = document.documentElement.scrollWidth > window.innerWidth;
       document.title = JSON.stringify({orders, broken: broken.length, wide});
@@ -305,7 +306,7 @@ def test_sorting_in_chromium(corpus, tmp_path):
     run = subprocess.run(
         [
             *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"),
-            *("--window-size=500,800", "--virtual-time-budget=3000", "--dump-dom"),
+            *("--window-size=500,800", "--virtual-time-budget=20000", "--dump-dom"),
             *("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path}/c"),
             f"file://{corpus['output_dir']}/clicked.html",
         ],
