@@ -15,6 +15,7 @@ once in this process (items/s of one core) and once with a DataLoader of two wor
 
 import argparse
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -41,7 +42,6 @@ from tests.benchmarks.common import (  # noqa: E402
     Row,
     build_parser,
     circumstances,
-    medians,
     prepare,
     report,
 )
@@ -138,7 +138,7 @@ def interleaved_rates(
             value = measure()
             if number:
                 results[name].append(value)
-    return medians(results)
+    return {name: statistics.median(values) for name, values in results.items()}
 
 
 def get_parser() -> argparse.ArgumentParser:

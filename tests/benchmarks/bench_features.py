@@ -21,8 +21,7 @@ from tests.benchmarks.common import (
     Row,
     build_parser,
     circumstances,
-    interleave,
-    medians,
+    compare,
     prepare,
     report,
 )
@@ -71,20 +70,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         rows = [tower(preprocess(Image.fromarray(i))[None]) for i in images]
         return torch.cat(rows)
 
-    found = {}
-
-    def keeping(name, function):
-        def run():
-            found[name] = torch.as_tensor(function())
-
-        return run
-
     ways = {
-        dtype: keeping(dtype, lambda encoder=encoder: encoder.encode(images))
+        dtype: lambda encoder=encoder: torch.as_tensor(encoder.encode(images))
         for dtype, encoder in encoders.items()
     }
-    ways["counterpart"] = keeping("counterpart", counterpart)
-    median = medians(interleave(ways, args.rounds))
+    ways["counterpart"] = counterpart
+    median, found = compare(ways, args.rounds)
     print(circumstances(args))
     rows = []
     for dtype in encoders:

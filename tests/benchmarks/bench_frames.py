@@ -18,7 +18,7 @@ import sys
 import tempfile
 from fractions import Fraction
 from pathlib import Path
-from typing import Callable, Optional, Sequence
+from typing import Optional, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -26,8 +26,7 @@ from tests.benchmarks.common import (
     Row,
     build_parser,
     circumstances,
-    interleave,
-    medians,
+    compare,
     prepare,
     report,
 )
@@ -113,19 +112,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         "dump all": lambda path: dump(path, args.fps),
         "dump 8/s": lambda path: dump(path, 8),
     }
-    found = {}
-
-    def keeping(name: str) -> Callable[[], None]:
-        def run() -> None:
-            found[name] = ways[name](path)
-
-        return run
-
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/video.mp4"
         make_video(path, args.seconds, args.width, args.height, args.fps)
-        median = medians(
-            interleave({name: keeping(name) for name in ways}, args.rounds)
+        median, found = compare(
+            {name: lambda way=way: way(path) for name, way in ways.items()},
+            args.rounds,
         )
     difference = float(np.abs(found["ours"].astype(float) - found["dump all"]).mean())
     print(circumstances(args))

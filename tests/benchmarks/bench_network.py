@@ -24,8 +24,7 @@ from tests.benchmarks.common import (
     Row,
     build_parser,
     circumstances,
-    interleave,
-    medians,
+    compare,
     peak_of_fresh_process,
     prepare,
     report,
@@ -126,7 +125,7 @@ def measure(args, step: str, precision: str, batch_size: int, goals: Sequence) -
         ways[kind], _ = step_of(args, kind, step, precision, batch_size)
     if precision != "float32":
         ways["float32"], _ = step_of(args, "counterpart", step, "float32", batch_size)
-    median = medians(interleave(ways, args.rounds))
+    median, _ = compare(ways, args.rounds)
     with torch.no_grad():
         masks = [
             step_of(args, kind, "inference", precision, batch_size)[0]()

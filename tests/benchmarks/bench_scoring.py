@@ -15,7 +15,7 @@ which is the sum of its references, measures rounding errors alone and is shown 
 import argparse
 import sys
 from pathlib import Path
-from typing import Callable, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -23,8 +23,7 @@ from tests.benchmarks.common import (
     Row,
     build_parser,
     circumstances,
-    interleave,
-    medians,
+    compare,
     prepare,
     report,
 )
@@ -96,18 +95,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     def counterpart() -> torch.Tensor:
         return torch.stack(bss_eval_by_mir_eval(references, signals, pairs)[:3])
 
-    found = {}
-
-    def keeping(name: str, function: Callable) -> Callable[[], None]:
-        def run() -> None:
-            found[name] = function()
-
-        return run
-
     ways = {"ours": ours, "mir_eval": counterpart}
-    median = medians(
-        interleave({name: keeping(name, f) for name, f in ways.items()}, args.rounds)
-    )
+    median, found = compare(ways, args.rounds)
     # (SDR SIR SAR, pairs)
     difference = (found["ours"] - found["mir_eval"]).abs().amax(1)
     ordinary = difference.clone()

@@ -24,8 +24,7 @@ from tests.benchmarks.common import (
     Row,
     build_parser,
     circumstances,
-    interleave,
-    medians,
+    compare,
     prepare,
     report,
 )
@@ -80,20 +79,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             rows.append(F.normalize(embedding, dim=-1))
         return torch.cat(rows)
 
-    found = {}
-
-    def keeping(name, function):
-        def run():
-            found[name] = function()
-
-        return run
-
     ways = {
-        dtype: keeping(dtype, lambda teacher=teacher: teacher(batch, FS))
+        dtype: lambda teacher=teacher: teacher(batch, FS)
         for dtype, teacher in teachers.items()
     }
-    ways["counterpart"] = keeping("counterpart", counterpart)
-    median = medians(interleave(ways, args.rounds))
+    ways["counterpart"] = counterpart
+    median, found = compare(ways, args.rounds)
     print(circumstances(args))
     rows = []
     for dtype in teachers:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 MALLOCS = ("default", "keep")
@@ -70,27 +70,23 @@ def format_row(row: Row) -> str:
     )
 
 
-def interleave(
-    ways: Dict[str, Callable[[], object]], rounds: int
-) -> Dict[str, List[float]]:
+def compare(
+    ways: Dict[str, Callable[[], Any]], rounds: int
+) -> Tuple[Dict[str, float], Dict[str, Any]]:
     """Time each way in turn, A B A B ..., after one round that does not count.
 
     Returns:
-        way -> the seconds of each round.
+        way -> median of its seconds, and way -> what it returned last.
     """
     seconds: Dict[str, List[float]] = {name: [] for name in ways}
+    found: Dict[str, Any] = {}
     for number in range(rounds + 1):
         for name, way in ways.items():
             begin = time.perf_counter()
-            way()
+            found[name] = way()
             if number:
                 seconds[name].append(time.perf_counter() - begin)
-    return seconds
-
-
-def medians(seconds: Dict[str, List[float]]) -> Dict[str, float]:
-    """Return the median of each way."""
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return {name: statistics.median(s) for name, s in seconds.items()}, found
 
 
 def build_parser(
