@@ -466,6 +466,7 @@ def test_long_tags_are_cut_and_stay_apart(again):
         (["--audio_format", "mp3"], "expected wav or flac"),
         (["--scoring_backend", "museval"], "expected fast or mir_eval"),
         (["--visual_device", "gpu"], "expected auto, cpu or cuda"),
+        (["--visual_dtype", "float16"], "expected float32 or bfloat16"),
         (["--train_set", ""], "--train_set is required"),
         (["--test_sets", "train"], "'train' is the training set and"),
         (["--test_mixture_list", "/no/list"], "/no/list': no such file"),
