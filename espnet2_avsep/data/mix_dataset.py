@@ -1,7 +1,7 @@
 """Mixtures of training, drawn on the fly from single clips."""
 
 import math
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -38,7 +38,9 @@ class MixAndSeparateDataset(Dataset):
         num_samples: Clip -> number of samples.
         num_rows: Clip -> number of rows n.
         category: Clip -> class; needed for different_class.
-        num_sources: Number of sources N.
+        num_sources: Number of sources N; or several, which the items have in turn: item
+            i has ``num_sources[i % len(num_sources)]``. A number that is listed twice
+            comes twice as often. A batch must be of one number: see batch_groups.
         segment_samples: Samples L of a segment. 65280 = 255 hops of 256: 256 frames.
         visual_frames: Rows V drawn in the segment's time span, in their order in time;
             without repetition where the span has that many. The paper uses 1, the
@@ -72,7 +74,7 @@ class MixAndSeparateDataset(Dataset):
         num_samples: Mapping[str, int],
         num_rows: Mapping[str, int],
         category: Optional[Mapping[str, str]] = None,
-        num_sources: int = 2,
+        num_sources: Union[int, Sequence[int]] = 2,
         segment_samples: int = 65280,
         visual_frames: int = 1,
         visual_stride: Optional[int] = None,
@@ -86,8 +88,14 @@ class MixAndSeparateDataset(Dataset):
         repeat: int = 1,
         labels: Optional[Mapping[str, int]] = None,
     ):
+        counts = [num_sources] if isinstance(num_sources, int) else num_sources
+        if not isinstance(counts, (list, tuple)) or not counts:
+            raise InputError(
+                f"num_sources is {num_sources!r}; a number or a list of numbers was "
+                "expected."
+            )
         for name, value, least in (
-            ("num_sources", num_sources, 1),
+            *(("num_sources", count, 1) for count in counts),
             ("segment_samples", segment_samples, 1),
             ("visual_frames", visual_frames, 1),
             ("visual_stride", 1 if visual_stride is None else visual_stride, 1),
@@ -156,13 +164,13 @@ class MixAndSeparateDataset(Dataset):
         if different_class:
             self.rivals = _blocks([group[key] for key in self.keys])
         choices = len(set(self.rivals))
-        if choices < num_sources:
+        if choices < max(counts):
             raise InputError(
-                f"num_sources is {num_sources}, but there are only {choices} "
+                f"num_sources is {max(counts)}, but there are only {choices} "
                 f"{'classes' if different_class else 'clips'} to choose from"
                 + (" (different_class is true)." if different_class else ".")
             )
-        self.num_sources = int(num_sources)
+        self.num_sources = [int(count) for count in counts]
         self.segment_samples = int(segment_samples)
         self.visual_frames = int(visual_frames)
         self.visual_stride = visual_stride
@@ -184,10 +192,15 @@ class MixAndSeparateDataset(Dataset):
     def __len__(self) -> int:
         return self.repeat * len(self.keys)
 
+    def batch_groups(self) -> np.ndarray:
+        """Return the number of sources of each item; a batch must have one of them."""
+        return np.resize(self.num_sources, len(self))
+
     def __repr__(self) -> str:
+        counts = ", ".join(map(str, self.num_sources))
         return (
             f"{type(self).__name__}({len(self.keys)} clips, num_sources="
-            f"{self.num_sources}, segment_samples={self.segment_samples}, "
+            f"{counts}, segment_samples={self.segment_samples}, "
             f"visual_frames={self.visual_frames}, visual_stride={self.visual_stride}, "
             f"frame_crop={self.frame_crop}, frame_flip={self.frame_flip}, "
             f"different_class="
@@ -211,14 +224,15 @@ class MixAndSeparateDataset(Dataset):
         taken: List[int] = []
         data: dict = {}
         silent_redraws = 0
-        for n in range(1, self.num_sources + 1):
+        num_sources = self.num_sources[index % len(self.num_sources)]
+        for n in range(1, num_sources + 1):
             clip = self._first_clip(index) if n == 1 else self._draw_clip(rng, taken)
             clip, start, samples, silent = self._draw_segment(rng, clip, taken)
             taken.append(clip)
             silent_redraws += silent
             low, high = self.gain_range
             gain = low if low == high else rng.uniform(low, high)
-            samples *= np.float32(gain / self.num_sources)
+            samples *= np.float32(gain / num_sources)
             data[f"speech_ref{n}"] = samples
             data[f"visual_ref{n}"] = self._read_visual(rng, clip, start)
             if self.labels is not None:

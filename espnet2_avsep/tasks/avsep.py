@@ -13,7 +13,7 @@ from espnet2.utils.nested_dict_action import NestedDictAction
 
 from espnet2_avsep.data.class_labels import class_numbers, number_sources
 from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
-from espnet2_avsep.data.loader import build_loader
+from espnet2_avsep.data.loader import build_loader, num_items_for
 from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.mixture_table import read_sources
 from espnet2_avsep.data.scp import read_scp
@@ -305,7 +305,12 @@ class AVSeparationTask(AbsTask):
         conf.pop("labels", None)
         if iter_options.num_iters_per_epoch is not None and "repeat" not in conf:
             # An epoch of a stated number of batches takes as many passes as it needs.
-            items = iter_options.num_iters_per_epoch * iter_options.batch_size
+            counts = conf.get("num_sources", 2)
+            items = num_items_for(
+                iter_options.num_iters_per_epoch,
+                iter_options.batch_size,
+                len(counts) if isinstance(counts, list) else 1,
+            )
             conf["repeat"] = -(-items // len(audio))
         category = None
         utt2spk = Path(tables["speech_ref1"]).parent / "utt2spk"
