@@ -38,6 +38,7 @@ from espnet2_avsep.separator.hfra_separator import HFRASeparator
 from espnet2_avsep.separator.predictive_coding_separator import (
     PredictiveCodingSeparator,
 )
+from espnet2_avsep.separator.query_separator import QuerySeparator
 from espnet2_avsep.separator.semantic_grouping_separator import (
     SemanticGroupingSeparator,
 )
@@ -74,6 +75,7 @@ separator_choices = ClassChoices(
         "decoupled_resunet": DecoupledResUNetSeparator,
         "predictive_coding": PredictiveCodingSeparator,
         "semantic_grouping": SemanticGroupingSeparator,
+        "query": QuerySeparator,
     },
     type_check=AbsSeparator,
     default="hfra",
