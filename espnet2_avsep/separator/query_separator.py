@@ -17,12 +17,15 @@ QUERIES = ("class", "label_free")
 
 
 class Explanation(NamedTuple):
-    """What a mask came from. H and W are rows and columns of the map that is fused.
+    """What a mask came from.
+
+    H and W are rows and columns of the map that is fused, padding left out.
 
     Attributes:
         gate: Share sigma of the visual features, (B, N, H, W); None without a gate.
         attention: Where each decoder layer's query of the source looks in the sound,
-            (B, N, layers, H, W), sum 1 over the places; mean of the heads.
+            (B, N, layers, H, W); mean of the heads. What is missing to a sum of 1 goes
+            to the padding.
         motion: The same of the steps of motion, (B, N, S); None without motion.
     """
 
@@ -123,6 +126,7 @@ class QuerySeparator(AbsAVSeparator):
         self.needs_motion = motion
         self.needs_labels = queries == "class"
         self.layers = layers
+        self.middle_level = middle_level
         self._bottleneck_dim = widths[-1]
 
         self.encoder = UNetEncoder(widths, sync=bn_sync)
@@ -207,8 +211,13 @@ class QuerySeparator(AbsAVSeparator):
         weights = [weight.unflatten(0, shape) for weight in done.weights]
         seen = weights.pop(0).transpose(0, 1) if self.needs_motion else None
         attention = torch.stack(weights, dim=2).unflatten(3, done.place)
-        gate = None if done.gate is None else done.gate.transpose(0, 1)
-        return Explanation(gate, attention.transpose(0, 1), seen)
+        scale = 2**self.middle_level
+        height, width = (-(-size // scale) for size in feature.shape[-2:])
+        gate = None
+        if done.gate is not None:
+            gate = done.gate.transpose(0, 1)[..., :height, :width]
+        attention = attention.transpose(0, 1)[..., :height, :width]
+        return Explanation(gate, attention, seen)
 
     def _run(
         self,

@@ -174,6 +174,8 @@ def test_explanation():
     alone = model.explain(feature, **{k: v[:, 2:] for k, v in told.items()})
     torch.testing.assert_close(found.gate[:, 2:], alone.gate)
     torch.testing.assert_close(found.attention[:, 2:], alone.attention)
+    cut = model.explain(feature[..., :14, :9], **told)
+    assert cut.gate.shape == (2, 3, 4, 3) and cut.attention.shape[-2:] == (4, 3)
     plain = build(gate="none", motion=False).explain(feature, **told)
     assert plain.gate is None and plain.motion is None
 
