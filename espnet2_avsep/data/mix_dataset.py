@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from espnet2_avsep.data.frame_store import crop_and_flip
 from espnet2_avsep.data.key_check import check_same_keys, shorten
-from espnet2_avsep.data.motion import SPANS, read_motion
+from espnet2_avsep.data.motion import ALIGNMENTS, read_motion
 from espnet2_avsep.data.segment_reader import (
     is_silent,
     matrix_shape,
@@ -61,7 +61,7 @@ class MixAndSeparateDataset(Dataset):
         labels: Class -> number, where the sources' classes are wanted as numbers.
         motion: Clip -> motion features (Kaldi reference, (S, D), rows uniform over the
             clip's duration), where they are wanted.
-        motion_span: "clip" takes the motion of the whole clip (iQuery, DGFNet),
+        motion_align: "whole" takes the motion of the whole clip (iQuery, DGFNet),
             "segment" that of the segment's time span.
         motion_steps: Most rows of motion of a source; see read_motion.
         repeat: Passes through the clips in one epoch. Each pass takes every clip once
@@ -93,7 +93,7 @@ class MixAndSeparateDataset(Dataset):
         repeat: int = 1,
         labels: Optional[Mapping[str, int]] = None,
         motion: Optional[Mapping[str, str]] = None,
-        motion_span: str = "clip",
+        motion_align: str = "whole",
         motion_steps: int = 160,
     ):
         for name, value, least in (
@@ -116,9 +116,10 @@ class MixAndSeparateDataset(Dataset):
                 f"gain_range is {gain_range}; two gains were expected, the lesser "
                 "first, both above 0."
             )
-        if motion_span not in SPANS:
+        if motion_align not in ALIGNMENTS:
             raise InputError(
-                f"motion_span is {motion_span!r}; expected one of {', '.join(SPANS)}."
+                f"motion_align is {motion_align!r}; expected one of "
+                f"{', '.join(ALIGNMENTS)}."
             )
         if math.isnan(silence_dbfs):
             raise InputError("silence_dbfs is NaN; a level in dB was expected.")
@@ -171,7 +172,7 @@ class MixAndSeparateDataset(Dataset):
         self.motion: Optional[List[str]] = None
         if motion is not None:
             self.motion = [motion[key] for key in self.keys]
-        self.motion_span = motion_span
+        self.motion_align = motion_align
         self.motion_steps = int(motion_steps)
         # Clip -> the clips [first, last) that must not join it in a mixture.
         self.rivals = [(n, n + 1) for n in range(len(self.keys))]
@@ -215,7 +216,7 @@ class MixAndSeparateDataset(Dataset):
             f"different_class="
             f"{self.different_class}, gain_range={self.gain_range}, silence_dbfs="
             f"{self.silence_dbfs}, seed={self.seed}, repeat={self.repeat}"
-            + ("" if self.motion is None else f", motion_span={self.motion_span}")
+            + ("" if self.motion is None else f", motion_align={self.motion_align}")
             + ")"
         )
 
@@ -339,7 +340,7 @@ class MixAndSeparateDataset(Dataset):
 
     def _read_motion(self, clip: int, start: int) -> np.ndarray:
         ref, span = self.motion[clip], None
-        if self.motion_span == "segment":
+        if self.motion_align == "segment":
             span = rows_in_segment(
                 start,
                 self.segment_samples,

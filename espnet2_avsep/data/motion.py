@@ -7,7 +7,7 @@ import numpy as np
 from espnet2_avsep.data.segment_reader import matrix_shape, read_rows
 from espnet2_avsep.errors import InputError
 
-SPANS = ("clip", "segment")
+ALIGNMENTS = ("whole", "segment")
 
 
 def read_motion(

@@ -49,7 +49,7 @@ def test_training_items(tmp_path):
     common = {**corpus.tables(), "segment_samples": 4096, "motion": refs}
     plain = MixAndSeparateDataset(**{**common, "motion": None})
     whole = MixAndSeparateDataset(**common, motion_steps=8)
-    part = MixAndSeparateDataset(**common, motion_span="segment")
+    part = MixAndSeparateDataset(**common, motion_align="segment")
     for index in range(len(whole)):
         (key, item), (_, cut) = whole[index], part[index]
         for n, clip in enumerate(key.split("+"), 1):
@@ -72,7 +72,7 @@ def test_rows_of_the_segment_move_with_it(tmp_path):
         **corpus.tables(),
         segment_samples=4096,
         motion=refs,
-        motion_span="segment",
+        motion_align="segment",
         visual_frames=1,
     )
     seen = set()
@@ -116,7 +116,7 @@ def test_listed_mixtures(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"motion_span": "crop"}, "motion_span"),
+        ({"motion_align": "crop"}, "motion_align"),
         ({"motion_steps": 0}, "motion_steps"),
         ({"motion": {}}, "lacks"),
     ],
