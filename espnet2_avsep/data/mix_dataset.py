@@ -8,8 +8,10 @@ from torch.utils.data import Dataset
 
 from espnet2_avsep.data.frame_store import crop_and_flip
 from espnet2_avsep.data.key_check import check_same_keys, shorten
+from espnet2_avsep.data.motion import ALIGNMENTS, read_motion
 from espnet2_avsep.data.segment_reader import (
     is_silent,
+    matrix_shape,
     nearest_row,
     read_rows,
     read_segment,
@@ -59,6 +61,11 @@ class MixAndSeparateDataset(Dataset):
             so many other clips, the set is given up.
         seed: Seed of all draws.
         labels: Class -> number, where the sources' classes are wanted as numbers.
+        motion: Clip -> motion features (Kaldi reference, (S, D), rows uniform over the
+            clip's duration), where they are wanted.
+        motion_align: "whole" takes the motion of the whole clip (iQuery, DGFNet),
+            "segment" that of the segment's time span.
+        motion_steps: Most rows of motion of a source; see read_motion.
         repeat: Passes through the clips in one epoch. Each pass takes every clip once
             as the first source.
 
@@ -87,6 +94,9 @@ class MixAndSeparateDataset(Dataset):
         seed: int = 0,
         repeat: int = 1,
         labels: Optional[Mapping[str, int]] = None,
+        motion: Optional[Mapping[str, str]] = None,
+        motion_align: str = "whole",
+        motion_steps: int = 160,
     ):
         counts = [num_sources] if isinstance(num_sources, int) else num_sources
         if not isinstance(counts, (list, tuple)) or not counts:
@@ -103,6 +113,7 @@ class MixAndSeparateDataset(Dataset):
             ("max_redraws", max_redraws, 0),
             ("seed", seed, 0),
             ("repeat", repeat, 1),
+            ("motion_steps", motion_steps, 1),
         ):
             if value != int(value) or value < least:
                 raise InputError(
@@ -112,6 +123,11 @@ class MixAndSeparateDataset(Dataset):
             raise InputError(
                 f"gain_range is {gain_range}; two gains were expected, the lesser "
                 "first, both above 0."
+            )
+        if motion_align not in ALIGNMENTS:
+            raise InputError(
+                f"motion_align is {motion_align!r}; expected one of "
+                f"{', '.join(ALIGNMENTS)}."
             )
         if math.isnan(silence_dbfs):
             raise InputError("silence_dbfs is NaN; a level in dB was expected.")
@@ -128,6 +144,8 @@ class MixAndSeparateDataset(Dataset):
         }
         if category is not None:
             tables["category"] = category
+        if motion is not None:
+            tables["motion"] = motion
         check_same_keys(tables)
         short = sorted(k for k in audio if num_samples[k] < segment_samples)
         if short:
@@ -159,6 +177,11 @@ class MixAndSeparateDataset(Dataset):
         self.labels: Optional[List[int]] = None
         if labels is not None:
             self.labels = [labels[category[key]] for key in self.keys]
+        self.motion: Optional[List[str]] = None
+        if motion is not None:
+            self.motion = [motion[key] for key in self.keys]
+        self.motion_align = motion_align
+        self.motion_steps = int(motion_steps)
         # Clip -> the clips [first, last) that must not join it in a mixture.
         self.rivals = [(n, n + 1) for n in range(len(self.keys))]
         if different_class:
@@ -205,7 +228,9 @@ class MixAndSeparateDataset(Dataset):
             f"frame_crop={self.frame_crop}, frame_flip={self.frame_flip}, "
             f"different_class="
             f"{self.different_class}, gain_range={self.gain_range}, silence_dbfs="
-            f"{self.silence_dbfs}, seed={self.seed}, repeat={self.repeat})"
+            f"{self.silence_dbfs}, seed={self.seed}, repeat={self.repeat}"
+            + ("" if self.motion is None else f", motion_align={self.motion_align}")
+            + ")"
         )
 
     def __getitem__(self, index: int) -> Tuple[str, dict]:
@@ -214,9 +239,10 @@ class MixAndSeparateDataset(Dataset):
         Returns:
             The clips' keys, joined by "+", and a dict with ``speech_ref{n}`` (L,) and
             ``visual_ref{n}`` (V, D), both float32 (of packed frames (V, 3, H, W),
-            uint8), ``label_ref{n}`` with labels, and ``silent_redraws``, the number
-            of silent segments that were drawn again. The mixture is left to the model:
-            summing on its device is cheaper than moving a third of the data more.
+            uint8), ``motion_ref{n}`` (S, D) with motion, ``label_ref{n}`` with labels,
+            and ``silent_redraws``, the number of silent segments that were drawn again.
+            The mixture is left to the model: summing on its device is cheaper than
+            moving a third of the data more.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}")
@@ -235,6 +261,8 @@ class MixAndSeparateDataset(Dataset):
             samples *= np.float32(gain / num_sources)
             data[f"speech_ref{n}"] = samples
             data[f"visual_ref{n}"] = self._read_visual(rng, clip, start)
+            if self.motion is not None:
+                data[f"motion_ref{n}"] = self._read_motion(clip, start)
             if self.labels is not None:
                 data[f"label_ref{n}"] = self.labels[clip]
         data["silent_redraws"] = silent_redraws
@@ -323,6 +351,17 @@ class MixAndSeparateDataset(Dataset):
                 f"{values.shape}. Remove the two from dataset_conf."
             )
         return crop_and_flip(values, self.frame_crop, self.frame_flip, rng)
+
+    def _read_motion(self, clip: int, start: int) -> np.ndarray:
+        ref, span = self.motion[clip], None
+        if self.motion_align == "segment":
+            span = rows_in_segment(
+                start,
+                self.segment_samples,
+                self.num_samples[clip],
+                matrix_shape(ref)[0],
+            )
+        return read_motion(ref, self.motion_steps, span)
 
 
 def _blocks(labels: List[str]) -> List[Tuple[int, int]]:
