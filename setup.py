@@ -32,6 +32,7 @@ COMMANDS = [
     "avsep_download",
     "avsep_check_leaks",
     "avsep_health_report",
+    "avsep_gate_analysis",
 ]
 
 setup(

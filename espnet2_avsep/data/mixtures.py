@@ -26,6 +26,7 @@ from espnet2_avsep.data.mixture_list import (
     format_table,
     read_mixture_list,
 )
+from espnet2_avsep.data.motion import ALIGNMENTS
 from espnet2_avsep.data.scp import (
     Skipped,
     atomic_write,
@@ -51,7 +52,6 @@ PathLike = Union[str, Path]
 STAGE = "mixtures"
 # Names of our files that were not finished.
 _OURS = re.compile(r"\.(mixtures|wav|spk|(visual|motion)_spk|skipped|counts)[0-9.]")
-MOTION_ALIGN = ("whole", "segment")
 
 
 def make_mixtures(
@@ -116,9 +116,9 @@ def make_mixtures(
     ):
         if value < least:
             raise InputError(f"{name} is {value}; expected at least {least}.")
-    if motion_align not in MOTION_ALIGN:
+    if motion_align not in ALIGNMENTS:
         raise InputError(
-            f"motion_align is {motion_align!r}; expected {' or '.join(MOTION_ALIGN)}."
+            f"motion_align is {motion_align!r}; expected {' or '.join(ALIGNMENTS)}."
         )
     clips = read_clips(clips_dir, fs)
     earlier = read_skipped(clips_dir / "skipped.tsv")
