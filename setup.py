@@ -27,6 +27,8 @@ COMMANDS = [
     "avsep_scoring",
     "avsep_results",
     "avsep_compare",
+    "avsep_linear_probe",
+    "avsep_modality_gap",
     "avsep_extract_teacher",
     "avsep_download",
     "avsep_check_leaks",
@@ -64,6 +66,7 @@ setup(
         "h5py",
         "numpy>=2",
         "pillow",
+        "scipy",
         "soxr",
         "tqdm",
         # ESPnet's trainer imports both and lists neither among its requirements.

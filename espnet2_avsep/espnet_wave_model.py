@@ -61,6 +61,12 @@ class ESPnetAVWaveModel(ESPnetAVSeparationModel):
         magnitude = self.warp(magnitude)
         return tracks, magnitude[:, 1:] / (magnitude[:, :1] + self.log_eps)
 
+    @torch.no_grad()
+    def embed(self, mixture: Tensor, visual: Tensor) -> Tensor:
+        """Embed mixtures; see ESPnetAVSeparationModel.embed."""
+        _, bottleneck = self._tracks(mixture, visual)
+        return bottleneck
+
     def _tracks(self, mixture: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
         """Tracks (B, N, L) and bottleneck, in float32."""
         visual = self.visual_adapter(visual)
