@@ -29,6 +29,8 @@ COMMANDS = [
     "avsep_compare",
     "avsep_linear_probe",
     "avsep_modality_gap",
+    "avsep_acoustic_axes",
+    "avsep_spectrogram_panels",
     "avsep_extract_teacher",
     "avsep_download",
     "avsep_check_leaks",
