@@ -139,7 +139,9 @@ def embed_separator(
         visual = torch.from_numpy(np.stack(rows))[:, None, None].to(separate.device)
         with torch.inference_mode():
             try:
-                z = model.embed(wav.to(separate.device), visual)
+                z = model.embed(
+                    wav.to(separate.device), visual, **_stand_ins(model, visual)
+                )
             except ValueError as error:
                 raise InputError(f"{batch[0][0]}: {error}") from error
             found[BOTTLENECK].append(z.cpu())
@@ -150,6 +152,18 @@ def embed_separator(
         name: _mean_by_clip(segments, torch.cat(parts), name)
         for name, parts in found.items()
     }
+
+
+def _stand_ins(model: torch.nn.Module, visual: torch.Tensor) -> Dict[str, torch.Tensor]:
+    """What a separator asks for besides, and z_a does not depend on: zeros."""
+    size, device = visual.shape[:2], visual.device
+    given = {}
+    if model.separator.needs_motion:
+        shape = (*size, 1, model.separator.motion_dim)
+        given["motion"] = torch.zeros(shape, device=device)
+    if model.separator.needs_labels:
+        given["labels"] = torch.zeros(size, dtype=torch.long, device=device)
+    return given
 
 
 def embed_teacher(

@@ -13,19 +13,20 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from espnet2_avsep.bin.avsep_compare import (
-    BOUND,
-    ORACLE,
-    Experiment,
-    check_comparable,
-    read_experiment,
-)
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.clip_analysis import (
     bullet_list,
     with_interval,
     write_figures,
     write_texts,
+)
+from espnet2_avsep.bin.experiments import (
+    BOUND,
+    ORACLE,
+    Experiment,
+    check_comparable,
+    merge_seeds,
+    read_experiment,
 )
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import OK, ScoreRow, markdown_table
@@ -69,7 +70,8 @@ def get_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="[NAME=]DIR",
         help="folder that holds scored_<set>, e.g. middle=exp/avsep_...; repeat; "
-        "without any, the instruments are measured only",
+        "trainings of one name are the seeds of one system; without any, the "
+        "instruments are measured only",
     )
     add("--set", default="test", help="which scored_<set>")
     add("--segment_seconds", type=float, default=5.0, help="length of a segment")
@@ -117,6 +119,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     experiments = [read_experiment(text, args.set) for text in args.experiment]
     if experiments:
         check_comparable(experiments)
+        experiments = merge_seeds(experiments)
     clips = read_clips(args.clips_dir)
     measured = measure_all(args, clips)
     summary = summarise(args, measured, experiments)
@@ -405,7 +408,9 @@ def markdown(
         f"up to {args.segments} segments of {args.segment_seconds:g} s a clip, spread "
         f"evenly; pitch between {args.fmin:g} and {args.fmax:g} Hz",
     ]
-    settings += [f"{e.name}: `{e.folder}`" for e in experiments]
+    for e in experiments:
+        folders = ", ".join(f"`{t.folder}`" for t in e.trainings or (e,))
+        settings.append(f"{e.name}: {folders}")
     if summary["scored_but_not_measured"]:
         names_left = ", ".join(summary["scored_but_not_measured"])
         settings.append(f"scored, and not among the clips measured: {names_left}")

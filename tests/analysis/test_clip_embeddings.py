@@ -159,3 +159,24 @@ def test_teacher(clips):
         expected = [np.mean([p @ p for p in parts]) / SEGMENT]
         expected.append(np.mean([p[0] for p in parts]))
         np.testing.assert_allclose(row, expected, rtol=1e-5)
+
+
+def test_separators_that_ask_for_motion_and_classes(clips, tmp_path):
+    """z_a does not depend on them: what stands in for them makes no difference."""
+    sizes = {"visual_dim": 4, "channels": 8, "layers": 3, "middle_level": 2}
+    sizes |= {"width": 8, "dim": 16, "heads": 2, "feedforward_dim": 32}
+    conf = {**sizes, "num_queries": 5, "motion_dim": 7, "attention_groups": 4}
+    folder = make_trained_folder(tmp_path, separator="query", separator_conf=conf)
+    separate = SeparateAV.from_pretrained(folder)
+    segments = centre_segments(clips, FS, SEGMENT)
+    found = embed_separator(separate, segments)[BOTTLENECK][0]
+    key = segments.keys[0]
+    wav, _ = soundfile.read(clips / "wavs" / f"{key}.wav", dtype="float32")
+    start = segments.starts[key][0]
+    z = separate.model.embed(
+        torch.from_numpy(wav[None, start : start + SEGMENT]),
+        torch.ones(1, 2, 1, 4),
+        motion=torch.ones(1, 2, 3, 7),
+        labels=torch.tensor([[1, 4]]),
+    )
+    np.testing.assert_allclose(found, z[0], atol=1e-5)

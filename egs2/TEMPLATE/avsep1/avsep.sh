@@ -89,6 +89,7 @@ inference_args=       # Options of avsep_inference, e.g. "--binary_mask true".
 inference_model=valid.loss.best.pth # The weights to use.
 inference_tag=        # A folder within the experiment for these settings' results.
 inference_batch_size=1 # Mixtures separated at a time.
+eval_valid_set=true   # Whether stages 7 and 8 do valid_set too.
 download_model=       # A published model to use instead of one trained here.
 
 # Stage 8: scoring
@@ -210,6 +211,7 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --inference_model   # The weights to use (default="${inference_model}").
     --inference_tag     # A folder within the experiment for these settings' results.
     --inference_batch_size # Mixtures separated at a time (default="${inference_batch_size}").
+    --eval_valid_set    # Whether stages 7 and 8 do valid_set too (default="${eval_valid_set}").
     --download_model    # A published model to use; not there yet.
 
     # Stage 8: scoring
@@ -308,6 +310,13 @@ for dset in ${valid_set} ${test_sets}; do
         *) mix_sets+="${mix_sets:+ }${dset}" ;;
     esac
 done
+eval_sets=${mix_sets}
+if ! "${eval_valid_set}"; then
+    eval_sets=
+    for dset in ${mix_sets}; do
+        [[ " ${test_sets} " != *" ${dset} "* ]] || eval_sets+="${eval_sets:+ }${dset}"
+    done
+fi
 all_sets="${train_set} ${mix_sets}"
 for dset in ${real_sets}; do
     case " ${all_sets} " in
@@ -804,7 +813,7 @@ if ! "${skip_eval}"; then
             _cmd="${cuda_cmd} --gpu 1"
             _ngpu=1
         fi
-        for dset in ${mix_sets} ${real_sets}; do
+        for dset in ${eval_sets} ${real_sets}; do
             _data=${data_feats}/${dset}
             _dir=${inference_dir}/separated_${dset}
             _logdir=${_dir}/logs
@@ -849,7 +858,7 @@ if ! "${skip_eval}"; then
     if wanted 8; then
         log "Stage 8: Scoring: ${inference_dir}/scored_*"
         _results=()
-        for dset in ${mix_sets}; do
+        for dset in ${eval_sets}; do
             _data=${data_feats}/${dset}
             _sep=${inference_dir}/separated_${dset}
             _dir=${inference_dir}/scored_${dset}
