@@ -30,6 +30,10 @@ COMMANDS = [
     "avsep_compare",
     "avsep_report",
     "avsep_demo",
+    "avsep_linear_probe",
+    "avsep_modality_gap",
+    "avsep_acoustic_axes",
+    "avsep_spectrogram_panels",
     "avsep_extract_teacher",
     "avsep_download",
     "avsep_check_leaks",
@@ -68,6 +72,7 @@ setup(
         "h5py",
         "numpy>=2",
         "pillow",
+        "scipy",
         "soxr",
         "tqdm",
         # ESPnet's trainer imports both and lists neither among its requirements.

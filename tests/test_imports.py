@@ -34,6 +34,7 @@ ALLOWED = {
         *("trainer", "espnet_model", "espnet_wave_model", "data"),
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
     },
+    "analysis": {"separate", "data", "dsp", "visual", "metrics"},
     "untrained": {"tasks", "baseline", "metrics"},
     "separate": {"tasks", "espnet_model", "data", "dsp", "visual"},
     "demo": {"separate", "data", "visual"},
