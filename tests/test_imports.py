@@ -35,7 +35,8 @@ ALLOWED = {
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
     },
     "untrained": {"tasks", "baseline", "metrics"},
-    "separate": {"tasks", "espnet_model", "data", "dsp", "visual"},
+    "sharing": {"data", "layers"},
+    "separate": {"tasks", "espnet_model", "data", "dsp", "visual", "sharing"},
     # bin stands above all.
 }
 
@@ -55,7 +56,7 @@ LIBRARIES = {
 
 # Imported inside the functions that need them: seconds each, and few runs need all.
 LAZY = {"open_clip", "laion_clap", "transformers", "torchvision", "torchaudio"}
-LAZY |= {"yt_dlp"}
+LAZY |= {"yt_dlp", "huggingface_hub", "espnet_model_zoo", "safetensors"}
 
 # What the command lines must not pay for before they know what is asked of them.
 HEAVY = {
