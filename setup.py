@@ -82,6 +82,7 @@ VERSION = re.search(
 
 COMMANDS = [
     "avsep_extract_visual",
+    "avsep_extract_motion",
     "avsep_format_audio",
     "avsep_filter_clips",
     "avsep_make_mixtures",
@@ -97,6 +98,7 @@ COMMANDS = [
     "avsep_download",
     "avsep_check_leaks",
     "avsep_health_report",
+    "avsep_gate_analysis",
     "avsep_pack",
     "avsep_upload",
     "avsep_fetch_model",

@@ -5,12 +5,13 @@ import dataclasses
 import hashlib
 import logging
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
 import yaml
 
+from espnet2_avsep.data.class_labels import class_numbers, number_sources
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.sharing.source import find_model
 from espnet2_avsep.sharing.weights import read_state
@@ -154,6 +155,9 @@ class SeparateAV:
         self.model.to(device).eval()
         self.model.separator.to(DTYPES[dtype])
         self.device = torch.device(device)
+        self.classes = class_numbers(getattr(config, "classes", None) or [])
+        dataset_conf = getattr(config, "dataset_conf", None) or {}
+        self.motion_steps = int(dataset_conf.get("motion_steps", 160))
         self.binary_mask = binary_mask
         self.threshold = threshold
         self._image_encoder = image_encoder
@@ -195,6 +199,8 @@ class SeparateAV:
         mixture: Union[np.ndarray, torch.Tensor],
         prompts: Sequence[Any],
         fs: Optional[int] = None,
+        classes: Optional[Sequence[str]] = None,
+        motion: Optional[Sequence[np.ndarray]] = None,
     ) -> np.ndarray:
         """Separate one recording.
 
@@ -204,22 +210,28 @@ class SeparateAV:
                 array of uint8), an embedding (D,) or (V, D) as an array or tensor of
                 floats, or words, as :class:`Text`.
             fs: Sampling rate of the mixture; null takes the model's.
+            classes: The class of each source, for models that need it (queries: class);
+                those it knows are in the attribute ``classes``.
+            motion: Motion features (steps, D_m) of each source, for models that need
+                them.
 
         Returns:
             float32 (N, L) at the mixture's rate and length, in the prompts' order.
 
         Raises:
-            InputError: an empty or non-finite mixture, no prompt, a wrong shape.
+            InputError: an empty or non-finite mixture, no prompt, a wrong shape;
+                classes or motion that are missing, unknown, or not this model's.
         """
         fs = self.sample_rate if fs is None else fs
         wav = self._check_mixture(mixture)
         if len(prompts) == 0:
             raise InputError("no prompt was given: one picture or embedding a source.")
         visual = self._embed(prompts)  # (1, N, V, D)
+        conditions = self._conditions(len(prompts), classes, motion)
         length = wav.size(-1)
         if fs != self.sample_rate:
             wav = self._resample(wav, fs, self.sample_rate)
-        tracks = self.separate_batch(wav[None], visual)[0]
+        tracks = self.separate_batch(wav[None], visual, **conditions)[0]
         if fs != self.sample_rate:
             tracks = self._resample(tracks, self.sample_rate, fs)
             missing = length - tracks.size(-1)
@@ -229,13 +241,15 @@ class SeparateAV:
         return tracks.cpu().numpy()
 
     def separate_batch(
-        self, mixture: torch.Tensor, visual: torch.Tensor
+        self, mixture: torch.Tensor, visual: torch.Tensor, **conditions: torch.Tensor
     ) -> torch.Tensor:
         """Separate mixtures of equal length at the model's rate.
 
         Args:
             mixture: (B, L).
             visual: (B, N, V, D) floats, or frames (B, N, V, 3, H, W).
+            **conditions: What else the separator needs of each source: ``motion``
+                (B, N, S, D_m), ``motion_lengths`` (B, N), ``labels`` (B, N).
 
         Returns:
             (B, N, L) on the model's device.
@@ -246,8 +260,50 @@ class SeparateAV:
                 visual.to(self.device),
                 binary_mask=self.binary_mask,
                 threshold=self.threshold,
+                **{name: value.to(self.device) for name, value in conditions.items()},
             )
         return tracks
+
+    def _conditions(
+        self,
+        num_sources: int,
+        classes: Optional[Sequence[str]],
+        motion: Optional[Sequence[np.ndarray]],
+    ) -> Dict[str, torch.Tensor]:
+        """Classes and motion of one mixture's sources, as the separator takes them."""
+        separator = self.model.separator
+        for name, given, needed in (
+            ("classes", classes, separator.needs_labels),
+            ("motion", motion, separator.needs_motion),
+        ):
+            if (given is not None) != needed:
+                known = f" ({', '.join(self.classes)})" if name == "classes" else ""
+                raise InputError(
+                    f"{name} are missing: this model needs them{known}."
+                    if needed
+                    else f"{name} were given: this model takes no {name}."
+                )
+            if needed and len(given) != num_sources:
+                raise InputError(
+                    f"{len(given)} {name} were given for {num_sources} prompts."
+                )
+        conditions: Dict[str, torch.Tensor] = {}
+        if classes is not None:
+            numbers = number_sources({"classes": classes}, self.classes)["classes"]
+            conditions["labels"] = torch.tensor([numbers])
+        if motion is not None:
+            steps = [torch.as_tensor(m, dtype=torch.float32) for m in motion]
+            for number, step in enumerate(steps, 1):
+                shape = tuple(step.shape)
+                if len(shape) != 2 or shape[0] < 1 or shape[1] != separator.motion_dim:
+                    raise InputError(
+                        f"motion {number} has the shape {shape}; expected "
+                        f"(steps, {separator.motion_dim})."
+                    )
+            lengths = torch.tensor([[len(step) for step in steps]])
+            padded = torch.nn.utils.rnn.pad_sequence(steps, batch_first=True)
+            conditions.update(motion=padded[None], motion_lengths=lengths)
+        return conditions
 
     def _check_mixture(self, mixture: Union[np.ndarray, torch.Tensor]) -> torch.Tensor:
         wav = torch.as_tensor(mixture)

@@ -47,12 +47,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run the command."""
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
-    from espnet2_avsep.sharing.source import find_model, read_mapping
+    from espnet2_avsep.sharing.source import PACK_INFO, find_model, read_mapping
 
     files = find_model(args.model, args.revision)
     weights = files.weights or files.config.parent / "valid.loss.best.pth"
-    visual = files.config.parent / "visual_info.yaml"
-    info = read_mapping(visual)
+    folder = files.config.parent
+    info = read_mapping(folder / "visual_info.yaml")
     for path in args.visual_info:
         check_encoder(info, read_mapping(Path(path)), path, args.model)
 
@@ -64,11 +64,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             "model its own --avsep_tag."
         )
     read_mapping(files.config)
+    if not weights.is_file():
+        raise InputError(f"{weights}: no such file; the model is not complete.")
+    infos = [p for p in folder.glob("*_info.yaml") if p.name != PACK_INFO]
     with atomic_write(origin) as f:
         f.write(f"{files.origin}\n")
-    for source in (files.config, weights, visual):
-        if not source.is_file():
-            raise InputError(f"{source}: no such file; the model is not complete.")
+    for source in (files.config, weights, *infos):
         with source.open("rb") as f, atomic_write(output / source.name, "wb") as g:
             shutil.copyfileobj(f, g)
     if files.config.name != "config.yaml":

@@ -43,7 +43,7 @@ def pack(
     """Pack the experiment of a training; the same experiment gives the same bytes.
 
     In the archive: config.yaml (paths of this machine cut down to file names), the
-    weights as training wrote them and as .safetensors, visual_info.yaml, RESULTS.md,
+    weights as training wrote them and as .safetensors, *_info.yaml, RESULTS.md,
     pack_info.yaml (checksums, encoder, teacher) and ESPnet's meta.yaml, whose timestamp
     is SOURCE_DATE_EPOCH, or else the time at which the weights were written.
 
@@ -74,9 +74,13 @@ def pack(
             f"{weights}: holds weights of {', '.join(strange)}; only the separator's "
             f"are packed ({', '.join(PARTS)})."
         )
-    if (exp / "visual_info.yaml").is_file():
-        visual = read_mapping(exp / "visual_info.yaml")
-    else:
+    # What made its inputs: visual_info.yaml, and that of other features it may have.
+    infos = {
+        path.name: without_folders(read_mapping(path))
+        for path in sorted(exp.glob("*_info.yaml"))
+        if path.name != PACK_INFO
+    }
+    if "visual_info.yaml" not in infos:
         raise InputError(
             f"{exp / 'visual_info.yaml'}: no such file. Stage 6 copies it from the "
             "training set's features; without it nobody knows which pictures or "
@@ -95,8 +99,9 @@ def pack(
         safe = Path(name).with_suffix(SAFETENSORS).name
         write_safetensors(folder / safe, state)
         _dump(folder / "config.yaml", without_folders(config))
-        _dump(folder / "visual_info.yaml", without_folders(visual))
-        files = ["config.yaml", name, safe, "visual_info.yaml"]
+        for file, made_by in infos.items():
+            _dump(folder / file, made_by)
+        files = ["config.yaml", name, safe, *infos]
         if results is not None:
             shutil.copyfile(results, folder / "RESULTS.md")
             files.append("RESULTS.md")
@@ -105,7 +110,7 @@ def pack(
             "experiment": exp.resolve().name.removeprefix("avsep_"),
             "parameters": sum(v.numel() for v in state.values()),
             "sha256": {file: sha256(folder / file) for file in sorted(files)},
-            "visual_encoder": without_folders(visual),
+            "visual_encoder": infos["visual_info.yaml"],
             "teacher": teacher_info(config),
         }
         _dump(folder / PACK_INFO, info)

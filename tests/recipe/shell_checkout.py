@@ -161,6 +161,10 @@ elif name == "avsep_fetch_model":
     print("a line of the log\\nbest.safetensors")
 elif name == "avsep_results":
     Path(option("--output")).write_text("# The results\\n")
+elif name == "make_small_config":
+    save(option("--output"), [("made_from:", option("--config"))])
+elif name == "avsep_compare":
+    save(out / "compare_test.md", [(e,) for e in options("--experiment")])
 else:
     sys.exit(f"unknown command {{name}}")
 """

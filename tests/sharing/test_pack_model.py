@@ -31,7 +31,10 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def exp(tmp_path_factory):
-    return make_experiment(tmp_path_factory.mktemp("exp") / "avsep_tiny", **CHANGES)
+    folder = tmp_path_factory.mktemp("exp") / "avsep_tiny"
+    make_experiment(folder, **CHANGES)
+    (folder / "motion_info.yaml").write_text("encoder: /home/somebody/i3d.pt\n")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,7 @@ def test_contents(exp, packed):
             "meta.yaml",
             "RESULTS.md",
             "config.yaml",
+            "motion_info.yaml",
             "pack_info.yaml",
             "valid.loss.best.pth",
             "valid.loss.best.safetensors",
@@ -80,7 +84,8 @@ def test_what_is_not_in_it_is_named(exp, packed):
     state = torch.load(exp / "valid.loss.best.pth", weights_only=True)
     assert info["parameters"] == sum(v.numel() for v in state.values())
     assert info["sha256"]["valid.loss.best.pth"] == sha256(exp / "valid.loss.best.pth")
-    assert len(info["sha256"]) == 5
+    assert len(info["sha256"]) == 6
+    assert read(packed, "motion_info.yaml") == b"encoder: i3d.pt\n"
 
 
 def test_folders_of_this_machine_are_not_told(packed):
@@ -288,7 +293,7 @@ def test_fetch(packed, exp, tmp_path, capsys):
     name = capsys.readouterr().out.splitlines()[-1]
     assert name == "valid.loss.best.safetensors"
     assert {p.name for p in (tmp_path / "exp").iterdir()} == {
-        *(name, "config.yaml", "visual_info.yaml", "fetched_from")
+        *(name, "config.yaml", "visual_info.yaml", "motion_info.yaml", "fetched_from")
     }
     SeparateAV(tmp_path / "exp" / "config.yaml", tmp_path / "exp" / name)
     assert fetch(packed, tmp_path / "exp", features) == 0  # once more

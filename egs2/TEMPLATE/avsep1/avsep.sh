@@ -89,6 +89,7 @@ inference_args=       # Options of avsep_inference, e.g. "--binary_mask true".
 inference_model=valid.loss.best.pth # The weights to use.
 inference_tag=        # A folder within the experiment for these settings' results.
 inference_batch_size=1 # Mixtures separated at a time.
+eval_valid_set=true   # Whether stages 7 and 8 do valid_set too.
 download_model=       # A published or packed model to use instead of one trained here.
 
 # Stage 8: scoring
@@ -212,6 +213,7 @@ Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtur
     --inference_model   # The weights to use (default="${inference_model}").
     --inference_tag     # A folder within the experiment for these settings' results.
     --inference_batch_size # Mixtures separated at a time (default="${inference_batch_size}").
+    --eval_valid_set    # Whether stages 7 and 8 do valid_set too (default="${eval_valid_set}").
     --download_model    # A model to use instead of one trained here; stages 5 and 6 are then
                         # skipped: <user>/<name> on the Hugging Face hub, zoo:<tag> of
                         # espnet_model_zoo, or the zip file or folder of stage 9.
@@ -319,6 +321,13 @@ for dset in ${valid_set} ${test_sets}; do
         *) mix_sets+="${mix_sets:+ }${dset}" ;;
     esac
 done
+eval_sets=${mix_sets}
+if ! "${eval_valid_set}"; then
+    eval_sets=
+    for dset in ${mix_sets}; do
+        [[ " ${test_sets} " != *" ${dset} "* ]] || eval_sets+="${eval_sets:+ }${dset}"
+    done
+fi
 all_sets="${train_set} ${mix_sets}"
 for dset in ${real_sets}; do
     case " ${all_sets} " in
@@ -801,7 +810,7 @@ if ! "${skip_eval}"; then
     if [ -n "${download_model}" ] && { wanted 7 || wanted 8; }; then
         log "The model is ${download_model}: ${avsep_exp}"
         _opts=()
-        for dset in ${mix_sets}; do
+        for dset in ${eval_sets}; do
             need "${data_feats}/${dset}/visual_info.yaml" 2
             _opts+=(--visual_info "${data_feats}/${dset}/visual_info.yaml")
         done
@@ -831,7 +840,7 @@ if ! "${skip_eval}"; then
             _cmd="${cuda_cmd} --gpu 1"
             _ngpu=1
         fi
-        for dset in ${mix_sets} ${real_sets}; do
+        for dset in ${eval_sets} ${real_sets}; do
             _data=${data_feats}/${dset}
             _dir=${inference_dir}/separated_${dset}
             _logdir=${_dir}/logs
@@ -876,7 +885,7 @@ if ! "${skip_eval}"; then
     if wanted 8; then
         log "Stage 8: Scoring: ${inference_dir}/scored_*"
         _results=()
-        for dset in ${mix_sets}; do
+        for dset in ${eval_sets}; do
             _data=${data_feats}/${dset}
             _sep=${inference_dir}/separated_${dset}
             _dir=${inference_dir}/scored_${dset}
