@@ -122,6 +122,17 @@ def test_it_is_the_same_model(exp, packed):
     assert (separate.train_config.parent / "visual_info.yaml").is_file()
 
 
+def test_espnet_unpacks_it(packed, tmp_path):
+    from espnet2.main_funcs.pack_funcs import unpack
+
+    found = unpack(packed, tmp_path)
+    assert found == {
+        "train_config": str(tmp_path / "config.yaml"),
+        "model_file": str(tmp_path / "valid.loss.best.pth"),
+    }
+    assert SeparateAV(**found).sample_rate == 2000
+
+
 def test_teacher_checksums(tmp_path):
     assert teacher_info({}) == {"teacher": None}
     file = tmp_path / "cache" / "clap" / "clap.pt"
