@@ -36,8 +36,9 @@ ALLOWED = {
     },
     "analysis": {"separate", "data", "dsp", "visual", "metrics"},
     "untrained": {"tasks", "baseline", "metrics"},
-    "separate": {"tasks", "espnet_model", "data", "dsp", "visual"},
     "demo": {"separate", "data", "visual"},
+    "sharing": {"data", "layers"},
+    "separate": {"tasks", "espnet_model", "data", "dsp", "visual", "sharing"},
     # bin stands above all.
 }
 
@@ -57,7 +58,7 @@ LIBRARIES = {
 
 # Imported inside the functions that need them: seconds each, and few runs need all.
 LAZY = {"open_clip", "laion_clap", "transformers", "torchvision", "torchaudio"}
-LAZY |= {"yt_dlp", "gradio"}
+LAZY |= {"yt_dlp", "gradio", "huggingface_hub", "espnet_model_zoo", "safetensors"}
 
 # What the command lines must not pay for before they know what is asked of them.
 HEAVY = {
