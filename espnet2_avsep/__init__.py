@@ -2,12 +2,12 @@
 
 __version__ = "0.1.0"
 
-__all__ = ["SeparateAV", "Text", "__version__"]
+__all__ = ["Chunking", "Region", "SeparateAV", "Text", "__version__"]
 
 
 def __getattr__(name: str):
-    """Import SeparateAV and Text on first use: they bring torch with them."""
-    if name in ("SeparateAV", "Text"):
+    """Import what is public on first use: it brings torch with it."""
+    if name in ("Chunking", "Region", "SeparateAV", "Text"):
         from espnet2_avsep import separate
 
         return getattr(separate, name)

@@ -61,6 +61,24 @@ class ESPnetAVWaveModel(ESPnetAVSeparationModel):
         magnitude = self.warp(magnitude)
         return tracks, magnitude[:, 1:] / (magnitude[:, :1] + self.log_eps)
 
+    @torch.no_grad()
+    def separate_channels(
+        self,
+        mixture: Tensor,
+        visual: Tensor,
+        binary_mask: bool = False,
+        threshold: float = 0.5,
+    ) -> Tensor:
+        """Separate (B, C, L), each channel by itself: there is no mask to share.
+
+        See ESPnetAVSeparationModel.separate_channels.
+        """
+        tracks = [
+            self.separate(channel, visual, binary_mask, threshold)[0]
+            for channel in mixture.unbind(dim=1)
+        ]
+        return torch.stack(tracks, dim=2)
+
     def _tracks(self, mixture: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
         """Tracks (B, N, L) and bottleneck, in float32."""
         visual = self.visual_adapter(visual)

@@ -35,7 +35,13 @@ ALLOWED = {
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
     },
     "untrained": {"tasks", "baseline", "metrics"},
-    "separate": {"tasks", "espnet_model", "data", "dsp", "visual"},
+    "prompts": set(),
+    "prompt_reader": {"prompts", "visual", "data"},
+    "streaming": set(),
+    "separate": {
+        *("tasks", "espnet_model", "data", "dsp", "visual"),
+        *("prompts", "prompt_reader", "streaming"),
+    },
     # bin stands above all.
 }
 
@@ -51,6 +57,8 @@ LIBRARIES = {
     "loss": {"torch", "torchvision"},
     "metrics": {"torch", "numpy", "mir_eval", "scipy"},
     "baseline": {"numpy", "scipy", "librosa"},
+    "prompts": set(),
+    "streaming": {"numpy", "soxr"},
 }
 
 # Imported inside the functions that need them: seconds each, and few runs need all.
