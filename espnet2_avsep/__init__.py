@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-__all__ = ["Chunking", "Region", "SeparateAV", "Text", "__version__"]
+__all__ = ["Chunking", "Region", "SeparateAV", "Text", "separate_file", "__version__"]
 
 
 def __getattr__(name: str):
@@ -11,4 +11,8 @@ def __getattr__(name: str):
         from espnet2_avsep import separate
 
         return getattr(separate, name)
+    if name == "separate_file":
+        from espnet2_avsep.file_separation import separate_file
+
+        return separate_file
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
