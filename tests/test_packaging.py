@@ -27,7 +27,7 @@ BROUGHT_ALONG = {
     "librosa": "espnet",
 }
 # Imported where an extra was asked for, each with the extra.
-OPTIONAL = {"yt_dlp": "download", "espnet_model_zoo": "zoo"}
+OPTIONAL = {"yt_dlp": "download", "gradio": "demo", "espnet_model_zoo": "zoo"}
 
 
 @pytest.fixture(scope="module")
