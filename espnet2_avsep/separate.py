@@ -49,7 +49,7 @@ def load_config(path: Union[str, Path]) -> argparse.Namespace:
         )
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: is not valid YAML: {error}") from error
     needed = ("encoder", "decoder", "visual_adapter", "separator", "criterions")
     missing = [k for k in needed if not isinstance(config, dict) or k not in config]
@@ -191,7 +191,15 @@ class SeparateAV:
         """
         files = find_model(source, revision, cache_dir)
         options.setdefault("model_file", files.weights)
-        return cls(files.config, **options)
+        try:
+            return cls(files.config, **options)
+        except InputError:
+            raise
+        except Exception as error:  # a config may say anything
+            raise InputError(
+                f"{source}: {files.config} does not describe a model that can be built "
+                f"({type(error).__name__}: {error}). Take another copy of the model."
+            ) from error
 
     @property
     def sample_rate(self) -> int:

@@ -691,7 +691,7 @@ def test_a_published_model(again, model, folder):
     (fetch,) = again.calls("avsep_fetch_model")
     assert value(fetch, "--model") == model
     assert value(fetch, "--output_dir") == f"exp/{folder}"
-    assert values(fetch, "--visual_info") == [
+    assert values(fetch, "--made_by") == [
         "dump/raw/valid/visual_info.yaml",
         "dump/raw/test/visual_info.yaml",
     ]

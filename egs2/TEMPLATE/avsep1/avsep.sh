@@ -983,7 +983,11 @@ if ! "${skip_eval}"; then
         _opts=()
         for dset in ${eval_sets}; do
             need "${data_feats}/${dset}/visual_info.yaml" 2
-            _opts+=(--visual_info "${data_feats}/${dset}/visual_info.yaml")
+            _opts+=(--made_by "${data_feats}/${dset}/visual_info.yaml")
+            if "${use_motion}"; then
+                need "${data_feats}/${dset}/motion_info.yaml" 2
+                _opts+=(--made_by "${data_feats}/${dset}/motion_info.yaml")
+            fi
         done
         inference_model=$("${python}" -m espnet2_avsep.bin.avsep_fetch_model \
             --model "${download_model}" --output_dir "${avsep_exp}" "${_opts[@]}" | tail -n 1)
