@@ -169,8 +169,16 @@ elif name == "avsep_scoring":
         assert set(table(ref)) == set(table(inf))
     save(out / "scores.tsv", [("x",)])
     save(option("--mix_scores"), [("x",)])
-elif name == "avsep_health_report":
+elif name in ("avsep_health_report", "avsep_report"):
     save(out / "index.html", [("x",)])
+elif name == "avsep_pack":
+    save(option("--outpath"), [("packed",)])
+elif name == "avsep_upload":
+    save(out / "README.md", [("page",)])
+elif name == "avsep_fetch_model":
+    for file in ("config.yaml", "visual_info.yaml", "best.safetensors"):
+        save(out / file, [("fetched",)])
+    print("a line of the log\\nbest.safetensors")
 elif name == "avsep_results":
     Path(option("--output")).write_text("# The results\\n")
 elif name == "make_small_config":

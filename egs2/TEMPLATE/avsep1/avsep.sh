@@ -19,7 +19,7 @@ SECONDS=0
 
 # General configuration
 stage=1              # The first stage to run.
-stop_stage=8         # The last stage to run.
+stop_stage=10        # The last stage to run.
 skip_data_prep=false # Skip stages 1-4.
 skip_train=false     # Skip stages 5 and 6.
 skip_eval=false      # Skip stages 7 and 8.
@@ -106,13 +106,15 @@ inference_model=valid.loss.best.pth # The weights to use.
 inference_tag=        # A folder within the experiment for these settings' results.
 inference_batch_size=1 # Mixtures separated at a time.
 eval_valid_set=true   # Whether stages 7 and 8 do valid_set too.
-download_model=       # A published model to use instead of one trained here.
+download_model=       # A published or packed model to use instead of one trained here.
 
 # Stage 8: scoring
 scoring_backend=fast # fast, or mir_eval (the reference, slow).
 scoring_opts=        # Further options of avsep_scoring.
 leak_free=false      # Whether to average the mixtures without leaking clips, too.
 corpus_note=         # A sentence for the top of RESULTS.md.
+report=true          # Whether to write a page to look at and listen to the results.
+report_mixtures=20   # Mixtures of each set that can be listened to there.
 
 # [Task dependent] The names of the sets that local/data.sh makes
 train_set= # Name of the training set (required).
@@ -121,8 +123,10 @@ test_sets= # Names of the test sets (required).
 real_sets= # Names of sets of real mixtures, duets: separated and not scored.
 
 # Stage 10: upload
-# shellcheck disable=SC2034  # not there yet
-hf_repo= # Name of the repository on the Hugging Face hub.
+hf_repo=         # Name of the repository on the Hugging Face hub, <user>/<name>.
+hf_license=      # Licence of the weights, as the hub names it, e.g. cc-by-4.0.
+hf_private=false # Whether a new repository is seen by its owner alone.
+hf_dry_run=false # Whether only to write the folder that would be uploaded.
 
 # shellcheck disable=SC2034  # parse_options.sh prints it
 help_message=$(
@@ -130,8 +134,8 @@ help_message=$(
 Usage: $0 --train_set <name> --valid_set <name> --test_sets "<name> ..." [options]
 
 Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtures,
-5 statistics, 6 training, 7 separation, 8 scoring. Each may be run again: what is finished
-is kept. Options are written "--name value"; "-" and "_" are the same in names.
+5 statistics, 6 training, 7 separation, 8 scoring, and, where they are not skipped, 9 packing,
+10 upload. Each may be run again: what is finished is kept. Options are written "--name value"; "-" and "_" are the same in names.
 
     # General configuration
     --stage             # The first stage to run (default="${stage}").
@@ -139,8 +143,8 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --skip_data_prep    # Skip stages 1-4 (default="${skip_data_prep}").
     --skip_train        # Skip stages 5 and 6 (default="${skip_train}").
     --skip_eval         # Skip stages 7 and 8 (default="${skip_eval}").
-    --skip_packing      # Skip stage 9, not there yet (default="${skip_packing}").
-    --skip_upload_hf    # Skip stage 10, not there yet (default="${skip_upload_hf}").
+    --skip_packing      # Skip stage 9 (default="${skip_packing}").
+    --skip_upload_hf    # Skip stage 10 (default="${skip_upload_hf}").
     --ngpu              # Number of GPUs in training, 0: CPU (default="${ngpu}").
     --num_nodes         # Number of machines in training (default="${num_nodes}").
     --nj                # Number of parallel jobs in stages 2 and 3 (default="${nj}").
@@ -257,7 +261,9 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --inference_tag     # A folder within the experiment for these settings' results.
     --inference_batch_size # Mixtures separated at a time (default="${inference_batch_size}").
     --eval_valid_set    # Whether stages 7 and 8 do valid_set too (default="${eval_valid_set}").
-    --download_model    # A published model to use; not there yet.
+    --download_model    # A model to use instead of one trained here; stages 5 and 6 are then
+                        # skipped: <user>/<name> on the Hugging Face hub, zoo:<tag> of
+                        # espnet_model_zoo, or the zip file or folder of stage 9.
 
     # Stage 8: scoring
     --scoring_backend   # fast, or mir_eval: the reference, slow (default="${scoring_backend}").
@@ -265,9 +271,18 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --leak_free         # Also average the mixtures without leaking clips
                         # (default="${leak_free}").
     --corpus_note       # A sentence for the top of RESULTS.md, e.g. what the corpus is not.
+    --report            # Whether to write report/index.html beside RESULTS.md: tables, players,
+                        # spectrograms, plots (default="${report}").
+    --report_mixtures   # Mixtures of each set that can be listened to there, 0.6 MB each
+                        # (default="${report_mixtures}").
 
     # Stage 10: upload
-    --hf_repo           # Not there yet.
+    --hf_repo           # Name of the repository on the Hugging Face hub, <user>/<name>.
+    --hf_license        # Licence of the weights, as the hub names it, e.g. cc-by-4.0.
+    --hf_private        # Whether a new repository is seen by its owner alone
+                        # (default="${hf_private}").
+    --hf_dry_run        # Whether only to write the folder that would be uploaded,
+                        # <experiment>/hf_repo (default="${hf_dry_run}").
 EOF
 )
 
@@ -306,7 +321,7 @@ for _name in stage nj inference_nj num_nodes fs segment_samples visual_every \
     check_int "${_name}" 1
 done
 check_int ref_num 2
-for _name in stop_stage ngpu progress_interval mix_seed health_max_videos; do
+for _name in stop_stage ngpu progress_interval mix_seed health_max_videos report_mixtures; do
     check_int "${_name}" 0
 done
 for _name in train_threads valid_num_mixtures test_num_mixtures; do
@@ -368,9 +383,11 @@ for _name in valid_mixture_list test_mixture_list; do
 done
 [[ ${scoring_backend} =~ ^(fast|mir_eval)$ ]] ||
     die "--scoring_backend '${scoring_backend}': expected fast or mir_eval"
-if [ -n "${download_model}" ]; then
-    die "--download_model: using a published model comes with a later version;" \
-        "train one here, or give --avsep_exp the folder of a trained one and --skip_train true"
+if [ -n "${download_model}" ] && ! "${skip_packing}"; then
+    die "--download_model '${download_model}' and --skip_packing false: it is packed already"
+fi
+if ! "${skip_upload_hf}" && [ -z "${hf_repo}" ]; then
+    die "--skip_upload_hf false: --hf_repo <user>/<name> says where to"
 fi
 
 # The sets that hold fixed mixtures, and all sets, each once.
@@ -410,7 +427,13 @@ fi
 data_feats=${dumpdir}/raw
 avsep_stats_dir=${expdir}/avsep_stats_${fs}
 
-if [ -z "${avsep_tag}" ]; then
+if [ -z "${avsep_tag}" ] && [ -n "${download_model}" ]; then
+    avsep_tag=${download_model%/}
+    if [ -e "${avsep_tag}" ]; then
+        avsep_tag=$(basename "${avsep_tag}" .zip)
+    fi
+    avsep_tag=downloaded_$(sed -e 's/^avsep_//' -e 's/[^A-Za-z0-9_.+-]/_/g' <<< "${avsep_tag}")
+elif [ -z "${avsep_tag}" ]; then
     avsep_tag=$(basename "${avsep_config}" .yaml)_raw
     if [ -n "${avsep_args}" ]; then
         avsep_tag+=$(sed -e 's/--/_/g' -e 's/[ |=]//g' -e 's/[^A-Za-z0-9_.+-]/_/g' <<< "${avsep_args}")
@@ -427,7 +450,9 @@ inference_dir=${avsep_exp}${inference_tag:+/${inference_tag}}
 
 # The config of a system without training says so; stages 5 and 6 then have nothing to do.
 trained=true
-if [ -f "${avsep_config}" ] && grep -q '^trained: *false' "${avsep_config}"; then
+if [ -n "${download_model}" ]; then
+    skip_train=true
+elif [ -f "${avsep_config}" ] && grep -q '^trained: *false' "${avsep_config}"; then
     trained=false
 fi
 
@@ -539,9 +564,6 @@ count() {
 
 # ========================= Main stages start from here. =========================
 
-if [ "${stop_stage}" -gt 8 ] || ! "${skip_packing}" || ! "${skip_upload_hf}"; then
-    log "Stages 9 (packing) and 10 (upload) are not there yet; the last stage is 8."
-fi
 if ! "${trained}" && [ -n "${avsep_args}" ]; then
     die "--avsep_args '${avsep_args}': ${avsep_config} is of a system without training;" \
         "--inference_args are options of avsep_baseline"
@@ -962,6 +984,17 @@ else
 fi
 
 if ! "${skip_eval}"; then
+    if [ -n "${download_model}" ] && { wanted 7 || wanted 8; }; then
+        log "The model is ${download_model}: ${avsep_exp}"
+        _opts=()
+        for dset in ${eval_sets}; do
+            need "${data_feats}/${dset}/visual_info.yaml" 2
+            _opts+=(--visual_info "${data_feats}/${dset}/visual_info.yaml")
+        done
+        inference_model=$("${python}" -m espnet2_avsep.bin.avsep_fetch_model \
+            --model "${download_model}" --output_dir "${avsep_exp}" "${_opts[@]}" | tail -n 1)
+    fi
+
     if wanted 7; then
         log "Stage 7: Separation: ${inference_dir}/separated_*"
         if "${trained}"; then
@@ -1072,6 +1105,21 @@ if ! "${skip_eval}"; then
             --output "${inference_dir}/RESULTS.md" "${_results[@]}"
         cat "${inference_dir}/RESULTS.md"
         log "This table: ${inference_dir}/RESULTS.md"
+        if "${report}"; then
+            _opts=()
+            if [ "${leak_check}" != false ]; then
+                _opts+=(--leaks "${data_feats}/leaks.tsv")
+            fi
+            # shellcheck disable=SC2086  # commands and sets are several words
+            run_and_show "Report" "${inference_dir}/report/report.log" \
+                ${decode_cmd} "${inference_dir}/report/report.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_report --experiment "${inference_dir}" \
+                --sets ${mix_sets} --real_sets ${real_sets} --data_dir data \
+                --dump_dir "${data_feats}" --output_dir "${inference_dir}/report" \
+                --max_mixtures "${report_mixtures}" --inference_model "${inference_model}" \
+                --corpus_note "${corpus_note}" "${_opts[@]}"
+            log "Look and listen: ${inference_dir}/report/index.html (open it in a browser)"
+        fi
         for dset in ${test_sets} ${real_sets}; do
             log "Listen, for example: the mixture $(head -n 1 "${data_feats}/${dset}/wav.scp" | cut -d ' ' -f 2-)"
             for n in $(seq "${ref_num}"); do
@@ -1081,6 +1129,50 @@ if ! "${skip_eval}"; then
     fi
 else
     log "Skip stages 7 and 8 (separation and scoring)"
+fi
+
+packed_model=${avsep_exp}/$(basename "${avsep_exp}")_${inference_model%.*}.zip
+if ! "${skip_packing}"; then
+    if wanted 9; then
+        log "Stage 9: Packing: ${packed_model}"
+        "${trained}" || die "${avsep_config} is of a system without training: there is nothing to pack"
+        for f in config.yaml visual_info.yaml "${inference_model}"; do
+            need "${avsep_exp}/${f}" 6
+        done
+        _opts=()
+        if [ -f "${inference_dir}/RESULTS.md" ]; then
+            _opts+=(--results "${inference_dir}/RESULTS.md")
+        else
+            log "Warning: no ${inference_dir}/RESULTS.md (stage 8); the model is packed without scores"
+        fi
+        # shellcheck disable=SC2086  # commands are several words
+        run_and_show "Packing" "${avsep_exp}/pack.log" \
+            ${train_cmd} "${avsep_exp}/pack.log" \
+            "${python}" -m espnet2_avsep.bin.avsep_pack --avsep_exp "${avsep_exp}" \
+            --inference_model "${inference_model}" --outpath "${packed_model}" "${_opts[@]}"
+    fi
+elif [ "${stage}" -eq 9 ]; then
+    log "Skip stage 9 (packing); --skip_packing false does it"
+fi
+
+if ! "${skip_upload_hf}"; then
+    if wanted 10; then
+        log "Stage 10: Upload: ${packed_model} -> ${hf_repo}"
+        need "${packed_model}" 9
+        # shellcheck disable=SC2086  # commands are several words
+        run_and_show "Upload" "${avsep_exp}/upload.log" \
+            ${train_cmd} "${avsep_exp}/upload.log" \
+            "${python}" -m espnet2_avsep.bin.avsep_upload --packed_model "${packed_model}" \
+            --hf_repo "${hf_repo}" --output_dir "${avsep_exp}/hf_repo" --license "${hf_license}" \
+            --private "${hf_private}" --dry_run "${hf_dry_run}"
+        if "${hf_dry_run}"; then
+            log "Not uploaded (--hf_dry_run true). What would be: ${avsep_exp}/hf_repo"
+        else
+            log "Published: https://huggingface.co/${hf_repo}"
+        fi
+    fi
+elif [ "${stage}" -eq 10 ]; then
+    log "Skip stage 10 (upload); --skip_upload_hf false does it"
 fi
 
 log "Successfully finished. [elapsed=${SECONDS}s]"
