@@ -59,6 +59,12 @@ def encoder_from_info(
             this package, or the weights found are others than those that made them.
     """
     info = _read_info(path)
+    if "boxes" in info:
+        logging.warning(
+            "%s: the pictures of the training were cut out around objects; give such "
+            "crops, too",
+            path,
+        )
     if info.get("encoder") == FRAMES:
         return FramePacker(info["size"], info["jpeg_quality"])
     if info.get("encoder") not in ENCODERS:
