@@ -23,7 +23,7 @@ ALLOWED = {
     "teacher": {"layers", "dsp", "data"},
     "visual": {"layers", "dsp", "data"},
     "plots": {"dsp"},
-    "report": {"data", "visual"},
+    "report": {"data", "visual", "metrics", "dsp"},
     "espnet_model": {
         *("separator", "visual", "teacher", "loss"),
         *("layers", "dsp", "metrics"),
@@ -34,8 +34,11 @@ ALLOWED = {
         *("trainer", "espnet_model", "espnet_wave_model", "data"),
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
     },
+    "analysis": {"separate", "data", "dsp", "visual", "metrics"},
     "untrained": {"tasks", "baseline", "metrics"},
-    "separate": {"tasks", "espnet_model", "data", "dsp", "visual"},
+    "demo": {"separate", "data", "visual"},
+    "sharing": {"data", "layers"},
+    "separate": {"tasks", "espnet_model", "data", "dsp", "visual", "sharing"},
     # bin stands above all.
 }
 
@@ -55,7 +58,7 @@ LIBRARIES = {
 
 # Imported inside the functions that need them: seconds each, and few runs need all.
 LAZY = {"open_clip", "laion_clap", "transformers", "torchvision", "torchaudio"}
-LAZY |= {"yt_dlp"}
+LAZY |= {"yt_dlp", "gradio", "huggingface_hub", "espnet_model_zoo", "safetensors"}
 
 # What the command lines must not pay for before they know what is asked of them.
 HEAVY = {
