@@ -235,3 +235,35 @@ def _draw_level(axis, magnitude: np.ndarray) -> None:
         vmin=-DYNAMIC_RANGE_DB,
         vmax=0,
     )
+
+
+def score_curves(
+    curves: Mapping[str, Sequence[Sequence[float]]], across: str, label: str
+):
+    """Draw a line for each system over a number, with its intervals.
+
+    Args:
+        curves: System -> points (number, mean, low, high); NaN draws no interval.
+        across: What the number is.
+        label: Of the axis of scores.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    # Beside one another, so that intervals do not hide each other.
+    shifts = np.linspace(-0.1, 0.1, max(len(curves), 2))
+    for shift, (name, points) in zip(shifts, curves.items(), strict=False):
+        number, mean, low, high = np.asarray(points, dtype=float).T
+        (line,) = axis.plot(number + shift, mean, marker="o", label=name)
+        axis.vlines(number + shift, low, high, color=line.get_color(), linewidth=1)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel(across)
+    axis.set_ylabel(label)
+    axis.axhline(0, color="gray", linewidth=0.8)
+    axis.legend(fontsize=8)
+    return figure

@@ -19,6 +19,7 @@ from espnet2_avsep.bin.avsep_compare import (
 from espnet2_avsep.bin.avsep_results import (
     ScoredSet,
     bootstrap_seed,
+    clip_set,
     experiment,
     leak_line,
     scores_lines,
@@ -205,10 +206,11 @@ def set_folders(args: argparse.Namespace, systems: Sequence[System], name: str):
     from espnet2_avsep.report.audible_mixture import Folders
 
     dump = Path(args.dump_dir)
+    clips = clip_set(name, dump / name)
     return Folders(
-        data=Path(args.data_dir) / name,
+        data=Path(args.data_dir) / clips,
         dump=dump / name,
-        audio=dump / "org" / name,
+        audio=dump / "org" / clips,
         separated=tuple(system.folder / f"separated_{name}" for system in systems),
     )
 
