@@ -100,6 +100,7 @@ def build_app(separate: Any, max_seconds: float, title: str = "espnet2_avsep"):
                 label="Sound (instead of the video's)",
                 sources=["upload"],
                 type="filepath",
+                elem_id="sound",
             )
         with gr.Row():
             with gr.Column():
@@ -117,12 +118,14 @@ def build_app(separate: Any, max_seconds: float, title: str = "espnet2_avsep"):
                     label="Regions, one a line: left, top, right, bottom (0 to 1)",
                     lines=3,
                 )
-                names = gr.Textbox(label="Names, one a line (e.g. violin)", lines=3)
+                names = gr.Textbox(
+                    label="Names, one a line (e.g. violin)", lines=3, elem_id="names"
+                )
                 pictures = gr.File(
                     label="Pictures", file_count="multiple", file_types=["image"]
                 )
-        button = gr.Button("Separate", variant="primary")
-        status = gr.Markdown()
+        button = gr.Button("Separate", variant="primary", elem_id="separate")
+        status = gr.Markdown(elem_id="status")
         files = gr.File(label="Tracks to download", file_count="multiple")
         players = [
             gr.Audio(visible=False, interactive=False) for _ in range(MAX_TRACKS)

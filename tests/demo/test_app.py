@@ -1,5 +1,7 @@
 """The demo, started and asked over HTTP as its page does."""
 
+import base64
+import functools
 import urllib.request
 
 import numpy as np
@@ -9,6 +11,8 @@ from PIL import Image
 
 from espnet2_avsep import SeparateAV
 from espnet2_avsep.errors import InputError
+from tests.chromium import ask as ask_browser
+from tests.chromium import needs_chromium
 from tests.media_fixtures import tone, write_clip, write_wav
 from tests.tiny_corpus import DIM, FS
 from tests.trained_model import make_trained_folder
@@ -141,3 +145,54 @@ def test_a_port_that_is_taken(separate, address):
     port = int(address.rstrip("/").rpartition(":")[2])
     with pytest.raises(InputError, match="another --port"):
         start(build_app(separate, 5), "127.0.0.1", port, wait=False)
+
+
+@needs_chromium
+def test_clicked_through(separate, tmp_path, monkeypatch):
+    """A visitor gives a sound, types a name, presses the button and hears tracks."""
+    from espnet2_avsep.demo.app import build_app, start
+
+    sound = write_wav(tmp_path / "s.wav", 0.3 * tone(1.5, FS, 300), FS)
+    app = build_app(separate, 5)
+    script = """
+    const bytes = Uint8Array.from(atob("SOUND"), (c) => c.charCodeAt(0));
+    const until = async (test) => {
+      for (let n = 0; n < 600; n++) {
+        const found = test();
+        if (found) return found;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      throw new Error(`never: ${test} in ${document.body.innerText}`);
+    };
+    const get = (name) => document.querySelector(name);
+    const input = await until(() => get("#sound input[type=file]"));
+    const files = new DataTransfer();
+    files.items.add(new File([bytes], "s.wav", {type: "audio/wav"}));
+    input.files = files.files;
+    input.dispatchEvent(new Event("change", {bubbles: true}));
+    const names = await until(() => get("#names textarea"));
+    names.value = "violin";
+    names.dispatchEvent(new Event("input", {bubbles: true}));
+    await until(() => !get("#sound input[type=file]"));
+    get("#separate").click();
+    await until(() => get("#status")?.innerText.includes("tracks"));
+    await until(() => document.body.innerText.includes("the rest"));
+    const status = get("#status").innerText.trim();
+    const foreign = performance.getEntriesByType("resource").map((e) => e.name)
+      .filter((n) => !/^(https?:\\/\\/127\\.0\\.0\\.1|data:|blob:)/.test(n));
+    return {status, foreign, text: document.body.innerText};
+    """.replace("SOUND", base64.b64encode(sound.read_bytes()).decode())
+
+    def prepare(tag):
+        launch = functools.partial(app.launch, head=tag)
+        monkeypatch.setattr(app, "launch", launch)
+        return start(app, "127.0.0.1", 0, wait=False)
+
+    try:
+        found, _ = ask_browser(prepare, script, tmp_path / "profile", 1100)
+    finally:
+        app.close()
+    assert isinstance(found, dict), found
+    assert "2 tracks" in found["status"], found
+    assert "violin" in found["text"]
+    assert not found["foreign"]

@@ -1,24 +1,9 @@
 """Reads pages as the tests want them, and opens them in Chromium where there is one."""
 
-import http.server
-import json
-import shutil
-import subprocess
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
-
-CHROMIUM = next(
-    (
-        path
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        if (path := shutil.which(name))
-    ),
-    None,
-)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium at hand")
+from tests.chromium import ask
 
 
 class Page(HTMLParser):
@@ -63,65 +48,23 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
-class _Listener(http.server.BaseHTTPRequestHandler):
-    """Takes one message."""
-
-    def do_POST(self):
-        size = int(self.headers["Content-Length"])
-        self.server.message = self.rfile.read(size).decode()
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
 def browse(page: Path, script: str, profile: Path, width: int = 500):
-    """Open a copy of a page in Chromium; return what a script says of it.
-
-    Time is real time: sounds load in no other.
+    """Open a copy of a page in Chromium; see tests.chromium.ask.
 
     Args:
         page: The page; the copy lies beside it.
-        script: Body of an async function that returns what json can hold.
+        script: Body of an async function.
         profile: Folder for the browser.
         width: Of the window in pixels.
-
-    Returns:
-        What the script returned, and the lines that the console showed.
     """
-    with http.server.HTTPServer(("127.0.0.1", 0), _Listener) as server:
-        server.timeout, server.message = 1, None
-        address = f"http://127.0.0.1:{server.server_port}"
-        probe = (
-            '<script type="module">\n'
-            f"const found = await (async () => {{{script}}})().catch(String);\n"
-            f"fetch('{address}', {{method: 'POST', mode: 'no-cors', "
-            "body: JSON.stringify(found)});\n</script></body>"
-        )
-        copy = page.with_name("probed.html")
+    copy = page.with_name("probed.html")
+
+    def prepare(tag: str) -> str:
         text = page.read_text(encoding="utf-8")
-        copy.write_text(text.replace("</body>", probe), encoding="utf-8")
-        browser = subprocess.Popen(
-            [
-                *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"),
-                *(f"--window-size={width},800", "--enable-logging=stderr"),
-                *("--remote-debugging-port=0", f"--user-data-dir={profile}"),
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-                f"file://{copy}",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            end = time.monotonic() + 60
-            while server.message is None and time.monotonic() < end:
-                server.handle_request()
-        finally:
-            browser.terminate()
-            _, log = browser.communicate(timeout=20)
-            copy.unlink()
-    assert server.message is not None, log
-    console = [line for line in log.splitlines() if ":CONSOLE" in line]
-    return json.loads(server.message), console
+        copy.write_text(text.replace("</body>", f"{tag}</body>"), encoding="utf-8")
+        return f"file://{copy}"
+
+    try:
+        return ask(prepare, script, profile, width)
+    finally:
+        copy.unlink()

@@ -13,7 +13,8 @@ from espnet2_avsep.bin.score_files import read_scores
 from espnet2_avsep.report.audible_mixture import choose_mixtures, evenly
 from espnet2_avsep.report.listening import file_name
 from espnet2_avsep.report.result_page import TOP_ROWS, inline, pair_id
-from tests.report.page_reader import Page, browse, needs_chromium
+from tests.chromium import needs_chromium
+from tests.report.page_reader import Page, browse
 from tests.report.scored_experiment import FS, HOSTILE, SAMPLES, ScoredCorpus, tone
 
 
