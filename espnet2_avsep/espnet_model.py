@@ -319,6 +319,22 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         mask = masks(magnitude[:, :1], magnitude[:, 1:])
         return self._resynthesise(mask, spectrum[:, 0], mixture.size(-1))
 
+    @torch.no_grad()
+    def embed(self, mixture: Tensor, visual: Tensor, **conditions: Tensor) -> Tensor:
+        """Return z_a, the embedding of each mixture that the alignment loss sees.
+
+        Args:
+            mixture: (B, L) at ``sample_rate``.
+            visual: (B, N, V, D); asked for by the separator, without influence on z_a.
+            **conditions: As of separate(); likewise without influence.
+
+        Returns:
+            (B, bottleneck_dim), float32.
+        """
+        magnitude = self.warp(self._spectrum(mixture[:, None]).abs())
+        _, bottleneck = self._separate(magnitude, visual, conditions)
+        return bottleneck
+
     def collect_feats(self, **batch: Tensor) -> Dict[str, Tensor]:
         """Nothing is extracted before training; stage 5 only records shapes."""
         return {}

@@ -66,6 +66,12 @@ class ESPnetAVWaveModel(ESPnetAVSeparationModel):
         magnitude = self.warp(magnitude)
         return tracks, magnitude[:, 1:] / (magnitude[:, :1] + self.log_eps)
 
+    @torch.no_grad()
+    def embed(self, mixture: Tensor, visual: Tensor, **conditions: Tensor) -> Tensor:
+        """Embed mixtures; see ESPnetAVSeparationModel.embed."""
+        _, bottleneck = self._tracks(mixture, visual, conditions)
+        return bottleneck
+
     def _tracks(
         self, mixture: Tensor, visual: Tensor, conditions: Dict[str, Tensor]
     ) -> Tuple[Tensor, Tensor]:

@@ -13,6 +13,8 @@ import yaml
 
 from espnet2_avsep.data.class_labels import class_numbers, number_sources
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.sharing.source import find_model
+from espnet2_avsep.sharing.weights import read_state
 from espnet2_avsep.tasks.choices import build_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -58,13 +60,7 @@ def load_weights(model: torch.nn.Module, path: Union[str, Path]) -> str:
         raise InputError(
             f"{path}: no such file. Train first (stage 6), or give --model_file."
         )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what torch.load raises varies with the damage
-        raise InputError(
-            f"{path}: cannot be read as a file of weights ({error}). It may be "
-            "incomplete: take another epoch's file or train again."
-        ) from error
+    state = read_state(path)
     own = model.state_dict()
     problems = [f"missing {k}" for k in own if k not in state]
     problems += [f"unexpected {k}" for k in state if k not in own]
@@ -168,23 +164,30 @@ class SeparateAV:
         self._text_encoder = text_encoder
 
     @classmethod
-    def from_pretrained(cls, path: Union[str, Path], **options: Any) -> "SeparateAV":
-        """Load from the folder of a training (or from its config.yaml).
+    def from_pretrained(
+        cls,
+        source: Union[str, Path],
+        revision: Optional[str] = None,
+        cache_dir: Optional[Union[str, Path]] = None,
+        **options: Any,
+    ) -> "SeparateAV":
+        """Load a trained, packed or published model.
 
         Args:
-            path: The folder, with config.yaml and valid.loss.best.pth in it.
+            source: The folder of a training (or its config.yaml), a packed model (zip
+                file or folder), ``user/name`` on the Hugging Face hub, or ``zoo:tag``,
+                a name in espnet_model_zoo's table.
+            revision: Branch, tag or commit, for models on the hub.
+            cache_dir: Where fetched and unpacked models are kept.
             **options: Further arguments of the constructor.
 
         Raises:
-            InputError: the folder or a file in it is missing.
+            InputError: there is no such model, a file of it is missing, or it is
+                refused (see sharing/archive.py).
         """
-        path = Path(path)
-        if not path.exists():
-            raise InputError(
-                f"{path}: no such folder. Give the folder that training wrote "
-                "(exp/avsep_<tag>)."
-            )
-        return cls(path / "config.yaml" if path.is_dir() else path, **options)
+        files = find_model(source, revision, cache_dir)
+        options.setdefault("model_file", files.weights)
+        return cls(files.config, **options)
 
     @property
     def sample_rate(self) -> int:

@@ -34,9 +34,11 @@ ALLOWED = {
         *("trainer", "espnet_model", "espnet_wave_model", "data"),
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
     },
+    "analysis": {"separate", "data", "dsp", "visual", "metrics"},
     "untrained": {"tasks", "baseline", "metrics"},
-    "separate": {"tasks", "espnet_model", "data", "dsp", "visual"},
     "demo": {"separate", "data", "visual"},
+    "sharing": {"data", "layers"},
+    "separate": {"tasks", "espnet_model", "data", "dsp", "visual", "sharing"},
     # bin stands above all.
 }
 
@@ -56,7 +58,7 @@ LIBRARIES = {
 
 # Imported inside the functions that need them: seconds each, and few runs need all.
 LAZY = {"open_clip", "laion_clap", "transformers", "torchvision", "torchaudio"}
-LAZY |= {"yt_dlp", "gradio"}
+LAZY |= {"yt_dlp", "gradio", "huggingface_hub", "espnet_model_zoo", "safetensors"}
 
 # What the command lines must not pay for before they know what is asked of them.
 HEAVY = {

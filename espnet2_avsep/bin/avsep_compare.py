@@ -13,6 +13,7 @@ from typing import List, Optional, Sequence
 
 from espnet2_avsep.bin.avsep_results import is_random
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
+from espnet2_avsep.bin.config_curve import CurvePoint, curve_lines, curve_points
 from espnet2_avsep.bin.experiments import (
     BOUND,
     ORACLE,
@@ -71,6 +72,17 @@ def get_parser() -> argparse.ArgumentParser:
         "--corpus_note", default="", help="text at the top: what the corpus is"
     )
     parser.add_argument(
+        "--over",
+        metavar="KEY",
+        help="also draw the scores over this value of the configs, e.g. "
+        "criterions.alignment.weight (lambda): compare_<set>_over.csv and .png",
+    )
+    parser.add_argument(
+        "--over_missing",
+        metavar="VALUE",
+        help="what stands for it where a config has no such value",
+    )
+    parser.add_argument(
         "--plots", type=str2bool, default=True, help="draw pictures (true or false)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
@@ -97,6 +109,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         )
     except ValueError as error:
         raise InputError(f"--set {args.set}: {error}") from error
+    points: List[CurvePoint] = []
+    if args.over:
+        configs = {e.name: e.config for e in experiments}
+        points = curve_points(configs, result, args.over, args.over_missing)
     folder = Path(args.output_dir)
     stem = f"compare_{args.set}"
     tables = {
@@ -104,12 +120,18 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         "_differences": difference_lines(result),
         "_instruments": instrument_lines(experiments, result),
     }
+    if points:
+        tables["_over"] = curve_lines(points, args.over)
     for suffix, lines in tables.items():
         write_csv(folder / f"{stem}{suffix}.csv", lines)
     pictures = []
     if args.plots:
         pictures = draw(folder, stem, result)
+        if points:
+            pictures.append(draw_curve(folder, stem, points, args.over))
     text = markdown(args, experiments, result, pictures)
+    if points:
+        text += f"\n{over_section(points, args.over)}"
     with atomic_write(folder / f"{stem}.md") as f:
         f.write(text)
     print(text)
@@ -230,6 +252,35 @@ def draw(folder: Path, stem: str, result: Comparison) -> List[str]:
             # Without a date, so that the same scores give the same bytes.
             figure.savefig(f, format="png", metadata={"Software": None})
     return list(names.values())
+
+
+def draw_curve(folder: Path, stem: str, points: Sequence[CurvePoint], key: str) -> str:
+    """Draw the scores over a value; return the picture's name."""
+    from espnet2_avsep.analysis.figures import value_curves
+
+    metrics = {TITLES[metric]: metric for metric in PUBLISHED}
+    figure = value_curves(
+        [point.value for point in points],
+        {title: [p.mean[m] for p in points] for title, m in metrics.items()},
+        {title: [p.interval[m] for p in points] for title, m in metrics.items()},
+        key,
+    )
+    name = f"{stem}_over.png"
+    with atomic_write(folder / name, "wb") as f:
+        figure.savefig(f, format="png", metadata={"Software": None})
+    return name
+
+
+def over_section(points: Sequence[CurvePoint], key: str) -> str:
+    """Return the table of scores over a value, intervals in brackets."""
+    lines = []
+    for line in curve_lines(points, key):
+        cells = line[:2]
+        for start in range(2, len(line), 3):
+            value, low, high = line[start : start + 3]
+            cells.append(f"{value} [{low}, {high}]" if lines and low else value)
+        lines.append(cells)
+    return f"## Over {key}\n\n{markdown_table(lines)}\n"
 
 
 def markdown(

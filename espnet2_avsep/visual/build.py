@@ -1,5 +1,6 @@
 """Which encoder a name stands for, and the encoder that made given embeddings."""
 
+import logging
 from pathlib import Path
 from typing import Any, Dict, Optional, Union
 
@@ -122,6 +123,9 @@ def _read_info(path: Union[str, Path]) -> Dict[str, Any]:
 
 
 def _check_weights(path: Union[str, Path], info: Dict[str, Any], found: str) -> None:
+    if info["weights"] is None:  # of a model that others have trained
+        logging.warning("%s: does not say which weights; %s are taken", path, found)
+        return
     if found != info["weights"]:
         raise InputError(
             f"{path}: names weights with {info['weights']}, but {info['pretrained']} "

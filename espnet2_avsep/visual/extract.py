@@ -3,8 +3,9 @@
 import logging
 import os
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -16,11 +17,12 @@ from espnet2_avsep.data.media import ClipError, probe
 from espnet2_avsep.data.scp import PathLike, read_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.batches import encode_clips, in_background
+from espnet2_avsep.visual.box_source import BoxSource
+from espnet2_avsep.visual.device import choose_device
 from espnet2_avsep.visual.feature_job import (
     MAX_ROWS,
     Result,
     check_positive,
-    choose_device,
     read_clips,
     run_feature_job,
     write_info,
@@ -28,12 +30,15 @@ from espnet2_avsep.visual.feature_job import (
 from espnet2_avsep.visual.frame_packer import FramePacker
 from espnet2_avsep.visual.frames import (
     Demux,
+    Resize,
     folder_frames,
     sample_times,
     video_frames,
 )
 
 INFO = "visual_info.yaml"
+# Cropper.cut of a clip: pictures, their rate, encoder -> pictures.
+Crop = Callable[[Iterator[np.ndarray], Fraction, Any], Iterator[np.ndarray]]
 # Parts of a picture: where they begin and end, as shares of its width.
 REGIONS = {"whole": (0.0, 1.0), "left": (0.0, 0.5), "right": (0.5, 1.0)}
 
@@ -54,6 +59,7 @@ def extract_visual(
     allow_empty: bool = False,
     audio: Optional[AudioStore] = None,
     region: str = "whole",
+    boxes: Optional[BoxSource] = None,
 ) -> None:
     """Encode sampled pictures of every clip; what a cut-off run has finished stays.
 
@@ -80,6 +86,7 @@ def extract_visual(
             it lies in the same file and is without fault: the file is read once for
             both. What is not in it afterwards is left to that function.
         region: The part of the pictures that is encoded, a key of REGIONS.
+        boxes: Pictures are cut out around these boxes; visual_boxes.tsv says where.
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
@@ -100,7 +107,9 @@ def extract_visual(
         raise InputError(f"--region {region}: expected {', '.join(REGIONS)}.")
     if region != "whole":
         how["region"] = region
-    settings = {**chosen, **how, "dtype": dtype}
+    if region != "whole" and boxes is not None:
+        raise InputError(f"--region {region} does not go with --visual_boxes.")
+    settings = {**chosen, **how, "dtype": dtype, **_box_settings(boxes)}
     if pretrained is not None and os.path.isfile(pretrained):
         settings["file"] = signature(pretrained)
 
@@ -110,7 +119,8 @@ def extract_visual(
         network = build_encoder(
             **chosen, device=choose_device(device), dtype=dtype, batch_size=batch_size
         )
-        write_info(writer.folder / INFO, {**network.info, **how})
+        cut, more = _cropping(boxes, keys, device)
+        write_info(writer.folder / INFO, {**network.info, **how, **more})
         logging.info("encoder: %s, on %s", network.info, network.device)
         rate = Fraction(fps) / every
 
@@ -125,7 +135,14 @@ def extract_visual(
                     tap = AudioTap(wavs[key])
                 try:
                     for image in clip_pictures(
-                        videos[key], wavs[key], rate, every, network, tap, region
+                        videos[key],
+                        wavs[key],
+                        rate,
+                        every,
+                        network,
+                        tap,
+                        region,
+                        cut and partial(cut, key),
                     ):
                         if tap is not None and tap.audio is not None:
                             samples = resample(*tap.audio, audio.fs)
@@ -138,8 +155,10 @@ def extract_visual(
 
         return encode_clips(network, in_background(events(), 2 * batch_size))
 
-    sources = {key: [signature(videos[key]), signature(wavs[key])] for key in videos}
-    run_feature_job(video_scp, sources, output_dir, settings, results, allow_empty)
+    sources = _sources(videos, wavs, boxes)
+    run_feature_job(
+        video_scp, sources, output_dir, settings, results, allow_empty, boxes=boxes
+    )
 
 
 def pack_frames(
@@ -151,6 +170,8 @@ def pack_frames(
     fps: float = 8,
     every: int = 8,
     allow_empty: bool = False,
+    boxes: Optional[BoxSource] = None,
+    device: str = "cpu",
 ) -> None:
     """Pack sampled pictures of every clip as JPEGs, for networks trained on them.
 
@@ -167,6 +188,8 @@ def pack_frames(
         fps: Pictures a second.
         every: Of which one in so many is taken.
         allow_empty: As for :func:`extract_visual`.
+        boxes: As for :func:`extract_visual`.
+        device: Where a detector computes.
 
     Raises:
         InputError: as for :func:`extract_visual`.
@@ -177,17 +200,28 @@ def pack_frames(
     info = {**packer.info, **_sampling(fps, every)}
 
     def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
-        write_info(writer.folder / INFO, info)
+        cut, more = _cropping(boxes, keys, device)
+        write_info(writer.folder / INFO, {**info, **more})
         rate = Fraction(fps) / every
         for key in keys:
             try:
-                pictures = clip_pictures(videos[key], wavs[key], rate, every, packer)
+                pictures = clip_pictures(
+                    videos[key],
+                    wavs[key],
+                    rate,
+                    every,
+                    packer,
+                    crop=cut and partial(cut, key),
+                )
                 yield key, packer.pack(pictures)
             except ClipError as error:
                 yield key, error
 
-    sources = {key: [signature(videos[key]), signature(wavs[key])] for key in videos}
-    run_feature_job(video_scp, sources, output_dir, info, results, allow_empty)
+    settings = {**info, **_box_settings(boxes)}
+    sources = _sources(videos, wavs, boxes)
+    run_feature_job(
+        video_scp, sources, output_dir, settings, results, allow_empty, boxes=boxes
+    )
 
 
 def copy_precomputed(
@@ -246,6 +280,7 @@ def clip_pictures(
     encoder,
     demux: Optional[Demux] = None,
     region: str = "whole",
+    crop: Optional[Crop] = None,
 ) -> Iterator[np.ndarray]:
     """Yield the sampled pictures of a clip, as the encoder takes them.
 
@@ -258,6 +293,7 @@ def clip_pictures(
         encoder: A :class:`FrameEncoder` or :class:`FramePacker`.
         demux: Of a video file; see :func:`video_frames`.
         region: The part of the pictures, a key of REGIONS.
+        crop: Cuts the pictures, which come in their own size, out around boxes.
 
     Yields:
         (crop height, crop width, 3), uint8.
@@ -266,17 +302,35 @@ def clip_pictures(
         ClipError: see :func:`video_frames`, :func:`folder_frames`, :func:`audio_span`.
     """
     # A part is scaled after it was cut out of the picture in its own size.
-    resize = encoder.preprocessing.resize if region == "whole" else None
+    whole = region == "whole" and crop is None
+    resize = encoder.preprocessing.resize if whole else None
+    images = _sampled_pictures(video, wav, rate, every, resize, demux)
+    if crop is not None:
+        yield from crop(images, rate, encoder)
+        return
+    for image in images:
+        yield encoder.fit(_cut(image, region))
+
+
+def _sampled_pictures(
+    video: str,
+    wav: str,
+    rate: Fraction,
+    every: int,
+    resize: Optional[Resize],
+    demux: Optional[Demux],
+) -> Iterator[np.ndarray]:
+    """Yield the sampled pictures (H, W, 3) of a clip; see :func:`clip_pictures`."""
     if Path(video).is_dir():
         for _, image in folder_frames(video, every, resize):
-            yield encoder.fit(_cut(image, region))
+            yield image
         return
     duration, start = sound_on_video(video, wav)
     if duration * rate > MAX_ROWS:
         raise ClipError(wav, f"states {duration:.0f} s of sound, which cannot be")
     times = sample_times(duration, rate)
     for _, image in video_frames(video, times, resize, start, demux=demux):
-        yield encoder.fit(_cut(image, region))
+        yield image
 
 
 def sound_on_video(video: str, wav: str) -> Tuple[float, float]:
@@ -304,3 +358,31 @@ def _sampling(fps: float, every: int) -> Dict[str, Any]:
 
 def _shares_its_file(video: str, wav: str) -> bool:
     return wav == video and may_be_tapped(wav) and not Path(video).is_dir()
+
+
+def _box_settings(boxes: Optional[BoxSource]) -> Dict[str, Any]:
+    return {} if boxes is None else {"cropped": boxes.settings}
+
+
+def _cropping(
+    boxes: Optional[BoxSource], keys: List[str], device: str
+) -> Tuple[Optional[Callable], Dict[str, Any]]:
+    """Return what cuts pictures out, Cropper.cut, and what visual_info.yaml says."""
+    if boxes is None:
+        return None, {}
+    cropper, info = boxes.build(keys, device)
+    return cropper.cut, info
+
+
+def _sources(
+    videos: Dict[str, str], wavs: Dict[str, str], boxes: Optional[BoxSource]
+) -> Dict[str, Any]:
+    """Return clip -> what tells whether it is still the same."""
+    return {
+        key: [
+            signature(videos[key]),
+            signature(wavs[key]),
+            *([] if boxes is None else [boxes.source(key)]),
+        ]
+        for key in videos
+    }

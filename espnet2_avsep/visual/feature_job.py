@@ -20,6 +20,8 @@ from espnet2_avsep.data.scp import (
     write_skipped,
 )
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.visual.box_source import BoxSource
+from espnet2_avsep.visual.crop import write_box_table
 
 Result = Tuple[str, Union[np.ndarray, PackedFrames, ClipError]]
 # More rows than this of one clip (days of video) speak of a broken header.
@@ -37,6 +39,7 @@ def run_feature_job(
     allow_empty: bool = False,
     name: str = "visual",
     what: str = "pictures",
+    boxes: Optional[BoxSource] = None,
 ) -> None:
     """Write what is not finished yet, then the tables.
 
@@ -50,6 +53,7 @@ def run_feature_job(
         allow_empty: Whether empty tables are fine where no clip can be used.
         name: Stem of the files, and the stage in the table of clips left out.
         what: What a usable clip has, for messages.
+        boxes: Where the pictures were cut out is written to <name>_boxes.tsv, too.
 
     Raises:
         InputError: no clip can be used, disk full, another process works here.
@@ -76,7 +80,8 @@ def run_feature_job(
                     logging.warning("%s is left out: %s", key, result)
                     skipped.append(Skipped(key, name, result.reason))
                 else:
-                    writer.write(key, result, sources[key])
+                    notes = boxes.notes(key) if boxes is not None else None
+                    writer.write(key, result, sources[key], notes)
                 progress.step()
         left_out = {row.key for row in skipped}
         kept = [key for key in sources if key not in left_out]
@@ -88,6 +93,12 @@ def run_feature_job(
                 f"be used; {skipped[0].key}: {skipped[0].reason}. All reasons: "
                 f"{folder / f'{name}_skipped.tsv'}."
             )
+        if boxes is not None:
+            table = folder / f"{name}_boxes.tsv"
+            with clear_disk_errors(table):
+                notes = {key: writer.entries[key]["notes"] for key in kept}
+                counts = write_box_table(table, notes)
+            logging.info("rows by the source of their box: %s (%s)", counts, table)
         writer.write_tables(kept)
         logging.info(
             "%d clips, %d rows in %s, %d left out (%s)",
@@ -131,21 +142,6 @@ def _matching(
             "(utils/fix_data_dir.sh makes them agree)."
         )
     return wavs
-
-
-def choose_device(name: str) -> str:
-    """Return the device that --device stands for; "auto" takes a GPU if there is one.
-
-    Raises:
-        InputError: there is no GPU.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"--device {name}: no CUDA device is available; use cpu.")
-    return name
 
 
 def write_info(path: PathLike, info: Dict[str, Any]) -> None:

@@ -15,12 +15,12 @@ from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.precomputed_motion import CHANNELS, MotionFiles
 from espnet2_avsep.data.scp import PathLike, read_scp
 from espnet2_avsep.visual.batches import encode_clips, in_background
+from espnet2_avsep.visual.device import choose_device
 from espnet2_avsep.visual.extract import sound_on_video
 from espnet2_avsep.visual.feature_job import (
     MAX_ROWS,
     Result,
     check_positive,
-    choose_device,
     read_clips,
     run_feature_job,
     write_info,

@@ -8,7 +8,7 @@ forward pass of one clip, a mixture of two sources; "pictures" is the part of th
 is spent on pictures. A training step is all of it: STFT, warp, network, loss, backward
 pass, clipping of the gradient and optimizer; separation goes from the waveform to the
 tracks, one clip at a time. The last columns are times divided by those of the first
-system.
+system, which is timed in turn with each of the others.
 """
 
 import argparse
@@ -126,20 +126,19 @@ def steps_of(system: str, batch_size: int) -> Tuple[Callable, Callable, Any]:
     return train, separate, model
 
 
-def measure(args: argparse.Namespace, system: str) -> Dict[str, float]:
-    """Parameters in millions, GFLOP, seconds of a step and of a separation."""
+def count(system: str) -> Tuple[float, float, float]:
+    """Parameters that learn in millions, GFLOP of a clip, and of its pictures."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    train, separate, model = steps_of(system, args.batch_size)
-    counts = []
+    _, separate, model = steps_of(system, 1)
+    flops = []
     for run in (separate, lambda: model.visual_adapter(separate.visual)):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             run()
-        counts.append(counter.get_total_flops() / 1e9)
-    median, _ = compare({"step": train, "separation": separate}, args.rounds)
+        flops.append(counter.get_total_flops() / 1e9)
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return {"M": learning / 1e6, "flop": counts[0], "pictures": counts[1], **median}
+    return learning / 1e6, flops[0], flops[1]
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -151,15 +150,20 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     torch.set_num_threads(args.threads)
     print(circumstances(args))
     print(f"batch {args.batch_size}, {MOTION_STEPS} motion steps\n\n{HEADER}")
-    first: Dict[str, float] = {}
+    first = steps_of(args.systems[0], args.batch_size)
     for system in args.systems:
-        row = measure(args, system)
-        first = first or row
-        step, separation = (row[k] / first[k] for k in ("step", "separation"))
+        millions, flop, pictures = count(system)
+        train, separate, _ = steps_of(system, args.batch_size)
+        ways = {"step": train, "separation": separate}
+        ways.update({"first step": first[0], "first separation": first[1]})
+        median, _ = compare(ways, args.rounds)
+        step, separation = (
+            median[name] / median[f"first {name}"] for name in ("step", "separation")
+        )
         print(
-            f"| {system} | {row['M']:.1f} M | {row['flop']:.1f} | "
-            f"{row['pictures']:.1f} | {row['step']:.2f} s | {row['separation']:.2f} s "
-            f"| {step:.2f}x | {separation:.2f}x |",
+            f"| {system} | {millions:.1f} M | {flop:.1f} | {pictures:.1f} | "
+            f"{median['step']:.2f} s | {median['separation']:.2f} s | {step:.2f}x | "
+            f"{separation:.2f}x |",
             flush=True,
         )
     return 0

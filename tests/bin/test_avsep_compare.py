@@ -215,3 +215,45 @@ def test_of_many_systems_the_page_shows_differences_from_the_first(tmp_path):
     section = (out / "compare_test.md").read_text().split("## ")[1]
     assert section.startswith("Differences") and section.count("\n| a ") == 12
     assert "\n| b " not in section and "compare_test_differences.csv" in section
+
+
+def alignment(weight):
+    entry = {"name": "alignment"}
+    if weight is not None:
+        entry["weight"] = weight
+    return {"criterions": [{"name": "spectrogram_l1"}, entry], "system": f"w{weight}"}
+
+
+def test_scores_over_lambda(tmp_path):
+    weights = {"big": 10, "small": 0.3, "none": None}
+    sdr = {"big": [1, 1, 2, 2], "small": [3, 3, 4, 4], "none": [5, 5, 6, 6]}
+    experiments = [
+        make(tmp_path / n, sdr[n], **alignment(w)) for n, w in weights.items()
+    ]
+    experiments.append(make(tmp_path / "off", [0, 0, 1, 1], system="off"))
+    key = "criterions.alignment.weight"
+    out = tmp_path / "out"
+    assert run(experiments, out, "--over", key, "--over_missing", "0") == 0
+    header, *lines = read(out / "compare_test_over.csv")
+    assert header[:3] == [key, "system", "SDR"]
+    # In the order of numbers; a criterion without a weight has the weight 1.
+    assert [line[:3] for line in lines] == [
+        *(["0", "off", "0.50"], ["0.3", "w0.3", "3.50"]),
+        *(["1", "wNone", "5.50"], ["10", "w10", "1.50"]),
+    ]
+    assert float(lines[0][3]) <= 0.5 <= float(lines[0][4])
+    text = (out / "compare_test.md").read_text()
+    assert f"## Over {key}" in text and "![compare_test_over.png]" in text
+    assert (out / "compare_test_over.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_no_curve_can_be_drawn_over(tmp_path, capsys):
+    experiment = make(tmp_path / "a", [1, 2], **alignment(2))
+    for key, message in [
+        ("criterions.alignment.rate", "--over_missing"),
+        ("criterions.alignment", "a single value"),
+        ("nothing.at.all", "has no such value"),
+    ]:
+        assert run([experiment], tmp_path / "out", "--over", key) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
