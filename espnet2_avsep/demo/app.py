@@ -95,12 +95,11 @@ def build_app(separate: Any, max_seconds: float, title: str = "espnet2_avsep"):
         gr.Markdown(f"# {title}\n\n{HELP}")
         corner = gr.State(None)
         with gr.Row():
-            video = gr.Video(label="Video", sources=["upload"])
+            video = gr.Video(label="Video", sources=["upload"], elem_id="video")
             sound = gr.Audio(
                 label="Sound (instead of the video's)",
                 sources=["upload"],
                 type="filepath",
-                elem_id="sound",
             )
         with gr.Row():
             with gr.Column():
@@ -111,12 +110,14 @@ def build_app(separate: Any, max_seconds: float, title: str = "espnet2_avsep"):
                     label="Picture: click two opposite corners of a thing",
                     type="numpy",
                     interactive=False,
+                    elem_id="picture",
                 )
                 hint = gr.Markdown(_ASK_FIRST)
             with gr.Column():
                 boxes = gr.Textbox(
                     label="Regions, one a line: left, top, right, bottom (0 to 1)",
                     lines=3,
+                    elem_id="boxes",
                 )
                 names = gr.Textbox(
                     label="Names, one a line (e.g. violin)", lines=3, elem_id="names"
