@@ -95,7 +95,7 @@ def test_page_can_be_read_by_all(corpus):
     colours = dict(re.findall(r"--(\w+): (#\w+);", style.split("}")[0]))
     dark = dict(re.findall(r"--(\w+): (#\w+);", style.split("dark)")[1].split("}")[0]))
     for theme in (colours, dark):
-        for ink in ("ink", "soft", "accent", "warn"):
+        for ink in ("ink", "soft", "accent", "warn", "second", "third"):
             assert contrast(theme[ink], theme["paper"]) >= 4.5, ink
 
 
