@@ -181,7 +181,7 @@ input_opts() {
 experiment() {
     local system=$1 input=$2 seed=$3 tag=$1 opts
     opts="$(input_opts "${input}") --skip_data_prep true --eval_valid_set false --inference_nj 1"
-    opts+=" --train_threads 1 --progress_interval 0 ${run_opts} --avsep_config $(config_of "${system}")"
+    opts+=" --train_threads 1 --progress_interval 0 --report false ${run_opts} --avsep_config $(config_of "${system}")"
     if [ "${seed}" != none ]; then
         tag+=_seed${seed}
     fi
