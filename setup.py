@@ -15,6 +15,7 @@ VERSION = re.search(
 ).group(1)
 
 COMMANDS = [
+    "avsep",
     "avsep_extract_visual",
     "avsep_format_audio",
     "avsep_filter_clips",
