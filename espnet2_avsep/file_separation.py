@@ -134,7 +134,8 @@ def _told(
         yield block
         done += block.shape[-1]
         if progress is not None:
-            progress(done / blocks.fs, total)
+            seconds = done / blocks.fs
+            progress(seconds if total is None else min(seconds, total), total)
 
 
 def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
