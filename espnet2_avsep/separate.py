@@ -46,7 +46,7 @@ def load_config(path: Union[str, Path]) -> argparse.Namespace:
         )
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise InputError(f"{path}: is not valid YAML: {error}") from error
     needed = ("encoder", "decoder", "visual_adapter", "separator", "criterions")
     missing = [k for k in needed if not isinstance(config, dict) or k not in config]
@@ -79,6 +79,10 @@ def load_weights(model: torch.nn.Module, path: Union[str, Path]) -> str:
             f"{path}: cannot be read as a file of weights ({error}). It may be "
             "incomplete: take another epoch's file or train again."
         ) from error
+    if not isinstance(state, dict) or not all(
+        isinstance(value, torch.Tensor) for value in state.values()
+    ):
+        raise InputError(f"{path}: holds no weights; expected names and tensors.")
     own = model.state_dict()
     problems = [f"missing {k}" for k in own if k not in state]
     problems += [f"unexpected {k}" for k in state if k not in own]
@@ -93,6 +97,12 @@ def load_weights(model: torch.nn.Module, path: Union[str, Path]) -> str:
             + "; ".join(problems[:5])
             + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
             + ". Give the config.yaml that stands beside these weights."
+        )
+    broken = [k for k, v in state.items() if not bool(torch.isfinite(v).all())]
+    if broken:
+        raise InputError(
+            f"{path}: {len(broken)} tensors hold NaN or infinite values, the first is "
+            f"{broken[0]}: the training had diverged. Take an earlier epoch's file."
         )
     model.load_state_dict(state, strict=True)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -157,7 +167,7 @@ class SeparateAV:
         if model_file is None:
             model_file = self.train_config.parent / DEFAULT_MODEL_FILE
         self.config = config
-        self.model = build_model(config, with_teacher=False)
+        self.model = _build(config, self.train_config)
         self.weights_sha256 = load_weights(self.model, model_file)
         self.model.to(self.device).eval()
         self.model.separator.to(DTYPES[dtype])
@@ -190,7 +200,15 @@ class SeparateAV:
     def segment(self) -> int:
         """Samples of a segment of the training, at the model's rate."""
         conf = getattr(self.config, "dataset_conf", None) or {}
-        return int(conf.get("segment_samples", DEFAULT_SEGMENT))
+        samples = DEFAULT_SEGMENT
+        if isinstance(conf, dict):
+            samples = conf.get("segment_samples", samples)
+        if not isinstance(samples, int) or samples < 1:
+            raise InputError(
+                f"{self.train_config}: dataset_conf.segment_samples is {samples!r}; "
+                "expected a number of samples."
+            )
+        return samples
 
     @property
     def prompt_dim(self) -> Optional[int]:
@@ -478,6 +496,30 @@ class SeparateAV:
         return self.train_config.parent / "visual_info.yaml"
 
 
+def _build(config: argparse.Namespace, path: Path) -> torch.nn.Module:
+    """Build the model of a config.yaml that may have been changed by hand.
+
+    Raises:
+        InputError: it describes no model.
+    """
+    try:
+        model = build_model(config, with_teacher=False)
+        parts = ("encoder", "decoder", "visual_adapter", "separator")
+        missing = [name for name in parts if getattr(model, name) is None]
+        if missing:
+            raise InputError(f"{', '.join(missing)}: is null; name one.")
+        check_rate(model.sample_rate, "sample_rate")
+        return model
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:  # whatever a wrong value leads to, below
+        raise InputError(
+            f"{path}: describes no model that can be built "
+            f"({type(error).__name__}: {error}). Take the config.yaml that training "
+            "wrote, unchanged."
+        ) from error
+
+
 def find_model(source: Union[str, Path]) -> Path:
     """Return the folder of a training, or its config.yaml, on this machine.
 
@@ -494,7 +536,7 @@ def find_model(source: Union[str, Path]) -> Path:
         there = False
     if not there:
         raise InputError(
-            f"{path}: no such folder. Give the folder that training wrote "
+            f"{str(path)[:200]}: no such folder. Give the folder that training wrote "
             "(exp/avsep_<tag>)."
         )
     return path
@@ -508,10 +550,10 @@ def _device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(
-            f"device={name!r}: expected 'cpu', 'cuda' or 'cuda:N'."
-        ) from error
+    except (RuntimeError, TypeError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise InputError(f"device={name!r:.60}: expected 'cpu', 'cuda' or 'cuda:N'.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(
             f"device={name!r}: no CUDA device is available; use device='cpu' "

@@ -153,11 +153,12 @@ def read_info(path: Union[str, Path]) -> Dict[str, Any]:
 def _check_keys(
     path: Union[str, Path], info: Dict[str, Any], keys: Sequence[str]
 ) -> None:
-    missing = [key for key in keys if info.get(key) is None]
+    kinds = {"size": int, "jpeg_quality": int}
+    missing = [k for k in keys if not isinstance(info.get(k), kinds.get(k, str))]
     if missing:
         raise InputError(
             f"{path}: is not the description of an encoder that stage 2 writes: "
-            f"{', '.join(missing)} missing."
+            f"{', '.join(missing)} missing or of the wrong kind."
         )
 
 

@@ -38,12 +38,17 @@ def run(args: argparse.Namespace) -> int:
     table = {}
     for text in args.inputs:
         path = Path(text)
-        if "\0" in text or not path.exists():
-            raise InputError(f"{text!r}: no such file or folder.")
+        try:
+            there = bool(text.strip()) and path.exists()
+        except (OSError, ValueError):  # no name that a file can have
+            there = False
+        if not there:
+            raise InputError(f"{text!r:.200}: no such file or folder.")
         if path.resolve().as_posix() != " ".join(path.resolve().as_posix().split()):
             raise InputError(
                 f"{text!r}: has white space that a table cannot hold; rename it."
             )
+        _check_video(path)
         key = path.stem.replace(" ", "_") or "input"
         while key in table:
             key += "_"
@@ -79,6 +84,18 @@ def run(args: argparse.Namespace) -> int:
         print(f"{key}: left out, {reason}")
     print(f"wrote {found['scp']}")
     return 0
+
+
+def _check_video(path: Path) -> None:
+    from espnet2_avsep.data.media import probe
+    from espnet2_avsep.visual.frames import IMAGE_SUFFIXES
+
+    if path.is_dir():
+        return
+    if path.suffix.lower() in IMAGE_SUFFIXES or not probe(path).has_video:
+        raise InputError(
+            f"{path}: is no video. Give a video, or a folder of numbered pictures."
+        )
 
 
 def _encoder(args: argparse.Namespace) -> Dict[str, Any]:

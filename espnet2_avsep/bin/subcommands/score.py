@@ -16,9 +16,9 @@ METRICS = ("sdr", "sir", "sar")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the sub-command."""
     add = parser.add_argument
-    add("--reference", nargs="+", required=True, help="mono wavs, one per source")
-    add("--estimate", nargs="+", required=True, help="mono wavs, in the same order")
-    add("--mixture", help="mono wav")
+    add("--reference", nargs="+", required=True, help="mono sounds, one per source")
+    add("--estimate", nargs="+", required=True, help="mono sounds, in the same order")
+    add("--mixture", help="mono sound")
     add(
         "--max_length_difference",
         type=int,
@@ -90,14 +90,15 @@ def _read(paths: List[str], tolerance: int) -> tuple:
     """Read mono files, cut to the shortest: (M, L) float64, and their one rate."""
     import numpy as np
 
-    from espnet2_avsep.bin.mixture_scorer import UnscorableError, read_wav
+    from espnet2_avsep.data.audio_blocks import AudioBlocks
 
     found = []
     for path in paths:
-        try:
-            found.append(read_wav(path))
-        except (UnscorableError, TypeError) as error:
-            raise InputError(str(error)) from error
+        blocks = AudioBlocks(path)
+        if blocks.channels != 1:
+            raise InputError(f"{path}: has {blocks.channels} channels; expected one.")
+        samples = np.concatenate(list(blocks), axis=-1)[0]
+        found.append((samples.astype(np.float64), blocks.fs))
     rates = {rate for _, rate in found}
     if len(rates) != 1:
         listed = ", ".join(
