@@ -46,7 +46,7 @@ def load_config(path: Union[str, Path]) -> argparse.Namespace:
         )
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, OSError, RecursionError, ValueError) as error:
         raise InputError(f"{path}: is not valid YAML: {error}") from error
     needed = ("encoder", "decoder", "visual_adapter", "separator", "criterions")
     missing = [k for k in needed if not isinstance(config, dict) or k not in config]
@@ -536,7 +536,7 @@ def find_model(source: Union[str, Path]) -> Path:
         there = False
     if not there:
         raise InputError(
-            f"{str(path)[:200]}: no such folder. Give the folder that training wrote "
+            f"{str(path)[:200]!r}: no such folder. Give the folder that training wrote "
             "(exp/avsep_<tag>)."
         )
     return path

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Optional, Sequence
 
-from espnet2_avsep.bin.cli import LOG_FORMAT, command
+from espnet2_avsep.bin.cli import DISK_ERRORS, LOG_FORMAT, command
 from espnet2_avsep.errors import InputError
 
 # Sub-command -> its module in bin/subcommands, which has a docstring, add_arguments()
@@ -69,10 +69,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        raise InputError(f"{error.filename}: {error.strerror}.") from error
-    except OSError:
-        raise  # full disks and the like: see cli.command
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise  # see cli.command
+        raise InputError(f"{error.filename}: {error.strerror or error}.") from error
     except Exception as error:
         if os.environ.get("AVSEP_DEBUG"):
             raise

@@ -25,9 +25,9 @@ def separation_page(
     """
     css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     title = f"Separated: {Path(result['input']).name}"
+    names = sorted(result["tracks"], key=lambda name: name != _MIXTURE)
     sections = [
-        _track(name, files, queries, folder, embed)
-        for name, files in result["tracks"].items()
+        _track(name, result["tracks"], queries, folder, embed) for name in names
     ]
     facts = {
         "input": result["input"],
@@ -78,26 +78,37 @@ def separation_page(
 
 def _track(
     name: str,
-    files: Dict[str, str],
+    tracks: Mapping[str, Dict[str, str]],
     queries: Mapping[str, str],
     folder: Path,
     embed: bool,
 ) -> Html:
+    files = tracks[name]
     what = queries.get(name)
     words = {"residual": "what the tracks leave", _MIXTURE: "the input"}.get(name, "")
     if what is not None:
         words = f"query: {what}"
     parts = [element("h2", name), element("p", words, class_="soft")]
-    if "sound" in files:
+    source = None
+    if name == _MIXTURE and embed:  # all tracks add up to it
+        sounds = [folder / each["sound"] for each in tracks.values() if "sound" in each]
+        source = _flac(*sounds)
+    elif "sound" in files:
         path = folder / files["sound"]
         source = _flac(path) if embed else quote(path.name)
+    if source is not None:
         parts.append(
             element("audio", controls="", preload="metadata", src=source, title=name)
         )
-        links = [element("a", files["sound"], href=quote(files["sound"]))]
-        if "video" in files:
-            links += [" ", element("a", files["video"], href=quote(files["video"]))]
-        parts.append(element("p", "Files: ", *links))
+    links = [
+        element("a", files[kind], href=quote(files[kind]))
+        for kind in ("sound", "video")
+        if kind in files
+    ]
+    if links:
+        parts.append(
+            element("p", "Files: ", *(w for link in links for w in (link, " ")))
+        )
     if "spectrogram" in files:
         picture = folder / files["spectrogram"]
         source = quote(picture.name)
@@ -112,13 +123,14 @@ def _track(
     return element("section", *parts, id=name)
 
 
-def _flac(path: Path) -> str:
-    """Return a sound as 16-bit flac in a data URL: half of what a wav would take."""
+def _flac(*paths: Path) -> str:
+    """Return the sum of some sounds as 16-bit flac in a data URL."""
     import soundfile
 
-    samples, fs = soundfile.read(path, dtype="float32")
+    found = [soundfile.read(path, dtype="float32") for path in paths]
     content = io.BytesIO()
-    soundfile.write(content, samples, fs, format="FLAC", subtype="PCM_16")
+    samples = sum(samples for samples, _ in found)
+    soundfile.write(content, samples, found[0][1], format="FLAC", subtype="PCM_16")
     return _data("audio/flac", content.getvalue())
 
 

@@ -88,7 +88,7 @@ def test_video_by_regions_picture_and_embedding(place, tmp_path, capsys, encoder
         assert result["tracks"][name]["picture_copied"] is True
         assert (out / f"{name}.mp4").exists()
     page = (out / "index.html").read_text()
-    assert page.count("<audio") == page.count("data:audio/flac") == 5
+    assert page.count("<audio") == page.count("data:audio/flac") == 6
     assert page.count("data:image/png") == 6 and 'src="http' not in page
     hidden = [p.name for p in out.iterdir() if p.name.startswith(".")]
     assert not hidden and len(list(out.iterdir())) == 3 * 5 + 1 + 2
