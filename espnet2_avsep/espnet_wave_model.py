@@ -1,6 +1,6 @@
 """The ESPnet model around separators from waveform to waveform."""
 
-from typing import Callable, Tuple
+from typing import Callable, Dict, Tuple
 
 import torch
 from torch import Tensor
@@ -19,10 +19,14 @@ class ESPnetAVWaveModel(ESPnetAVSeparationModel):
     """
 
     def _run(
-        self, mixture: Tensor, reference: Tensor, visual: Tensor
+        self,
+        mixture: Tensor,
+        reference: Tensor,
+        visual: Tensor,
+        conditions: Dict[str, Tensor],
     ) -> Tuple[SeparationOutput, Callable[[], Tensor]]:
         with self._autocast(mixture.device.type):
-            tracks, bottleneck = self._tracks(mixture, visual)
+            tracks, bottleneck = self._tracks(mixture, visual, conditions)
         waves = torch.cat([mixture[:, None], reference, tracks], dim=1)
         magnitude = self.warp(self._spectrum(waves).abs())
         number = reference.size(1)
@@ -45,6 +49,7 @@ class ESPnetAVWaveModel(ESPnetAVSeparationModel):
         visual: Tensor,
         binary_mask: bool = False,
         threshold: float = 0.5,
+        **conditions: Tensor,
     ) -> Tuple[Tensor, Tensor]:
         """Separate mixtures; see ESPnetAVSeparationModel.separate.
 
@@ -56,7 +61,7 @@ class ESPnetAVWaveModel(ESPnetAVSeparationModel):
                 "binary_mask is true, but this separator gives waveforms and has no "
                 "masks to round; leave --binary_mask out."
             )
-        tracks, _ = self._tracks(mixture, visual)
+        tracks, _ = self._tracks(mixture, visual, conditions)
         magnitude = self._spectrum(torch.cat([mixture[:, None], tracks], dim=1)).abs()
         magnitude = self.warp(magnitude)
         return tracks, magnitude[:, 1:] / (magnitude[:, :1] + self.log_eps)
@@ -68,22 +73,31 @@ class ESPnetAVWaveModel(ESPnetAVSeparationModel):
         visual: Tensor,
         binary_mask: bool = False,
         threshold: float = 0.5,
+        **conditions: Tensor,
     ) -> Tensor:
         """Separate (B, C, L), each channel by itself: there is no mask to share.
 
         See ESPnetAVSeparationModel.separate_channels.
         """
         tracks = [
-            self.separate(channel, visual, binary_mask, threshold)[0]
+            self.separate(channel, visual, binary_mask, threshold, **conditions)[0]
             for channel in mixture.unbind(dim=1)
         ]
         return torch.stack(tracks, dim=2)
 
-    def _tracks(self, mixture: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def embed(self, mixture: Tensor, visual: Tensor, **conditions: Tensor) -> Tensor:
+        """Embed mixtures; see ESPnetAVSeparationModel.embed."""
+        _, bottleneck = self._tracks(mixture, visual, conditions)
+        return bottleneck
+
+    def _tracks(
+        self, mixture: Tensor, visual: Tensor, conditions: Dict[str, Tensor]
+    ) -> Tuple[Tensor, Tensor]:
         """Tracks (B, N, L) and bottleneck, in float32."""
         visual = self.visual_adapter(visual)
         if not torch.is_autocast_enabled(mixture.device.type):
             # The network's precision, where it is not float32 (inference in bfloat16).
             visual = visual.to(next(self.separator.parameters()).dtype)
-        tracks, bottleneck = self.separator(mixture, visual)
+        tracks, bottleneck = self.separator(mixture, visual, **conditions)
         return tracks.float(), bottleneck.float()

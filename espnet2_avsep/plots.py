@@ -1,10 +1,12 @@
 """Pictures of separations and of scores."""
 
-from typing import Mapping, Sequence, Tuple
+from typing import Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 DYNAMIC_RANGE_DB = 60
+# Mean gates below and above which DGFNet calls a source extreme.
+EXTREMES = (0.3, 0.7)
 
 
 def spectrogram_panels(panels: Mapping[str, np.ndarray], title: str):
@@ -151,3 +153,112 @@ def instrument_bars(
     axis.axhline(0, color="gray", linewidth=0.8)
     axis.set_ylabel(label)
     return figure
+
+
+def gate_histogram(values: Sequence[float], title: str):
+    """Draw how the mean gates of sources are distributed (DGFNet, figure 6).
+
+    Args:
+        values: Mean gate of each source, 0 to 1.
+        title: Title of the figure.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axis = figure.subplots()
+    axis.hist(values, bins=np.linspace(0, 1, 41), color="tab:blue", alpha=0.7)
+    for place in EXTREMES:
+        axis.axvline(place, color="gray", linestyle=":", linewidth=0.8)
+    mean = float(np.mean(values))
+    axis.axvline(mean, color="black", linewidth=1)
+    axis.text(
+        mean, 0.97, f" {mean:.3f}", transform=axis.get_xaxis_transform(), va="top"
+    )
+    axis.set_xlim(0, 1)
+    axis.set_xlabel(
+        "mean gate of a source (0: audio alone, 1: product with the picture)"
+    )
+    axis.set_ylabel("sources")
+    axis.set_title(title, fontsize=10)
+    return figure
+
+
+def gate_maps(rows: Sequence[Tuple[str, np.ndarray, np.ndarray]], title: str):
+    """Draw gates beside their mixtures, a row each (DGFNet, figure 7).
+
+    Args:
+        rows: Title, mixture (F, T) and gate (H, W), lowest frequency first.
+        title: Title of the figure.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.3 * len(rows) + 0.6), layout="constrained")
+    axes = figure.subplots(len(rows), 2, squeeze=False)
+    for (left, right), (name, mixture, gate) in zip(axes, rows, strict=True):
+        _draw_level(left, mixture)
+        left.set_title(name, fontsize=8)
+        image = right.imshow(gate, origin="lower", aspect="auto", vmin=0, vmax=1)
+        right.set_title(f"gate, mean {gate.mean():.3f}", fontsize=8)
+    figure.colorbar(image, ax=axes[:, 1], shrink=0.8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def attention_maps(
+    mixture: np.ndarray,
+    sources: Sequence[Tuple[str, np.ndarray, Optional[np.ndarray]]],
+    title: str,
+):
+    """Draw where the query of each source looks, a row each.
+
+    Args:
+        mixture: (F, T), lowest frequency first.
+        sources: Name, attention in the sound (layers, H, W), and in the motion (S,) or
+            None.
+        title: Title of the figure.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    layers = len(sources[0][1])
+    with_motion = sources[0][2] is not None
+    columns = 1 + layers + with_motion
+    figure = Figure(
+        figsize=(2.6 * columns, 2.3 * len(sources) + 0.5), layout="constrained"
+    )
+    axes = figure.subplots(len(sources), columns, squeeze=False)
+    for row, (name, attention, motion) in zip(axes, sources, strict=True):
+        _draw_level(row[0], mixture)
+        row[0].set_title(f"mixture; {name}", fontsize=8)
+        for number, axis in enumerate(row[1 : 1 + layers], 1):
+            axis.imshow(attention[number - 1], origin="lower", aspect="auto")
+            axis.set_title(
+                f"layer {number}, at most {attention[number - 1].max():.3f}", fontsize=8
+            )
+        if with_motion:
+            row[-1].bar(range(len(motion)), motion, color="tab:orange")
+            row[-1].set_title("motion steps", fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _draw_level(axis, magnitude: np.ndarray) -> None:
+    """Draw a magnitude (F, T) in dB below its maximum."""
+    peak = max(float(magnitude.max()), 1e-10)
+    level = 20 * np.log10(np.maximum(magnitude / peak, 1e-10))
+    axis.imshow(
+        level,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=-DYNAMIC_RANGE_DB,
+        vmax=0,
+    )

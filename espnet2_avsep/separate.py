@@ -11,9 +11,12 @@ import numpy as np
 import torch
 import yaml
 
+from espnet2_avsep.data.class_labels import class_numbers, number_sources
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.prompt_reader import PromptReader
 from espnet2_avsep.prompts import Region, Text
+from espnet2_avsep.sharing.source import find_model
+from espnet2_avsep.sharing.weights import read_state
 from espnet2_avsep.streaming.chunked import WHOLE, Chunking, ChunkPlan, plan_chunks
 from espnet2_avsep.streaming.resampler import check_rate, resample_whole
 from espnet2_avsep.streaming.tracks import TrackStream
@@ -72,17 +75,7 @@ def load_weights(model: torch.nn.Module, path: Union[str, Path]) -> str:
         raise InputError(
             f"{path}: no such file. Train first (stage 6), or give --model_file."
         )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what torch.load raises varies with the damage
-        raise InputError(
-            f"{path}: cannot be read as a file of weights ({error}). It may be "
-            "incomplete: take another epoch's file or train again."
-        ) from error
-    if not isinstance(state, dict) or not all(
-        isinstance(value, torch.Tensor) for value in state.values()
-    ):
-        raise InputError(f"{path}: holds no weights; expected names and tensors.")
+    state = read_state(path)
     own = model.state_dict()
     problems = [f"missing {k}" for k in own if k not in state]
     problems += [f"unexpected {k}" for k in state if k not in own]
@@ -171,6 +164,8 @@ class SeparateAV:
         self.weights_sha256 = load_weights(self.model, model_file)
         self.model.to(self.device).eval()
         self.model.separator.to(DTYPES[dtype])
+        self.classes = class_numbers(getattr(config, "classes", None) or [])
+        self.motion_steps = int(self._dataset_conf.get("motion_steps", 160))
         self.binary_mask = binary_mask
         self.threshold = threshold
         self._image_encoder = image_encoder
@@ -178,18 +173,30 @@ class SeparateAV:
         self._lock = threading.Lock()
 
     @classmethod
-    def from_pretrained(cls, path: Union[str, Path], **options: Any) -> "SeparateAV":
-        """Load from the folder of a training (or from its config.yaml).
+    def from_pretrained(
+        cls,
+        source: Union[str, Path],
+        revision: Optional[str] = None,
+        cache_dir: Optional[Union[str, Path]] = None,
+        **options: Any,
+    ) -> "SeparateAV":
+        """Load a trained, packed or published model.
 
         Args:
-            path: The folder, with config.yaml and valid.loss.best.pth in it.
+            source: The folder of a training (or its config.yaml), a packed model (zip
+                file or folder), ``user/name`` on the Hugging Face hub, or ``zoo:tag``,
+                a name in espnet_model_zoo's table.
+            revision: Branch, tag or commit, for models on the hub.
+            cache_dir: Where fetched and unpacked models are kept.
             **options: Further arguments of the constructor.
 
         Raises:
-            InputError: the folder or a file in it is missing.
+            InputError: there is no such model, a file of it is missing, or it is
+                refused (see sharing/archive.py).
         """
-        path = find_model(path)
-        return cls(path / "config.yaml" if path.is_dir() else path, **options)
+        files = find_model(source, revision, cache_dir)
+        options.setdefault("model_file", files.weights)
+        return cls(files.config, **options)
 
     @property
     def sample_rate(self) -> int:
@@ -199,16 +206,18 @@ class SeparateAV:
     @property
     def segment(self) -> int:
         """Samples of a segment of the training, at the model's rate."""
-        conf = getattr(self.config, "dataset_conf", None) or {}
-        samples = DEFAULT_SEGMENT
-        if isinstance(conf, dict):
-            samples = conf.get("segment_samples", samples)
+        samples = self._dataset_conf.get("segment_samples", DEFAULT_SEGMENT)
         if not isinstance(samples, int) or samples < 1:
             raise InputError(
                 f"{self.train_config}: dataset_conf.segment_samples is {samples!r}; "
                 "expected a number of samples."
             )
         return samples
+
+    @property
+    def _dataset_conf(self) -> Dict[str, Any]:
+        conf = getattr(self.config, "dataset_conf", None)
+        return conf if isinstance(conf, dict) else {}
 
     @property
     def prompt_dim(self) -> Optional[int]:
@@ -222,6 +231,8 @@ class SeparateAV:
         mixture: Mixture,
         prompts: Sequence[Any],
         fs: Optional[int] = None,
+        classes: Optional[Sequence[str]] = None,
+        motion: Optional[Sequence[np.ndarray]] = None,
         channels: str = "mean",
         residual: bool = False,
         chunking: Union[str, Chunking] = "auto",
@@ -236,6 +247,10 @@ class SeparateAV:
                 :class:`Text`, or a function of time: called with the begin and end of a
                 stretch in s, it returns one of the others.
             fs: Sampling rate of the mixture; null takes the model's.
+            classes: The class of each source, for models that need it (queries: class);
+                those it knows are in the attribute ``classes``.
+            motion: Motion features (steps, D_m) of each source, over the whole
+                recording, for models that need them; with it there are no chunks.
             channels: "mean": the mean of the channels is separated. "each": masks are
                 made from the mean and applied to every channel.
             residual: Whether a last track holds what the others leave: they add up to
@@ -250,7 +265,8 @@ class SeparateAV:
             rate and length, in the prompts' order; N + 1 tracks with a residual.
 
         Raises:
-            InputError: an empty or non-finite mixture, no prompt, a wrong shape.
+            InputError: an empty or non-finite mixture, no prompt, a wrong shape;
+                classes or motion that are missing, unknown, or not this model's.
         """
         fs = self._rate(fs)
         wav = _check_mixture(mixture)
@@ -259,10 +275,14 @@ class SeparateAV:
                 raise InputError(
                     f"chunking={chunking!r}: expected 'auto', 'whole' or a Chunking."
                 )
-            long = wav.shape[-1] > WHOLE_SECONDS * fs
+            long = wav.shape[-1] > WHOLE_SECONDS * fs and motion is None
             chunking = Chunking() if chunking == "auto" and long else None
+        if chunking is not None and motion is not None:
+            raise InputError(
+                "motion was given for the whole recording: chunking must be 'whole'."
+            )
         plan = WHOLE if chunking is None else self.plan(chunking)
-        stream = self._stream(prompts, fs, plan, channels, residual)
+        stream = self._stream(prompts, fs, plan, channels, residual, classes, motion)
         tracks = [*stream.feed(wav), *stream.finish()]
         return np.concatenate(tracks, axis=-1)
 
@@ -271,6 +291,7 @@ class SeparateAV:
         pieces: Iterable[Mixture],
         prompts: Sequence[Any],
         fs: Optional[int] = None,
+        classes: Optional[Sequence[str]] = None,
         channels: str = "mean",
         residual: bool = False,
         chunking: Optional[Chunking] = None,
@@ -284,6 +305,7 @@ class SeparateAV:
             prompts: As for a call. What changes over time is looked at again for every
                 chunk.
             fs: As for a call.
+            classes: As for a call.
             channels: As for a call.
             residual: As for a call.
             chunking: Null takes chunks as long as the training's segments.
@@ -296,7 +318,9 @@ class SeparateAV:
             InputError: as for a call.
         """
         plan = self.plan(chunking or Chunking())
-        stream = self._stream(prompts, self._rate(fs), plan, channels, residual)
+        stream = self._stream(
+            prompts, self._rate(fs), plan, channels, residual, classes
+        )
         empty = True
         for piece in pieces:
             wav = _check_mixture(piece, may_be_empty=True)
@@ -343,6 +367,7 @@ class SeparateAV:
                 tracks[index] = self(wav, sources, fs)
                 continue
             length = wav.shape[-1]
+            self._conditions(len(sources), None, None)  # says what it needs
             visual = self._reader(sources)(0.0, length / fs)
             wav = wav.mean(axis=0, keepdims=True)
             wav = resample_whole(wav, fs, self.sample_rate)[0]
@@ -365,13 +390,15 @@ class SeparateAV:
         return tracks
 
     def separate_batch(
-        self, mixture: torch.Tensor, visual: torch.Tensor
+        self, mixture: torch.Tensor, visual: torch.Tensor, **conditions: torch.Tensor
     ) -> torch.Tensor:
         """Separate mixtures of equal length at the model's rate.
 
         Args:
             mixture: (B, L).
             visual: (B, N, V, D) floats, or frames (B, N, V, 3, H, W).
+            **conditions: What else the separator needs of each source: ``motion``
+                (B, N, S, D_m), ``motion_lengths`` (B, N), ``labels`` (B, N).
 
         Returns:
             (B, N, L) on the model's device.
@@ -382,6 +409,7 @@ class SeparateAV:
                 visual.to(self.device),
                 binary_mask=self.binary_mask,
                 threshold=self.threshold,
+                **{name: value.to(self.device) for name, value in conditions.items()},
             )
         return tracks
 
@@ -410,32 +438,83 @@ class SeparateAV:
         plan: ChunkPlan,
         channels: str,
         residual: bool,
+        classes: Optional[Sequence[str]] = None,
+        motion: Optional[Sequence[np.ndarray]] = None,
     ) -> TrackStream:
         reader = self._reader(prompts)
+        conditions = self._conditions(reader.number, classes, motion)
 
         def process(chunk: np.ndarray, start: int) -> np.ndarray:
             samples = chunk.shape[-1]
             self._check_length(samples)
             rate = self.sample_rate
             visual = reader(start / rate, (start + samples) / rate)
-            return self._separate_chunk(chunk, visual)
+            return self._separate_chunk(chunk, visual, conditions)
 
         return TrackStream(process, plan, fs, self.sample_rate, channels, residual)
 
-    def _separate_chunk(self, chunk: np.ndarray, visual: np.ndarray) -> np.ndarray:
+    def _separate_chunk(
+        self,
+        chunk: np.ndarray,
+        visual: np.ndarray,
+        conditions: Dict[str, torch.Tensor],
+    ) -> np.ndarray:
         """Separate (C, n), prompted by (N, D) or (N, 3, H, W), into (N, C, n)."""
         mixture = torch.from_numpy(np.ascontiguousarray(chunk))
         rows = torch.from_numpy(visual)[None, :, None]
         if len(chunk) == 1:
-            return self.separate_batch(mixture, rows)[0, :, None].cpu().numpy()
+            tracks = self.separate_batch(mixture, rows, **conditions)
+            return tracks[0, :, None].cpu().numpy()
         with torch.inference_mode():
             tracks = self.model.separate_channels(
                 mixture[None].to(self.device),
                 rows.to(self.device),
                 binary_mask=self.binary_mask,
                 threshold=self.threshold,
+                **{name: value.to(self.device) for name, value in conditions.items()},
             )
         return tracks[0].cpu().numpy()
+
+    def _conditions(
+        self,
+        num_sources: int,
+        classes: Optional[Sequence[str]],
+        motion: Optional[Sequence[np.ndarray]],
+    ) -> Dict[str, torch.Tensor]:
+        """Classes and motion of one mixture's sources, as the separator takes them."""
+        separator = self.model.separator
+        for name, given, needed in (
+            ("classes", classes, separator.needs_labels),
+            ("motion", motion, separator.needs_motion),
+        ):
+            if (given is not None) != needed:
+                known = f" ({', '.join(self.classes)})" if name == "classes" else ""
+                raise InputError(
+                    f"{name} are missing: this model needs them{known}."
+                    if needed
+                    else f"{name} were given: this model takes no {name}."
+                )
+            if needed and len(given) != num_sources:
+                raise InputError(
+                    f"{len(given)} {name} were given for {num_sources} prompts."
+                )
+        conditions: Dict[str, torch.Tensor] = {}
+        if classes is not None:
+            numbers = number_sources({"classes": classes}, self.classes)["classes"]
+            conditions["labels"] = torch.tensor([numbers])
+        if motion is not None:
+            steps = [torch.as_tensor(m, dtype=torch.float32) for m in motion]
+            for number, step in enumerate(steps, 1):
+                shape = tuple(step.shape)
+                if len(shape) != 2 or shape[0] < 1 or shape[1] != separator.motion_dim:
+                    raise InputError(
+                        f"motion {number} has the shape {shape}; expected "
+                        f"(steps, {separator.motion_dim})."
+                    )
+            lengths = torch.tensor([[len(step) for step in steps]])
+            padded = torch.nn.utils.rnn.pad_sequence(steps, batch_first=True)
+            conditions.update(motion=padded[None], motion_lengths=lengths)
+        return conditions
 
     def _check_length(self, samples: int) -> None:
         shortest = self.model.encoder.n_fft + 1
@@ -518,28 +597,6 @@ def _build(config: argparse.Namespace, path: Path) -> torch.nn.Module:
             f"({type(error).__name__}: {error}). Take the config.yaml that training "
             "wrote, unchanged."
         ) from error
-
-
-def find_model(source: Union[str, Path]) -> Path:
-    """Return the folder of a training, or its config.yaml, on this machine.
-
-    Other sources of models are to be resolved here: everything that loads a model by
-    name goes through this function.
-
-    Raises:
-        InputError: there is none.
-    """
-    path = Path(source)
-    try:
-        there = path.exists()
-    except (OSError, ValueError):  # a name that no file can have
-        there = False
-    if not there:
-        raise InputError(
-            f"{str(path)[:200]!r}: no such folder. Give the folder that training wrote "
-            "(exp/avsep_<tag>)."
-        )
-    return path
 
 
 def _device(name: str) -> torch.device:

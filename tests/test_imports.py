@@ -23,7 +23,7 @@ ALLOWED = {
     "teacher": {"layers", "dsp", "data"},
     "visual": {"layers", "dsp", "data"},
     "plots": {"dsp"},
-    "report": {"data", "visual"},
+    "report": {"data", "visual", "metrics", "dsp"},
     "espnet_model": {
         *("separator", "visual", "teacher", "loss"),
         *("layers", "dsp", "metrics"),
@@ -34,15 +34,18 @@ ALLOWED = {
         *("trainer", "espnet_model", "espnet_wave_model", "data"),
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
     },
+    "analysis": {"separate", "data", "dsp", "visual", "metrics"},
     "untrained": {"tasks", "baseline", "metrics"},
     "prompts": set(),
     "prompt_reader": {"prompts", "visual", "data"},
     "streaming": set(),
     "separate": {
-        *("tasks", "espnet_model", "data", "dsp", "visual"),
+        *("tasks", "espnet_model", "data", "dsp", "visual", "sharing"),
         *("prompts", "prompt_reader", "streaming"),
     },
     "file_separation": {"separate", "data", "streaming"},
+    "demo": {"separate", "data", "visual"},
+    "sharing": {"data", "layers"},
     # bin stands above all.
 }
 
@@ -64,7 +67,7 @@ LIBRARIES = {
 
 # Imported inside the functions that need them: seconds each, and few runs need all.
 LAZY = {"open_clip", "laion_clap", "transformers", "torchvision", "torchaudio"}
-LAZY |= {"yt_dlp"}
+LAZY |= {"yt_dlp", "gradio", "huggingface_hub", "espnet_model_zoo", "safetensors"}
 
 # What the command lines must not pay for before they know what is asked of them.
 HEAVY = {

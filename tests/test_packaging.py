@@ -27,7 +27,7 @@ BROUGHT_ALONG = {
     "librosa": "espnet",
 }
 # Imported where an extra was asked for, each with the extra.
-OPTIONAL = {"yt_dlp": "download"}
+OPTIONAL = {"yt_dlp": "download", "gradio": "demo", "espnet_model_zoo": "zoo"}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def metadata() -> dict:
     """Run setup.py with a setup() that only writes down what it is given."""
     script = (
         "import json, runpy, setuptools\n"
-        "setuptools.setup = lambda **given: print(json.dumps(given))\n"
+        "setuptools.setup = lambda **given: print(json.dumps(given, default=str))\n"
         f"runpy.run_path({str(ROOT / 'setup.py')!r})\n"
     )
     run = subprocess.run(

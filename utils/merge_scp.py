@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Merge the tables that parallel jobs have written.
 
-Usage: merge_scp.py <nj> <keys> <job folder> <folder> <table> ...
+Usage: merge_scp.py [--many] <nj> <keys> <job folder> <folder> <table> ...
 e.g.   merge_scp.py 4 dump/logs/keys.JOB.scp dump/split4/JOB dump wav.scp skipped.tsv
 
 For each <table>, collects the lines of <job folder>/<table>, with JOB standing for 1,
 ..., <nj>, sorts them by key (LC_ALL=C) and puts them into <folder>/<table> in one step,
 so that it is never there by half. Of a job's table only the keys in that job's <keys>
 are taken, so that lines which an earlier run with other data left behind stay out. A
-missing table and a key that comes twice are errors.
+missing table and a key that comes twice are errors; with --many a key may have several
+lines in one job's table, whose order is kept.
 """
 
 import contextlib
@@ -55,6 +56,9 @@ def write(path: Path, lines: List[bytes]) -> None:
 def main() -> None:
     """Merge."""
     arguments = sys.argv[1:]
+    many = arguments[:1] == ["--many"]
+    if many:
+        arguments = arguments[1:]
     if len(arguments) < 5 or not arguments[0].isdigit():
         sys.exit(__doc__.strip())
     jobs = [str(n) for n in range(1, int(arguments[0]) + 1)]
@@ -66,14 +70,16 @@ def main() -> None:
     for table in tables:
         merged: Dict[bytes, bytes] = {}
         for job, keys in zip(jobs, wanted, strict=True):
+            found: Dict[bytes, bytes] = {}
             path = Path(job_folder.replace("JOB", job)) / table
             for line in read_lines(path):
                 key = line.split()[0]
                 if key not in keys:
                     continue
-                if key in merged:
+                if key in merged or (key in found and not many):
                     die(f"{path}: {key.decode(errors='replace')} comes more than once")
-                merged[key] = line
+                found[key] = found.get(key, b"") + line
+            merged.update(found)
         try:
             write(Path(folder) / table, [merged[key] for key in sorted(merged)])
         except OSError as error:

@@ -72,7 +72,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except OSError as error:
         if error.errno in DISK_ERRORS:
             raise  # see cli.command
-        raise InputError(f"{error.filename}: {error.strerror or error}.") from error
+        name = f"{str(error.filename)[:200]!r}"
+        raise InputError(f"{name}: {error.strerror or error}.") from error
     except Exception as error:
         if os.environ.get("AVSEP_DEBUG"):
             raise

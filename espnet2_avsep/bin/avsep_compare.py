@@ -6,13 +6,22 @@ import csv
 import io
 import logging
 import math
+import statistics
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import List, Optional, Sequence
 
-from espnet2_avsep.bin.avsep_results import assignment_of, read_head, read_yaml
+from espnet2_avsep.bin.avsep_results import is_random
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
-from espnet2_avsep.bin.score_files import read_scores
+from espnet2_avsep.bin.config_curve import CurvePoint, curve_lines, curve_points
+from espnet2_avsep.bin.experiments import (
+    BOUND,
+    ORACLE,
+    Experiment,
+    check_comparable,
+    merge_seeds,
+    read_experiment,
+)
 from espnet2_avsep.data.scp import atomic_write
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.comparison import MIXTURE, Comparison, compare
@@ -20,7 +29,6 @@ from espnet2_avsep.metrics.score_table import (
     METRICS,
     RESAMPLES,
     TITLES,
-    ScoreRow,
     decibel,
     markdown_table,
 )
@@ -28,6 +36,8 @@ from espnet2_avsep.metrics.score_table import (
 PUBLISHED = ("sdr", "sir", "sar")
 MAIN_COLUMNS = (*METRICS, "sdr_i")
 WITH_INTERVAL = ("sdr", "sdr_i")
+# With more systems, the page shows the differences from the first one alone.
+MANY_SYSTEMS = 6
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -35,9 +45,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Compare experiments that were scored on the same mixtures: our "
         "scores beside the published ones and their protocol, paired differences with "
-        "bootstrap intervals, a table for each instrument, pictures. Experiments "
-        "scored on different lists are refused. Writes compare_<set>.md and .csv, "
-        "compare_<set>_differences.csv, compare_<set>_instruments.csv and .png files.",
+        "bootstrap intervals, a table for each instrument, pictures. Trainings of one "
+        "system that differ in their seed alone are one line, with the means over the "
+        "seeds. Experiments scored on different lists are refused. Writes "
+        "compare_<set>.md and .csv, compare_<set>_differences.csv, "
+        "compare_<set>_instruments.csv and .png files.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
@@ -47,7 +59,7 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="[NAME=]DIR",
         help="folder that holds scored_<set>: exp/avsep_<tag>, or a folder of an "
         "--inference_tag within it; NAME: in the tables (default: the config's "
-        "'system'); repeat",
+        "'system'); repeat; trainings of one name are the seeds of one system",
     )
     parser.add_argument("--set", default="test", help="which scored_<set>")
     parser.add_argument("--output_dir", required=True, help="where the files go")
@@ -60,50 +72,23 @@ def get_parser() -> argparse.ArgumentParser:
         "--corpus_note", default="", help="text at the top: what the corpus is"
     )
     parser.add_argument(
+        "--over",
+        metavar="KEY",
+        help="also draw the scores over this value of the configs, e.g. "
+        "criterions.alignment.weight (lambda): compare_<set>_over.csv and .png",
+    )
+    parser.add_argument(
+        "--over_missing",
+        metavar="VALUE",
+        help="what stands for it where a config has no such value",
+    )
+    parser.add_argument(
         "--plots", type=str2bool, default=True, help="draw pictures (true or false)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     parser.add_argument("--resamples", type=int, default=RESAMPLES)
     parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
     return parser
-
-
-class Experiment(NamedTuple):
-    """A scored experiment.
-
-    Attributes:
-        name: In the tables.
-        folder: Holds scored_<set>.
-        config: Of the training, or of the system without one.
-        head: "key: value" lines at the head of result_<set>.txt.
-        rows: Its scores.
-        options: What the separation was run with, --inference_args.
-    """
-
-    name: str
-    folder: Path
-    config: Dict[str, Any]
-    head: Dict[str, str]
-    rows: List[ScoreRow]
-    options: str = ""
-
-    @property
-    def sound(self) -> str:
-        """What tells whether two experiments were scored on the same mixtures."""
-        head = self.head
-        return head.get("sound_sha256") or f"list {head.get('list_sha256')}"
-
-    @property
-    def kind(self) -> str:
-        """What is to be known of a system's scores; empty of an ordinary one."""
-        return system_kind(self.config, self.options)
-
-    def published(self, corpus: Optional[str]) -> Dict[str, Any]:
-        """Published scores on a corpus; empty where there are none."""
-        for row in self.config.get("published") or []:
-            if row.get("corpus") == corpus:
-                return row
-        return {}
 
 
 @command
@@ -117,12 +102,17 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         )
     experiments = [read_experiment(text, args.set) for text in args.experiment]
     check_comparable(experiments, args.corpus)
+    experiments = merge_seeds(experiments)
     try:
         result = compare(
             {e.name: e.rows for e in experiments}, args.resamples, args.seed
         )
     except ValueError as error:
         raise InputError(f"--set {args.set}: {error}") from error
+    points: List[CurvePoint] = []
+    if args.over:
+        configs = {e.name: e.config for e in experiments}
+        points = curve_points(configs, result, args.over, args.over_missing)
     folder = Path(args.output_dir)
     stem = f"compare_{args.set}"
     tables = {
@@ -130,104 +120,22 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         "_differences": difference_lines(result),
         "_instruments": instrument_lines(experiments, result),
     }
+    if points:
+        tables["_over"] = curve_lines(points, args.over)
     for suffix, lines in tables.items():
         write_csv(folder / f"{stem}{suffix}.csv", lines)
     pictures = []
     if args.plots:
         pictures = draw(folder, stem, result)
+        if points:
+            pictures.append(draw_curve(folder, stem, points, args.over))
     text = markdown(args, experiments, result, pictures)
+    if points:
+        text += f"\n{over_section(points, args.over)}"
     with atomic_write(folder / f"{stem}.md") as f:
         f.write(text)
     print(text)
     logging.info("wrote %s", folder / f"{stem}.md")
-
-
-BOUND, ORACLE = "upper bound", "oracle order"
-
-
-def system_kind(config: Dict[str, Any], options: str) -> str:
-    """Return "upper bound", "oracle order", "in order of output" or "".
-
-    Args:
-        config: Of the training, or of the system without one.
-        options: What the separation was run with.
-    """
-    if config.get("trained") is not False:
-        return ""
-    assignment = assignment_of(config, options)
-    kinds = {None: BOUND, "oracle": ORACLE, "order": "in order of output"}
-    return kinds.get(assignment, str(assignment))
-
-
-def read_experiment(text: str, set_name: str) -> Experiment:
-    """Read an experiment from [NAME=]DIR.
-
-    Raises:
-        InputError: no such folder, or not scored.
-    """
-    name, equals, path = text.partition("=")
-    if not equals:
-        name, path = "", text
-    folder = Path(path)
-    scores = folder / f"scored_{set_name}"
-    if not scores.is_dir():
-        raise InputError(
-            f"--experiment {text}: there is no {scores}. Give a folder that stage 8 "
-            "scored, and with --set the name of the set."
-        )
-    own = folder.resolve()
-    config, tag = read_yaml(own / "config.yaml"), ""
-    if not config and (own.parent / "config.yaml").is_file():
-        config, tag, own = read_yaml(own.parent / "config.yaml"), own.name, own.parent
-    noted = folder / "inference_args"
-    options = noted.read_text(encoding="utf-8").strip() if noted.is_file() else ""
-    if not name:
-        notes = [note for note in (tag, system_kind(config, options)) if note]
-        name = config.get("system") or own.name
-        name += f" ({', '.join(notes)})" if notes else ""
-    rows = read_scores(scores / "scores.tsv")
-    return Experiment(name, folder, config, read_head(scores), rows, options)
-
-
-def check_comparable(
-    experiments: Sequence[Experiment], corpus: Optional[str] = None
-) -> None:
-    """Refuse experiments that cannot stand in one table.
-
-    Raises:
-        InputError: two of one name, other mixtures, another scorer, or a corpus of
-            which nothing is published.
-    """
-    first = experiments[0]
-    seen: Dict[str, Path] = {MIXTURE: Path("the mixtures themselves")}
-    for experiment in experiments:
-        if experiment.name in seen:
-            raise InputError(
-                f"--experiment {experiment.folder} and {seen[experiment.name]} have "
-                f"one name, {experiment.name!r}; give names: --experiment NAME=DIR."
-            )
-        seen[experiment.name] = experiment.folder
-        if experiment.sound != first.sound:
-            raise InputError(
-                f"{experiment.folder} was scored on other mixtures than {first.folder} "
-                f"(SHA-256 {experiment.sound} and {first.sound}). Only scores on the "
-                "same mixtures can be compared: make the set once (stage 4, same "
-                "--mix_seed and clips), then separate and score both with it."
-            )
-        backends = [e.head.get("backend") for e in (experiment, first)]
-        if backends[0] != backends[1]:
-            raise InputError(
-                f"{experiment.folder} was scored by {backends[0]}, {first.folder} by "
-                f"{backends[1]}; score both with one --scoring_backend (stage 8)."
-            )
-    known = sorted(
-        {row["corpus"] for e in experiments for row in e.config.get("published") or []}
-    )
-    if corpus is not None and corpus not in known:
-        raise InputError(
-            f"--corpus {corpus}: none of the experiments has published scores on it; "
-            f"there are scores on {', '.join(known) or 'no corpus'}."
-        )
 
 
 def main_lines(
@@ -239,6 +147,7 @@ def main_lines(
         header.append(TITLES[metric])
         if metric in WITH_INTERVAL:
             header += [f"{TITLES[metric]} low", f"{TITLES[metric]} high"]
+    header += ["seeds", "SDRi of seeds, min", "SDRi of seeds, max"]
     if corpus is not None:
         header += [f"published {TITLES[m]}" for m in PUBLISHED] + ["protocol"]
     lines = [header]
@@ -251,14 +160,31 @@ def main_lines(
             if metric in WITH_INTERVAL:
                 low, high = result.interval[name].get(metric, (math.nan, math.nan))
                 line += [number(low), number(high)]
+        experiment = next((e for e in experiments if e.name == name), None)
+        line += seed_cells(experiment, result)
         if corpus is not None:
-            experiment = next((e for e in experiments if e.name == name), None)
             found = experiment.published(corpus) if experiment else {}
             line += [number(found.get(m, math.nan)) for m in PUBLISHED]
             source, protocol = found.get("source", ""), found.get("protocol", "")
             line.append(f"{source}: {protocol}" if found else "")
         lines.append(line)
     return lines
+
+
+def seed_cells(experiment: Optional[Experiment], result: Comparison) -> List[str]:
+    """Return the number of seeds, and the least and greatest SDRi of a single one."""
+    if experiment is None or not experiment.seeds:
+        return ["", "", ""]
+    common = set(result.keys)
+    means = [
+        statistics.fmean(
+            row.sdr_i for row in training.rows if (row.mix_id, row.source) in common
+        )
+        for training in experiment.trainings
+    ]
+    if not means:
+        return ["1", "", ""]
+    return [str(len(means)), number(min(means)), number(max(means))]
 
 
 def difference_lines(result: Comparison) -> List[List[str]]:
@@ -328,6 +254,35 @@ def draw(folder: Path, stem: str, result: Comparison) -> List[str]:
     return list(names.values())
 
 
+def draw_curve(folder: Path, stem: str, points: Sequence[CurvePoint], key: str) -> str:
+    """Draw the scores over a value; return the picture's name."""
+    from espnet2_avsep.analysis.figures import value_curves
+
+    metrics = {TITLES[metric]: metric for metric in PUBLISHED}
+    figure = value_curves(
+        [point.value for point in points],
+        {title: [p.mean[m] for p in points] for title, m in metrics.items()},
+        {title: [p.interval[m] for p in points] for title, m in metrics.items()},
+        key,
+    )
+    name = f"{stem}_over.png"
+    with atomic_write(folder / name, "wb") as f:
+        figure.savefig(f, format="png", metadata={"Software": None})
+    return name
+
+
+def over_section(points: Sequence[CurvePoint], key: str) -> str:
+    """Return the table of scores over a value, intervals in brackets."""
+    lines = []
+    for line in curve_lines(points, key):
+        cells = line[:2]
+        for start in range(2, len(line), 3):
+            value, low, high = line[start : start + 3]
+            cells.append(f"{value} [{low}, {high}]" if lines and low else value)
+        lines.append(cells)
+    return f"## Over {key}\n\n{markdown_table(lines)}\n"
+
+
 def markdown(
     args: argparse.Namespace,
     experiments: Sequence[Experiment],
@@ -336,21 +291,25 @@ def markdown(
 ) -> str:
     """Return the text of compare_<set>.md."""
     first = experiments[0]
+    seeds = ""
+    if any(e.trainings for e in experiments):
+        seeds = (
+            " Where there are several seeds (trainings of one system), scores are "
+            "means over them, source by source, before anything else is computed: "
+            "intervals tell the scatter of mixtures, the brackets of the seeds' column "
+            "the least and greatest SDRi of a single training."
+        )
     parts = [
         f"# Systems on {args.set}",
         f"**{args.corpus_note.strip()}**" if args.corpus_note.strip() else "",
         f"Means in dB over the {result.common} sources of {result.mixtures} mixtures "
         f"that every system was scored on, of {result.sources} listed; n: how many a "
         "system was scored on itself. Intervals: 95 %, percentile bootstrap over "
-        f"mixtures, {args.resamples} resamples, seed {args.seed}. Mixtures (SHA-256): "
-        f"{first.sound}. Scored by: {first.head.get('backend', 'unknown')}.",
+        f"mixtures, {args.resamples} resamples, seed {args.seed}.{seeds} Mixtures "
+        f"(SHA-256): {first.sound}. Scored by: {first.head.get('backend', 'unknown')}.",
         markdown_table(main_table(experiments, result, args.corpus)),
         published_section(experiments),
-        "## Differences\n\nMean of (first - second) over the same sources, with its "
-        "interval; clear: the interval excludes 0 (as for a single comparison: nothing "
-        "corrects for their number).\n\n" + markdown_table(difference_lines(result))
-        if result.differences
-        else "",
+        differences_section(args, result),
         "## Instruments\n\nMean SDR in dB; n: sources; what was made or ordered "
         "with the references does not compete for the best.\n\n"
         + markdown_table(instrument_lines(experiments, result)),
@@ -363,19 +322,45 @@ def markdown(
 def main_table(
     experiments: Sequence[Experiment], result: Comparison, corpus: Optional[str]
 ) -> List[List[str]]:
-    """Return the main table with intervals in brackets, protocols left out."""
+    """Return the main table with intervals in brackets, protocols left out.
+
+    Where each system was trained once, there is no column of seeds.
+    """
     lines = []
+    with_seeds = any(e.trainings for e in experiments)
     for line in main_lines(experiments, result, corpus):
         cells, rest = line[:2], line[2:]
         for metric in MAIN_COLUMNS:
-            value, rest = rest[0], rest[1:]
-            if metric in WITH_INTERVAL:
-                low, high, rest = rest[0], rest[1], rest[2:]
-                if lines and low:
-                    value += f" [{low}, {high}]"
-            cells.append(value)
-        lines.append(cells + rest[: len(PUBLISHED)])
+            width = 3 if metric in WITH_INTERVAL else 1
+            cells.append(bracketed(rest[:width], header=not lines))
+            rest = rest[width:]
+        if with_seeds:
+            cells.append(bracketed(rest[:3], header=not lines))
+        lines.append(cells + rest[3 : 3 + len(PUBLISHED)])
     return lines
+
+
+def bracketed(cells: Sequence[str], header: bool) -> str:
+    """Return a value and its interval, where there is one, as one cell."""
+    if header or len(cells) == 1 or not cells[1]:
+        return cells[0]
+    return f"{cells[0]} [{cells[1]}, {cells[2]}]"
+
+
+def differences_section(args: argparse.Namespace, result: Comparison) -> str:
+    """Return the paired differences; of many systems those from the first one."""
+    if not result.differences:
+        return ""
+    lines, which = difference_lines(result), ""
+    if len(result.systems) > MANY_SYSTEMS:
+        first = result.systems[0]
+        lines = lines[:1] + [line for line in lines[1:] if line[0] == first]
+        which = f" Those from {first}; all are in compare_{args.set}_differences.csv."
+    return (
+        "## Differences\n\nMean of (first - second) over the same sources, with its "
+        "interval; clear: the interval excludes 0 (as for a single comparison: nothing "
+        f"corrects for their number).{which}\n\n" + markdown_table(lines)
+    )
 
 
 def published_section(experiments: Sequence[Experiment]) -> str:
@@ -398,7 +383,6 @@ def published_section(experiments: Sequence[Experiment]) -> str:
 def experiment_line(e: Experiment) -> str:
     """Return what a name stands for."""
     config = e.config.get("config") or "no config.yaml"
-    seed = f", seed {e.config['seed']}" if "seed" in e.config else ""
     note = {
         "": "",
         BOUND: "; made from the true sources: an upper bound, not a system",
@@ -406,7 +390,25 @@ def experiment_line(e: Experiment) -> str:
     }.get(e.kind, f"; outputs assigned: {e.kind}")
     if e.options:
         note += f"; separated with `{e.options}`"
-    return f"* {e.name}: `{e.folder}`, {config}{seed}{note}"
+    folders = ", ".join(f"`{t.folder}`" for t in e.trainings or (e,))
+    return f"* {e.name}: {folders}, {config}{training_note(e)}{note}"
+
+
+def training_note(e: Experiment) -> str:
+    """Return seeds, number of training steps, and what of it began at random."""
+    config, parts = e.config, []
+    if e.seeds:
+        parts.append(f"seed{'s' * (len(e.seeds) > 1)} {', '.join(map(str, e.seeds))}")
+    if config.get("max_epoch") and config.get("num_iters_per_epoch"):
+        steps = config["max_epoch"] * config["num_iters_per_epoch"]
+        parts.append(f"{steps} steps of {config.get('batch_size')} mixtures")
+    random = {
+        "encoder of pictures": e.visual,
+        "frame network, at the start,": config.get("visual_adapter_conf"),
+        "teacher": config.get("teacher_conf"),
+    }
+    parts += [f"{what} random" for what, conf in random.items() if is_random(conf)]
+    return "".join(f", {part}" for part in parts)
 
 
 if __name__ == "__main__":

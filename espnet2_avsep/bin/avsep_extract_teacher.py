@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List
 
 from espnet2_avsep.bin.cli import command, setup_logging
+from espnet2_avsep.bin.device import choose_device
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def main(argv=None) -> int:
 
     from espnet2_avsep.teacher.clap_teacher import ClapTeacher
 
-    device = _device(args.device)
+    device = choose_device(args.device)
     teacher = ClapTeacher(
         args.checkpoint,
         model=args.model,
@@ -125,22 +126,6 @@ def main(argv=None) -> int:
     write_scp(scp, offsets)
     logging.info(f"{scp}: {len(keys)} embeddings of width {teacher.output_dim}")
     return 0
-
-
-def _device(name: str) -> "torch.device":
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"--device {name}: cannot be used here: {str(error).splitlines()[0]} "
-            "Choose cpu, or auto for the GPU where there is one."
-        ) from error
-    return device
 
 
 def _check_audio(wav_scp: str, table: Dict[str, str]) -> None:

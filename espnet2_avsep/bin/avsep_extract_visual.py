@@ -71,7 +71,63 @@ def get_parser() -> argparse.ArgumentParser:
         help="take the features as they are: a kaldi scp, or HFRA's HDF5 file "
         "(category/video_id -> (n, D))",
     )
-    add("--utt2clip", help="table: clip, category/video_id (for --precomputed)")
+    add(
+        "--visual_boxes",
+        metavar="detector|DIR",
+        help="cut the pictures out around objects: those that a detector finds, or "
+        "those of box files, <category>/<video>.npy or .json (None: whole pictures); "
+        "visual_boxes.tsv says what was cut out. A picture without a box stays whole",
+    )
+    add(
+        "--box_detector",
+        choices=(
+            "fasterrcnn_resnet50_fpn_v2",
+            "fcos_resnet50_fpn",
+            "retinanet_resnet50_fpn_v2",
+        ),
+        default="fasterrcnn_resnet50_fpn_v2",
+        help="torchvision's detectors, of COCO's 80 classes",
+    )
+    add(
+        "--box_pretrained",
+        default="COCO_V1",
+        help="weights of the detector: torchvision's name, a state dict, or 'random'",
+    )
+    add(
+        "--box_classes",
+        metavar="LIST|FILE",
+        help="classes of boxes, the most wanted first, separated by commas; or a table "
+        "of categories of clips ('*': the others) and such lists. Names (detector, "
+        "json) or numbers (npy); 'any' stands for all (None: any)",
+    )
+    add("--box_score", type=float, default=0.3, help="least score of a box")
+    add(
+        "--box_margin",
+        type=float,
+        default=0.0,
+        help="added to a box on each side, as a share of its width and height",
+    )
+    add(
+        "--box_fps",
+        type=float,
+        default=1.0,
+        help="numbered pictures a second of box files: 1 in iQuery, 8 in Co-Separation",
+    )
+    add(
+        "--box_size",
+        metavar="WxH",
+        help="of the pictures that the boxes of files were found in (None: the clips')",
+    )
+    add(
+        "--box_batch_size",
+        type=int,
+        default=4,
+        help="pictures the detector sees at once",
+    )
+    add(
+        "--utt2clip",
+        help="table: clip, category/video_id (for --precomputed and --visual_boxes)",
+    )
     add(
         "--allow_empty",
         type=str2bool,
@@ -111,6 +167,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             f"--audio_dir {args.audio_dir}: needs --fs, the sampling rate in Hz, and "
             "cannot go with --precomputed, with which no video is read."
         )
+    if args.precomputed is not None and args.visual_boxes is not None:
+        raise InputError(
+            f"--visual_boxes {args.visual_boxes}: pictures are cut out before they are "
+            "encoded, but --precomputed takes embeddings as they are."
+        )
     if args.precomputed is not None:
         copy_precomputed(
             args.video_scp,
@@ -120,11 +181,28 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             args.allow_empty,
         )
         return
+    boxes = None
+    if args.visual_boxes is not None:
+        from espnet2_avsep.visual.box_source import BoxSource
+
+        boxes = BoxSource(
+            args.visual_boxes,
+            args.utt2clip,
+            detector=args.box_detector,
+            pretrained=args.box_pretrained,
+            seed=args.seed,
+            classes=args.box_classes,
+            score=args.box_score,
+            margin=args.box_margin,
+            fps=args.box_fps,
+            size=args.box_size,
+            batch_size=args.box_batch_size,
+        )
     if args.visual_encoder == "frames":
         if args.audio_dir is not None or args.region != "whole":
             raise InputError(
                 "--visual_encoder frames goes with neither --audio_dir nor --region: "
-                "frames are packed whole, and stage 3 formats the sound."
+                "stage 3 formats the sound, and boxes choose parts (--visual_boxes)."
             )
         pack_frames(
             args.video_scp,
@@ -135,6 +213,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             fps=args.fps,
             every=args.every,
             allow_empty=args.allow_empty,
+            boxes=boxes,
+            device=args.device,
         )
         return
     with contextlib.ExitStack() as stack:
@@ -159,6 +239,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             allow_empty=args.allow_empty,
             audio=audio,
             region=args.region,
+            boxes=boxes,
         )
 
 

@@ -27,6 +27,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--visual_dir", required=True, help="stage 2: visual.scp, visual_skipped.tsv"
     )
+    parser.add_argument(
+        "--motion_dir",
+        help="stage 2: motion.scp, motion_skipped.tsv; clips without motion features "
+        "are then left out (None: motion is not asked for)",
+    )
     parser.add_argument("--output_dir", required=True, help="where the tables go")
     parser.add_argument(
         "--fs", type=int, required=True, help="sampling rate of the files in Hz"
@@ -72,6 +77,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             max_wav_duration=args.max_wav_duration,
             silence_dbfs=args.silence_dbfs,
         ),
+        motion_dir=args.motion_dir,
     )
 
 

@@ -10,6 +10,8 @@ from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.separation import (
     Tables,
     content_sha256,
+    mixture_dataset,
+    mixtures_of,
     read_tables,
     separate_listed,
     track_path,
@@ -30,7 +32,8 @@ def get_parser() -> argparse.ArgumentParser:
         "--data_path_and_name_and_type",
         required=True,
         action="append",
-        help="path,name,type; names are speech_mix and visual_ref{n}",
+        help="path,name,type; names are speech_mix, visual_ref{n}, and motion_ref{n} "
+        "for models that need motion features",
     )
     parser.add_argument("--key_file", help="list of the mixtures to separate")
     parser.add_argument("--batch_size", type=int, default=1)
@@ -53,7 +56,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--shuffle_seed", type=int, default=0)
     parser.add_argument(
         "--mixtures",
-        help="mixtures.tsv, for --shuffle_visual (default: beside speech_mix's table)",
+        help="mixtures.tsv, for --shuffle_visual, and for the sources' classes, which "
+        "some models need (default: beside speech_mix's table)",
     )
     parser.add_argument("--fs", type=int, help="expected sampling rate; checked")
     parser.add_argument("--num_threads", type=int, help="CPU threads")
@@ -80,11 +84,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if args.shuffle_visual != "no":
         from espnet2_avsep.data.visual_shuffle import shuffle_visual
 
-        path = args.mixtures
-        if path is None:
-            mix = next(t for t in args.data_path_and_name_and_type if "speech_mix" in t)
-            path = Path(mix.split(",")[0]).parent / "mixtures.tsv"
-        tables = shuffle_visual(tables, path, args.shuffle_visual, args.shuffle_seed)
+        tables = shuffle_visual(
+            tables, mixtures_of(args), args.shuffle_visual, args.shuffle_seed
+        )
     output_dir = Path(args.output_dir)
     separate_listed(
         tables,
@@ -107,10 +109,13 @@ def _identity(args: argparse.Namespace) -> Dict[str, str]:
             "--inference_model."
         )
     digest = hashlib.sha256(model_file.read_bytes()).hexdigest()
+    mixtures = mixtures_of(args)
+    listed = mixtures.read_bytes() if mixtures.is_file() else b""
     return {
         "binary_mask": str(args.binary_mask),
         "data": content_sha256(args.data_path_and_name_and_type),
         "dtype": args.dtype,
+        "mixtures": hashlib.sha256(listed).hexdigest(),
         "model": digest,
         "shuffle_visual": f"{args.shuffle_visual} {args.shuffle_seed}",
         "threshold": str(args.threshold),
@@ -128,7 +133,6 @@ def _separate(
     from tqdm import tqdm
 
     from espnet2_avsep.data.collate import collate
-    from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
     from espnet2_avsep.data.segment_reader import check_sample_rate
     from espnet2_avsep.data.wav_writer import write_float_wav
     from espnet2_avsep.separate import SeparateAV
@@ -147,10 +151,7 @@ def _separate(
         raise InputError(
             f"--fs {args.fs}: the model was trained at {separate.sample_rate} Hz."
         )
-    names = ["speech_mix"] + [f"visual_ref{n}" for n in range(1, num_sources + 1)]
-    dataset = FixedMixtureDataset(
-        {name: {key: tables[name][key] for key in keys} for name in names}
-    )
+    dataset = mixture_dataset(separate, tables, keys, num_sources, mixtures_of(args))
     check_sample_rate(tables["speech_mix"][keys[0]], separate.sample_rate)
     batches = [
         range(i, min(i + args.batch_size, len(dataset)))
@@ -158,10 +159,9 @@ def _separate(
     ]
     for indices in tqdm(batches, unit="batch", mininterval=10, desc="separate"):
         names_of_batch, batch = collate([dataset[i] for i in indices])
-        visual = torch.stack(
-            [batch[f"visual_ref{n}"] for n in range(1, num_sources + 1)], dim=1
-        )
-        tracks = separate.separate_batch(batch["speech_mix"], visual).cpu().numpy()
+        visual, conditions = separate.model.source_inputs(batch)
+        tracks = separate.separate_batch(batch["speech_mix"], visual, **conditions)
+        tracks = tracks.cpu().numpy()
         for key, sources in zip(names_of_batch, tracks, strict=True):
             for n, track in enumerate(sources, 1):
                 path = track_path(output_dir, key, n)

@@ -62,6 +62,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--visual_stride", type=int, default=1, help="distance of these rows, in rows"
     )
+    parser.add_argument(
+        "--motion_align",
+        choices=("whole", "segment"),
+        default="whole",
+        help="motion rows of each source, where the clips have motion features: those "
+        "of the whole clip, or of its segment",
+    )
     parser.add_argument("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
     return parser
 
@@ -86,6 +93,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         silence_dbfs=args.silence_dbfs,
         visual_frames=args.visual_frames,
         visual_stride=args.visual_stride,
+        motion_align=args.motion_align,
     )
 
 

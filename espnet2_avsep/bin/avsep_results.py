@@ -18,6 +18,7 @@ from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.score_files import read_scores
 from espnet2_avsep.data.leaks.table import leaking_clips, read_leaks
 from espnet2_avsep.data.scp import PathLike, atomic_write, read_skipped
+from espnet2_avsep.data.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import (
     METRICS,
@@ -199,7 +200,7 @@ class ScoredSet(NamedTuple):
             raise InputError(f"{list_file}: no such file; stage 4 writes it.")
         digest = hashlib.sha256(list_file.read_bytes()).hexdigest()
         head = read_head(scores)
-        seed = int(head.get("bootstrap", "seed 0").rpartition(" ")[2])
+        seed = bootstrap_seed(head)
         rows = read_scores(scores / "scores.tsv")
         result = cls(name, dump, summarise(rows, seed=seed), head, digest)
         if leaks is None:
@@ -212,6 +213,11 @@ class ScoredSet(NamedTuple):
             leaking=len(mixtures),
             clean=summarise(rest, seed=seed) if leak_free else None,
         )
+
+
+def bootstrap_seed(head: Dict[str, str]) -> int:
+    """Return the seed of the intervals, from the head of result_<set>.txt."""
+    return int(head.get("bootstrap", "seed 0").rpartition(" ")[2])
 
 
 def read_head(folder: Path) -> Dict[str, str]:
@@ -235,25 +241,6 @@ def read_head(folder: Path) -> Dict[str, str]:
     return head
 
 
-def read_yaml(path: Path) -> Dict:
-    """Read a YAML file; nothing where it is missing.
-
-    Raises:
-        InputError: it is not a mapping.
-    """
-    import yaml
-
-    if not path.is_file():
-        return {}
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: is not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a mapping, found {content!r}.")
-    return content
-
-
 def bullets(lines: Dict[str, object]) -> str:
     """Markdown list of "key: value"."""
     return "\n".join(f"* {key}: {value}" for key, value in lines.items())
@@ -265,17 +252,20 @@ def scores_section(sets: Sequence[ScoredSet]) -> str:
         "## Scores",
         "Means in dB over the n scored sources of all mixtures; SDRi with its 95 % "
         "interval (percentile bootstrap over mixtures).",
-        scores_table([(s.name, s.summary) for s in sets]),
+        markdown_table(scores_lines([(s.name, s.summary) for s in sets])),
         bullets({f"leaks of {s.name}": leak_line(s) for s in sets}),
     ]
     clean = [(s.name, s.clean) for s in sets if s.clean is not None]
     if clean:
-        parts += ["Only the mixtures that hold no leaking clip:", scores_table(clean)]
+        parts += [
+            "Only the mixtures that hold no leaking clip:",
+            markdown_table(scores_lines(clean)),
+        ]
     return "\n\n".join(parts)
 
 
-def scores_table(sets: Sequence[Tuple[str, Summary]]) -> str:
-    """Return the table of some sets, each with its name."""
+def scores_lines(sets: Sequence[Tuple[str, Summary]]) -> List[List[str]]:
+    """Return the lines of the table of some sets, each with its name."""
     columns = [*METRICS, "sdr_i"]
     lines = [["set", "n", "skipped", "SDR of mixture", *(TITLES[c] for c in columns)]]
     for name, summary in sets:
@@ -290,7 +280,7 @@ def scores_table(sets: Sequence[Tuple[str, Summary]]) -> str:
             ]
         )
         lines[-1][-1] += f" [{decibel(low)}, {decibel(high)}]"
-    return markdown_table(lines)
+    return lines
 
 
 def leak_line(s: ScoredSet) -> str:
@@ -497,10 +487,10 @@ def teacher_lines(config: Dict) -> str:
     return warning + bullets(lines)
 
 
-def set_section(s: ScoredSet) -> str:
-    """Return one set's list, table, skips and instruments."""
+def set_lines(s: ScoredSet) -> Dict[str, object]:
+    """Return what one set's scores are of, and how they were made."""
     summary, head = s.summary, s.head
-    lines: Dict[str, object] = {
+    return {
         "mixtures": f"{summary.mixtures}, at least one source scored of "
         f"{summary.mixtures_scored}",
         "sources": f"{summary.sources}: {summary.scored} scored, "
@@ -512,12 +502,25 @@ def set_section(s: ScoredSet) -> str:
         f"{head.get('estimates_clipped', 'unknown')} estimates)",
         "interval": f"95 %, {head.get('bootstrap', 'unknown')}",
     }
-    parts = [f"## {s.name}", bullets(lines)]
-    if head.get("list_sha256") != s.list_sha256:
-        parts.append(
-            f"**The scores are of another list ({head.get('list_sha256')}) than the "
-            "one in the dump folder now; score again (stage 8).**"
-        )
+
+
+def stale_note(s: ScoredSet) -> str:
+    """Say where the list of mixtures has changed since the scores; else empty."""
+    scored = s.head.get("list_sha256")
+    if scored == s.list_sha256:
+        return ""
+    return (
+        f"**The scores are of another list ({scored}) than the one in the dump folder "
+        "now; score again (stage 8).**"
+    )
+
+
+def set_section(s: ScoredSet) -> str:
+    """Return one set's list, table, skips and instruments."""
+    summary = s.summary
+    parts = [f"## {s.name}", bullets(set_lines(s))]
+    if stale_note(s):
+        parts.append(stale_note(s))
     if summary.skipped:
         skips = [["skipped, by reason", "sources"]]
         skips += [[reason, str(n)] for reason, n in summary.skipped.items()]

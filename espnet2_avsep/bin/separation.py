@@ -1,10 +1,24 @@
 """What the commands that separate listed mixtures share: tables, finished tracks."""
 
+import argparse
 import logging
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from espnet2_avsep.errors import InputError
+
+if TYPE_CHECKING:
+    from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
+    from espnet2_avsep.separate import SeparateAV
 
 Tables = Mapping[str, Mapping[str, str]]
 
@@ -47,6 +61,67 @@ def read_tables(
                 "again."
             )
     return tables
+
+
+def mixtures_of(args: argparse.Namespace) -> Path:
+    """The list that a set was made from: --mixtures, or beside speech_mix's table."""
+    if args.mixtures is not None:
+        return Path(args.mixtures)
+    mix = next(t for t in args.data_path_and_name_and_type if "speech_mix" in t)
+    return Path(mix.split(",")[0]).parent / "mixtures.tsv"
+
+
+def mixture_dataset(
+    separate: "SeparateAV",
+    tables: Tables,
+    keys: Sequence[str],
+    num_sources: int,
+    mixtures: Path,
+) -> "FixedMixtureDataset":
+    """Mixtures with all that a trained separator needs of their sources.
+
+    Args:
+        separate: The separator.
+        tables: What read_tables returned.
+        keys: Which mixtures.
+        num_sources: Number of sources N.
+        mixtures: The list, for the classes of the sources where they are needed.
+
+    Raises:
+        InputError: there are no motion features, or a class that it does not know.
+    """
+    from espnet2_avsep.data.class_labels import number_sources
+    from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
+    from espnet2_avsep.data.mixture_table import read_sources
+
+    separator = separate.model.separator
+    numbers = range(1, num_sources + 1)
+    names = ["speech_mix", *(f"visual_ref{n}" for n in numbers)]
+    if separator.needs_motion:
+        names += [f"motion_ref{n}" for n in numbers]
+    for name in names:
+        if name not in tables:
+            raise InputError(
+                f"--data_path_and_name_and_type: {name} is missing; this model needs "
+                "the motion features of every source (stage 2, --motion_encoder). "
+                f"Given: {', '.join(tables)}."
+            )
+    labels = None
+    if separator.needs_labels:
+        sources = read_sources(mixtures)
+        missing = [key for key in keys if key not in sources]
+        if missing:
+            raise InputError(
+                f"{mixtures}: does not list {missing[0]}; this model needs the classes "
+                "of the sources. Give --mixtures, the list that the set was made from."
+            )
+        classes = {key: [spk for _, spk in sources[key]] for key in keys}
+        labels = number_sources(classes, separate.classes)
+    return FixedMixtureDataset(
+        {name: {key: tables[name][key] for key in keys} for name in names},
+        labels,
+        separate.motion_steps,
+    )
 
 
 def separate_listed(

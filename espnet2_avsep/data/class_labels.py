@@ -1,40 +1,60 @@
-"""Classes of sources as numbers, for losses that classify."""
+"""Classes of sources as numbers, for losses and separators that know classes."""
 
-from typing import Dict, Iterable, List, Mapping, Sequence
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
 from espnet2_avsep.errors import InputError
 
 
-def class_numbers(classes: Iterable[str], num_classes: int) -> Dict[str, int]:
-    """Number the classes of the training data in the order of their names.
+def order_classes(
+    names: Iterable[str], trained: Sequence[Optional[str]] = (), first_new: int = 0
+) -> List[Optional[str]]:
+    """Put classes in the order of their numbers.
 
-    The last number stands for classes that the training data do not have, so there must
-    be one more number than classes.
+    Args:
+        names: The classes of the training data, in any order, also repeatedly.
+        trained: Classes that have numbers already, in that order; they come first,
+            whether the data have them or not. The others are sorted by name.
+        first_new: The least number of a class that has none yet.
 
-    Raises:
-        InputError: too few numbers.
+    Returns:
+        Number -> class; None stands for numbers that are left out.
     """
-    names = sorted(set(classes))
-    if len(names) > num_classes - 1:
-        raise InputError(
-            f"criterions: object_classification has num_classes = {num_classes}, the "
-            f"training data have {len(names)} classes; one more than these is needed "
-            f"(for what is none of them): set its conf.num_classes to {len(names) + 1}."
-        )
-    return {name: n for n, name in enumerate(names)}
+    gap = [None] * (first_new - len(trained))
+    return [*trained, *gap, *sorted(set(names) - set(trained))]
+
+
+def class_numbers(classes: Sequence[Optional[str]]) -> Dict[str, int]:
+    """Turn what order_classes returned into class -> number."""
+    return {name: n for n, name in enumerate(classes) if name is not None}
 
 
 def number_sources(
-    sources: Mapping[str, Sequence[str]], numbers: Mapping[str, int], num_classes: int
+    sources: Mapping[str, Sequence[str]],
+    numbers: Mapping[str, int],
+    unknown: Optional[int] = None,
 ) -> Dict[str, List[int]]:
     """Number the classes of each mixture's sources.
 
     Args:
         sources: Mixture -> class of each source.
-        numbers: What class_numbers returned.
-        num_classes: Its last number stands for unknown classes.
+        numbers: Class -> number.
+        unknown: Number of all other classes; None: there must be none.
+
+    Raises:
+        InputError: a class without a number.
     """
+
+    def number(name: str, key: str) -> int:
+        found = numbers.get(name, unknown)
+        if found is None:
+            raise InputError(
+                f"{key}: the model does not know the class {name!r}; it was trained "
+                f"with {', '.join(numbers)}. Leave such sources out, add the class "
+                "(train_avsep_dgfnet_new_class.yaml), or train a model that needs no "
+                "classes (separator_conf.queries: label_free)."
+            )
+        return found
+
     return {
-        key: [numbers.get(name, num_classes - 1) for name in names]
-        for key, names in sources.items()
+        key: [number(name, key) for name in names] for key, names in sources.items()
     }

@@ -49,6 +49,8 @@ class Clip(NamedTuple):
     visual: str
     num_samples: int
     visual_shape: Tuple[int, ...]
+    motion: Optional[str] = None
+    motion_shape: Tuple[int, ...] = ()
 
 
 def filter_clips(
@@ -57,6 +59,7 @@ def filter_clips(
     visual_dir: PathLike,
     output_dir: PathLike,
     limits: Limits,
+    motion_dir: Optional[PathLike] = None,
 ) -> Dict:
     """Join the tables of stages 1 to 3, drop what cannot be used, write stage 4's.
 
@@ -71,6 +74,8 @@ def filter_clips(
             utt2num_samples, visual_shape, levels.tsv (of every clip whose samples were
             looked at, kept or not), skipped.tsv and, last, counts.yaml.
         limits: What is kept.
+        motion_dir: Stage 2: motion.scp, motion_skipped.tsv. Then clips without motion
+            features are dropped, and output_dir gets motion_spk1.scp, too.
 
     Returns:
         The content of counts.yaml: ``listed`` = ``kept`` + ``left_out`` clips, and
@@ -89,15 +94,16 @@ def filter_clips(
     listed = set(category) | {row.key for row in first}
     earlier = first + _skips_of(listed, wav_dir / "skipped.tsv")
     earlier += _skips_of(listed, visual_dir / "visual_skipped.tsv")
-    tables = {
-        name: read_scp(path, allow_empty=True)
-        for name, path in (
-            ("wav", wav_dir / "wav.scp"),
-            ("num_samples", wav_dir / "utt2num_samples"),
-            ("visual", visual_dir / "visual.scp"),
-        )
+    paths = {
+        "wav": wav_dir / "wav.scp",
+        "num_samples": wav_dir / "utt2num_samples",
+        "visual": visual_dir / "visual.scp",
     }
-    candidates = _candidates(category, earlier, tables, data_dir, wav_dir, visual_dir)
+    if motion_dir is not None:
+        earlier += _skips_of(listed, Path(motion_dir) / "motion_skipped.tsv")
+        paths["motion"] = Path(motion_dir) / "motion.scp"
+    tables = {name: read_scp(path, allow_empty=True) for name, path in paths.items()}
+    candidates = _candidates(category, earlier, tables, data_dir, paths)
     logging.info(f"{len(listed)} clips listed, {len(candidates)} to be checked")
 
     kept: Dict[str, Clip] = {}
@@ -110,6 +116,9 @@ def filter_clips(
             _number(wav_dir / "utt2num_samples", key, tables["num_samples"][key]),
             matrix_shape(tables["visual"][key]),
         )
+        if motion_dir is not None:
+            motion = tables["motion"][key]
+            clip = clip._replace(motion=motion, motion_shape=matrix_shape(motion))
         reason, level = check_clip(clip, limits)
         if level is not None:
             levels[key] = level
@@ -132,7 +141,9 @@ def filter_clips(
             f"Reasons: {counts['skipped'] or 'stage 1 listed no clip'}. The clips are "
             f"listed in {output_dir / 'skipped.tsv'}."
         )
-    _check_widths(kept)
+    _check_widths({k: (clip.visual, clip.visual_shape) for k, clip in kept.items()})
+    if motion_dir is not None:
+        _check_widths({k: (clip.motion, clip.motion_shape) for k, clip in kept.items()})
     _write_tables(output_dir, kept, category)
     write_counts(output_dir / "counts.yaml", counts)
     _log_summary(kept, listed, category)
@@ -152,6 +163,8 @@ def check_clip(clip: Clip, limits: Limits) -> Tuple[Optional[str], Optional[Leve
     """
     if min(clip.visual_shape) < 1:
         return "no visual rows", None
+    if clip.motion is not None and min(clip.motion_shape) < 1:
+        return "no motion rows", None
     try:
         with soundfile.SoundFile(clip.wav) as f:
             reason = _check_header(clip, limits, f)
@@ -306,8 +319,7 @@ def _candidates(
     earlier: List[Skipped],
     tables: Mapping[str, Mapping[str, str]],
     data_dir: Path,
-    wav_dir: Path,
-    visual_dir: Path,
+    paths: Mapping[str, Path],
 ) -> List[str]:
     """Return the clips that no earlier stage left out; all their files must be listed.
 
@@ -321,16 +333,12 @@ def _candidates(
         if not missing:
             candidates.append(key)
         elif key not in left_out:
-            path = {
-                "wav": wav_dir / "wav.scp",
-                "num_samples": wav_dir / "utt2num_samples",
-                "visual": visual_dir / "visual.scp",
-            }[missing[0]]
             lost = [
                 k for k in category if k not in tables[missing[0]] and k not in left_out
             ]
             raise InputError(
-                f"{path} lacks {len(lost)} clips of {data_dir / 'utt2spk'} that no "
+                f"{paths[missing[0]]} lacks {len(lost)} clips of "
+                f"{data_dir / 'utt2spk'} that no "
                 f"stage listed as skipped: {shorten(lost)}. Run stages 2 and 3 again; "
                 "they have not been finished, or were run on another list."
             )
@@ -353,15 +361,17 @@ def _number(path: Path, key: str, value: str) -> int:
     return int(value)
 
 
-def _check_widths(kept: Mapping[str, Clip]) -> None:
-    first = next(iter(kept))
-    width = _size(kept[first].visual_shape)
-    for key, clip in kept.items():
-        if _size(clip.visual_shape) != width:
+def _check_widths(matrices: Mapping[str, Tuple[str, Tuple[int, ...]]]) -> None:
+    """Check that the matrices (reference, shape) of all clips have rows of one size."""
+    first = next(iter(matrices))
+    ref, shape = matrices[first]
+    width = _size(shape)
+    for key, (other, shape) in matrices.items():
+        if _size(shape) != width:
             raise InputError(
-                f"the visual embeddings of {first} have {width} values, those of {key} "
-                f"{_size(clip.visual_shape)} ({kept[first].visual}, {clip.visual}); "
-                "all must come from one encoder; remove the visual features and run "
+                f"the embeddings of {first} have {width} values, those of {key} "
+                f"{_size(shape)} ({ref}, {other}); "
+                "all must come from one encoder; remove these features and run "
                 "stage 2 again."
             )
 
@@ -380,6 +390,10 @@ def _write_tables(
     wav = {key: clip.wav for key, clip in kept.items()}
     write_scp(output_dir / "wav.scp", wav)
     write_scp(output_dir / "spk1.scp", wav)
+    (output_dir / "motion_spk1.scp").unlink(missing_ok=True)
+    motion = {key: clip.motion for key, clip in kept.items() if clip.motion is not None}
+    if motion:
+        write_scp(output_dir / "motion_spk1.scp", motion)
     for name, table in (
         ("visual_spk1.scp", {key: clip.visual for key, clip in kept.items()}),
         ("utt2spk", {key: category[key] for key in kept}),

@@ -3,20 +3,23 @@
 from typing import Dict, List, Sequence, Tuple
 
 import torch
+from torch.nn.functional import pad
 from torch.utils.data import default_collate
 
 from espnet2_avsep.errors import InputError
 
 
 def collate(items: Sequence[Tuple[str, dict]]) -> Tuple[List[str], Dict]:
-    """Stack items of equal shapes.
+    """Stack items of equal shapes; pad motion features to one number of steps.
 
     Args:
         items: Pairs of a key and a dict name -> numpy array or number.
 
     Returns:
         The keys, and a dict name -> tensor (B, ...). In a data worker the batch is
-        stacked straight into shared memory.
+        stacked straight into shared memory. ``motion_ref{n}`` (B, S, D) are padded with
+        zeros to the most steps of any source in the batch, and beside each stands
+        ``motion_ref{n}_lengths``, (B,).
 
     Raises:
         InputError: the items have different names or shapes.
@@ -31,6 +34,7 @@ def collate(items: Sequence[Tuple[str, dict]]) -> Tuple[List[str], Dict]:
                 f"{', '.join(sorted(data))}; all items of a batch must have the same."
             )
         tensors.append({name: torch.as_tensor(data[name]) for name in first})
+    _pad_motion(tensors)
     for name, expected in tensors[0].items():
         for key, tensor in zip(keys, tensors, strict=True):
             if tensor[name].shape != expected.shape:
@@ -40,3 +44,16 @@ def collate(items: Sequence[Tuple[str, dict]]) -> Tuple[List[str], Dict]:
                     "shape. Run stages 2 and 4 again, or use batch_size 1."
                 )
     return keys, default_collate(tensors)
+
+
+def _pad_motion(items: List[Dict[str, torch.Tensor]]) -> None:
+    """Pad the motion features of all sources alike, and note their lengths."""
+    names = [name for name in items[0] if name.startswith("motion_ref")]
+    if not names:
+        return
+    most = max(len(item[name]) for item in items for name in names)
+    for item in items:
+        for name in names:
+            steps = len(item[name])
+            item[name] = pad(item[name], (0, 0, 0, most - steps))
+            item[f"{name}_lengths"] = torch.tensor(steps)

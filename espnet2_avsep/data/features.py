@@ -55,7 +55,11 @@ class FeatureWriter:
             self._file.truncate(self._end)
 
     def write(
-        self, key: str, matrix: Union[np.ndarray, PackedFrames], source: Any = None
+        self,
+        key: str,
+        matrix: Union[np.ndarray, PackedFrames],
+        source: Any = None,
+        notes: Any = None,
     ) -> None:
         """Append a matrix; it is on the disk, and listed, when this returns.
 
@@ -63,6 +67,7 @@ class FeatureWriter:
             key: The clip's id.
             matrix: (n, D), stored as float32; or packed frames, stored as they are.
             source: What it was made from, for the journal (see journal.signature).
+            notes: What else the journal is to keep, for tables that are made of it.
 
         Raises:
             InputError: disk full.
@@ -77,6 +82,7 @@ class FeatureWriter:
                 "end": self._end + content.getbuffer().nbytes,
                 "shape": list(matrix.shape),
                 "source": source,
+                **({} if notes is None else {"notes": notes}),
             }
             self._journal.add(key, **entry)
         self._end = entry["end"]

@@ -31,7 +31,9 @@ def build_loader(
     as one process would.
 
     Args:
-        dataset: Where it has ``set_epoch``, a copy of it is set to this epoch.
+        dataset: Where it has ``set_epoch``, a copy of it is set to this epoch. Where it
+            has ``batch_groups``, items of one group alone stand in a batch, and batches
+            of the groups come mixed; how many there are does not depend on the epoch.
         batch_size: Items of a batch over all processes.
         epoch: Number of the epoch.
         seed: Seed of the order.
@@ -41,7 +43,8 @@ def build_loader(
         num_workers: Worker processes of the loader; 0 loads in this process.
         pin_memory: Whether batches are copied to page-locked memory (for GPUs).
         shuffle: Whether the order is drawn; else it is the data set's.
-        drop_last: Whether an incomplete last batch is left out (training). Then fewer
+        drop_last: Whether an incomplete last batch (of each group) is left out
+            (training). Then fewer
             batches than num_batches are an error. Without it, a last batch with fewer
             items than processes joins the one before.
 
@@ -62,8 +65,11 @@ def build_loader(
             f"batch_size is {batch_size} for {world_size} processes; it counts the "
             "items of all processes together, and each needs one at least."
         )
+    groups = np.zeros(len(dataset), dtype=np.int64)
+    if hasattr(dataset, "batch_groups"):
+        groups = dataset.batch_groups()
     batches = _global_batches(
-        len(dataset), batch_size, epoch, seed, world_size, shuffle, drop_last
+        groups, batch_size, epoch, seed, world_size, shuffle, drop_last
     )
     if num_batches is not None:
         if drop_last and len(batches) < num_batches:
@@ -89,8 +95,20 @@ def build_loader(
     )
 
 
+def num_items_for(num_batches: int, batch_size: int, num_groups: int = 1) -> int:
+    """Items that make at least so many whole batches, if the groups share them evenly.
+
+    Args:
+        num_batches: Number of batches.
+        batch_size: Items of a batch.
+        num_groups: Groups that cannot stand in one batch; each may leave a rest.
+    """
+    rest = num_groups * batch_size if num_groups > 1 else 0
+    return num_batches * batch_size + rest
+
+
 def _global_batches(
-    num_items: int,
+    groups: np.ndarray,
     batch_size: int,
     epoch: int,
     seed: int,
@@ -98,19 +116,38 @@ def _global_batches(
     shuffle: bool,
     drop_last: bool,
 ) -> List[np.ndarray]:
+    """Return the items of each batch, over all processes."""
+    num_items = len(groups)
+    order = np.arange(num_items)
+    rng = None
     if shuffle:
         seeds = np.random.SeedSequence(seed, spawn_key=(epoch,))
         rng = np.random.Generator(np.random.Philox(seeds))
         order = rng.permutation(num_items)
-    else:
-        order = np.arange(num_items)
-    least = batch_size if drop_last else world_size
-    if num_items < least:
-        raise InputError(
-            f"the data set has {num_items} items, too few for one batch of {batch_size}"
-            + (f" over {world_size} processes" if world_size > 1 else "")
-            + ". Lower batch_size, or add data (training: raise dataset_conf.repeat)."
-        )
+    kinds = np.unique(groups) if num_items else [0]
+    batches: List[np.ndarray] = []
+    for kind in kinds:
+        own = order[groups[order] == kind]
+        if len(own) < (batch_size if drop_last else world_size):
+            raise InputError(
+                f"the data set has {len(own)} items"
+                + (f" of {kind} sources" if len(kinds) > 1 else "")
+                + f", too few for one batch of {batch_size}"
+                + (f" over {world_size} processes" if world_size > 1 else "")
+                + ". Lower batch_size, or add data (training: raise "
+                "dataset_conf.repeat)."
+            )
+        batches += _cut(own, batch_size, world_size, drop_last)
+    if rng is not None and len(kinds) > 1:
+        batches = [batches[n] for n in rng.permutation(len(batches))]
+    return batches
+
+
+def _cut(
+    order: np.ndarray, batch_size: int, world_size: int, drop_last: bool
+) -> List[np.ndarray]:
+    """Cut a sequence of items into batches."""
+    num_items = len(order)
     whole, rest = divmod(num_items, batch_size)
     stops = [batch_size * (n + 1) for n in range(whole)]
     if rest and not drop_last:

@@ -1,15 +1,17 @@
 """Mixtures of training, drawn on the fly from single clips."""
 
 import math
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from espnet2_avsep.data.frame_store import crop_and_flip
 from espnet2_avsep.data.key_check import check_same_keys, shorten
+from espnet2_avsep.data.motion import ALIGNMENTS, read_motion
 from espnet2_avsep.data.segment_reader import (
     is_silent,
+    matrix_shape,
     nearest_row,
     read_rows,
     read_segment,
@@ -38,7 +40,9 @@ class MixAndSeparateDataset(Dataset):
         num_samples: Clip -> number of samples.
         num_rows: Clip -> number of rows n.
         category: Clip -> class; needed for different_class.
-        num_sources: Number of sources N.
+        num_sources: Number of sources N; or several, which the items have in turn: item
+            i has ``num_sources[i % len(num_sources)]``. A number that is listed twice
+            comes twice as often. A batch must be of one number: see batch_groups.
         segment_samples: Samples L of a segment. 65280 = 255 hops of 256: 256 frames.
         visual_frames: Rows V drawn in the segment's time span, in their order in time;
             without repetition where the span has that many. The paper uses 1, the
@@ -57,6 +61,11 @@ class MixAndSeparateDataset(Dataset):
             so many other clips, the set is given up.
         seed: Seed of all draws.
         labels: Class -> number, where the sources' classes are wanted as numbers.
+        motion: Clip -> motion features (Kaldi reference, (S, D), rows uniform over the
+            clip's duration), where they are wanted.
+        motion_align: "whole" takes the motion of the whole clip (iQuery, DGFNet),
+            "segment" that of the segment's time span.
+        motion_steps: Most rows of motion of a source; see read_motion.
         repeat: Passes through the clips in one epoch. Each pass takes every clip once
             as the first source.
 
@@ -72,7 +81,7 @@ class MixAndSeparateDataset(Dataset):
         num_samples: Mapping[str, int],
         num_rows: Mapping[str, int],
         category: Optional[Mapping[str, str]] = None,
-        num_sources: int = 2,
+        num_sources: Union[int, Sequence[int]] = 2,
         segment_samples: int = 65280,
         visual_frames: int = 1,
         visual_stride: Optional[int] = None,
@@ -85,9 +94,18 @@ class MixAndSeparateDataset(Dataset):
         seed: int = 0,
         repeat: int = 1,
         labels: Optional[Mapping[str, int]] = None,
+        motion: Optional[Mapping[str, str]] = None,
+        motion_align: str = "whole",
+        motion_steps: int = 160,
     ):
+        counts = [num_sources] if isinstance(num_sources, int) else num_sources
+        if not isinstance(counts, (list, tuple)) or not counts:
+            raise InputError(
+                f"num_sources is {num_sources!r}; a number or a list of numbers was "
+                "expected."
+            )
         for name, value, least in (
-            ("num_sources", num_sources, 1),
+            *(("num_sources", count, 1) for count in counts),
             ("segment_samples", segment_samples, 1),
             ("visual_frames", visual_frames, 1),
             ("visual_stride", 1 if visual_stride is None else visual_stride, 1),
@@ -95,6 +113,7 @@ class MixAndSeparateDataset(Dataset):
             ("max_redraws", max_redraws, 0),
             ("seed", seed, 0),
             ("repeat", repeat, 1),
+            ("motion_steps", motion_steps, 1),
         ):
             if value != int(value) or value < least:
                 raise InputError(
@@ -104,6 +123,11 @@ class MixAndSeparateDataset(Dataset):
             raise InputError(
                 f"gain_range is {gain_range}; two gains were expected, the lesser "
                 "first, both above 0."
+            )
+        if motion_align not in ALIGNMENTS:
+            raise InputError(
+                f"motion_align is {motion_align!r}; expected one of "
+                f"{', '.join(ALIGNMENTS)}."
             )
         if math.isnan(silence_dbfs):
             raise InputError("silence_dbfs is NaN; a level in dB was expected.")
@@ -120,6 +144,8 @@ class MixAndSeparateDataset(Dataset):
         }
         if category is not None:
             tables["category"] = category
+        if motion is not None:
+            tables["motion"] = motion
         check_same_keys(tables)
         short = sorted(k for k in audio if num_samples[k] < segment_samples)
         if short:
@@ -151,18 +177,23 @@ class MixAndSeparateDataset(Dataset):
         self.labels: Optional[List[int]] = None
         if labels is not None:
             self.labels = [labels[category[key]] for key in self.keys]
+        self.motion: Optional[List[str]] = None
+        if motion is not None:
+            self.motion = [motion[key] for key in self.keys]
+        self.motion_align = motion_align
+        self.motion_steps = int(motion_steps)
         # Clip -> the clips [first, last) that must not join it in a mixture.
         self.rivals = [(n, n + 1) for n in range(len(self.keys))]
         if different_class:
             self.rivals = _blocks([group[key] for key in self.keys])
         choices = len(set(self.rivals))
-        if choices < num_sources:
+        if choices < max(counts):
             raise InputError(
-                f"num_sources is {num_sources}, but there are only {choices} "
+                f"num_sources is {max(counts)}, but there are only {choices} "
                 f"{'classes' if different_class else 'clips'} to choose from"
                 + (" (different_class is true)." if different_class else ".")
             )
-        self.num_sources = int(num_sources)
+        self.num_sources = [int(count) for count in counts]
         self.segment_samples = int(segment_samples)
         self.visual_frames = int(visual_frames)
         self.visual_stride = visual_stride
@@ -184,15 +215,22 @@ class MixAndSeparateDataset(Dataset):
     def __len__(self) -> int:
         return self.repeat * len(self.keys)
 
+    def batch_groups(self) -> np.ndarray:
+        """Return the number of sources of each item; a batch must have one of them."""
+        return np.resize(self.num_sources, len(self))
+
     def __repr__(self) -> str:
+        counts = ", ".join(map(str, self.num_sources))
         return (
             f"{type(self).__name__}({len(self.keys)} clips, num_sources="
-            f"{self.num_sources}, segment_samples={self.segment_samples}, "
+            f"{counts}, segment_samples={self.segment_samples}, "
             f"visual_frames={self.visual_frames}, visual_stride={self.visual_stride}, "
             f"frame_crop={self.frame_crop}, frame_flip={self.frame_flip}, "
             f"different_class="
             f"{self.different_class}, gain_range={self.gain_range}, silence_dbfs="
-            f"{self.silence_dbfs}, seed={self.seed}, repeat={self.repeat})"
+            f"{self.silence_dbfs}, seed={self.seed}, repeat={self.repeat}"
+            + ("" if self.motion is None else f", motion_align={self.motion_align}")
+            + ")"
         )
 
     def __getitem__(self, index: int) -> Tuple[str, dict]:
@@ -201,9 +239,10 @@ class MixAndSeparateDataset(Dataset):
         Returns:
             The clips' keys, joined by "+", and a dict with ``speech_ref{n}`` (L,) and
             ``visual_ref{n}`` (V, D), both float32 (of packed frames (V, 3, H, W),
-            uint8), ``label_ref{n}`` with labels, and ``silent_redraws``, the number
-            of silent segments that were drawn again. The mixture is left to the model:
-            summing on its device is cheaper than moving a third of the data more.
+            uint8), ``motion_ref{n}`` (S, D) with motion, ``label_ref{n}`` with labels,
+            and ``silent_redraws``, the number of silent segments that were drawn again.
+            The mixture is left to the model: summing on its device is cheaper than
+            moving a third of the data more.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}")
@@ -211,16 +250,19 @@ class MixAndSeparateDataset(Dataset):
         taken: List[int] = []
         data: dict = {}
         silent_redraws = 0
-        for n in range(1, self.num_sources + 1):
+        num_sources = self.num_sources[index % len(self.num_sources)]
+        for n in range(1, num_sources + 1):
             clip = self._first_clip(index) if n == 1 else self._draw_clip(rng, taken)
             clip, start, samples, silent = self._draw_segment(rng, clip, taken)
             taken.append(clip)
             silent_redraws += silent
             low, high = self.gain_range
             gain = low if low == high else rng.uniform(low, high)
-            samples *= np.float32(gain / self.num_sources)
+            samples *= np.float32(gain / num_sources)
             data[f"speech_ref{n}"] = samples
             data[f"visual_ref{n}"] = self._read_visual(rng, clip, start)
+            if self.motion is not None:
+                data[f"motion_ref{n}"] = self._read_motion(clip, start)
             if self.labels is not None:
                 data[f"label_ref{n}"] = self.labels[clip]
         data["silent_redraws"] = silent_redraws
@@ -309,6 +351,17 @@ class MixAndSeparateDataset(Dataset):
                 f"{values.shape}. Remove the two from dataset_conf."
             )
         return crop_and_flip(values, self.frame_crop, self.frame_flip, rng)
+
+    def _read_motion(self, clip: int, start: int) -> np.ndarray:
+        ref, span = self.motion[clip], None
+        if self.motion_align == "segment":
+            span = rows_in_segment(
+                start,
+                self.segment_samples,
+                self.num_samples[clip],
+                matrix_shape(ref)[0],
+            )
+        return read_motion(ref, self.motion_steps, span)
 
 
 def _blocks(labels: List[str]) -> List[Tuple[int, int]]:

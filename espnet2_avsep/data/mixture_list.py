@@ -46,6 +46,7 @@ class ClipTable(NamedTuple):
         category: Clip -> class.
         num_samples: Clip -> number of samples.
         num_rows: Clip -> number of visual rows.
+        motion: Clip -> matrix of motion features; None: they are not asked for.
     """
 
     wav: Dict[str, str]
@@ -53,6 +54,7 @@ class ClipTable(NamedTuple):
     category: Dict[str, str]
     num_samples: Dict[str, int]
     num_rows: Dict[str, int]
+    motion: Optional[Dict[str, str]] = None
 
 
 def centre_source(clips: ClipTable, clip: str, segment_samples: int) -> Source:

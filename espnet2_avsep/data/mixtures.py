@@ -26,6 +26,7 @@ from espnet2_avsep.data.mixture_list import (
     format_table,
     read_mixture_list,
 )
+from espnet2_avsep.data.motion import ALIGNMENTS
 from espnet2_avsep.data.scp import (
     Skipped,
     atomic_write,
@@ -41,6 +42,7 @@ from espnet2_avsep.data.segment_reader import (
     read_packed,
     read_rows,
     read_segment,
+    rows_in_segment,
     strided_rows,
 )
 from espnet2_avsep.data.wav_writer import HEADER_BYTES, write_float_wav
@@ -48,6 +50,8 @@ from espnet2_avsep.errors import InputError
 
 PathLike = Union[str, Path]
 STAGE = "mixtures"
+# Names of our files that were not finished.
+_OURS = re.compile(r"\.(mixtures|wav|spk|(visual|motion)_spk|skipped|counts)[0-9.]")
 
 
 def make_mixtures(
@@ -63,6 +67,7 @@ def make_mixtures(
     silence_dbfs: float = -60.0,
     visual_frames: int = 1,
     visual_stride: int = 1,
+    motion_align: str = "whole",
 ) -> Dict:
     """Draw (or read) a list of mixtures and write them as scp files and wavs.
 
@@ -76,7 +81,8 @@ def make_mixtures(
     Args:
         clips_dir: What filter_clips wrote.
         output_dir: Gets wav.scp, spk{n}.scp, visual_spk{n}.scp, mixtures.tsv,
-            mixtures.sha256, skipped.tsv, data/ and, last, counts.yaml.
+            mixtures.sha256, skipped.tsv, data/ and, last, counts.yaml; where the clips
+            have motion features, motion_spk{n}.scp.
         fs: Sampling rate of the clips in Hz.
         num_sources: Sources N of a mixture.
         segment_samples: Samples of a mixture.
@@ -89,6 +95,8 @@ def make_mixtures(
             (dB, full scale = 0 dB). A list is taken as it is.
         visual_frames: Visual rows of each source.
         visual_stride: Their distance in rows.
+        motion_align: Motion rows of each source: those of the "whole" clip, or of the
+            "segment" alone (at least one).
 
     Returns:
         The content of counts.yaml: the counts of clips as in filter_clips, and
@@ -108,6 +116,10 @@ def make_mixtures(
     ):
         if value < least:
             raise InputError(f"{name} is {value}; expected at least {least}.")
+    if motion_align not in ALIGNMENTS:
+        raise InputError(
+            f"motion_align is {motion_align!r}; expected {' or '.join(ALIGNMENTS)}."
+        )
     clips = read_clips(clips_dir, fs)
     earlier = read_skipped(clips_dir / "skipped.tsv")
     listed = set(clips.wav) | {row.key for row in earlier}
@@ -162,6 +174,7 @@ def make_mixtures(
         "fs": fs,
         "visual_frames": visual_frames,
         "visual_stride": visual_stride,
+        **({} if clips.motion is None else {"motion_align": motion_align}),
         "clips_used": len(uses),
         "least_uses": min(uses.values()) if len(uses) == len(usable) else 0,
         "most_uses": max(uses.values()),
@@ -170,10 +183,15 @@ def make_mixtures(
     state = _state(digest, clips, uses, fs, segment_samples)
     if visual_frames > 1:
         state += f" {visual_frames} rows, {visual_stride} apart"
+    if clips.motion is not None and motion_align == "segment":
+        state += " motion of the segment"
     _prepare_folder(output_dir, state)
     _write_audio(output_dir, mixtures, clips, fs, segment_samples, num_sources)
     for n in range(num_sources):
         _write_visual(output_dir, mixtures, clips, n, visual_frames, visual_stride)
+        if clips.motion is not None:
+            part = segment_samples if motion_align == "segment" else None
+            _write_motion(output_dir, mixtures, clips, n, part)
     write_skipped(output_dir / "skipped.tsv", unique(earlier + silent + not_made))
     with atomic_write(output_dir / "mixtures.tsv", "wb") as f:
         f.write(table)
@@ -201,13 +219,16 @@ def read_clips(clips_dir: Path, fs: int) -> ClipTable:
     wav = read_scp(clips_dir / "wav.scp")
     visual = read_scp(clips_dir / "visual_spk1.scp")
     category = read_scp(clips_dir / "utt2spk")
-    check_same_keys(
-        {
-            str(clips_dir / "wav.scp"): wav,
-            str(clips_dir / "visual_spk1.scp"): visual,
-            str(clips_dir / "utt2spk"): category,
-        }
-    )
+    tables = {
+        str(clips_dir / "wav.scp"): wav,
+        str(clips_dir / "visual_spk1.scp"): visual,
+        str(clips_dir / "utt2spk"): category,
+    }
+    motion = None
+    if (clips_dir / "motion_spk1.scp").is_file():
+        motion = read_scp(clips_dir / "motion_spk1.scp")
+        tables[str(clips_dir / "motion_spk1.scp")] = motion
+    check_same_keys(tables)
     num_samples, num_rows, widths = {}, {}, {}
     for key in sorted(wav, key=str.encode):
         num_samples[key], rate = audio_info(wav[key])
@@ -226,7 +247,7 @@ def read_clips(clips_dir: Path, fs: int) -> ClipTable:
                 f"the visual embeddings of {other} and {known} have different widths: "
                 f"{list(widths)}. Run stage 2 again, with one encoder for all."
             )
-    return ClipTable(wav, visual, category, num_samples, num_rows)
+    return ClipTable(wav, visual, category, num_samples, num_rows, motion)
 
 
 def _unfit_clips(
@@ -282,9 +303,12 @@ def _prepare_folder(output_dir: Path, state: str) -> None:
         for pattern in ("wav/*.wav", "spk*/*.wav", "visual_spk*.ark"):
             for path in data.glob(pattern):
                 path.unlink()
+    # With or without motion: the wavs are the same, these tables are made anew.
+    for path in [*output_dir.glob("motion_spk*.scp"), *data.glob("motion_spk*.ark")]:
+        path.unlink()
     # Stage 2 may be at work in output_dir: its half-written files are not ours.
     for path in output_dir.glob(".*.tmp"):
-        if re.match(r"\.(mixtures|wav|spk|visual_spk|skipped|counts)[0-9.]", path.name):
+        if _OURS.match(path.name):
             path.unlink()
     for pattern in (".*.tmp", "wav/.*.tmp", "spk*/.*.tmp"):
         for path in data.glob(pattern):
@@ -351,3 +375,41 @@ def _write_visual(
             offset = write_record(f, mixture.mix_id, record)
             table[mixture.mix_id] = f"{path}:{offset}"
     write_scp(output_dir / f"visual_spk{n + 1}.scp", table)
+
+
+def _write_motion(
+    output_dir: Path,
+    mixtures: List[Mixture],
+    clips: ClipTable,
+    n: int,
+    segment_samples: Optional[int],
+) -> None:
+    """Write a table of source n's motion rows: the clip's matrix, or rows cut from it.
+
+    Args:
+        output_dir: Where the set goes.
+        mixtures: The mixtures.
+        clips: The clips, with motion.
+        n: Number of the source, from 0.
+        segment_samples: Length of the segment whose rows are cut out; None: all rows,
+            which stay where they are.
+    """
+    scp = output_dir / f"motion_spk{n + 1}.scp"
+    sources = {mixture.mix_id: mixture.sources[n] for mixture in mixtures}
+    if segment_samples is None:
+        write_scp(scp, {key: clips.motion[s.clip] for key, s in sources.items()})
+        return
+    path = output_dir / "data" / f"motion_spk{n + 1}.ark"
+    table = {}
+    with atomic_write(path, "wb") as f:
+        for key, source in sources.items():
+            ref = clips.motion[source.clip]
+            first, last = rows_in_segment(
+                source.start,
+                segment_samples,
+                clips.num_samples[source.clip],
+                matrix_shape(ref)[0],
+            )
+            offset = write_record(f, key, read_rows(ref, range(first, last)))
+            table[key] = f"{path}:{offset}"
+    write_scp(scp, table)

@@ -16,11 +16,14 @@ def shuffle_visual(
 ) -> Dict[str, Dict[str, str]]:
     """Give each source of each mixture the visual input of another source of the set.
 
+    Where there are motion features, they go with it.
+
     What a source gets depends on (seed, mixture, source) and the list alone, not on
     which mixtures are separated by which job.
 
     Args:
-        tables: Name -> mixture -> value, the names visual_ref{n} among them.
+        tables: Name -> mixture -> value, the names visual_ref{n} among them, and
+            motion_ref{n} if there are any.
         list_file: mixtures.tsv of the set.
         mode: "clip": of any clip that is not in the mixture, whatever its class;
             "class": of a clip whose class is not in the mixture.
@@ -42,10 +45,13 @@ def shuffle_visual(
             "mixtures); --mixtures must be the list that the set was made from."
         )
     column = {"clip": 0, "class": 1}[mode]
-    pool: List[Tuple[Tuple[str, str], str]] = [
-        (sources[key][int(name.removeprefix("visual_ref")) - 1], tables[name][key])
+    # Source and its values: visual, and motion where it is there.
+    numbers = [name.removeprefix("visual_ref") for name in names]
+    kinds = [k for k in ("visual_ref", "motion_ref") if f"{k}{numbers[0]}" in tables]
+    pool: List[Tuple[Tuple[str, str], List[str]]] = [
+        (sources[key][int(n) - 1], [tables[f"{kind}{n}"][key] for kind in kinds])
         for key in sorted(tables[names[0]])
-        for name in names
+        for n in numbers
     ]
     shuffled = {name: dict(table) for name, table in tables.items()}
     for key in tables[names[0]]:
@@ -59,5 +65,7 @@ def shuffle_visual(
             )
         for name in names:
             rng = random.Random(f"{seed} {key} {name}")
-            shuffled[name][key] = choice[int(rng.random() * len(choice))]
+            values = choice[int(rng.random() * len(choice))]
+            for kind, value in zip(kinds, values, strict=True):
+                shuffled[name.replace("visual_ref", kind)][key] = value
     return shuffled

@@ -41,7 +41,8 @@ class Comparison:
 
     Attributes:
         systems: Their names, in the order given.
-        common: Number of sources that all of them were scored on.
+        keys: The sources that all of them were scored on: (mix_id, source).
+        common: Their number.
         mixtures: Number of mixtures that these belong to.
         scored: System -> number of its own scored sources.
         sources: Number of sources listed.
@@ -53,6 +54,7 @@ class Comparison:
     """
 
     systems: List[str]
+    keys: List[_Key]
     common: int
     mixtures: int
     scored: Dict[str, int]
@@ -124,6 +126,7 @@ def compare(
         instruments[instrument] = (len(own), means)
     return Comparison(
         systems=list(tables),
+        keys=keys,
         common=len(keys),
         mixtures=len(set(groups)),
         scored={n: sum(r.status == OK for r in t.values()) for n, t in rows.items()},

@@ -139,6 +139,33 @@ def summarise(
     )
 
 
+def instrument_intervals(
+    rows: Sequence[ScoreRow], column: str, resamples: int = RESAMPLES, seed: int = 0
+) -> Dict[str, Tuple[float, float, float]]:
+    """Mean of a column for each instrument, with its 95 % bootstrap interval.
+
+    Args:
+        rows: Rows of one table; those that are not scored are left out.
+        column: One of SCORES.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        Instrument -> (mean, low, high); NaN bounds where it is in a single mixture.
+    """
+    from espnet2_avsep.metrics.bootstrap import bootstrap_interval
+
+    found = {}
+    scored = [row for row in rows if row.status == OK]
+    for name in sorted({row.instrument for row in scored}):
+        own = [row for row in scored if row.instrument == name]
+        values = [getattr(row, column) for row in own]
+        groups = [row.mix_id for row in own]
+        low, high = bootstrap_interval(values, groups, 0.95, resamples, seed)
+        found[name] = (statistics.fmean(values), float(low), float(high))
+    return found
+
+
 def _means(rows: Sequence[ScoreRow]) -> Dict[str, float]:
     return {
         name: statistics.fmean(getattr(row, name) for row in rows) if rows else math.nan
@@ -147,7 +174,12 @@ def _means(rows: Sequence[ScoreRow]) -> Dict[str, float]:
 
 
 def score_table(summary: Summary) -> str:
-    """Markdown: the mixture's means, the estimates' with intervals, improvements."""
+    """Markdown of :func:`score_lines`."""
+    return markdown_table(score_lines(summary))
+
+
+def score_lines(summary: Summary) -> List[List[str]]:
+    """A header, the mixture's means, the estimates' with intervals, improvements."""
 
     def with_interval(name: str) -> str:
         low, high = summary.interval[name]
@@ -155,7 +187,7 @@ def score_table(summary: Summary) -> str:
             return decibel(summary.mean[name])
         return f"{decibel(summary.mean[name])} [{decibel(low)}, {decibel(high)}]"
 
-    lines = [
+    return [
         ["mean, dB [95 % interval]"] + [TITLES[name] for name in METRICS],
         ["mixture"] + [decibel(summary.mean[f"{name}_mix"]) for name in METRICS],
         ["estimate"] + [with_interval(name) for name in METRICS],
@@ -165,11 +197,15 @@ def score_table(summary: Summary) -> str:
             for name in METRICS
         ],
     ]
-    return markdown_table(lines)
 
 
 def instrument_table(summary: Summary) -> str:
-    """Markdown: means of the estimates and SDR of the mixtures, for each instrument."""
+    """Markdown of :func:`instrument_lines`."""
+    return markdown_table(instrument_lines(summary))
+
+
+def instrument_lines(summary: Summary) -> List[List[str]]:
+    """A header, then means of estimates and SDR of mixtures for each instrument."""
     lines = [
         ["instrument", "scored", "skipped", "SDR of mixture"]
         + [TITLES[name] for name in METRICS]
@@ -178,7 +214,7 @@ def instrument_table(summary: Summary) -> str:
     for name, (scored, skipped, mean) in summary.instruments.items():
         means = [mean[column] for column in ("sdr_mix", *METRICS, "sdr_i")]
         lines.append([name, str(scored), str(skipped)] + [decibel(x) for x in means])
-    return markdown_table(lines)
+    return lines
 
 
 def markdown_table(lines: Sequence[Sequence[str]]) -> str:

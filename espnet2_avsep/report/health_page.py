@@ -11,7 +11,7 @@ import numpy as np
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.report.findings import CLIPPED_SHARE, LEAK_COLUMNS, Finding
 from espnet2_avsep.report.histogram import draw, histogram
-from espnet2_avsep.report.html import Cell, Html, element, join, table
+from espnet2_avsep.report.html import Cell, Html, document, element, join, note, table
 from espnet2_avsep.report.picture_check import (
     BLACK_LUMA,
     FLAT_SPREAD,
@@ -71,7 +71,6 @@ def page(health: Health, folder: PathLike) -> str:
         health: What it tells.
         folder: Where it will lie; tables and thumbnails are linked relative to it.
     """
-    here = Path(__file__).parent
     sections = {
         "sets": _sets(health.sets),
         "missing": _missing(health.sets, Path(folder)),
@@ -83,37 +82,8 @@ def page(health: Health, folder: PathLike) -> str:
         "leaks": _leaks(health.leaks),
         "how": _how(health),
     }
-    links = (
-        element("li", element("a", text, href=f"#{name}"))
-        for name, text in _SECTIONS.items()
-    )
-    main = [
-        element("h1", health.title),
-        element("nav", element("ul", *links), aria_label="Sections"),
-        element("ul", *_summary(health), class_="findings"),
-    ]
-    for name, content in sections.items():
-        heading = element("h2", _SECTIONS[name], id=f"{name}-title")
-        main.append(
-            element(
-                "section", heading, content, id=name, aria_labelledby=f"{name}-title"
-            )
-        )
-    head = [
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", health.title),
-        element("style", Html((here / "page.css").read_text(encoding="utf-8"))),
-    ]
-    body = [
-        element("a", "Skip to the content", href="#main", class_="skip"),
-        element("main", *main, id="main"),
-        element("script", Html((here / "page.js").read_text(encoding="utf-8"))),
-    ]
-    document = element(
-        "html", element("head", *head), element("body", *body), lang="en"
-    )
-    return f"<!DOCTYPE html>\n{document}\n"
+    above = [element("ul", *_summary(health), class_="findings")]
+    return document(health.title, above, _SECTIONS, sections)
 
 
 def _summary(health: Health) -> Iterable[Html]:
@@ -123,31 +93,25 @@ def _summary(health: Health) -> Iterable[Html]:
         words = (
             f"{listed - gone} of {listed} clips kept ({_share(listed - gone, listed)})"
         )
-        yield _note(prepared.name, words, warn=gone > 0)
+        yield note(prepared.name, words, warn=gone > 0)
         if prepared.not_yet:
-            yield _note(
-                prepared.name, f"not there: {', '.join(prepared.not_yet)}", True
-            )
+            words = f"not there: {', '.join(prepared.not_yet)}"
+            yield note(prepared.name, words, warn=True)
         if prepared.mixtures and not prepared.mixtures.intact:
             words = "mixtures.tsv is not the list that stage 4 wrote; run stage 4 again"
-            yield _note(prepared.name, words, warn=True)
+            yield note(prepared.name, words, warn=True)
         if "random" in str(prepared.visual_info.get("weights", "")):
             words = "the visual features come from a randomly initialised encoder"
-            yield _note(prepared.name, words, warn=True)
+            yield note(prepared.name, words, warn=True)
     for kind, number in Counter(f.kind for f in health.sound).items():
-        yield _note("sound", f"{kind} clips: {number}", warn=True)
+        yield note("sound", f"{kind} clips: {number}", warn=True)
     for kind, number in Counter(f.kind for f in health.pictures).items():
         words = f"{kind} videos: {number} of the {len(health.looks)} looked at"
-        yield _note("pictures", words, warn=True)
+        yield note("pictures", words, warn=True)
     if health.leaks is None:
-        yield _note("leaks", "were not looked for", warn=False)
+        yield note("leaks", "were not looked for", warn=False)
     else:
-        yield _note("leaks", f"{len(health.leaks)} found", warn=bool(health.leaks))
-
-
-def _note(about: str, words: str, warn: bool) -> Html:
-    label = f"{'Warning, ' if warn else ''}{about}:"
-    return element("li", element("b", label), words, class_="warn" if warn else None)
+        yield note("leaks", f"{len(health.leaks)} found", warn=bool(health.leaks))
 
 
 def _sets(sets: Sequence[PreparedSet]) -> Html:
@@ -271,9 +235,9 @@ def _figure(found, words: str, unit: str) -> Html:
         outside.append(f"{found.below} below {found.edges[0]:g} {unit}")
     if found.above:
         outside.append(f"{found.above} above {found.edges[-1]:g} {unit}")
-    note = f". Not drawn: {', '.join(outside)}" if outside else ""
+    missing = f". Not drawn: {', '.join(outside)}" if outside else ""
     picture = draw(found, words, unit)
-    return element("figure", picture, element("figcaption", words + note))
+    return element("figure", picture, element("figcaption", words + missing))
 
 
 def _finding_tables(findings: Sequence[Finding]) -> Iterable[Html]:

@@ -51,7 +51,7 @@ def histogram(
         low = max(finite[0], ends[0] - margin) if low is None else low
         high = min(finite[-1], ends[1] + margin) if high is None else high
     low, high = float(low or 0), float(high or 0)
-    step = _round_step((high - low) / _BINS)
+    step = round_step((high - low) / _BINS)
     first, last = math.floor(low / step), math.ceil(high / step)
     last = max(last, first + 1)
     edges = [n * step for n in range(first, last + 1)]
@@ -119,7 +119,7 @@ def draw(found: Histogram, title: str, unit: str) -> Html:
     )
 
 
-def _round_step(step: float) -> float:
+def round_step(step: float) -> float:
     """Return the next round number from a step upwards; 1 for none."""
     if step <= 0:
         return 1.0

@@ -13,6 +13,7 @@ from espnet2_avsep.data.scp import (
     read_scp,
     read_skipped,
 )
+from espnet2_avsep.data.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 
 # Rows of this stage in skipped.tsv stand for mixtures of a list, not for clips.
@@ -147,7 +148,7 @@ def read_prepared_set(
         num_samples={k: int(v) for k, v in samples.items() if k in category},
         fs=fs,
         levels={k: v for k, v in levels.items() if k in category},
-        visual_info=_read_yaml(dump / "visual_info.yaml"),
+        visual_info=read_yaml(dump / "visual_info.yaml"),
         mixtures=_read_mixtures(dump),
         not_yet=not_yet,
         skipped_files=sources,
@@ -165,7 +166,7 @@ def reason_kind(reason: str) -> str:
 
 def _read_mixtures(dump: Path) -> Optional[Mixtures]:
     path = dump / "mixtures.tsv"
-    counts = _read_yaml(dump / "counts.yaml").get("mixtures")
+    counts = read_yaml(dump / "counts.yaml").get("mixtures")
     if counts is None or not path.is_file():
         return None
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -173,22 +174,3 @@ def _read_mixtures(dump: Path) -> Optional[Mixtures]:
     with contextlib.suppress(OSError, IndexError):
         noted = (dump / "mixtures.sha256").read_text(encoding="utf-8").split()[0]
     return Mixtures(counts, digest, digest == noted == counts.get("sha256"))
-
-
-def _read_yaml(path: Path) -> Dict:
-    """Read a mapping; empty where there is no file.
-
-    Raises:
-        InputError: the file is not a mapping in YAML.
-    """
-    import yaml
-
-    if not path.is_file():
-        return {}
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: is not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a mapping, found {content!r}.")
-    return content

@@ -11,9 +11,14 @@ class AbsSeparator(nn.Module, ABC):
 
     Attributes:
         visual_dim: D, size of the visual embedding of a source.
+        needs_motion: Whether forward() takes the keywords ``motion``, (B, N, S, D_m),
+            and ``motion_lengths``, (B, N).
+        needs_labels: Whether forward() takes the keyword ``labels``, (B, N).
     """
 
     visual_dim: int
+    needs_motion: bool = False
+    needs_labels: bool = False
 
     @property
     @abstractmethod

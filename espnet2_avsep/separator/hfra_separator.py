@@ -9,6 +9,7 @@ from espnet2_avsep.dsp.log_frequency import pad_to_multiple
 from espnet2_avsep.layers.unet import UNetDecoder, UNetEncoder, level_widths
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
 
+CONDITIONS = ("own", "last_source")
 FUSIONS = ("middle", "late", "hierarchical")
 ACTIVATIONS = {None: nn.Identity, "sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 
@@ -40,6 +41,9 @@ class HFRASeparator(AbsAVSeparator):
         layers: Levels of the U-Net; both axes are padded to multiples of 2 ** layers.
         width: Output maps of the decoder for late and hierarchical fusion.
         condition_dim: Size of Proj2(e); null takes the bottleneck's width.
+        middle_condition: Whose embedding conditions the bottleneck: of each source its
+            "own", or that of the "last_source" for all, as HFRA's released code has it
+            (for its checkpoints; masks then depend on which source is the last).
         projection_activation: Activation after Proj1 and Proj2: null (the paper: single
             fully connected layers) or "sigmoid" (the released code).
         bn_statistics: BatchNorm statistics of the decoder, "per_source" (equal to one
@@ -56,6 +60,7 @@ class HFRASeparator(AbsAVSeparator):
         layers: int = 7,
         width: int = 32,
         condition_dim: Optional[int] = None,
+        middle_condition: str = "own",
         projection_activation: Optional[str] = None,
         bn_statistics: str = "per_source",
         bn_sync: bool = True,
@@ -68,12 +73,22 @@ class HFRASeparator(AbsAVSeparator):
                 f"projection_activation={projection_activation!r}: expected one of "
                 f"{tuple(ACTIVATIONS)}."
             )
+        if middle_condition not in CONDITIONS:
+            raise ValueError(
+                f"middle_condition={middle_condition!r}: expected one of {CONDITIONS}."
+            )
+        if middle_condition == "last_source" and fusion != "hierarchical":
+            raise ValueError(
+                f"middle_condition={middle_condition!r} with fusion={fusion!r}: only "
+                "hierarchical fusion could tell sources apart then."
+            )
         if layers < 2:
             raise ValueError(f"layers={layers}: the U-Net needs at least 2 levels.")
         activation = ACTIVATIONS[projection_activation]
         widths = level_widths(channels, layers)
         self.visual_dim = visual_dim
         self.layers = layers
+        self.middle_condition = middle_condition
         self._bottleneck_dim = widths[-1]
 
         self.encoder = UNetEncoder(widths, sync=bn_sync)
@@ -116,6 +131,8 @@ class HFRASeparator(AbsAVSeparator):
         condition = None
         if self.middle_projection is not None:
             condition = self.middle_projection(visual)  # (N, B, C_cond)
+            if self.middle_condition == "last_source":
+                condition = condition[-1:]
         query = None
         if self.late_projection is not None:
             query = self.late_projection(visual) * self.late_scale  # (N, B, K)

@@ -6,14 +6,25 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
 import torch
+import yaml
 from espnet2.iterators.abs_iter_factory import AbsIterFactory
-from espnet2.tasks.abs_task import AbsTask, IteratorOptions, optim_classes
+from espnet2.tasks.abs_task import (
+    AbsTask,
+    IteratorOptions,
+    optim_classes,
+    scheduler_classes,
+)
 from espnet2.train.collate_fn import CommonCollateFn
 from espnet2.utils.nested_dict_action import NestedDictAction
+from espnet2.utils.types import str_or_none
 
-from espnet2_avsep.data.class_labels import class_numbers, number_sources
+from espnet2_avsep.data.class_labels import (
+    class_numbers,
+    number_sources,
+    order_classes,
+)
 from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
-from espnet2_avsep.data.loader import build_loader
+from espnet2_avsep.data.loader import build_loader, num_items_for
 from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.mixture_table import read_sources
 from espnet2_avsep.data.scp import read_scp
@@ -22,11 +33,13 @@ from espnet2_avsep.errors import InputError
 from espnet2_avsep.espnet_model import ESPnetAVSeparationModel
 from espnet2_avsep.tasks.choices import (
     CLASS_CHOICES,
+    Needs,
     build_model,
     construct,
     num_label_classes,
+    separator_needs,
 )
-from espnet2_avsep.tasks.optim_groups import parameter_groups
+from espnet2_avsep.tasks.optim_groups import parameter_groups, split_by_optimizer
 from espnet2_avsep.trainer import AVSeparationTrainer
 
 MAX_SOURCES = 8
@@ -60,7 +73,7 @@ class AVSeparationTask(AbsTask):
     mixtures are taken as they are. Validation data are always listed mixtures.
     """
 
-    num_optimizers: int = 1
+    num_optimizers: int = 1  # of ESPnet's own options; see optim2
     class_choices_list = CLASS_CHOICES
     trainer = AVSeparationTrainer
 
@@ -112,7 +125,38 @@ class AVSeparationTask(AbsTask):
             action=NestedDictAction,
             default=[],
             help="Parameters with their own optimizer settings: a list of {prefix, "
-            "lr, ...}; the longest matching prefix counts, the rest has optim_conf's",
+            "lr, ...}; the longest matching prefix counts, the rest has optim_conf's. "
+            "With 'optimizer: 2' they are optim2's and scheduler2's",
+        )
+        group.add_argument(
+            "--optim2",
+            type=str_or_none,
+            choices=[*optim_classes, None],
+            default=None,
+            help="A second optimizer, of the groups with 'optimizer: 2'",
+        )
+        group.add_argument(
+            "--scheduler2",
+            type=str_or_none,
+            choices=[*scheduler_classes, None],
+            default=None,
+            help="Its scheduler",
+        )
+        for name in ("optim2_conf", "scheduler2_conf"):
+            group.add_argument(f"--{name}", action=NestedDictAction, default={})
+        group.add_argument(
+            "--classes",
+            action=NestedDictAction,
+            default=[],
+            help="Classes in the order of their numbers, where these are wanted "
+            "(dataset_conf.labels); filled in from the training data, and saved",
+        )
+        group.add_argument(
+            "--classes_from",
+            type=str_or_none,
+            default=None,
+            help="config.yaml of a trained model whose classes keep their numbers; "
+            "those it does not have get the queries separator_conf.new_queries",
         )
         group.add_argument(
             "--picture_interval",
@@ -152,13 +196,16 @@ class AVSeparationTask(AbsTask):
         names = ["speech_mix"]
         names += [f"speech_ref{n}" for n in range(1, MAX_SOURCES + 1)]
         names += [f"visual_ref{n}" for n in range(1, MAX_SOURCES + 1)]
+        names += [f"motion_ref{n}" for n in range(1, MAX_SOURCES + 1)]
         required = cls.required_data_names(train, inference)
         return tuple(n for n in names if n not in required)
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> ESPnetAVSeparationModel:
-        """Build the model that the options describe."""
-        return build_model(args)
+        """Build the model that the options describe, and complete ``args.classes``."""
+        model = build_model(args)
+        cls._complete_classes(args)
+        return model
 
     @classmethod
     def build_optimizers(
@@ -169,15 +216,23 @@ class AVSeparationTask(AbsTask):
         Raises:
             InputError: see parameter_groups; options that do not go with groups.
         """
-        if not args.optim_groups:
+        if not args.optim_groups and args.optim2 is None:
             return super().build_optimizers(args, model)
         if args.sharded_ddp or args.exclude_weight_decay:
             raise InputError(
                 "optim_groups does not go with sharded_ddp or exclude_weight_decay; "
                 "give weight_decay in a group instead."
             )
-        groups = parameter_groups(model, args.optim_groups)
-        return [optim_classes[args.optim](groups, **args.optim_conf)]
+        first, second = split_by_optimizer(parameter_groups(model, args.optim_groups))
+        if (args.optim2 is None) != (not second):
+            raise InputError(
+                f"optim2 is {args.optim2}, and {len(second)} optim_groups say "
+                "'optimizer: 2'; they go together."
+            )
+        optimizers = [optim_classes[args.optim](first, **args.optim_conf)]
+        if second:
+            optimizers.append(optim_classes[args.optim2](second, **args.optim2_conf))
+        return optimizers
 
     @classmethod
     def build_task_iter_factory(
@@ -185,10 +240,14 @@ class AVSeparationTask(AbsTask):
     ) -> AVSeparationIterFactory:
         """Build the iterator of "train", "valid" or "plot_att" batches."""
         tables = cls._tables(iter_options.data_path_and_name_and_type)
+        needs = separator_needs(args)
+        cls._choose_motion(tables, needs.motion)
         if "speech_mix" in tables:
+            conf = args.dataset_conf or {}
             dataset = FixedMixtureDataset(
                 {name: read_scp(path) for name, path in tables.items()},
                 cls._mixture_labels(args, tables["speech_mix"]),
+                **{k: conf[k] for k in ("motion_steps",) if k in conf},
             )
             first = next(iter(dataset.tables["speech_mix"].values()))
             check_sample_rate(first, args.sample_rate)
@@ -240,33 +299,113 @@ class AVSeparationTask(AbsTask):
         return tables
 
     @classmethod
-    def _class_numbers(cls, args: argparse.Namespace) -> Optional[Dict[str, int]]:
-        """Class of the training data -> number; None where labels are not wanted."""
-        wanted = bool((args.dataset_conf or {}).get("labels"))
-        num_classes = num_label_classes(args.criterions or [])
-        if wanted != (num_classes is not None):
-            raise InputError(
-                f"dataset_conf.labels is {str(wanted).lower()}, but the criterion "
-                f"object_classification is {'not ' * wanted}used; they go together."
-            )
+    def _choose_motion(cls, tables: Dict[str, str], wanted: bool) -> None:
+        """Check that there are motion features if they are wanted; else drop them."""
+        given = [name for name in tables if name.startswith("motion_ref")]
         if not wanted:
-            return None
+            for name in given:
+                del tables[name]
+            return
+        # Of single clips there is the first of each alone.
+        number = 1
+        if "speech_mix" in tables:
+            number = sum(name.startswith("visual_ref") for name in tables)
+        for n in range(1, number + 1):
+            if f"motion_ref{n}" not in tables:
+                raise InputError(
+                    f"the separator needs motion features, but motion_ref{n} is not "
+                    f"among the data: {', '.join(tables)}. Extract them (stage 2, "
+                    "--motion_encoder), or train without (separator_conf.motion: "
+                    "false)."
+                )
+
+    @classmethod
+    def _complete_classes(cls, args: argparse.Namespace) -> None:
+        """Fill in args.classes where classes are wanted as numbers.
+
+        Raises:
+            InputError: options that do not go together, more classes than expected.
+        """
+        needs = separator_needs(args)
+        num_labels = num_label_classes(args.criterions or [])
+        wanted = bool((args.dataset_conf or {}).get("labels"))
+        if wanted != (needs.labels or num_labels is not None):
+            raise InputError(
+                f"dataset_conf.labels is {str(wanted).lower()}, but "
+                + ("neither" if wanted else "either")
+                + " the criterion object_classification "
+                + ("nor" if wanted else "or")
+                + " a separator with queries: class is used; they go together."
+            )
+        if not wanted or args.classes:
+            return
+        trained: List[Optional[str]] = []
+        first_new = 0
+        if args.classes_from is not None:
+            trained, first_new = cls._trained_classes(args, needs)
+        elif needs.new_queries:
+            raise InputError(
+                f"separator_conf.new_queries is {needs.new_queries}, but not which "
+                "classes are the old ones: give --classes_from, the config.yaml of the "
+                "model that --init_param names."
+            )
         triples = args.train_data_path_and_name_and_type
         path = next(p for p, name, _ in triples if name == "speech_ref1")
         utt2spk = read_scp(Path(path).parent / "utt2spk")
-        return class_numbers(utt2spk.values(), num_classes)
+        args.classes = order_classes(utt2spk.values(), trained, first_new)
+        number = len(class_numbers(args.classes))
+        if num_labels is not None and len(args.classes) > num_labels - 1:
+            raise InputError(
+                f"criterions: object_classification has num_classes = {num_labels}, "
+                f"the training data have {number} classes; one more than these is "
+                "needed (for what is none of them): set its conf.num_classes to "
+                f"{len(args.classes) + 1}."
+            )
+        most = (needs.num_queries or 0) + needs.new_queries
+        if needs.labels and len(args.classes) > most:
+            new = len(args.classes) - first_new
+            raise InputError(
+                f"there are {len(args.classes)} numbers of classes "
+                f"({', '.join(map(str, args.classes))}), the separator has {most} "
+                "queries: set separator_conf."
+                + (f"new_queries to {new}." if trained else f"num_queries to {new}.")
+            )
+
+    @classmethod
+    def _trained_classes(
+        cls, args: argparse.Namespace, needs: Needs
+    ) -> Tuple[List[Optional[str]], int]:
+        """Classes of the model of classes_from, and the first number that is free."""
+        path = Path(args.classes_from)
+        if not path.is_file():
+            raise InputError(f"--classes_from {path}: no such file.")
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        trained = list((config or {}).get("classes") or [])
+        if not trained:
+            raise InputError(
+                f"--classes_from {path}: names no classes; expected the config.yaml of "
+                "a model trained with dataset_conf.labels: true."
+            )
+        if needs.num_queries is not None and len(trained) > needs.num_queries:
+            raise InputError(
+                f"--classes_from {path}: has {len(trained)} classes, but separator_conf"
+                f".num_queries is {needs.num_queries}: set it to that model's number."
+            )
+        return trained, needs.num_queries or len(trained)
 
     @classmethod
     def _mixture_labels(
         cls, args: argparse.Namespace, table: str
     ) -> Optional[Dict[str, List[int]]]:
         """Class numbers of listed mixtures, from mixtures.tsv beside their table."""
-        numbers = cls._class_numbers(args)
-        if numbers is None:
+        if not args.classes:
             return None
         sources = read_sources(Path(table).parent / "mixtures.tsv")
         classes = {key: [spk for _, spk in value] for key, value in sources.items()}
-        return number_sources(classes, numbers, num_label_classes(args.criterions))
+        unknown = None
+        if not separator_needs(args).labels:
+            unknown = num_label_classes(args.criterions) - 1
+        return number_sources(classes, class_numbers(args.classes), unknown)
 
     @classmethod
     def _build_mix_dataset(
@@ -305,8 +444,16 @@ class AVSeparationTask(AbsTask):
         conf.pop("labels", None)
         if iter_options.num_iters_per_epoch is not None and "repeat" not in conf:
             # An epoch of a stated number of batches takes as many passes as it needs.
-            items = iter_options.num_iters_per_epoch * iter_options.batch_size
+            counts = conf.get("num_sources", 2)
+            items = num_items_for(
+                iter_options.num_iters_per_epoch,
+                iter_options.batch_size,
+                len(counts) if isinstance(counts, list) else 1,
+            )
             conf["repeat"] = -(-items // len(audio))
+        motion = None
+        if "motion_ref1" in tables:
+            motion = read_scp(tables["motion_ref1"])
         category = None
         utt2spk = Path(tables["speech_ref1"]).parent / "utt2spk"
         if utt2spk.exists():
@@ -325,6 +472,7 @@ class AVSeparationTask(AbsTask):
             num_samples=num_samples,
             num_rows=num_rows,
             category=category,
-            labels=cls._class_numbers(args),
+            labels=class_numbers(args.classes) if args.classes else None,
+            motion=motion,
             seed=args.seed,
         )

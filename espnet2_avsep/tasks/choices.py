@@ -6,8 +6,9 @@ which takes ten seconds and more.
 
 import argparse
 import inspect
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Type
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
 
+import torch
 from espnet2.enh.decoder.abs_decoder import AbsDecoder
 from espnet2.enh.decoder.stft_decoder import STFTDecoder
 from espnet2.enh.encoder.abs_encoder import AbsEncoder
@@ -38,6 +39,7 @@ from espnet2_avsep.separator.hfra_separator import HFRASeparator
 from espnet2_avsep.separator.predictive_coding_separator import (
     PredictiveCodingSeparator,
 )
+from espnet2_avsep.separator.query_separator import QuerySeparator
 from espnet2_avsep.separator.semantic_grouping_separator import (
     SemanticGroupingSeparator,
 )
@@ -74,6 +76,7 @@ separator_choices = ClassChoices(
         "decoupled_resunet": DecoupledResUNetSeparator,
         "predictive_coding": PredictiveCodingSeparator,
         "semantic_grouping": SemanticGroupingSeparator,
+        "query": QuerySeparator,
     },
     type_check=AbsSeparator,
     default="hfra",
@@ -186,6 +189,40 @@ def _build_criterions(
             WeightedCriterion(name, criterion, float(entry.get("weight", 1.0)))
         )
     return criterions
+
+
+class Needs(NamedTuple):
+    """What a separator needs of each source, besides the visual input.
+
+    Attributes:
+        motion: Whether it needs motion features.
+        labels: Whether it needs the number of the source's class.
+        num_queries: For how many trained classes it is built; None without labels.
+        new_queries: For how many classes that are added to them.
+    """
+
+    motion: bool
+    labels: bool
+    num_queries: Optional[int]
+    new_queries: int
+
+
+def separator_needs(args: argparse.Namespace) -> Needs:
+    """Tell what the separator of a config needs, without building its weights.
+
+    Raises:
+        InputError: unknown keys or values.
+    """
+    with torch.device("meta"):
+        separator = _build(args, separator_choices)
+    total = getattr(separator, "num_classes", None)
+    new = (args.separator_conf or {}).get("new_queries", 0) if total else 0
+    return Needs(
+        separator.needs_motion,
+        separator.needs_labels,
+        None if total is None else total - new,
+        new,
+    )
 
 
 def num_label_classes(entries: List[Dict[str, Any]]) -> Optional[int]:

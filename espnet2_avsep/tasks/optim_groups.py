@@ -1,6 +1,6 @@
 """Parameters of a model, grouped by the settings they are optimised with."""
 
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from torch import nn
 
@@ -16,7 +16,7 @@ def parameter_groups(
         model: Whose parameters.
         entries: The option optim_groups, ``{prefix, lr, ...}`` each: parameters whose
             names begin with the prefix have these settings. Of several prefixes that
-            fit, the longest counts.
+            fit, the longest counts. The setting ``optimizer`` is split_by_optimizer's.
 
     Returns:
         One group for each entry, in order, after the group of all other parameters.
@@ -52,3 +52,28 @@ def parameter_groups(
         settings = {key: value for key, value in entry.items() if key != "prefix"}
         groups.append({"params": members[entry["prefix"]], **settings})
     return groups
+
+
+def split_by_optimizer(
+    groups: Sequence[Mapping[str, Any]],
+) -> Tuple[List[Dict[str, Any]], List[Dict[str, Any]]]:
+    """Split groups into those of the first optimizer and those with ``optimizer: 2``.
+
+    Raises:
+        InputError: another number, or nothing is left to the first one.
+    """
+    split: Dict[Any, List[Dict[str, Any]]] = {1: [], 2: []}
+    for group in groups:
+        settings = dict(group)
+        number = settings.pop("optimizer", 1)
+        if number not in split:
+            raise InputError(
+                f"optim_groups: 'optimizer: {number}'; expected 1 (optim) or 2 "
+                "(optim2)."
+            )
+        split[number].append(settings)
+    if not split[1]:
+        raise InputError(
+            "optim_groups: every parameter is given to optim2; use optim alone."
+        )
+    return split[1], split[2]

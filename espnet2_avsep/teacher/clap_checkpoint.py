@@ -14,6 +14,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 import numpy as np
 import torch
 
+from espnet2_avsep.data.cache import cache_dir as package_cache_dir
 from espnet2_avsep.data.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
@@ -51,8 +52,7 @@ class AudioState(NamedTuple):
 
 def default_cache_dir() -> Path:
     """``$ESPNET2_AVSEP_CACHE/clap``, or ``~/.cache/espnet2_avsep/clap``."""
-    root = os.environ.get("ESPNET2_AVSEP_CACHE") or "~/.cache/espnet2_avsep"
-    return Path(root).expanduser() / "clap"
+    return package_cache_dir("clap")
 
 
 def find_checkpoint(

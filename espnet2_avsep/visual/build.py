@@ -1,8 +1,10 @@
 """Which encoder a name stands for, and the encoder that made given embeddings."""
 
+import logging
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Union
 
+from espnet2_avsep.data.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.clip_encoder import build_open_clip, load_open_clip
 from espnet2_avsep.visual.frame_encoder import RANDOM, FrameEncoder
@@ -132,20 +134,13 @@ def read_info(path: Union[str, Path]) -> Dict[str, Any]:
     Raises:
         InputError: the file is missing, or holds no mapping.
     """
-    import yaml
-
     path = Path(path)
     if not path.is_file():
         raise InputError(
             f"{path}: no such file, so the encoder of the pictures is not known. Copy "
             "the visual_info.yaml of the training set here, or give embeddings."
         )
-    try:
-        info = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not valid YAML: {error}") from error
-    if not isinstance(info, dict):
-        raise InputError(f"{path}: is not the description of an encoder: {info!r:.80}.")
+    info = read_yaml(path)
     _check_keys(path, info, ("encoder",))
     return info
 
@@ -153,7 +148,8 @@ def read_info(path: Union[str, Path]) -> Dict[str, Any]:
 def _check_keys(
     path: Union[str, Path], info: Dict[str, Any], keys: Sequence[str]
 ) -> None:
-    kinds = {"size": int, "jpeg_quality": int}
+    # Models that others have trained do not say their weights.
+    kinds = {"size": int, "jpeg_quality": int, "weights": (str, type(None))}
     missing = [k for k in keys if not isinstance(info.get(k), kinds.get(k, str))]
     if missing:
         raise InputError(
@@ -163,6 +159,9 @@ def _check_keys(
 
 
 def _check_weights(path: Union[str, Path], info: Dict[str, Any], found: str) -> None:
+    if info["weights"] is None:  # of a model that others have trained
+        logging.warning("%s: does not say which weights; %s are taken", path, found)
+        return
     if found != info["weights"]:
         raise InputError(
             f"{path}: names weights with {info['weights']}, but {info['pretrained']} "

@@ -3,7 +3,8 @@
 Zhao et al., "The Sound of Pixels", ECCV 2018: the last stage of ResNet-18 (He et al.,
 CVPR 2016) keeps the resolution of the stage before it, its 3x3 convolutions dilated by
 two instead; a 3x3 convolution makes K maps of the 512, and the maximum over all
-positions and frames is the embedding.
+positions and frames is the embedding. Without the dilation, and with a linear layer in
+place of the convolution, these are the object features of CCoL, iQuery and DGFNet.
 """
 
 import logging
@@ -36,6 +37,8 @@ class DilatedResNet18(nn.Module):
         size: Side of the network's input in pixels; frames of another size are scaled.
         pretrained: Name of torchvision weights, path of a state dict, or "random".
         dilate: Whether the last stage is dilated; without it, it is the plain network.
+        projection_kernel: Side of the convolution that makes the K maps; 1 is a linear
+            layer at each position.
     """
 
     takes_frames = True
@@ -46,6 +49,7 @@ class DilatedResNet18(nn.Module):
         size: int = 224,
         pretrained: str = "IMAGENET1K_V1",
         dilate: bool = True,
+        projection_kernel: int = 3,
     ):
         super().__init__()
         import torchvision
@@ -56,7 +60,13 @@ class DilatedResNet18(nn.Module):
         # Without pooling and classifier; the names stay those of torchvision.
         del network.avgpool, network.fc
         self.features = network
-        self.projection = nn.Conv2d(512, embedding_dim, kernel_size=3, padding=1)
+        if projection_kernel < 1 or projection_kernel % 2 == 0:
+            raise ValueError(
+                f"projection_kernel={projection_kernel}: expected an odd number."
+            )
+        self.projection = nn.Conv2d(
+            512, embedding_dim, projection_kernel, padding=projection_kernel // 2
+        )
         self.size = size
         self.pretrained = pretrained
         mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * _FULL_SCALE

@@ -2,50 +2,45 @@
 
 import logging
 import os
-import queue
-import threading
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
 from espnet2_avsep.data.audio_format import AudioStore, check_file_names
-from espnet2_avsep.data.audio_io import (
-    AudioTap,
-    audio_span,
-    clear_disk_errors,
-    may_be_tapped,
-    resample,
-)
+from espnet2_avsep.data.audio_io import AudioTap, audio_span, may_be_tapped, resample
 from espnet2_avsep.data.features import FeatureWriter, PrecomputedFeatures
-from espnet2_avsep.data.frame_store import PackedFrames
-from espnet2_avsep.data.journal import remove_leftovers, signature
+from espnet2_avsep.data.journal import signature
 from espnet2_avsep.data.media import ClipError, probe
-from espnet2_avsep.data.progress import Progress
-from espnet2_avsep.data.scp import (
-    PathLike,
-    Skipped,
-    atomic_write,
-    read_scp,
-    write_skipped,
-)
+from espnet2_avsep.data.scp import PathLike, read_scp
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.visual.batches import encode_clips, in_background
+from espnet2_avsep.visual.box_source import BoxSource
+from espnet2_avsep.visual.device import choose_device
+from espnet2_avsep.visual.feature_job import (
+    MAX_ROWS,
+    Result,
+    check_positive,
+    read_clips,
+    run_feature_job,
+    write_info,
+)
 from espnet2_avsep.visual.frame_packer import FramePacker
 from espnet2_avsep.visual.frames import (
     Demux,
+    Resize,
     folder_frames,
     sample_times,
     video_frames,
 )
 
-STAGE = "visual"
-# More rows than this of one clip (days of video) speak of a broken header.
-_MAX_ROWS = 10**6
+INFO = "visual_info.yaml"
+# Cropper.cut of a clip: pictures, their rate, encoder -> pictures.
+Crop = Callable[[Iterator[np.ndarray], Fraction, Any], Iterator[np.ndarray]]
 # Parts of a picture: where they begin and end, as shares of its width.
 REGIONS = {"whole": (0.0, 1.0), "left": (0.0, 0.5), "right": (0.5, 1.0)}
-
-Result = Tuple[str, Union[np.ndarray, PackedFrames, ClipError]]
 
 
 def extract_visual(
@@ -64,6 +59,7 @@ def extract_visual(
     allow_empty: bool = False,
     audio: Optional[AudioStore] = None,
     region: str = "whole",
+    boxes: Optional[BoxSource] = None,
 ) -> None:
     """Encode sampled pictures of every clip; what a cut-off run has finished stays.
 
@@ -90,13 +86,14 @@ def extract_visual(
             it lies in the same file and is without fault: the file is read once for
             both. What is not in it afterwards is left to that function.
         region: The part of the pictures that is encoded, a key of REGIONS.
+        boxes: Pictures are cut out around these boxes; visual_boxes.tsv says where.
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
             fit, disk full, another process works here.
     """
-    _check_positive(fps=fps, every=every, batch_size=batch_size)
-    videos, wavs = _clips(video_scp, wav_scp)
+    check_positive(fps=fps, every=every, batch_size=batch_size)
+    videos, wavs = read_clips(video_scp, wav_scp)
     if audio is not None:
         check_file_names(video_scp, videos)
     chosen: Dict[str, Any] = {
@@ -110,7 +107,9 @@ def extract_visual(
         raise InputError(f"--region {region}: expected {', '.join(REGIONS)}.")
     if region != "whole":
         how["region"] = region
-    settings = {**chosen, **how, "dtype": dtype}
+    if region != "whole" and boxes is not None:
+        raise InputError(f"--region {region} does not go with --visual_boxes.")
+    settings = {**chosen, **how, "dtype": dtype, **_box_settings(boxes)}
     if pretrained is not None and os.path.isfile(pretrained):
         settings["file"] = signature(pretrained)
 
@@ -118,9 +117,10 @@ def extract_visual(
         from espnet2_avsep.visual.build import build_encoder
 
         network = build_encoder(
-            **chosen, device=_device(device), dtype=dtype, batch_size=batch_size
+            **chosen, device=choose_device(device), dtype=dtype, batch_size=batch_size
         )
-        _write_info(writer.folder, {**network.info, **how})
+        cut, more = _cropping(boxes, keys, device)
+        write_info(writer.folder / INFO, {**network.info, **how, **more})
         logging.info("encoder: %s, on %s", network.info, network.device)
         rate = Fraction(fps) / every
 
@@ -135,7 +135,14 @@ def extract_visual(
                     tap = AudioTap(wavs[key])
                 try:
                     for image in clip_pictures(
-                        videos[key], wavs[key], rate, every, network, tap, region
+                        videos[key],
+                        wavs[key],
+                        rate,
+                        every,
+                        network,
+                        tap,
+                        region,
+                        cut and partial(cut, key),
                     ):
                         if tap is not None and tap.audio is not None:
                             samples = resample(*tap.audio, audio.fs)
@@ -148,8 +155,10 @@ def extract_visual(
 
         return encode_clips(network, in_background(events(), 2 * batch_size))
 
-    sources = {key: [signature(videos[key]), signature(wavs[key])] for key in videos}
-    _run(video_scp, sources, Path(output_dir), settings, results, allow_empty)
+    sources = _sources(videos, wavs, boxes)
+    run_feature_job(
+        video_scp, sources, output_dir, settings, results, allow_empty, boxes=boxes
+    )
 
 
 def pack_frames(
@@ -161,6 +170,8 @@ def pack_frames(
     fps: float = 8,
     every: int = 8,
     allow_empty: bool = False,
+    boxes: Optional[BoxSource] = None,
+    device: str = "cpu",
 ) -> None:
     """Pack sampled pictures of every clip as JPEGs, for networks trained on them.
 
@@ -177,27 +188,40 @@ def pack_frames(
         fps: Pictures a second.
         every: Of which one in so many is taken.
         allow_empty: As for :func:`extract_visual`.
+        boxes: As for :func:`extract_visual`.
+        device: Where a detector computes.
 
     Raises:
         InputError: as for :func:`extract_visual`.
     """
-    _check_positive(fps=fps, every=every)
-    videos, wavs = _clips(video_scp, wav_scp)
+    check_positive(fps=fps, every=every)
+    videos, wavs = read_clips(video_scp, wav_scp)
     packer = FramePacker(size, jpeg_quality)
     info = {**packer.info, **_sampling(fps, every)}
 
     def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
-        _write_info(writer.folder, info)
+        cut, more = _cropping(boxes, keys, device)
+        write_info(writer.folder / INFO, {**info, **more})
         rate = Fraction(fps) / every
         for key in keys:
             try:
-                pictures = clip_pictures(videos[key], wavs[key], rate, every, packer)
+                pictures = clip_pictures(
+                    videos[key],
+                    wavs[key],
+                    rate,
+                    every,
+                    packer,
+                    crop=cut and partial(cut, key),
+                )
                 yield key, packer.pack(pictures)
             except ClipError as error:
                 yield key, error
 
-    sources = {key: [signature(videos[key]), signature(wavs[key])] for key in videos}
-    _run(video_scp, sources, Path(output_dir), info, results, allow_empty)
+    settings = {**info, **_box_settings(boxes)}
+    sources = _sources(videos, wavs, boxes)
+    run_feature_job(
+        video_scp, sources, output_dir, settings, results, allow_empty, boxes=boxes
+    )
 
 
 def copy_precomputed(
@@ -233,8 +257,8 @@ def copy_precomputed(
                 yield key, features.load(key)
             except ClipError as error:
                 yield key, error
-        _write_info(
-            writer.folder,
+        write_info(
+            writer.folder / INFO,
             {
                 "encoder": "precomputed",
                 "file": str(precomputed),
@@ -245,7 +269,7 @@ def copy_precomputed(
 
     settings = {"precomputed": signature(str(precomputed))}
     sources = {key: (clips or {}).get(key, key) for key in videos}
-    _run(video_scp, sources, Path(output_dir), settings, results, allow_empty)
+    run_feature_job(video_scp, sources, output_dir, settings, results, allow_empty)
 
 
 def clip_pictures(
@@ -256,6 +280,7 @@ def clip_pictures(
     encoder,
     demux: Optional[Demux] = None,
     region: str = "whole",
+    crop: Optional[Crop] = None,
 ) -> Iterator[np.ndarray]:
     """Yield the sampled pictures of a clip, as the encoder takes them.
 
@@ -268,6 +293,7 @@ def clip_pictures(
         encoder: A :class:`FrameEncoder` or :class:`FramePacker`.
         demux: Of a video file; see :func:`video_frames`.
         region: The part of the pictures, a key of REGIONS.
+        crop: Cuts the pictures, which come in their own size, out around boxes.
 
     Yields:
         (crop height, crop width, 3), uint8.
@@ -276,21 +302,47 @@ def clip_pictures(
         ClipError: see :func:`video_frames`, :func:`folder_frames`, :func:`audio_span`.
     """
     # A part is scaled after it was cut out of the picture in its own size.
-    resize = encoder.preprocessing.resize if region == "whole" else None
+    whole = region == "whole" and crop is None
+    resize = encoder.preprocessing.resize if whole else None
+    images = _sampled_pictures(video, wav, rate, every, resize, demux)
+    if crop is not None:
+        yield from crop(images, rate, encoder)
+        return
+    for image in images:
+        yield encoder.fit(_cut(image, region))
+
+
+def _sampled_pictures(
+    video: str,
+    wav: str,
+    rate: Fraction,
+    every: int,
+    resize: Optional[Resize],
+    demux: Optional[Demux],
+) -> Iterator[np.ndarray]:
+    """Yield the sampled pictures (H, W, 3) of a clip; see :func:`clip_pictures`."""
     if Path(video).is_dir():
         for _, image in folder_frames(video, every, resize):
-            yield encoder.fit(_cut(image, region))
+            yield image
         return
-    if not probe(video).has_video:
-        raise ClipError(video, "no video stream", "A file with a picture is needed.")
-    duration, start = audio_span(wav)
-    if wav != video:
-        start = probe(video).start
-    if duration * rate > _MAX_ROWS:
+    duration, start = sound_on_video(video, wav)
+    if duration * rate > MAX_ROWS:
         raise ClipError(wav, f"states {duration:.0f} s of sound, which cannot be")
     times = sample_times(duration, rate)
     for _, image in video_frames(video, times, resize, start, demux=demux):
-        yield encoder.fit(_cut(image, region))
+        yield image
+
+
+def sound_on_video(video: str, wav: str) -> Tuple[float, float]:
+    """Return how long a clip sounds, and when that begins on its video's clock, in s.
+
+    Raises:
+        ClipError: no picture, no sound, or unreadable.
+    """
+    if not probe(video).has_video:
+        raise ClipError(video, "no video stream", "A file with a picture is needed.")
+    duration, start = audio_span(wav)
+    return duration, start if wav == video else probe(video).start
 
 
 def _cut(image: np.ndarray, region: str) -> np.ndarray:
@@ -300,206 +352,37 @@ def _cut(image: np.ndarray, region: str) -> np.ndarray:
     return image[:, round(first * width) : round(last * width)]
 
 
-def encode_clips(encoder, events: Iterable[Tuple[str, Any]]) -> Iterator[Result]:
-    """Encode pictures in full batches, whatever clips they come from.
-
-    Args:
-        encoder: A :class:`FrameEncoder`.
-        events: Clip by clip: (key, picture) ..., then (key, None), or (key, error)
-            where the clip turns out to be of no use.
-
-    Yields:
-        (key, (n, D) float32) or (key, error), clips in their order.
-    """
-    waiting: List[Tuple[str, np.ndarray]] = []
-    rows: Dict[str, List[np.ndarray]] = {}
-    closed: List[Tuple[str, Optional[ClipError]]] = []
-
-    def flush() -> Iterator[Result]:
-        if waiting:
-            encoded = encoder.encode_fitted([image for _, image in waiting])
-            for (key, _), row in zip(waiting, encoded, strict=True):
-                rows.setdefault(key, []).append(row)
-            waiting.clear()
-        for key, error in closed:
-            matrix = rows.pop(key, [])
-            if error is None and not np.isfinite(matrix).all():
-                error = ClipError(key, "the encoder returned NaN or infinite values")
-            yield key, error or np.stack(matrix)
-        closed.clear()
-
-    for key, event in events:
-        if isinstance(event, np.ndarray):
-            waiting.append((key, event))
-            if len(waiting) == encoder.batch_size:
-                yield from flush()
-        else:
-            if event is not None:
-                waiting[:] = [item for item in waiting if item[0] != key]
-            closed.append((key, event))
-            if not waiting:
-                yield from flush()
-    yield from flush()
-
-
-def in_background(items: Iterable[Any], depth: int) -> Iterator[Any]:
-    """Run an iterator in a thread, a number of items ahead.
-
-    Args:
-        items: What it yields, and raises, comes out here.
-        depth: How many items may wait.
-    """
-    ahead: queue.Queue = queue.Queue(depth)
-    ended = threading.Event()
-
-    def put(item: Any, error: Optional[BaseException]) -> None:
-        while not ended.is_set():
-            try:
-                ahead.put((item, error), timeout=0.1)
-                break
-            except queue.Full:
-                continue
-
-    def run() -> None:
-        try:
-            for item in items:
-                put(item, None)
-                if ended.is_set():
-                    return
-            put(None, StopIteration())
-        except BaseException as error:  # raised again where the items are used
-            put(None, error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ahead.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _run(
-    video_scp: PathLike,
-    sources: Mapping[str, Any],
-    folder: Path,
-    settings: Dict[str, Any],
-    results,
-    allow_empty: bool,
-) -> None:
-    """Write what is not finished yet, then the tables.
-
-    Args:
-        video_scp: For messages.
-        sources: clip -> what tells whether it is still the same.
-        folder: Where everything goes.
-        settings: What decides about the features, see :class:`FeatureWriter`.
-        results: Makes the features: (keys, writer) -> iterator of results; also writes
-            visual_info.yaml.
-        allow_empty: See :func:`extract_visual`.
-    """
-    with FeatureWriter(folder, settings) as writer:
-        remove_leftovers(folder)
-        todo = [
-            key
-            for key, source in sources.items()
-            if writer.entries.get(key, {}).get("source") != source
-        ]
-        logging.info(
-            "%d clips, of which %d are finished already",
-            len(sources),
-            len(sources) - len(todo),
-        )
-        skipped: List[Skipped] = []
-        if todo or not (folder / "visual_info.yaml").exists():
-            writer.remove_tables()
-            progress = Progress(len(todo))
-            for key, result in results(todo, writer):
-                if isinstance(result, ClipError):
-                    logging.warning("%s is left out: %s", key, result)
-                    skipped.append(Skipped(key, STAGE, result.reason))
-                else:
-                    writer.write(key, result, sources[key])
-                progress.step()
-        left_out = {row.key for row in skipped}
-        kept = [key for key in sources if key not in left_out]
-        with clear_disk_errors(folder):
-            write_skipped(folder / "visual_skipped.tsv", skipped)
-        if not kept and not allow_empty:
-            raise InputError(
-                f"{video_scp}: none of its {len(sources)} clips has pictures that can "
-                f"be used; {skipped[0].key}: {skipped[0].reason}. All reasons: "
-                f"{folder / 'visual_skipped.tsv'}."
-            )
-        writer.write_tables(kept)
-        logging.info(
-            "%d clips, %d rows in %s, %d left out (%s)",
-            len(kept),
-            sum(writer.entries[key]["shape"][0] for key in kept),
-            folder / "visual.scp",
-            len(skipped),
-            folder / "visual_skipped.tsv",
-        )
-
-
-def _check_positive(**options: float) -> None:
-    for option, value in options.items():
-        if not value > 0:
-            raise InputError(f"--{option} {value}: expected a number above 0.")
-
-
 def _sampling(fps: float, every: int) -> Dict[str, Any]:
     return {"fps": int(fps) if fps == int(fps) else fps, "every": every}
-
-
-def _clips(
-    video_scp: PathLike, wav_scp: Optional[PathLike]
-) -> Tuple[Dict[str, str], Dict[str, str]]:
-    """Read clip -> video and clip -> sound."""
-    videos = read_scp(video_scp)
-    if wav_scp is None:
-        return videos, videos
-    return videos, _matching(read_scp(wav_scp), videos, wav_scp)
-
-
-def _matching(
-    wavs: Dict[str, str], videos: Dict[str, str], wav_scp: PathLike
-) -> Dict[str, str]:
-    missing = [key for key in videos if key not in wavs]
-    if missing:
-        raise InputError(
-            f"{wav_scp}: has no line for {missing[0]} (and {len(missing) - 1} other "
-            "clips of --video_scp); both tables must list the same clips "
-            "(utils/fix_data_dir.sh makes them agree)."
-        )
-    return wavs
 
 
 def _shares_its_file(video: str, wav: str) -> bool:
     return wav == video and may_be_tapped(wav) and not Path(video).is_dir()
 
 
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"--device {name}: no CUDA device is available; use cpu.")
-    return name
+def _box_settings(boxes: Optional[BoxSource]) -> Dict[str, Any]:
+    return {} if boxes is None else {"cropped": boxes.settings}
 
 
-def _write_info(folder: Path, info: Dict[str, Any]) -> None:
-    import yaml
+def _cropping(
+    boxes: Optional[BoxSource], keys: List[str], device: str
+) -> Tuple[Optional[Callable], Dict[str, Any]]:
+    """Return what cuts pictures out, Cropper.cut, and what visual_info.yaml says."""
+    if boxes is None:
+        return None, {}
+    cropper, info = boxes.build(keys, device)
+    return cropper.cut, info
 
-    with (
-        clear_disk_errors(folder / "visual_info.yaml"),
-        atomic_write(folder / "visual_info.yaml") as f,
-    ):
-        yaml.safe_dump(info, f, sort_keys=False)
+
+def _sources(
+    videos: Dict[str, str], wavs: Dict[str, str], boxes: Optional[BoxSource]
+) -> Dict[str, Any]:
+    """Return clip -> what tells whether it is still the same."""
+    return {
+        key: [
+            signature(videos[key]),
+            signature(wavs[key]),
+            *([] if boxes is None else [boxes.source(key)]),
+        ]
+        for key in videos
+    }

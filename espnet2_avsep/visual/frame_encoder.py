@@ -1,4 +1,4 @@
-"""Frozen picture encoder: pictures in, one embedding each out."""
+"""Frozen encoder: pictures, or short runs of them, in, one embedding each out."""
 
 import hashlib
 import logging
@@ -65,13 +65,16 @@ class FrameEncoder:
     jobs, or where an interrupted job went on, leaves no trace.
 
     Args:
-        tower: Maps (B, 3, H, W) to (B, D). Put into eval mode, without gradients.
-        preprocessing: What the tower expects.
+        tower: Maps (B, 3, H, W) to (B, D), or (B, 3, F, H, W) with a window. Put into
+            eval mode, without gradients.
+        preprocessing: What the tower expects of each picture.
         info: What it is, for logs and result files.
         device: Where it computes.
         dtype: Of the tower's weights: "float32", or "bfloat16" (faster on devices that
             have it; rows differ in the third digit).
-        batch_size: Pictures per batch.
+        batch_size: Pictures, or windows, per batch.
+        window: Number F of pictures in a row that the tower takes at a time; None: it
+            takes single pictures.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class FrameEncoder:
         device: str = "cpu",
         dtype: str = "float32",
         batch_size: int = 32,
+        window: Optional[int] = None,
     ):
         self.device = torch.device(device)
         self.dtype = getattr(torch, dtype)
@@ -90,10 +94,14 @@ class FrameEncoder:
         self.tower = tower.to(self.device, self.dtype)
         self.preprocessing = preprocessing
         self.batch_size = batch_size
-        self._mean = torch.tensor(preprocessing.mean, device=self.device).view(3, 1, 1)
-        self._std = torch.tensor(preprocessing.std, device=self.device).view(3, 1, 1)
-        height, width = preprocessing.crop
-        blank = np.zeros((1, height, width, 3), dtype=np.uint8)
+        self.window = window
+        self._input = (*preprocessing.crop, 3)
+        if window is not None:
+            self._input = (window, *self._input)
+        channels = (3, *[1] * (len(self._input) - 1))
+        self._mean = torch.tensor(preprocessing.mean, device=self.device).view(channels)
+        self._std = torch.tensor(preprocessing.std, device=self.device).view(channels)
+        blank = np.zeros((1, *self._input), dtype=np.uint8)
         self.dim = int(self._forward(self.normalise(blank)).shape[1])
         self.info = {**info, "dim": self.dim, "dtype": dtype}
 
@@ -105,12 +113,12 @@ class FrameEncoder:
         """Bring fitted pictures to the tower's input.
 
         Args:
-            images: (B, H, W, 3), uint8.
+            images: (B, H, W, 3), or windows (B, F, H, W, 3), uint8.
 
         Returns:
-            (B, 3, H, W), float32, on the device.
+            (B, 3, H, W) or (B, 3, F, H, W), float32, on the device.
         """
-        batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
+        batch = torch.from_numpy(images).to(self.device).movedim(-1, 1)
         return (batch.float() / 255 - self._mean) / self._std
 
     def encode(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -132,10 +140,13 @@ class FrameEncoder:
     def encode_fitted(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Embed at most a batch of pictures that :meth:`fit` returned.
 
+        Args:
+            images: n pictures (H, W, 3), or windows (F, H, W, 3), uint8.
+
         Returns:
             (n, D), float32.
         """
-        batch = np.zeros((self.batch_size, *self.preprocessing.crop, 3), dtype=np.uint8)
+        batch = np.zeros((self.batch_size, *self._input), dtype=np.uint8)
         batch[: len(images)] = np.stack(images)
         return self._forward(self.normalise(batch))[: len(images)].cpu().numpy()
 
@@ -145,7 +156,8 @@ class FrameEncoder:
             return self.tower(batch.to(self.dtype)).float()
         except torch.cuda.OutOfMemoryError as error:
             raise InputError(
-                f"{self.device}: out of memory with {len(batch)} pictures a batch; "
+                f"{self.device}: out of memory with {len(batch)} "
+                f"{'windows' if self.window else 'pictures'} a batch; "
                 "give a smaller --batch_size."
             ) from error
 

@@ -136,27 +136,40 @@ def folder_frames(
     Raises:
         ClipError: the folder is missing or without images, an image is unreadable.
     """
+    paths = list_images(folder)
+    for number in range(0, len(paths), every):
+        yield number, read_image(paths[number], resize)
+
+
+def read_image(path: PathLike, resize: Optional[Resize] = None) -> np.ndarray:
+    """Read an image file.
+
+    Args:
+        path: The file.
+        resize: Size to scale to; None keeps the image's size.
+
+    Returns:
+        (H, W, 3), uint8, RGB.
+
+    Raises:
+        ClipError: unreadable.
+    """
     from PIL import Image
 
-    paths = list_images(folder)
-    filters = {
-        "bicubic": Image.Resampling.BICUBIC,
-        "bilinear": Image.Resampling.BILINEAR,
-    }
-    for number in range(0, len(paths), every):
-        try:
-            with Image.open(paths[number]) as image:
-                image = image.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ClipError(
-                paths[number],
-                f"unreadable image ({error})",
-                "Extract the frames of this clip again.",
-            ) from error
-        if resize is not None:
-            height, width = resize.target(image.height, image.width)
-            image = image.resize((width, height), filters[resize.interpolation])
-        yield number, np.asarray(image)
+    try:
+        with Image.open(path) as image:
+            image = image.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ClipError(
+            path,
+            f"unreadable image ({error})",
+            "Extract the frames of this clip again.",
+        ) from error
+    if resize is not None:
+        height, width = resize.target(image.height, image.width)
+        kind = Image.Resampling[resize.interpolation.upper()]
+        image = image.resize((width, height), kind)
+    return np.asarray(image)
 
 
 def list_images(folder: PathLike) -> List[Path]:

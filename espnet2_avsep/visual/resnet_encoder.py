@@ -5,23 +5,18 @@ Notes:
     it is frozen and gives one 512-d embedding per picture.
 """
 
-import logging
-import os
 from typing import Any, Dict, Optional, Tuple
 
 import torch
 
-from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.frame_encoder import (
     RANDOM,
     FrameEncoder,
     Preprocessing,
-    file_sha256,
-    silence,
     warn_random,
-    weights_error,
 )
 from espnet2_avsep.visual.frames import Resize
+from espnet2_avsep.visual.torchvision_weights import load_weights
 
 # What torchvision states for its ImageNet weights of this network.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -91,52 +86,6 @@ def build_resnet18(
     network.fc = torch.nn.Identity()
     if pretrained == RANDOM:
         return network, {"weights": warn_random("ResNet-18", seed), "seed": seed}
-    path = pretrained
-    if not os.path.isfile(path):
-        path = _fetch(pretrained, cache_dir, option)
-    _load(network, path, option)
-    sha256 = file_sha256(path)
-    logging.info("ResNet-18: loaded %s (sha256 %s)", path, sha256)
-    return network, {"weights": f"sha256 {sha256}"}
-
-
-def _load(network: torch.nn.Module, path: str, option: str) -> None:
-    """Load a state dict, every key of it but the classifier's, without pickle."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = {k: v for k, v in state.items() if not k.startswith("fc.")}
-        network.load_state_dict(state, strict=True)
-    except Exception as error:
-        raise InputError(
-            f"{option} {path}: does not fit ResNet-18: {str(error)[:500]}. "
-            "A state dict of torchvision's resnet18 was expected."
-        ) from error
-
-
-def _fetch(name: str, cache_dir: Optional[str], option: str) -> str:
-    """Return the file of torchvision weights: from the cache, else from the network."""
-    import torchvision
-
-    known = torchvision.models.ResNet18_Weights.__members__
-    if name not in known:
-        raise InputError(
-            f"{option} {name}: no such file, and no torchvision weights of "
-            f"resnet18; expected one of {', '.join(known)}, the path of a state dict, "
-            f"or '{RANDOM}'."
-        )
-    url = known[name].url
-    folder = cache_dir or os.path.join(torch.hub.get_dir(), "checkpoints")
-    path = os.path.join(folder, os.path.basename(url))
-    if os.path.isfile(path):
-        return path
-    problem = silence(url)
-    if problem is None:
-        try:
-            os.makedirs(folder, exist_ok=True)
-            torch.hub.download_url_to_file(
-                url, path, hash_prefix=os.path.splitext(path)[0][-8:], progress=False
-            )
-            return path
-        except (OSError, RuntimeError) as error:
-            problem = str(error)
-    raise weights_error("ResNet-18", name, folder, url, problem, option)
+    return network, load_weights(
+        network, "resnet18", "ResNet-18", pretrained, option, cache_dir, ("fc.",)
+    )

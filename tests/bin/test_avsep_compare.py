@@ -146,6 +146,8 @@ def test_upper_bounds_do_not_compete(two, tmp_path):
         ({"sound": "s2"}, "other mixtures"),
         ({"backend": "mir_eval"}, "scored by mir_eval"),
         ({"system": "HFRA"}, "have one name"),
+        ({"system": "HFRA", "seed": 4, "optim": "sgd"}, "differ in config, optim"),
+        ({"system": "mixture"}, "the name of the mixtures"),
         ({"sdr": [1, 2]}, "lists other sources"),
     ],
 )
@@ -161,3 +163,97 @@ def test_missing_scores_and_unknown_corpora(two, tmp_path, capsys):
     assert "scored_valid" in capsys.readouterr().err
     assert run(two, tmp_path / "out", "--corpus", "AVE") == 2
     assert "there are scores on MUSIC" in capsys.readouterr().err
+
+
+def seeds_of_a(tmp_path, **more):
+    """Three trainings of one system; the mixtures have 1 dB."""
+    same = {"system": "A", "max_epoch": 2, "num_iters_per_epoch": 50, "batch_size": 4}
+    same.update(teacher_conf={"checkpoint": "random"}, **more)
+    scores = {0: [4, 6, 8, 10], 1: [1, 3, 5, 7], 2: [1, 3, 5, 4]}
+    return [
+        make(tmp_path / f"a{seed}", sdr, **same, seed=seed, output_dir=f"exp/a{seed}")
+        for seed, sdr in scores.items()
+    ]
+
+
+def test_seeds_of_a_system_are_one_line(two, tmp_path):
+    out = tmp_path / "out"
+    assert run([*seeds_of_a(tmp_path), two[1]], out, "--plots", "false") == 0
+    header, _, a, b = read(out / "compare_test.csv")
+    a, b = dict(zip(header, a, strict=True)), dict(zip(header, b, strict=True))
+    # Seed by seed: means 7, 4 and 3.25 dB; the mixtures have 1 dB.
+    assert (a["SDR"], a["SDRi"], a["n"]) == ("4.75", "3.75", "4")
+    assert [a[f"SDRi of seeds, {m}"] for m in ("min", "max")] == ["2.25", "6.00"]
+    assert (a["seeds"], b["seeds"], b["SDRi of seeds, min"]) == ("3", "", "")
+    # The sources' own means over the seeds are 2, 4, 6 and 7 dB, those of b 1 to 4.
+    _, sdr, _ = read(out / "compare_test_differences.csv")
+    assert sdr[:4] == ["A", "NMF | x (oracle order)", "SDR", "2.25"]
+    # Mixtures of two: differences (1 + 2) / 2 and (3 + 3) / 2 are all there is to draw.
+    assert sdr[4:6] == ["1.50", "3.00"]
+    text = (out / "compare_test.md").read_text()
+    assert "3 [2.25, 6.00]" in text and "means over them" in text
+    assert "seeds 0, 1, 2, 100 steps of 4 mixtures, teacher random" in text
+    for seed in range(3):
+        assert f"`{tmp_path / f'a{seed}'}`" in text
+
+
+def test_a_seed_that_comes_twice_is_refused(tmp_path, capsys):
+    same = make(tmp_path / "again", [1, 2, 3, 4], system="B", seed=1)
+    other = make(tmp_path / "other", [1, 2, 3, 4], system="B", seed=1)
+    assert run([same, other], tmp_path / "out") == 2
+    assert "the seed 1 comes twice" in capsys.readouterr().err
+
+
+def test_of_many_systems_the_page_shows_differences_from_the_first(tmp_path):
+    experiments = [
+        make(tmp_path / name, [n, n, n, n], system=name)
+        for n, name in enumerate("abcdefg")
+    ]
+    out = tmp_path / "out"
+    assert run(experiments, out, "--plots", "false") == 0
+    assert len(read(out / "compare_test_differences.csv")) == 1 + 2 * 21
+    section = (out / "compare_test.md").read_text().split("## ")[1]
+    assert section.startswith("Differences") and section.count("\n| a ") == 12
+    assert "\n| b " not in section and "compare_test_differences.csv" in section
+
+
+def alignment(weight):
+    entry = {"name": "alignment"}
+    if weight is not None:
+        entry["weight"] = weight
+    return {"criterions": [{"name": "spectrogram_l1"}, entry], "system": f"w{weight}"}
+
+
+def test_scores_over_lambda(tmp_path):
+    weights = {"big": 10, "small": 0.3, "none": None}
+    sdr = {"big": [1, 1, 2, 2], "small": [3, 3, 4, 4], "none": [5, 5, 6, 6]}
+    experiments = [
+        make(tmp_path / n, sdr[n], **alignment(w)) for n, w in weights.items()
+    ]
+    experiments.append(make(tmp_path / "off", [0, 0, 1, 1], system="off"))
+    key = "criterions.alignment.weight"
+    out = tmp_path / "out"
+    assert run(experiments, out, "--over", key, "--over_missing", "0") == 0
+    header, *lines = read(out / "compare_test_over.csv")
+    assert header[:3] == [key, "system", "SDR"]
+    # In the order of numbers; a criterion without a weight has the weight 1.
+    assert [line[:3] for line in lines] == [
+        *(["0", "off", "0.50"], ["0.3", "w0.3", "3.50"]),
+        *(["1", "wNone", "5.50"], ["10", "w10", "1.50"]),
+    ]
+    assert float(lines[0][3]) <= 0.5 <= float(lines[0][4])
+    text = (out / "compare_test.md").read_text()
+    assert f"## Over {key}" in text and "![compare_test_over.png]" in text
+    assert (out / "compare_test_over.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_no_curve_can_be_drawn_over(tmp_path, capsys):
+    experiment = make(tmp_path / "a", [1, 2], **alignment(2))
+    for key, message in [
+        ("criterions.alignment.rate", "--over_missing"),
+        ("criterions.alignment", "a single value"),
+        ("nothing.at.all", "has no such value"),
+    ]:
+        assert run([experiment], tmp_path / "out", "--over", key) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

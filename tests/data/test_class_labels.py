@@ -1,23 +1,37 @@
 import pytest
 from clip_corpus import write_corpus
 
-from espnet2_avsep.data.class_labels import class_numbers, number_sources
+from espnet2_avsep.data.class_labels import (
+    class_numbers,
+    number_sources,
+    order_classes,
+)
 from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.errors import InputError
 
 
 def test_numbers():
-    numbers = class_numbers(["tuba", "flute", "tuba", "piano"], 5)
+    classes = order_classes(["tuba", "flute", "tuba", "piano"])
+    assert classes == ["flute", "piano", "tuba"]
+    numbers = class_numbers(classes)
     assert numbers == {"flute": 0, "piano": 1, "tuba": 2}
-    found = number_sources({"a": ["tuba", "harp"]}, numbers, 5)
-    assert found == {"a": [2, 4]}
-    with pytest.raises(InputError, match="num_classes to 4"):
-        class_numbers(["tuba", "flute", "piano"], 3)
+    assert number_sources({"a": ["tuba", "harp"]}, numbers, 4) == {"a": [2, 4]}
+    with pytest.raises(InputError, match="b: .*'harp'.*flute, piano, tuba"):
+        number_sources({"a": ["tuba"], "b": ["flute", "harp"]}, numbers)
+
+
+def test_trained_classes_keep_their_numbers():
+    trained = ["tuba", "flute"]
+    classes = order_classes(["piano", "tuba", "harp"], trained, 4)
+    assert classes == ["tuba", "flute", None, None, "harp", "piano"]
+    numbers = class_numbers(classes)
+    assert numbers == {"tuba": 0, "flute": 1, "harp": 4, "piano": 5}
+    assert order_classes(["tuba"], trained, 2) == trained
 
 
 def test_training_items_have_the_labels_of_their_clips(tmp_path):
     corpus = write_corpus(tmp_path)
-    numbers = class_numbers(corpus.category.values(), 4)
+    numbers = class_numbers(order_classes(corpus.category.values()))
     dataset = MixAndSeparateDataset(
         **corpus.tables(), segment_samples=4096, labels=numbers
     )

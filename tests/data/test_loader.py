@@ -6,7 +6,7 @@ import torch
 from clip_corpus import write_corpus
 from torch.utils.data import Dataset
 
-from espnet2_avsep.data.loader import build_loader
+from espnet2_avsep.data.loader import build_loader, num_items_for
 from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.errors import InputError
 
@@ -102,6 +102,69 @@ def test_processes_share_out_the_batches_of_one(mixtures, world_size):
             assert part_keys == keys[rank::world_size]
             for name in batch:
                 assert torch.equal(part[name], batch[name][rank::world_size])
+
+
+def counts_of(loaded):
+    """The number of sources of each batch."""
+    return [sum(name.startswith("speech_ref") for name in b) for _, b in loaded]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """48 mixtures of 2, 3 and 4 sources, 16 of each."""
+    corpus = write_corpus(tmp_path_factory.mktemp("clips"))
+    return MixAndSeparateDataset(
+        **corpus.tables(), segment_samples=64, seed=1, repeat=4, num_sources=[2, 3, 4]
+    )
+
+
+def test_a_batch_has_one_number_of_sources(mixed):
+    loaded = batches(mixed)
+    counts = counts_of(loaded)
+    assert sorted(counts) == 4 * [2] + 4 * [3] + 4 * [4] and counts != sorted(counts)
+    keys = [key for own, _ in loaded for key in own]
+    assert len(keys) == len(mixed)
+    # How many batches there are does not depend on the epoch; their order does.
+    other = counts_of(batches(mixed, epoch=4))
+    assert sorted(other) == sorted(counts) and other != counts
+    # A batch of 5 leaves one item of each number.
+    assert sorted(counts_of(batches(mixed, batch_size=5))) == sorted(3 * [2, 3, 4])
+    assert len(batches(mixed, batch_size=5, drop_last=False)) == 12
+
+
+@pytest.mark.parametrize("options", [{"num_workers": 2}, {"num_batches": 12}])
+def test_mixed_batches_come_again(mixed, options):
+    """In another process, after an interruption: the same batches in the same order."""
+    assert_equal(batches(mixed), batches(mixed, **options))
+
+
+def test_processes_share_out_batches_of_several_numbers(mixed):
+    whole = batches(mixed)
+    parts = [batches(mixed, rank=rank, world_size=2) for rank in range(2)]
+    assert counts_of(whole) == counts_of(parts[0]) == counts_of(parts[1])
+    for n, (keys, _) in enumerate(whole):
+        assert [parts[rank][n][0] for rank in range(2)] == [keys[0::2], keys[1::2]]
+
+
+def test_each_number_of_sources_needs_a_batch(mixed):
+    with pytest.raises(InputError, match="16 items of 2 sources, too few.*of 17"):
+        batches(mixed, batch_size=17)
+
+
+@pytest.mark.parametrize("num_groups", [1, 2, 3])
+@pytest.mark.parametrize("num_batches", [1, 2, 7])
+@pytest.mark.parametrize("batch_size", [1, 4, 5])
+def test_enough_items_for_the_batches_asked_for(num_batches, batch_size, num_groups):
+    class Groups(Numbers):
+        def batch_groups(self):
+            return np.resize(np.arange(num_groups), self.length)
+
+        def __getitem__(self, index):
+            return "k", {"x": np.float32(index)}
+
+    items = Groups(num_items_for(num_batches, batch_size, num_groups))
+    assert len(batches(items, batch_size=batch_size)) >= num_batches
+    assert len(batches(items, batch_size=batch_size, num_batches=num_batches))
 
 
 def test_order():

@@ -68,6 +68,29 @@ def test_items_are_segments_of_the_files(corpus, num_sources):
         }
 
 
+def test_several_numbers_of_sources(corpus):
+    """Each item is of its own number of sources, scaled by it, of different clips."""
+    dataset = build(corpus, num_sources=[2, 3, 1], repeat=2, seed=4)
+    counts = dataset.batch_groups()
+    assert counts.tolist() == 8 * [2, 3, 1]
+    clips = list(corpus.audio)
+    firsts = []
+    for index, count in enumerate(counts):
+        key, item = dataset[index]
+        sources = key.split("+")
+        assert len(set(sources)) == len(sources) == count
+        assert sum(name.startswith("speech_ref") for name in item) == count
+        assert sum(name.startswith("visual_ref") for name in item) == count
+        for n, clip in enumerate(sources, 1):
+            number, _ = decode(item[f"speech_ref{n}"], count)
+            assert clips[number] == clip
+        firsts.append(sources[0])
+    # As with one number, each pass takes every clip once as the first source.
+    assert sorted(firsts[:12]) == sorted(firsts[12:]) == sorted(clips)
+    alone = build(corpus, num_sources=3, repeat=2, seed=4)
+    assert equal(dataset[4], alone[4]) and not equal(dataset[3], alone[3])
+
+
 def test_the_item_depends_on_seed_epoch_and_index_alone(corpus):
     dataset, other = build(corpus, seed=3, repeat=2), build(corpus, seed=3, repeat=2)
     dataset.set_epoch(5)
@@ -256,6 +279,10 @@ def test_tables_that_disagree(corpus, name):
     [
         ({"num_sources": 0}, "num_sources is 0"),
         ({"num_sources": 13}, "only 12 clips"),
+        ({"num_sources": [2, 13]}, "num_sources is 13, but there are only 12 clips"),
+        ({"num_sources": [2, 0]}, "num_sources is 0"),
+        ({"num_sources": []}, "a number or a list"),
+        ({"num_sources": "2 3"}, "a number or a list"),
         ({"num_sources": 4, "different_class": True}, "only 3 classes"),
         ({"segment_samples": 0}, "segment_samples is 0"),
         ({"visual_frames": 0}, "visual_frames is 0"),

@@ -45,6 +45,19 @@ def test_every_source_gets_a_picture_that_is_not_of_its_mixture(mixtures, mode):
     assert len(seen) > 10
 
 
+def test_motion_goes_with_the_picture(mixtures):
+    tables, path = mixtures
+    plain = shuffle_visual(tables, path, "class", 0)
+    for n in (1, 2):
+        pictures = tables[f"visual_ref{n}"]
+        tables[f"motion_ref{n}"] = {key: f"m-{v}" for key, v in pictures.items()}
+    shuffled = shuffle_visual(tables, path, "class", 0)
+    for n in (1, 2):
+        assert shuffled[f"visual_ref{n}"] == plain[f"visual_ref{n}"]
+        expected = {k: f"m-{v}" for k, v in shuffled[f"visual_ref{n}"].items()}
+        assert shuffled[f"motion_ref{n}"] == expected
+
+
 def test_classes_that_are_all_in_a_mixture(mixtures):
     tables, path = mixtures
     keys = ["mix0"]

@@ -91,6 +91,19 @@ elif name == "avsep_extract_visual":
          [(key, "visual", "no picture") for key in keys if key in bad], "\\t")
     weights = option("--visual_pretrained", "given")
     save(out / "visual_info.yaml", [("weights:", weights)])
+    if option("--visual_boxes"):
+        rows = [(key, str(row), *"0 0 9 9".split(), "-", "-", source)
+                for key in good for row, source in enumerate(("file", "whole_frame"))]
+        save(out / "visual_boxes.tsv", rows, "\\t")
+elif name == "avsep_extract_motion":
+    keys = [key for key in table(option("--video_scp")) if key not in lost]
+    good = [key for key in keys if key not in bad]
+    save(out / "motion.scp", [(key, f"{{out}}/motion.ark:{{i}}")
+                              for i, key in enumerate(good)])
+    save(out / "motion_shape", [(key, "6,1024") for key in good])
+    save(out / "motion_skipped.tsv",
+         [(key, "motion", "no picture") for key in keys if key in bad], "\\t")
+    save(out / "motion_info.yaml", [("motion:", option("--motion_encoder", "given"))])
 elif name == "avsep_format_audio":
     keys = [key for key in table(option("--wav_scp")) if key not in lost]
     save(out / "wav.scp", [(key, f"{{out}}/data/{{key}}.wav") for key in keys])
@@ -103,6 +116,9 @@ elif name == "avsep_filter_clips":
     for file in ("wav.scp", "spk1.scp"):
         save(out / file, [(key, wavs[key]) for key in keys])
     save(out / "visual_spk1.scp", [(key, visual[key]) for key in keys])
+    if option("--motion_dir"):
+        motion = table(Path(option("--motion_dir")) / "motion.scp")
+        save(out / "motion_spk1.scp", [(key, motion[key]) for key in keys])
     save(out / "skipped.tsv", [(k, "x", "y") for k in wavs if k not in visual], "\\t")
     save(out / "counts.yaml", [("clips:", str(len(keys)))])
 elif name == "avsep_make_mixtures":
@@ -112,6 +128,8 @@ elif name == "avsep_make_mixtures":
     files = ["wav.scp"]
     for s in range(1, int(option("--num_sources")) + 1):
         files += [f"spk{{s}}.scp", f"visual_spk{{s}}.scp"]
+        if (clips / "motion_spk1.scp").exists():
+            files += [f"motion_spk{{s}}.scp"]
     for file in files:
         save(out / file, [(key, f"{{out}}/{{file}}/{{key}}") for key in mixtures])
     save(out / "mixtures.tsv", [("mix_id", option("--seed"))])
@@ -141,7 +159,9 @@ elif name == "avsep_train":
 elif name in ("avsep_inference", "avsep_baseline"):
     keys = [key for key in table(option("--key_file")) if key not in lost]
     triples = options("--data_path_and_name_and_type")
-    for s in range(1, sum("_ref" in triple for triple in triples) + 1):
+    visual = [triple for triple in triples if ",visual_ref" in triple]
+    count = len(visual) or sum("_ref" in triple for triple in triples)
+    for s in range(1, count + 1):
         wavs = f"{{out}}/wavs/spk{{s}}"
         save(out / f"spk{{s}}.scp", [(key, f"{{wavs}}/{{key}}.wav") for key in keys])
 elif name == "avsep_scoring":
@@ -149,10 +169,22 @@ elif name == "avsep_scoring":
         assert set(table(ref)) == set(table(inf))
     save(out / "scores.tsv", [("x",)])
     save(option("--mix_scores"), [("x",)])
-elif name == "avsep_health_report":
+elif name in ("avsep_health_report", "avsep_report"):
     save(out / "index.html", [("x",)])
+elif name == "avsep_pack":
+    save(option("--outpath"), [("packed",)])
+elif name == "avsep_upload":
+    save(out / "README.md", [("page",)])
+elif name == "avsep_fetch_model":
+    for file in ("config.yaml", "visual_info.yaml", "best.safetensors"):
+        save(out / file, [("fetched",)])
+    print("a line of the log\\nbest.safetensors")
 elif name == "avsep_results":
     Path(option("--output")).write_text("# The results\\n")
+elif name == "make_small_config":
+    save(option("--output"), [("made_from:", option("--config"))])
+elif name == "avsep_compare":
+    save(out / "compare_test.md", [(e,) for e in options("--experiment")])
 else:
     sys.exit(f"unknown command {{name}}")
 """

@@ -46,7 +46,8 @@ def test_all_stages(prepared):
         + ["avsep_filter_clips"] + ["avsep_filter_clips", "avsep_make_mixtures"] * 2
         + ["avsep_check_leaks", "avsep_health_report"] + ["avsep_collect_stats"] * 2
         + ["launch", "avsep_train"]
-        + ["avsep_inference"] * 4 + ["avsep_scoring"] * 2 + ["avsep_results"]
+        + ["avsep_inference"] * 4 + ["avsep_scoring"] * 2
+        + ["avsep_results", "avsep_report"]
     )  # fmt: skip
     out = prepared.result.stdout
     for stage in range(1, 9):
@@ -331,7 +332,7 @@ def test_a_system_without_training(again):
     assert (
         names
         == {
-            *("avsep_baseline", "avsep_scoring", "avsep_results"),
+            *("avsep_baseline", "avsep_scoring", "avsep_results", "avsep_report"),
             *("split_scp", "merge_scp"),
         }
         & names
@@ -390,6 +391,8 @@ def test_real_mixtures_are_separated_and_not_scored(again):
     assert value(results, "--real_set") == (
         "duet:exp/avsep_train_raw/separated_duet:dump/raw/duet"
     )
+    (report,) = again.calls("avsep_report")
+    assert value(report, "--real_sets") == "duet"
     assert "Listen, for example: the mixture dump/raw/duet/wav.scp" in result.stdout
 
 
@@ -421,6 +424,91 @@ def test_precomputed_features(again):
     assert "--visual_model" not in call["args"]
     result = again.stages(2, 2, "--visual_precomputed", "/no/such.h5")
     assert result.returncode == 2 and "/no/such.h5" in result.stderr
+
+
+def test_motion_features(again):
+    options = ("--motion_encoder", "r2plus1d_18", "--motion_pretrained", "random",
+               "--motion_align", "segment", "--avsep_tag", "motion")  # fmt: skip
+    result = again.stages(2, 7, *options)
+    assert result.returncode == 0, result.stderr
+    assert "these weights are RANDOM, the network" in result.stdout
+    calls = again.calls("avsep_extract_motion")
+    assert len(calls) == 6  # three sets, two jobs each
+    assert value(calls[0], "--motion_encoder") == "r2plus1d_18"
+    assert value(calls[0], "--motion_pretrained") == "random"
+    assert value(calls[0], "--wav_scp") == "data/train/wav.scp"
+    assert again.keys("dump/raw/train/motion.scp") == TRAIN
+    dirs = [value(c, "--motion_dir") for c in again.calls("avsep_filter_clips")]
+    assert dirs == [f"dump/raw/{dset}" for dset in ("train", "valid", "test")]
+    for call in again.calls("avsep_make_mixtures"):
+        assert value(call, "--motion_align") == "segment"
+    (train,) = again.calls("avsep_train")
+    part = "data_path_and_name_and_type"
+    motion = "dump/raw/train/motion_spk1.scp,motion_ref1,kaldi_ark"
+    assert motion in values(train, f"--train_{part}")
+    assert "motion_align=segment" in values(train, "--dataset_conf")
+    motions = [t for t in values(train, f"--valid_{part}") if "motion" in t]
+    assert motions == [
+        f"dump/raw/valid/motion_spk{n}.scp,motion_ref{n},kaldi_ark" for n in (1, 2)
+    ]
+    stats = "exp/avsep_stats_11625/valid/motion_ref2_shape"
+    assert stats in values(train, "--valid_shape_file")
+    inference = values(again.calls("avsep_inference")[0], f"--{part}")
+    assert "dump/raw/valid/motion_spk2.scp,motion_ref2,kaldi_ark" in inference
+    folder = again.recipe / "exp/avsep_motion"
+    assert "motion: r2plus1d_18" in (folder / "motion_info.yaml").read_text()
+    assert "of the segment" in (folder / "trained_on").read_text()
+    # The same data for a system that wants no motion, and again for one that does.
+    again.forget()
+    result = again.stages(5, 7, "--avsep_tag", "plain")
+    assert result.returncode == 0, result.stderr
+    assert not any("motion_ref" in str(call["args"]) for call in again.calls())
+    result = again.stages(7, 7, "--avsep_tag", "motion", "--use_motion", "true")
+    assert result.returncode == 0, result.stderr
+    assert "motion_ref1" in str(again.calls("avsep_inference")[-1]["args"])
+
+
+def test_given_motion_features(again, tmp_path):
+    options = ("--motion_precomputed", tmp_path)
+    result = again.stages(2, 2, *options)
+    assert result.returncode == 0, result.stderr
+    call = again.calls("avsep_extract_motion")[0]
+    assert value(call, "--motion_precomputed") == str(tmp_path)
+    assert value(call, "--utt2clip") == "data/train/utt2clip"
+    assert "--motion_encoder" not in call["args"] and "--wav_scp" not in call["args"]
+    result = again.stages(2, 2, "--motion_precomputed", "/no/such")
+    assert result.returncode == 2 and "/no/such': no such folder" in result.stderr
+
+
+def test_crops_around_boxes(again, tmp_path):
+    result = again.stages(
+        2, 2, "--visual_encoder", "frames", "--visual_boxes", tmp_path,
+        "--box_classes", "person,any", "--box_margin", "0.1",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    call = again.calls("avsep_extract_visual")[0]
+    assert value(call, "--visual_boxes") == str(tmp_path)
+    assert value(call, "--box_classes") == "person,any"
+    assert value(call, "--box_margin") == "0.1" and "--box_size" not in call["args"]
+    assert value(call, "--utt2clip") == "data/train/utt2clip"
+    folder = again.recipe / "dump/raw/train"
+    rows = [line.split("\t") for line in (folder / "visual_boxes.tsv").open()]
+    assert [(row[0], row[1]) for row in rows] == [(k, r) for k in TRAIN for r in "01"]
+    assert "6 of 12 pictures have no box and stay whole" in result.stdout
+    info = (folder / "visual_info.yaml").read_text()
+    assert "box_rows: 12\nbox_rows_whole: 6\n" in info
+    # Whole pictures again: no table of boxes that are gone.
+    assert again.stages(2, 2).returncode == 0
+    assert not (folder / "visual_boxes.tsv").exists()
+    result = again.stages(2, 2, "--visual_boxes", "/no/such")
+    assert result.returncode == 2 and "/no/such': expected detector" in result.stderr
+
+
+def test_motion_that_was_not_made(again):
+    result = again.stages(4, 4, "--use_motion", "true")
+    assert result.returncode == 2
+    assert "dump/raw/train/motion.scp is missing" in result.stderr
+    assert "Stage 2 writes it" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -467,13 +555,26 @@ def test_long_tags_are_cut_and_stay_apart(again):
         (["--scoring_backend", "museval"], "expected fast or mir_eval"),
         (["--visual_device", "gpu"], "expected auto, cpu or cuda"),
         (["--visual_dtype", "float16"], "expected float32 or bfloat16"),
+        (["--motion_encoder", "i3d"], "expected s3d, r2plus1d_18 or mvit_v2_s"),
+        (["--motion_encoder", "s3d", "--motion_precomputed", "x"], "one of the two"),
+        (
+            ["--visual_boxes", "x", "--visual_precomputed", "y"],
+            "before they are encoded",
+        ),
+        (["--visual_boxes", "x", "--real_sets", "duet"], "which box is whose"),
+        (["--motion_align", "crop"], "expected whole or segment"),
+        (["--motion_precomputed", "x", "--motion_align", "segment"], "first 160 s"),
+        (["--use_motion", "yes"], "--use_motion 'yes': expected true or false"),
+        (["--use_motion", "true", "--real_sets", "duet"], "whose motion it is cannot"),
         (["--train_set", ""], "--train_set is required"),
         (["--test_sets", "train"], "'train' is the training set and"),
         (["--test_mixture_list", "/no/list"], "/no/list': no such file"),
         (["--duet_prompts", "text"], "expected class_mean or halves"),
         (["--real_sets", "test"], "'test' is among --real_sets and another set too"),
         (["--real_sets", "duet", "--ref_num", "3"], "duets have two sources"),
-        (["--download_model", "x"], "comes with a later version"),
+        (["--download_model", "a/b", "--skip_packing", "false"], "packed already"),
+        (["--skip_upload_hf", "false"], "--hf_repo <user>/<name> says where to"),
+        (["--hf_dry_run", "maybe"], "expected true or false"),
         (["--avsep_config", "conf/none.yaml"], "conf/none.yaml': no such file"),
         (["--python", "no_such_python"], "there is no such program"),
         (["extra"], "'extra' is none of the options"),
@@ -502,22 +603,114 @@ def test_without_a_health_report(again):
     assert not again.calls("avsep_health_report")
 
 
+def test_report_of_the_results(prepared, again):
+    (report,) = prepared.calls("avsep_report")
+    assert value(report, "--experiment") == "exp/avsep_train_raw"
+    sets = report["args"][report["args"].index("--sets") + 1 :]
+    assert sets[:3] == ["valid", "test", "--real_sets"]
+    assert value(report, "--leaks") == "dump/raw/leaks.tsv"
+    assert value(report, "--output_dir") == "exp/avsep_train_raw/report"
+    options = ["--leak_check", "false", "--report_mixtures", "3"]
+    assert again.stages(8, 8, *options).returncode == 0
+    (report,) = again.calls("avsep_report")
+    assert "--leaks" not in report["args"] and value(report, "--max_mixtures") == "3"
+    again.forget()
+    assert again.stages(8, 8, "--report", "false").returncode == 0
+    assert not again.calls("avsep_report") and again.calls("avsep_results")
+
+
 def test_skipping(again):
     skips = ["--skip_data_prep", "true", "--skip-train", "true"]
     result = again.stages(1, 8, *skips)
     assert result.returncode == 0, result.stderr
     assert "Skip stages 1-4" in result.stdout and "Skip stages 5 and 6" in result.stdout
     names = {call["name"] for call in again.calls()}
-    assert names == {"avsep_inference", "avsep_scoring", "avsep_results"}
+    stage_8 = {"avsep_scoring", "avsep_results", "avsep_report"}
+    assert names == {"avsep_inference", *stage_8}
     again.forget()
     assert again.stages(1, 8, *skips, "--skip_eval", "true").returncode == 0
     assert again.calls() == []
 
 
-def test_stages_to_come(prepared):
-    result = prepared.stages(9, 10)
-    assert result.returncode == 0
-    assert "Stages 9 (packing) and 10 (upload) are not there yet" in result.stdout
+def test_packing_and_upload(again):
+    result = again.stages(9, 10)
+    assert result.returncode == 0 and again.calls() == []
+    assert "Skip stage 9 (packing); --skip_packing false does it" in result.stdout
+    assert "Skip stage 10" in again.stages(10, 10).stdout
+    result = again.stages(9, 9, "--skip_packing", "false")
+    assert result.returncode == 0, result.stderr
+    (call,) = again.calls("avsep_pack")
+    exp = "exp/avsep_train_raw"
+    packed = f"{exp}/avsep_train_raw_valid.loss.best.zip"
+    assert value(call, "--outpath") == packed and packed in result.stdout
+    assert value(call, "--results") == f"{exp}/RESULTS.md"
+    assert value(call, "--inference_model") == "valid.loss.best.pth"
+    upload = ("--skip_upload_hf", "false", "--hf_repo", "me/it")
+    result = again.stages(10, 10, *upload, "--hf_dry_run", "true")
+    assert result.returncode == 0, result.stderr
+    assert f"What would be: {exp}/hf_repo" in result.stdout
+    result = again.stages(10, 10, *upload, "--hf_license", "cc-by-4.0")
+    assert "Published: https://huggingface.co/me/it" in result.stdout
+    dry, real = again.calls("avsep_upload")
+    assert value(dry, "--packed_model") == value(real, "--packed_model") == packed
+    assert (value(dry, "--dry_run"), value(real, "--dry_run")) == ("true", "false")
+    assert (value(dry, "--license"), value(real, "--license")) == ("", "cc-by-4.0")
+    assert value(real, "--hf_repo") == "me/it"
+
+
+def test_packing_needs_what_went_before(again):
+    upload = ("--skip_upload_hf", "false", "--hf_repo", "me/it")
+    result = again.stages(10, 10, *upload)
+    assert result.returncode == 2 and "Stage 9 writes it" in result.stderr
+    (again.recipe / "exp/avsep_train_raw/RESULTS.md").unlink()
+    result = again.stages(9, 9, "--skip_packing", "false")
+    assert result.returncode == 0 and "packed without scores" in result.stdout
+    assert "--results" not in again.calls("avsep_pack")[0]["args"]
+    result = again.stages(9, 9, "--skip_packing", "false", "--avsep_tag", "other")
+    assert result.returncode == 2 and "Stage 6 writes it" in result.stderr
+    config = ("--avsep_config", "conf/tuning/untrained_rpca.yaml")
+    result = again.stages(9, 9, "--skip_packing", "false", *config)
+    assert result.returncode == 2 and "nothing to pack" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "folder"),
+    [
+        ("user/model-1@x", "avsep_downloaded_user_model-1_x"),
+        ("packed/avsep_a_best.zip", "avsep_downloaded_a_best"),
+    ],
+)
+def test_a_published_model(again, model, folder):
+    (again.recipe / "packed").mkdir()
+    (again.recipe / "packed/avsep_a_best.zip").touch()
+    result = again.stages(5, 10, "--download_model", model)
+    assert result.returncode == 0, result.stderr
+    names = {call["name"] for call in again.calls()}
+    assert {"avsep_fetch_model", "avsep_inference", "avsep_scoring"} <= names
+    assert not {"avsep_collect_stats", "avsep_train", "launch"} & names
+    (fetch,) = again.calls("avsep_fetch_model")
+    assert value(fetch, "--model") == model
+    assert value(fetch, "--output_dir") == f"exp/{folder}"
+    assert values(fetch, "--visual_info") == [
+        "dump/raw/valid/visual_info.yaml",
+        "dump/raw/test/visual_info.yaml",
+    ]
+    inference = again.calls("avsep_inference")[0]
+    assert value(inference, "--train_config") == f"exp/{folder}/config.yaml"
+    assert value(inference, "--model_file") == f"exp/{folder}/best.safetensors"
+    results = again.calls("avsep_results")[0]
+    assert value(results, "--inference_model") == "best.safetensors"
+    again.forget()
+    assert again.stages(8, 8, "--download_model", model).returncode == 0
+    assert again.calls("avsep_results")[0]["args"] == results["args"]
+
+
+def test_a_model_that_cannot_be_had(again):
+    options = ("--download_model", "user/model", "--avsep_tag", "mine")
+    result = again.stages(7, 8, *options, FAKE_FAILS="avsep_fetch_model")
+    assert result.returncode == 1
+    assert "avsep_fetch_model was told to fail" in result.stderr
+    assert not again.calls("avsep_inference")
 
 
 def test_kilohertz(again):
@@ -591,7 +784,7 @@ def test_contract_option_names(prepared):
         "python local_data_opts audio_format fs min_wav_duration max_wav_duration "
         "avsep_exp avsep_tag avsep_config avsep_args ref_num init_param inference_args "
         "inference_model inference_tag download_model scoring_opts train_set valid_set "
-        "test_sets hf_repo"
+        "test_sets hf_repo hf_license hf_private hf_dry_run"
     )
     for name in names.split():
         assert f"    --{name} " in shown, name

@@ -1,8 +1,6 @@
 import json
 import re
 import shutil
-import subprocess
-from html.parser import HTMLParser
 
 import pytest
 
@@ -13,58 +11,9 @@ from espnet2_avsep.report.health_page import TOP
 from espnet2_avsep.report.health_report import write_health_report
 from espnet2_avsep.report.prepared_set import read_prepared_set, reason_kind
 from tests.report.health_corpus import FS, write_health_corpus
+from tests.report.page_reader import Page, browse, needs_chromium
 
 SETS = ["train", "test"]
-CHROMIUM = next(
-    (
-        path
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        if (path := shutil.which(name))
-    ),
-    None,
-)
-
-
-class Page(HTMLParser):
-    """Collects what the tests ask for; complains of elements that do not nest."""
-
-    VOID = {"meta", "img"}
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.tables, self.text = [], [], {}, []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if tag == "caption":
-            self.caption = ""
-        if tag == "tr" and "tbody" in self.open:
-            self.rows.append([])
-        if tag in ("td", "th") and "tbody" in self.open:
-            self.rows[-1].append("")
-        if tag == "table":
-            self.rows = []
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-        if tag == "table":
-            self.tables[self.caption] = self.rows
-
-    def handle_data(self, data):
-        if "caption" in self.open:
-            self.caption += data
-        elif "tbody" in self.open:
-            self.rows[-1][-1] += data
-        elif "script" not in self.open and "style" not in self.open:
-            self.text.append(data)
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.tags if name == tag]
 
 
 @pytest.fixture
@@ -278,48 +227,35 @@ def test_bad_input(corpus, tmp_path, capsys):
         read_prepared_set("train", corpus["data_dir"], corpus["dump_dir"], FS)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium at hand")
+@needs_chromium
 def test_sorting_in_chromium(corpus, tmp_path):
     report(corpus)
-    path = corpus["output_dir"] / "index.html"
-    click = """<script>
-      const found = [...document.querySelectorAll("table")].find(
-        (t) => t.caption.textContent === "3 classes");
-      const rows = found.tBodies[0].rows;
-      const column = (n) => [...rows].map((r) => r.cells[n].textContent);
-      const button = (n) => found.tHead.rows[0].cells[n].querySelector("button");
-      const orders = [];
-      for (const n of [3, 3, 0, 5]) {
-        button(n).click();
-        const sorted = found.tHead.querySelectorAll("[aria-sort]").length;
-        orders.push([n, column(n).join(), sorted]);
-      }
-      await Promise.allSettled([...document.images].map((i) => i.decode()));
-      const broken = [...document.images].filter((i) => !i.naturalWidth);
-      const wide = document.documentElement.scrollWidth > window.innerWidth;
-      document.title = JSON.stringify({orders, broken: broken.length, wide});
-    </script></body>"""
-    text = path.read_text().replace("</body>", click).replace('loading="lazy"', "")
-    # The script must wait for the pictures.
-    text = text.replace("<script>\n      const", '<script type="module">\n      const')
-    (corpus["output_dir"] / "clicked.html").write_text(text)
-    run = subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"),
-            *("--window-size=500,800", "--virtual-time-budget=20000", "--dump-dom"),
-            *("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path}/c"),
-            f"file://{corpus['output_dir']}/clicked.html",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
+    found, console = browse(
+        corpus["output_dir"] / "index.html",
+        """
+        const table = [...document.querySelectorAll("table")].find(
+          (t) => t.caption.textContent === "3 classes");
+        const rows = table.tBodies[0].rows;
+        const column = (n) => [...rows].map((r) => r.cells[n].textContent);
+        const button = (n) => table.tHead.rows[0].cells[n].querySelector("button");
+        const orders = [];
+        for (const n of [3, 3, 0, 5]) {
+          button(n).click();
+          const sorted = table.tHead.querySelectorAll("[aria-sort]").length;
+          orders.push([n, column(n).join(), sorted]);
+        }
+        for (const image of document.images) image.loading = "eager";
+        await Promise.allSettled([...document.images].map((i) => i.decode()));
+        const broken = [...document.images].filter((i) => !i.naturalWidth);
+        const wide = document.documentElement.scrollWidth > window.innerWidth;
+        return {orders, broken: broken.length, wide};
+        """,
+        tmp_path / "profile",
     )
-    found = json.loads(re.search(r"<title>(.*?)</title>", run.stdout)[1])
     assert found["orders"] == [
         [3, "5,3,2", 1],
         [3, "2,3,5", 1],
         [0, "cello,oboe,tuba", 1],
         [5, "100.0%,33.3%,0.0%", 1],
     ]
-    assert not found["broken"] and not found["wide"]
+    assert not found["broken"] and not found["wide"] and not console

@@ -14,6 +14,19 @@ UNET = {"channels": 4, "layers": 3}
 HFRA = {**UNET, "width": 5}
 GROUPING = {**UNET, "num_classes": 5, "blocks": 1, "heads": 2}
 RESUNET = {"channels": [8, 8], "window": 64, "hop": 16, "condition_dim": 8}
+MOTION_DIM, CLASSES = 7, 5
+QUERY = {
+    **UNET,
+    "channels": 8,
+    "width": 8,
+    "middle_level": 2,
+    "attention_groups": 4,
+    "dim": 16,
+    "heads": 2,
+    "feedforward_dim": 32,
+    "num_queries": CLASSES,
+    "motion_dim": MOTION_DIM,
+}
 # name: (name in a config, tiny separator_conf). A new separator joins by one line.
 SEPARATORS = {
     "hfra-middle": ("hfra", {**HFRA, "fusion": "middle"}),
@@ -25,6 +38,13 @@ SEPARATORS = {
     "predictive_coding": ("predictive_coding", {"channels": 8, "layers": 3}),
     "wave_unet": ("wave_unet", {"channels": 8, "layers": 2, "condition_dim": 8}),
     "decoupled_resunet": ("decoupled_resunet", RESUNET),
+    "iquery": ("query", {**QUERY, "gate": "none", "audio_attention": None}),
+    "dgfnet": ("query", QUERY),
+    "dgfnet-multiply": (
+        "query",
+        {**QUERY, "gate": "multiply", "audio_attention": "inner", "motion": False},
+    ),
+    "dgfnet-label-free": ("query", {**QUERY, "queries": "label_free"}),
 }
 
 every_separator = pytest.mark.parametrize("name", SEPARATORS)
@@ -42,8 +62,21 @@ def is_wave(name):
     )
 
 
+def conditions(name, visual, labels):
+    """What a separator is told of the sources, (B, N, ...) each, by keyword."""
+    given = {"visual": visual}
+    model = build(name)
+    if model.needs_motion:
+        generator = torch.Generator().manual_seed(5)
+        motion = torch.randn(CLASSES, 3, MOTION_DIM, generator=generator)
+        given.update(motion=motion[labels], motion_lengths=1 + labels % 3)
+    if model.needs_labels:
+        given["labels"] = labels
+    return given
+
+
 def inputs(name, batch=2, sources=2, size=(16, 24)):
-    """A mixture as the separator takes it, and visual embeddings.
+    """A mixture as the separator takes it, and what it is told of the sources.
 
     Args:
         size: (F, T) of a spectrogram; a waveform has F * T samples.
@@ -53,7 +86,9 @@ def inputs(name, batch=2, sources=2, size=(16, 24)):
     if is_wave(name):
         shape = (batch, size[0] * size[1])
     mixture = torch.randn(shape, generator=generator)
-    return mixture, torch.randn(batch, sources, DIM, generator=generator)
+    visual = torch.randn(batch, sources, DIM, generator=generator)
+    labels = torch.randint(CLASSES, (batch, sources), generator=generator)
+    return mixture, conditions(name, visual, labels)
 
 
 def test_no_separator_is_left_out():
@@ -65,8 +100,8 @@ def test_no_separator_is_left_out():
 @pytest.mark.parametrize("training", [False, True])
 def test_shapes(name, sources, training):
     model = build(name).train(training)
-    mixture, visual = inputs(name, 3, sources)
-    logits, bottleneck = model(mixture, visual)
+    mixture, told = inputs(name, 3, sources)
+    logits, bottleneck = model(mixture, **told)
     shape = mixture.shape[1:] if is_wave(name) else mixture.shape[2:]
     assert logits.shape == (3, sources, *shape)
     assert bottleneck.shape == (3, model.bottleneck_dim)
@@ -77,7 +112,8 @@ def test_shapes(name, sources, training):
 @every_separator
 @pytest.mark.parametrize("size", [(16, 16), (13, 21), (17, 5), (1, 1)])
 def test_odd_lengths(name, size):
-    logits, _ = build(name).eval()(*inputs(name, 2, 2, size))
+    mixture, told = inputs(name, 2, 2, size)
+    logits, _ = build(name).eval()(mixture, **told)
     assert logits.shape == (2, 2, *([size[0] * size[1]] if is_wave(name) else size))
 
 
@@ -85,10 +121,10 @@ def test_odd_lengths(name, size):
 @pytest.mark.parametrize("training", [False, True])
 def test_masks_follow_the_order_of_the_sources(name, training):
     model = build(name).train(training)
-    feature, visual = inputs(name, 2, 3)
+    feature, told = inputs(name, 2, 3)
     order = torch.tensor([2, 0, 1])
-    logits, bottleneck = model(feature, visual)
-    swapped, same = model(feature, visual[:, order])
+    logits, bottleneck = model(feature, **told)
+    swapped, same = model(feature, **{k: v[:, order] for k, v in told.items()})
     torch.testing.assert_close(swapped, logits[:, order], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(same, bottleneck, atol=1e-5, rtol=1e-5)
 
@@ -96,26 +132,28 @@ def test_masks_follow_the_order_of_the_sources(name, training):
 @every_separator
 def test_mixtures_of_a_batch_do_not_mix(name):
     model = build(name).eval()
-    feature, visual = inputs(name, 3)
-    whole = model(feature, visual)[0]
+    feature, told = inputs(name, 3)
+    whole = model(feature, **told)[0]
     for n in range(3):
-        alone = model(feature[n : n + 1], visual[n : n + 1])[0]
+        own = {key: value[n : n + 1] for key, value in told.items()}
+        alone = model(feature[n : n + 1], **own)[0]
         torch.testing.assert_close(whole[n : n + 1], alone, atol=1e-5, rtol=1e-4)
 
 
 @every_separator
 def test_the_visual_input_matters(name):
     model = build(name).eval()
-    feature, visual = inputs(name)
-    changed = visual + torch.tensor([1.0, -1.0] * (DIM // 2))
-    assert (model(feature, visual)[0] - model(feature, changed)[0]).abs().max() > 1e-4
+    feature, told = inputs(name)
+    expected = model(feature, **told)[0]
+    told["visual"] = told["visual"] + torch.tensor([1.0, -1.0] * (DIM // 2))
+    assert (model(feature, **told)[0] - expected).abs().max() > 1e-4
 
 
 @every_separator
 def test_gradients_reach_what_learns_and_nothing_frozen(name):
     model = build(name)
-    feature, visual = inputs(name)
-    model(feature, visual)[0].square().sum().backward()
+    feature, told = inputs(name)
+    model(feature, **told)[0].square().sum().backward()
     assert any(parameter.requires_grad for parameter in model.parameters())
     for key, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -152,10 +190,11 @@ def test_overfits_four_mixtures(name):
     model = build(name)
     wave = is_wave(name)
     mixture, target = four_waves() if wave else four_spectrograms()
-    visual = 2 * torch.eye(DIM)[PAIRS]
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2 if wave else 2e-2)
+    told = conditions(name, 2 * torch.eye(DIM)[PAIRS], PAIRS)
+    rate = 1e-2 if wave or SEPARATORS[name][0] == "query" else 2e-2
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     for _ in range(100 if wave else 60):
-        output = model(mixture, visual)[0]
+        output = model(mixture, **told)[0]
         if wave:
             loss = (output - target).abs().mean()
         else:
@@ -163,7 +202,7 @@ def test_overfits_four_mixtures(name):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    output = model(mixture, visual)[0]
+    output = model(mixture, **told)[0]
     if wave:
         # Without pictures, nothing is better than half the mixture: 0 dB.
         error = (output - target).square().mean() / target.square().mean()
@@ -178,7 +217,8 @@ def test_overfits_four_mixtures(name):
 @every_separator
 def test_saved_weights_give_the_same_masks(name):
     model = build(name).train()
-    model(*inputs(name))  # statistics of normalisations are saved too
+    mixture, told = inputs(name)
+    model(mixture, **told)  # statistics of normalisations are saved too
     saved = io.BytesIO()
     torch.save(model.state_dict(), saved)
     saved.seek(0)
@@ -187,8 +227,8 @@ def test_saved_weights_give_the_same_masks(name):
     key, conf = SEPARATORS[name]
     other = separator_choices.get_class(key)(visual_dim=DIM, **conf)
     other.load_state_dict(state, strict=True)
-    expected = model.eval()(*inputs(name))[0]
-    assert torch.equal(other.eval()(*inputs(name))[0], expected)
+    expected = model.eval()(mixture, **told)[0]
+    assert torch.equal(other.eval()(mixture, **told)[0], expected)
     state.pop(next(iter(state)))
     with pytest.raises(RuntimeError, match="Missing key"):
         other.load_state_dict(state, strict=True)
@@ -197,10 +237,10 @@ def test_saved_weights_give_the_same_masks(name):
 @every_separator
 def test_bfloat16_is_close_to_float32(name):
     model = build(name)
-    feature, visual = inputs(name)
-    expected = model(feature, visual)[0]
+    feature, told = inputs(name)
+    expected = model(feature, **told)[0]
     with torch.autocast("cpu", torch.bfloat16):
-        logits, _ = model(feature, visual)
+        logits, _ = model(feature, **told)
     error = (logits.float() - expected).square().mean().sqrt()
     assert error < 0.05 * expected.square().mean().sqrt() + 0.02
     logits.float().square().mean().backward()
@@ -213,17 +253,19 @@ def test_bfloat16_is_close_to_float32(name):
 def test_weights_in_bfloat16(name):
     """As SeparateAV(dtype="bfloat16") has them; waveforms stay float32."""
     model = build(name).eval()
-    mixture, visual = inputs(name)
-    expected = model(mixture, visual)[0]
+    mixture, told = inputs(name)
+    expected = model(mixture, **told)[0]
     model.to(torch.bfloat16)
     mixture = mixture if is_wave(name) else mixture.bfloat16()
-    output = model(mixture, visual.bfloat16())[0].float()
+    told = {k: v.bfloat16() if v.is_floating_point() else v for k, v in told.items()}
+    output = model(mixture, **told)[0].float()
     error = (output - expected).square().mean().sqrt()
     assert error < 0.05 * expected.square().mean().sqrt() + 0.02
 
 
 @every_separator
 def test_another_embedding_width_names_the_option(name):
-    feature, _ = inputs(name)
+    feature, told = inputs(name)
+    told["visual"] = torch.randn(2, 2, DIM + 1)
     with pytest.raises(ValueError, match="visual_dim"):
-        build(name)(feature, torch.randn(2, 2, DIM + 1))
+        build(name)(feature, **told)

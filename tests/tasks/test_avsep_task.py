@@ -126,6 +126,10 @@ def test_shipped_config_dry_run(path, corpus, tmp_path):
         argv += ["--teacher_conf", "checkpoint=random"]
     if "pretrained" in options.get("visual_adapter_conf", {}):
         argv += ["--visual_adapter_conf", "pretrained=random"]
+    if "new_queries" in options["separator_conf"]:
+        trained = tmp_path / "trained.yaml"
+        trained.write_text("classes: [low, mid, high]\n")
+        argv += ["--classes_from", str(trained)]
     assert main(argv) == 0
     written = yaml.safe_load((tmp_path / "exp" / "config.yaml").read_text())
     for key, value in options.items():

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.tasks.optim_groups import parameter_groups
+from espnet2_avsep.tasks.optim_groups import parameter_groups, split_by_optimizer
 
 
 def model():
@@ -35,6 +35,30 @@ def test_the_longest_prefix_counts_and_nothing_is_lost():
     optimizer = torch.optim.SGD(groups, lr=1.0, momentum=0.9)
     assert [g["lr"] for g in optimizer.param_groups] == [1.0, 0.1, 0.01]
     assert [g["weight_decay"] for g in optimizer.param_groups] == [0, 0, 0.5]
+
+
+def test_groups_of_two_optimizers():
+    entries = [
+        {"prefix": "adapter.", "optimizer": 2, "lr": 0.1},
+        {"prefix": "adapter.net.", "lr": 0.2},
+    ]
+    first, second = split_by_optimizer(parameter_groups(model(), entries))
+    assert [group.get("lr") for group in first] == [None, 0.2]
+    assert [group["lr"] for group in second] == [0.1]
+    assert all("optimizer" not in group for group in (*first, *second))
+    with pytest.raises(InputError, match="optimizer: 3"):
+        split_by_optimizer([{"params": [], "optimizer": 3}])
+    with pytest.raises(InputError, match="every parameter"):
+        split_by_optimizer([{"params": [], "optimizer": 2}])
+
+
+def test_what_is_frozen_belongs_to_neither():
+    net = model()
+    for parameter in net["separator"].parameters():
+        parameter.requires_grad_(False)
+    groups = parameter_groups(net, [{"prefix": "adapter.net.", "optimizer": 2}])
+    first, second = split_by_optimizer(groups)
+    assert [len(group["params"]) for group in (*first, *second)] == [2, 2]
 
 
 @pytest.mark.parametrize(

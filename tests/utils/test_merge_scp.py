@@ -75,3 +75,14 @@ def test_check_keys(tmp_path, table, skipped, message):
     else:
         assert result.returncode == 1
         assert message.format(keys=keys) in result.stderr
+
+
+def test_several_lines_a_key_if_asked_for(jobs):
+    write(jobs / "1" / "t.scp", "b 1\na 2\na 1\nb 0\n")
+    write(jobs / "2" / "t.scp", "c 5\nc 4\na stale\n")
+    result = run(
+        MERGE, "--many", 2, jobs / "keys.JOB", jobs / "JOB", jobs / "new", "t.scp"
+    )
+    assert result.returncode == 0, result.stderr
+    table = (jobs / "new" / "t.scp").read_text()
+    assert table == "a 2\na 1\nb 1\nb 0\nc 5\nc 4\n"

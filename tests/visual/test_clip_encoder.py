@@ -298,6 +298,19 @@ def test_the_encoder_of_a_training_comes_back(tiny, tmp_path):
     np.testing.assert_allclose(found.encode(images), made.encode(images), atol=1e-5)
 
 
+def test_weights_that_are_not_on_record_are_taken_with_a_warning(
+    tiny, tmp_path, caplog
+):
+    """As of a released checkpoint, whose files do not say."""
+    import yaml
+
+    path = tmp_path / "visual_info.yaml"
+    info = load_open_clip(tiny, "random").info
+    path.write_text(yaml.safe_dump({**info, "weights": None}))
+    encoder_from_info(path)
+    assert "does not say which weights; random, seed 0 are taken" in caplog.text
+
+
 def test_another_encoder_than_the_training_had_is_refused(tiny, tmp_path):
     import yaml
 

@@ -57,6 +57,21 @@ def test_maximum_over_space_and_time(frames):
         torch.testing.assert_close(model(frames.float()), embedding)
 
 
+def test_object_features_are_a_linear_layer_and_a_maximum(frames):
+    """Without dilation, at each position of the plain network's last maps."""
+    model = build(dilate=False, projection_kernel=1)
+    weight = model.projection.weight[:, :, 0, 0]
+    with torch.no_grad():
+        x = (frames.float() - model.mean) / model.std
+        maps = model._features(x.flatten(0, 2))
+        assert maps.shape == (12, 512, 2, 2) and weight.shape == (5, 512)
+        values = torch.einsum("kc,mchw->mhwk", weight, maps) + model.projection.bias
+        expected = values.unflatten(0, (2, 2, 3)).amax(dim=(2, 3, 4))
+        torch.testing.assert_close(model(frames), expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="projection_kernel=2"):
+        build(projection_kernel=2)
+
+
 def test_a_repeated_frame_changes_nothing(frames):
     model = build()
     with torch.no_grad():

@@ -19,7 +19,7 @@ SECONDS=0
 
 # General configuration
 stage=1              # The first stage to run.
-stop_stage=8         # The last stage to run.
+stop_stage=10        # The last stage to run.
 skip_data_prep=false # Skip stages 1-4.
 skip_train=false     # Skip stages 5 and 6.
 skip_eval=false      # Skip stages 7 and 8.
@@ -49,10 +49,25 @@ visual_fps=8             # Pictures a second that are looked at.
 visual_every=8           # Of these, encode every k-th.
 visual_size=268          # Side of packed pictures in pixels.
 visual_precomputed=      # Take these features instead: a Kaldi scp or HFRA's HDF5 file.
+visual_boxes=            # Cut pictures out around objects: "detector", or a folder of box files.
+box_detector=fasterrcnn_resnet50_fpn_v2 # The detector: torchvision's name.
+box_pretrained=COCO_V1   # Its weights: torchvision's name, a file, or "random" (untrained).
+box_classes=             # Classes of boxes, the most wanted first, or a table (default: any).
+box_score=0.3            # Least score of a box.
+box_margin=0             # Added to a box on each side, as a share of its size.
+box_fps=1                # Numbered pictures a second of box files.
+box_size=                # <width>x<height> of the pictures of box files (default: the videos').
 visual_batch_size=32     # Pictures encoded at a time.
 visual_device=auto       # auto, cpu or cuda.
 visual_dtype=float32     # float32, or bfloat16: faster where the device has it.
 one_pass=true            # Whether stage 2 also does stage 3's work where one file has picture and sound.
+
+motion_encoder=          # Motion features too, of this video network: s3d, r2plus1d_18, mvit_v2_s.
+motion_pretrained=KINETICS400_V1 # Its weights: torchvision's name, a file, or "random" (untrained).
+motion_rate=1            # Rows of motion features a second.
+motion_batch_size=8      # Windows of pictures encoded at a time.
+motion_precomputed=      # Take these motion features instead: a folder as iQuery has it.
+use_motion=              # Whether stages 4-7 use motion features (default: where stage 2 makes them).
 
 # Stage 3: audio
 fs=11625         # Sampling rate in Hz.
@@ -70,6 +85,7 @@ valid_num_mixtures=       # Number of mixtures of valid_set (default: that of it
 test_num_mixtures=        # Number of mixtures of each test set (default: that of its clips).
 mix_visual_frames=1       # Visual rows of each source of a fixed mixture.
 mix_visual_stride=1       # Distance of these rows, in rows.
+motion_align=whole        # Motion rows of a mixture: of the whole clips, or of their segments.
 leak_check=               # Look for clips of one set in another: true (default), false, strict.
 health_report=true        # Whether to write a page that says what stages 1-4 made of the corpus.
 health_max_videos=120     # Videos of which it shows and judges a few pictures.
@@ -89,13 +105,16 @@ inference_args=       # Options of avsep_inference, e.g. "--binary_mask true".
 inference_model=valid.loss.best.pth # The weights to use.
 inference_tag=        # A folder within the experiment for these settings' results.
 inference_batch_size=1 # Mixtures separated at a time.
-download_model=       # A published model to use instead of one trained here.
+eval_valid_set=true   # Whether stages 7 and 8 do valid_set too.
+download_model=       # A published or packed model to use instead of one trained here.
 
 # Stage 8: scoring
 scoring_backend=fast # fast, or mir_eval (the reference, slow).
 scoring_opts=        # Further options of avsep_scoring.
 leak_free=false      # Whether to average the mixtures without leaking clips, too.
 corpus_note=         # A sentence for the top of RESULTS.md.
+report=true          # Whether to write a page to look at and listen to the results.
+report_mixtures=20   # Mixtures of each set that can be listened to there.
 
 # [Task dependent] The names of the sets that local/data.sh makes
 train_set= # Name of the training set (required).
@@ -104,8 +123,10 @@ test_sets= # Names of the test sets (required).
 real_sets= # Names of sets of real mixtures, duets: separated and not scored.
 
 # Stage 10: upload
-# shellcheck disable=SC2034  # not there yet
-hf_repo= # Name of the repository on the Hugging Face hub.
+hf_repo=         # Name of the repository on the Hugging Face hub, <user>/<name>.
+hf_license=      # Licence of the weights, as the hub names it, e.g. cc-by-4.0.
+hf_private=false # Whether a new repository is seen by its owner alone.
+hf_dry_run=false # Whether only to write the folder that would be uploaded.
 
 # shellcheck disable=SC2034  # parse_options.sh prints it
 help_message=$(
@@ -113,8 +134,8 @@ help_message=$(
 Usage: $0 --train_set <name> --valid_set <name> --test_sets "<name> ..." [options]
 
 Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtures,
-5 statistics, 6 training, 7 separation, 8 scoring. Each may be run again: what is finished
-is kept. Options are written "--name value"; "-" and "_" are the same in names.
+5 statistics, 6 training, 7 separation, 8 scoring, and, where they are not skipped, 9 packing,
+10 upload. Each may be run again: what is finished is kept. Options are written "--name value"; "-" and "_" are the same in names.
 
     # General configuration
     --stage             # The first stage to run (default="${stage}").
@@ -122,8 +143,8 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --skip_data_prep    # Skip stages 1-4 (default="${skip_data_prep}").
     --skip_train        # Skip stages 5 and 6 (default="${skip_train}").
     --skip_eval         # Skip stages 7 and 8 (default="${skip_eval}").
-    --skip_packing      # Skip stage 9, not there yet (default="${skip_packing}").
-    --skip_upload_hf    # Skip stage 10, not there yet (default="${skip_upload_hf}").
+    --skip_packing      # Skip stage 9 (default="${skip_packing}").
+    --skip_upload_hf    # Skip stage 10 (default="${skip_upload_hf}").
     --ngpu              # Number of GPUs in training, 0: CPU (default="${ngpu}").
     --num_nodes         # Number of machines in training (default="${num_nodes}").
     --nj                # Number of parallel jobs in stages 2 and 3 (default="${nj}").
@@ -157,10 +178,37 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --visual_every      # Of these, encode every k-th (default="${visual_every}").
     --visual_size       # Side of packed pictures in pixels (default="${visual_size}").
     --visual_precomputed # Take these features instead: a Kaldi scp or HFRA's HDF5 file.
+    --visual_boxes      # Cut the pictures out around objects: those that a detector finds
+                        # ("detector"), or those of a folder of box files (Co-Separation's and
+                        # iQuery's .npy, or .json). A picture without a box stays whole; all is
+                        # in dump/raw/<set>/visual_boxes.tsv (default: whole pictures).
+    --box_detector      # The detector: torchvision's fasterrcnn_resnet50_fpn_v2,
+                        # fcos_resnet50_fpn or retinanet_resnet50_fpn_v2.
+    --box_pretrained    # Its weights: torchvision's name, a file, or "random"
+                        # (default="${box_pretrained}").
+    --box_classes       # Classes of boxes, the most wanted first, e.g. "person,any"; or a table
+                        # of categories of clips and such lists (default: any).
+    --box_score         # Least score of a box (default="${box_score}").
+    --box_margin        # Added to a box on each side, as a share of its size
+                        # (default="${box_margin}").
+    --box_fps           # Numbered pictures a second of box files: 1 in iQuery, 8 in
+                        # Co-Separation (default="${box_fps}").
+    --box_size          # <width>x<height> of the pictures that the boxes of files were found in
+                        # (default: those of the videos).
     --visual_batch_size # Pictures encoded at a time (default="${visual_batch_size}").
     --visual_device     # auto, cpu or cuda (default="${visual_device}").
     --visual_dtype      # float32, or bfloat16: four times as fast on a CPU that has it, rows
                         # differ in the third digit (default="${visual_dtype}").
+    --motion_encoder    # Make motion features, too, with this video network: s3d, r2plus1d_18 or
+                        # mvit_v2_s (default: none are made).
+    --motion_pretrained # Its weights: torchvision's name, a file, or "random" for an untrained
+                        # network (default="${motion_pretrained}").
+    --motion_rate       # Rows of motion features a second (default="${motion_rate}").
+    --motion_batch_size # Windows of pictures encoded at a time (default="${motion_batch_size}").
+    --motion_precomputed # Take these motion features instead: a folder of iQuery's .npy files,
+                        # <category>/<video>.mp4.npy.
+    --use_motion        # Whether stage 4 writes motion tables, and stages 5-7 hand them on: true
+                        # or false (default: true where one of the two options above is given).
     --one_pass          # Whether stage 2 also does stage 3's work where one file has picture and
                         # sound, so that it is read once less (default="${one_pass}").
 
@@ -182,6 +230,8 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --mix_visual_frames # Visual rows of each source of a fixed mixture
                         # (default="${mix_visual_frames}").
     --mix_visual_stride # Distance of these rows, in rows (default="${mix_visual_stride}").
+    --motion_align      # Motion rows of a mixture, in training too: whole (of the whole clips, as
+                        # iQuery and DGFNet have them) or segment (default="${motion_align}").
     --leak_check        # Look for videos and sounds that are in two sets, into
                         # <dumpdir>/raw/leaks.tsv: true, false, or strict, for which such a
                         # case is an error (default="true").
@@ -210,7 +260,10 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --inference_model   # The weights to use (default="${inference_model}").
     --inference_tag     # A folder within the experiment for these settings' results.
     --inference_batch_size # Mixtures separated at a time (default="${inference_batch_size}").
-    --download_model    # A published model to use; not there yet.
+    --eval_valid_set    # Whether stages 7 and 8 do valid_set too (default="${eval_valid_set}").
+    --download_model    # A model to use instead of one trained here; stages 5 and 6 are then
+                        # skipped: <user>/<name> on the Hugging Face hub, zoo:<tag> of
+                        # espnet_model_zoo, or the zip file or folder of stage 9.
 
     # Stage 8: scoring
     --scoring_backend   # fast, or mir_eval: the reference, slow (default="${scoring_backend}").
@@ -218,9 +271,18 @@ is kept. Options are written "--name value"; "-" and "_" are the same in names.
     --leak_free         # Also average the mixtures without leaking clips
                         # (default="${leak_free}").
     --corpus_note       # A sentence for the top of RESULTS.md, e.g. what the corpus is not.
+    --report            # Whether to write report/index.html beside RESULTS.md: tables, players,
+                        # spectrograms, plots (default="${report}").
+    --report_mixtures   # Mixtures of each set that can be listened to there, 0.6 MB each
+                        # (default="${report_mixtures}").
 
     # Stage 10: upload
-    --hf_repo           # Not there yet.
+    --hf_repo           # Name of the repository on the Hugging Face hub, <user>/<name>.
+    --hf_license        # Licence of the weights, as the hub names it, e.g. cc-by-4.0.
+    --hf_private        # Whether a new repository is seen by its owner alone
+                        # (default="${hf_private}").
+    --hf_dry_run        # Whether only to write the folder that would be uploaded,
+                        # <experiment>/hf_repo (default="${hf_dry_run}").
 EOF
 )
 
@@ -255,11 +317,11 @@ if [[ ${fs} =~ ^[0-9]+k$ ]]; then
     fs=${fs%k}000
 fi
 for _name in stage nj inference_nj num_nodes fs segment_samples visual_every \
-    visual_batch_size visual_size mix_visual_frames mix_visual_stride inference_batch_size; do
+    visual_batch_size visual_size motion_batch_size mix_visual_frames mix_visual_stride inference_batch_size; do
     check_int "${_name}" 1
 done
 check_int ref_num 2
-for _name in stop_stage ngpu progress_interval mix_seed health_max_videos; do
+for _name in stop_stage ngpu progress_interval mix_seed health_max_videos report_mixtures; do
     check_int "${_name}" 0
 done
 for _name in train_threads valid_num_mixtures test_num_mixtures; do
@@ -270,7 +332,22 @@ done
     die "--visual_device '${visual_device}': expected auto, cpu or cuda"
 [[ ${visual_dtype} =~ ^(float32|bfloat16)$ ]] ||
     die "--visual_dtype '${visual_dtype}': expected float32 or bfloat16"
+[[ ${motion_encoder} =~ ^(s3d|r2plus1d_18|mvit_v2_s)?$ ]] ||
+    die "--motion_encoder '${motion_encoder}': expected s3d, r2plus1d_18 or mvit_v2_s"
+[ -z "${motion_encoder}" ] || [ -z "${motion_precomputed}" ] ||
+    die "--motion_encoder ${motion_encoder} and --motion_precomputed ${motion_precomputed}:" \
+        "motion features are made or taken; give one of the two"
+[[ ${motion_align} =~ ^(whole|segment)$ ]] ||
+    die "--motion_align '${motion_align}': expected whole or segment"
+[ "${motion_align}" = whole ] || [ -z "${motion_precomputed}" ] ||
+    die "--motion_align segment: iQuery's files cover the first 160 s of a video, so which rows" \
+        "belong to a segment is not known; use --motion_align whole, or --motion_encoder"
 # An option whose value is true or false could have no third one.
+if [ -z "${use_motion}" ]; then
+    use_motion=false
+    [ -z "${motion_encoder}${motion_precomputed}" ] || use_motion=true
+fi
+[[ ${use_motion} =~ ^(true|false)$ ]] || die "--use_motion '${use_motion}': expected true or false"
 leak_check=${leak_check:-true}
 [[ ${leak_check} =~ ^(true|false|strict)$ ]] ||
     die "--leak_check '${leak_check}': expected true, false or strict"
@@ -289,14 +366,28 @@ fi
 if [ -n "${real_sets}" ] && [ "${duet_prompts}" = halves ] && [ -n "${visual_precomputed}" ]; then
     die "--duet_prompts halves: the encoder must see the halves, but --visual_precomputed is given"
 fi
+if [ -n "${visual_boxes}" ] && [ -n "${visual_precomputed}" ]; then
+    die "--visual_boxes ${visual_boxes}: pictures are cut out before they are encoded, but" \
+        "--visual_precomputed is given"
+fi
+if [ -n "${visual_boxes}" ] && [ -n "${real_sets}" ]; then
+    die "--visual_boxes ${visual_boxes}: which box is whose in a duet is not known; do without" \
+        "--real_sets '${real_sets}'"
+fi
+if [ -n "${real_sets}" ] && "${use_motion}"; then
+    die "--real_sets '${real_sets}': the two of a duet have one video, so whose motion it is cannot" \
+        "be told; do without motion features, or without --real_sets"
+fi
 for _name in valid_mixture_list test_mixture_list; do
     [ -z "${!_name}" ] || [ -f "${!_name}" ] || die "--${_name} '${!_name}': no such file"
 done
 [[ ${scoring_backend} =~ ^(fast|mir_eval)$ ]] ||
     die "--scoring_backend '${scoring_backend}': expected fast or mir_eval"
-if [ -n "${download_model}" ]; then
-    die "--download_model: using a published model comes with a later version;" \
-        "train one here, or give --avsep_exp the folder of a trained one and --skip_train true"
+if [ -n "${download_model}" ] && ! "${skip_packing}"; then
+    die "--download_model '${download_model}' and --skip_packing false: it is packed already"
+fi
+if ! "${skip_upload_hf}" && [ -z "${hf_repo}" ]; then
+    die "--skip_upload_hf false: --hf_repo <user>/<name> says where to"
 fi
 
 # The sets that hold fixed mixtures, and all sets, each once.
@@ -308,6 +399,13 @@ for dset in ${valid_set} ${test_sets}; do
         *) mix_sets+="${mix_sets:+ }${dset}" ;;
     esac
 done
+eval_sets=${mix_sets}
+if ! "${eval_valid_set}"; then
+    eval_sets=
+    for dset in ${mix_sets}; do
+        [[ " ${test_sets} " != *" ${dset} "* ]] || eval_sets+="${eval_sets:+ }${dset}"
+    done
+fi
 all_sets="${train_set} ${mix_sets}"
 for dset in ${real_sets}; do
     case " ${all_sets} " in
@@ -329,7 +427,13 @@ fi
 data_feats=${dumpdir}/raw
 avsep_stats_dir=${expdir}/avsep_stats_${fs}
 
-if [ -z "${avsep_tag}" ]; then
+if [ -z "${avsep_tag}" ] && [ -n "${download_model}" ]; then
+    avsep_tag=${download_model%/}
+    if [ -e "${avsep_tag}" ]; then
+        avsep_tag=$(basename "${avsep_tag}" .zip)
+    fi
+    avsep_tag=downloaded_$(sed -e 's/^avsep_//' -e 's/[^A-Za-z0-9_.+-]/_/g' <<< "${avsep_tag}")
+elif [ -z "${avsep_tag}" ]; then
     avsep_tag=$(basename "${avsep_config}" .yaml)_raw
     if [ -n "${avsep_args}" ]; then
         avsep_tag+=$(sed -e 's/--/_/g' -e 's/[ |=]//g' -e 's/[^A-Za-z0-9_.+-]/_/g' <<< "${avsep_args}")
@@ -346,7 +450,9 @@ inference_dir=${avsep_exp}${inference_tag:+/${inference_tag}}
 
 # The config of a system without training says so; stages 5 and 6 then have nothing to do.
 trained=true
-if [ -f "${avsep_config}" ] && grep -q '^trained: *false' "${avsep_config}"; then
+if [ -n "${download_model}" ]; then
+    skip_train=true
+elif [ -f "${avsep_config}" ] && grep -q '^trained: *false' "${avsep_config}"; then
     trained=false
 fi
 
@@ -430,6 +536,27 @@ split_keys() {
     utils/split_scp.pl "$1" "${outputs[@]}"
 }
 
+# merge_features <visual|motion> <set>: what the jobs of stage 2 wrote, into <set>'s folder;
+# wants _nj, _logdir, _split, _dir and dset
+merge_features() {
+    local n info=
+    # All jobs must have used the same encoder; one that found nothing cannot say.
+    for n in $(seq "${_nj}"); do
+        [ -s "${_split}/${n}/$1.scp" ] || continue
+        info=${info:-${_split}/${n}/$1_info.yaml}
+        cmp "${info}" "${_split}/${n}/$1_info.yaml" ||
+            die "the jobs used different encoders; delete ${_split} and run stage 2 again"
+    done
+    cp "${info:-${_split}/1/$1_info.yaml}" "${_dir}/$1_info.yaml.tmp"
+    mv "${_dir}/$1_info.yaml.tmp" "${_dir}/$1_info.yaml"
+    utils/merge_scp.py "${_nj}" "${_logdir}/video.JOB.scp" "${_split}/JOB" "${_dir}" \
+        "$1_skipped.tsv" "$1_shape" "$1.scp"
+    utils/check_keys.sh "data/${dset}/video.scp" "${_dir}/$1.scp" "${_dir}/$1_skipped.tsv"
+    log "$2: $1 features of $(count "${_dir}/$1.scp") clips," \
+        "$(count "${_dir}/$1_skipped.tsv") left out (${_dir}/$1_skipped.tsv)"
+    [ -s "${_dir}/$1.scp" ] || die "no clip of $2 is left; see ${_dir}/$1_skipped.tsv"
+}
+
 # count <table>: its number of lines
 count() {
     wc -l < "$1" | tr -d ' '
@@ -437,9 +564,6 @@ count() {
 
 # ========================= Main stages start from here. =========================
 
-if [ "${stop_stage}" -gt 8 ] || ! "${skip_packing}" || ! "${skip_upload_hf}"; then
-    log "Stages 9 (packing) and 10 (upload) are not there yet; the last stage is 8."
-fi
 if ! "${trained}" && [ -n "${avsep_args}" ]; then
     die "--avsep_args '${avsep_args}': ${avsep_config} is of a system without training;" \
         "--inference_args are options of avsep_baseline"
@@ -468,6 +592,13 @@ if ! "${skip_data_prep}"; then
                 log "Pictures are packed as they are, ${visual_size} x ${visual_size} pixels"
             else
                 log "Encoder: ${visual_encoder} ${visual_model}, weights: ${visual_pretrained}"
+            fi
+            if [ "${visual_boxes}" = detector ]; then
+                log "Pictures are cut out around boxes of ${box_detector}, weights: ${box_pretrained}"
+            elif [ -n "${visual_boxes}" ]; then
+                [ -d "${visual_boxes}" ] ||
+                    die "--visual_boxes '${visual_boxes}': expected detector, or a folder of box files"
+                log "Pictures are cut out around the boxes of ${visual_boxes}"
             fi
             if [ "${visual_encoder}" != frames ] && [ "${visual_pretrained}" = random ]; then
                 log "Note: these weights are RANDOM, the encoder has learnt nothing" \
@@ -515,6 +646,16 @@ if ! "${skip_data_prep}"; then
                         --fs "${fs}" --audio_format "${audio_format}")
                 fi
             fi
+            if [ -n "${visual_boxes}" ]; then
+                _opts+=(--visual_boxes "${visual_boxes}" --box_detector "${box_detector}"
+                    --box_pretrained "${box_pretrained}" --box_score "${box_score}"
+                    --box_margin "${box_margin}" --box_fps "${box_fps}")
+                [ -z "${box_classes}" ] || _opts+=(--box_classes "${box_classes}")
+                [ -z "${box_size}" ] || _opts+=(--box_size "${box_size}")
+                if [ -f "data/${dset}/utt2clip" ]; then
+                    _opts+=(--utt2clip "data/${dset}/utt2clip")
+                fi
+            fi
             if [ "${_part}" != "${dset}" ]; then
                 _opts+=(--region "${_part#*/}")
             fi
@@ -524,23 +665,58 @@ if ! "${skip_data_prep}"; then
                 "${python}" -m espnet2_avsep.bin.avsep_extract_visual \
                 --video_scp "${_logdir}/video.JOB.scp" --output_dir "${_split}/JOB" "${_opts[@]}"
 
-            # All jobs must have used the same encoder; one that found nothing cannot say.
-            _info=
-            for n in $(seq "${_nj}"); do
-                [ -s "${_split}/${n}/visual.scp" ] || continue
-                _info=${_info:-${_split}/${n}/visual_info.yaml}
-                cmp "${_info}" "${_split}/${n}/visual_info.yaml" ||
-                    die "the jobs used different encoders; delete ${_split} and run stage 2 again"
-            done
-            cp "${_info:-${_split}/1/visual_info.yaml}" "${_dir}/visual_info.yaml.tmp"
-            mv "${_dir}/visual_info.yaml.tmp" "${_dir}/visual_info.yaml"
-            utils/merge_scp.py "${_nj}" "${_logdir}/video.JOB.scp" "${_split}/JOB" "${_dir}" \
-                visual_skipped.tsv visual_shape visual.scp
-            utils/check_keys.sh "data/${dset}/video.scp" "${_dir}/visual.scp" "${_dir}/visual_skipped.tsv"
-            log "${_part}: features of $(count "${_dir}/visual.scp") clips," \
-                "$(count "${_dir}/visual_skipped.tsv") left out (${_dir}/visual_skipped.tsv)"
-            [ -s "${_dir}/visual.scp" ] || die "no clip of ${_part} is left; see ${_dir}/visual_skipped.tsv"
+            merge_features visual "${_part}"
+            rm -f "${_dir}/visual_boxes.tsv"
+            if [ -n "${visual_boxes}" ]; then
+                utils/merge_scp.py --many "${_nj}" "${_logdir}/video.JOB.scp" "${_split}/JOB" \
+                    "${_dir}" visual_boxes.tsv
+                _rows=$(count "${_dir}/visual_boxes.tsv")
+                _whole=$(grep -c 'whole_frame$' "${_dir}/visual_boxes.tsv" || true)
+                { cat "${_dir}/visual_info.yaml" && echo "box_rows: ${_rows}" &&
+                    echo "box_rows_whole: ${_whole}"; } > "${_dir}/visual_info.yaml.tmp"
+                mv "${_dir}/visual_info.yaml.tmp" "${_dir}/visual_info.yaml"
+                log "${_part}: ${_whole} of ${_rows} pictures have no box and stay whole" \
+                    "(${_dir}/visual_boxes.tsv)"
+            fi
         done
+
+        if [ -n "${motion_encoder}${motion_precomputed}" ]; then
+            _opts=(--allow_empty true)
+            if [ -n "${motion_precomputed}" ]; then
+                [ -d "${motion_precomputed}" ] ||
+                    die "--motion_precomputed '${motion_precomputed}': no such folder"
+                log "Motion features are taken as they are from ${motion_precomputed}"
+                _opts+=(--motion_precomputed "${motion_precomputed}")
+            else
+                log "Motion: ${motion_encoder}, weights: ${motion_pretrained}"
+                if [ "${motion_pretrained}" = random ]; then
+                    log "Note: these weights are RANDOM, the network has learnt nothing"
+                fi
+                _opts+=(--motion_encoder "${motion_encoder}" --motion_rate "${motion_rate}"
+                    --motion_pretrained "${motion_pretrained}"
+                    --batch_size "${motion_batch_size}" --device "${visual_device}"
+                    --dtype "${visual_dtype}")
+            fi
+            for dset in ${all_sets}; do
+                _dir=${data_feats}/${dset}
+                _logdir=${_dir}/logs
+                split_keys "data/${dset}/video.scp" "${_logdir}/video.JOB.scp" "${nj}"
+                _split=${_dir}/motion_split${_nj}
+                _files=()
+                if [ -n "${motion_precomputed}" ] && [ -f "data/${dset}/utt2clip" ]; then
+                    _files=(--utt2clip "data/${dset}/utt2clip")
+                elif [ -z "${motion_precomputed}" ] && [ -f "data/${dset}/wav.scp" ]; then
+                    _files=(--wav_scp "data/${dset}/wav.scp")
+                fi
+                # shellcheck disable=SC2086  # commands are several words
+                run_and_show "Motion features of ${dset}" "${_logdir}/motion.*.log" \
+                    ${_cmd} JOB=1:"${_nj}" "${_logdir}/motion.JOB.log" \
+                    "${python}" -m espnet2_avsep.bin.avsep_extract_motion \
+                    --video_scp "${_logdir}/video.JOB.scp" --output_dir "${_split}/JOB" \
+                    "${_files[@]}" "${_opts[@]}"
+                merge_features motion "${dset}"
+            done
+        fi
     fi
 
     if wanted 3; then
@@ -577,6 +753,11 @@ if ! "${skip_data_prep}"; then
             if [ "${dset}" != "${train_set}" ]; then
                 _clips=${data_feats}/org/${dset}_clips
             fi
+            _motion_dir=
+            if "${use_motion}"; then
+                need "${_dir}/motion.scp" 2
+                _motion_dir=${_dir}
+            fi
             # shellcheck disable=SC2086  # commands are several words
             run_and_show "Choice of ${dset}'s clips" "${_dir}/logs/filter_clips.log" \
                 ${train_cmd} "${_dir}/logs/filter_clips.log" \
@@ -584,6 +765,7 @@ if ! "${skip_data_prep}"; then
                 --data_dir "data/${dset}" --wav_dir "${data_feats}/org/${dset}" \
                 --visual_dir "${_dir}" --output_dir "${_clips}" --fs "${fs}" \
                 --segment_samples "${segment_samples}" --silence_dbfs "${silence_dbfs}" \
+                ${_motion_dir:+--motion_dir "${_motion_dir}"} \
                 ${min_wav_duration:+--min_wav_duration "${min_wav_duration}"} \
                 ${max_wav_duration:+--max_wav_duration "${max_wav_duration}"}
             if [ "${dset}" != "${train_set}" ]; then
@@ -602,6 +784,7 @@ if ! "${skip_data_prep}"; then
                     --different_class "${mix_different_class}" --seed "${mix_seed}" \
                     --silence_dbfs "${silence_dbfs}" \
                     --visual_frames "${mix_visual_frames}" --visual_stride "${mix_visual_stride}" \
+                    ${_motion_dir:+--motion_align "${motion_align}"} \
                     ${_list:+--list "${_list}"} \
                     ${_num_mixtures:+--num_mixtures "${_num_mixtures}"}
                 log "${dset}: $(count "${_dir}/wav.scp") mixtures, list ${_dir}/mixtures.tsv," \
@@ -683,6 +866,12 @@ done
 for n in $(seq "${ref_num}"); do
     valid_data+=("${_valid}/visual_spk${n}.scp,visual_ref${n},kaldi_ark")
 done
+if "${use_motion}"; then
+    train_data+=("${_train}/motion_spk1.scp,motion_ref1,kaldi_ark")
+    for n in $(seq "${ref_num}"); do
+        valid_data+=("${_valid}/motion_spk${n}.scp,motion_ref${n},kaldi_ark")
+    done
+fi
 
 if ! "${trained}"; then
     log "Stages 5 and 6: nothing to do, ${avsep_config} is of a system without training"
@@ -720,6 +909,9 @@ elif ! "${skip_train}"; then
                 _opts+=("--${_part}_shape_file" "${_shape}")
             done
         done
+        if "${use_motion}"; then
+            _opts+=(--dataset_conf "motion_align=${motion_align}")
+        fi
         if [ -n "${init_param}" ]; then
             # shellcheck disable=SC2206  # several files may be given
             _opts+=(--init_param ${init_param})
@@ -736,6 +928,7 @@ elif ! "${skip_train}"; then
         _trained_on=$(
             echo "fs: ${fs}, ref_num: ${ref_num}, segment_samples: ${segment_samples}"
             cat "${_train}/visual_info.yaml"
+            ! "${use_motion}" || { echo "motion, of the ${motion_align}:" && cat "${_train}/motion_info.yaml"; }
         )
         if [ -e "${avsep_exp}/checkpoint.pth" ] && [ -e "${avsep_exp}/trained_on" ] &&
             [ "$(cat "${avsep_exp}/trained_on")" != "${_trained_on}" ]; then
@@ -746,6 +939,9 @@ elif ! "${skip_train}"; then
         echo "${_trained_on}" > "${avsep_exp}/trained_on"
         # Inference makes the encoder of pictures from it.
         cp "${_train}/visual_info.yaml" "${avsep_exp}/visual_info.yaml"
+        if "${use_motion}"; then
+            cp "${_train}/motion_info.yaml" "${avsep_exp}/motion_info.yaml"
+        fi
 
         log "Write '${avsep_exp}/run.sh'; it trains again with the same options, from this folder"
         cat > "${avsep_exp}/run.sh.tmp" << EOF
@@ -782,6 +978,17 @@ else
 fi
 
 if ! "${skip_eval}"; then
+    if [ -n "${download_model}" ] && { wanted 7 || wanted 8; }; then
+        log "The model is ${download_model}: ${avsep_exp}"
+        _opts=()
+        for dset in ${eval_sets}; do
+            need "${data_feats}/${dset}/visual_info.yaml" 2
+            _opts+=(--visual_info "${data_feats}/${dset}/visual_info.yaml")
+        done
+        inference_model=$("${python}" -m espnet2_avsep.bin.avsep_fetch_model \
+            --model "${download_model}" --output_dir "${avsep_exp}" "${_opts[@]}" | tail -n 1)
+    fi
+
     if wanted 7; then
         log "Stage 7: Separation: ${inference_dir}/separated_*"
         if "${trained}"; then
@@ -804,7 +1011,7 @@ if ! "${skip_eval}"; then
             _cmd="${cuda_cmd} --gpu 1"
             _ngpu=1
         fi
-        for dset in ${mix_sets} ${real_sets}; do
+        for dset in ${eval_sets} ${real_sets}; do
             _data=${data_feats}/${dset}
             _dir=${inference_dir}/separated_${dset}
             _logdir=${_dir}/logs
@@ -817,6 +1024,11 @@ if ! "${skip_eval}"; then
                 fi
                 _opts+=(--data_path_and_name_and_type "${_data}/${_input}")
                 need "${_data}/${_input%%,*}" 4
+                if "${trained}" && "${use_motion}"; then
+                    _input=motion_spk${n}.scp,motion_ref${n},kaldi_ark
+                    _opts+=(--data_path_and_name_and_type "${_data}/${_input}")
+                    need "${_data}/${_input%%,*}" 4
+                fi
             done
             if "${trained}"; then
                 _system=(avsep_inference --train_config "${avsep_exp}/config.yaml"
@@ -849,7 +1061,7 @@ if ! "${skip_eval}"; then
     if wanted 8; then
         log "Stage 8: Scoring: ${inference_dir}/scored_*"
         _results=()
-        for dset in ${mix_sets}; do
+        for dset in ${eval_sets}; do
             _data=${data_feats}/${dset}
             _sep=${inference_dir}/separated_${dset}
             _dir=${inference_dir}/scored_${dset}
@@ -887,6 +1099,21 @@ if ! "${skip_eval}"; then
             --output "${inference_dir}/RESULTS.md" "${_results[@]}"
         cat "${inference_dir}/RESULTS.md"
         log "This table: ${inference_dir}/RESULTS.md"
+        if "${report}"; then
+            _opts=()
+            if [ "${leak_check}" != false ]; then
+                _opts+=(--leaks "${data_feats}/leaks.tsv")
+            fi
+            # shellcheck disable=SC2086  # commands and sets are several words
+            run_and_show "Report" "${inference_dir}/report/report.log" \
+                ${decode_cmd} "${inference_dir}/report/report.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_report --experiment "${inference_dir}" \
+                --sets ${mix_sets} --real_sets ${real_sets} --data_dir data \
+                --dump_dir "${data_feats}" --output_dir "${inference_dir}/report" \
+                --max_mixtures "${report_mixtures}" --inference_model "${inference_model}" \
+                --corpus_note "${corpus_note}" "${_opts[@]}"
+            log "Look and listen: ${inference_dir}/report/index.html (open it in a browser)"
+        fi
         for dset in ${test_sets} ${real_sets}; do
             log "Listen, for example: the mixture $(head -n 1 "${data_feats}/${dset}/wav.scp" | cut -d ' ' -f 2-)"
             for n in $(seq "${ref_num}"); do
@@ -896,6 +1123,50 @@ if ! "${skip_eval}"; then
     fi
 else
     log "Skip stages 7 and 8 (separation and scoring)"
+fi
+
+packed_model=${avsep_exp}/$(basename "${avsep_exp}")_${inference_model%.*}.zip
+if ! "${skip_packing}"; then
+    if wanted 9; then
+        log "Stage 9: Packing: ${packed_model}"
+        "${trained}" || die "${avsep_config} is of a system without training: there is nothing to pack"
+        for f in config.yaml visual_info.yaml "${inference_model}"; do
+            need "${avsep_exp}/${f}" 6
+        done
+        _opts=()
+        if [ -f "${inference_dir}/RESULTS.md" ]; then
+            _opts+=(--results "${inference_dir}/RESULTS.md")
+        else
+            log "Warning: no ${inference_dir}/RESULTS.md (stage 8); the model is packed without scores"
+        fi
+        # shellcheck disable=SC2086  # commands are several words
+        run_and_show "Packing" "${avsep_exp}/pack.log" \
+            ${train_cmd} "${avsep_exp}/pack.log" \
+            "${python}" -m espnet2_avsep.bin.avsep_pack --avsep_exp "${avsep_exp}" \
+            --inference_model "${inference_model}" --outpath "${packed_model}" "${_opts[@]}"
+    fi
+elif [ "${stage}" -eq 9 ]; then
+    log "Skip stage 9 (packing); --skip_packing false does it"
+fi
+
+if ! "${skip_upload_hf}"; then
+    if wanted 10; then
+        log "Stage 10: Upload: ${packed_model} -> ${hf_repo}"
+        need "${packed_model}" 9
+        # shellcheck disable=SC2086  # commands are several words
+        run_and_show "Upload" "${avsep_exp}/upload.log" \
+            ${train_cmd} "${avsep_exp}/upload.log" \
+            "${python}" -m espnet2_avsep.bin.avsep_upload --packed_model "${packed_model}" \
+            --hf_repo "${hf_repo}" --output_dir "${avsep_exp}/hf_repo" --license "${hf_license}" \
+            --private "${hf_private}" --dry_run "${hf_dry_run}"
+        if "${hf_dry_run}"; then
+            log "Not uploaded (--hf_dry_run true). What would be: ${avsep_exp}/hf_repo"
+        else
+            log "Published: https://huggingface.co/${hf_repo}"
+        fi
+    fi
+elif [ "${stage}" -eq 10 ]; then
+    log "Skip stage 10 (upload); --skip_upload_hf false does it"
 fi
 
 log "Successfully finished. [elapsed=${SECONDS}s]"

@@ -109,12 +109,10 @@ def _encoder(args: argparse.Namespace) -> Dict[str, Any]:
         }
     if given:
         raise InputError(f"--model and --{given[0]}: give one of the two.")
-    from espnet2_avsep.separate import find_model
+    from espnet2_avsep.sharing.source import find_model
     from espnet2_avsep.visual.build import ENCODERS, read_info
 
-    folder = find_model(args.model)
-    folder = folder if folder.is_dir() else folder.parent
-    info = read_info(folder / "visual_info.yaml")
+    info = read_info(find_model(args.model).config.parent / "visual_info.yaml")
     if info.get("encoder") not in ENCODERS:
         raise InputError(
             f"{args.model}: was trained on {info.get('encoder')!r}, not on embeddings "

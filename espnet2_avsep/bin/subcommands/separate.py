@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="left-right: the left and the right half of the picture, as for a duet",
     )
     add(
+        "--classes",
+        nargs="+",
+        help="the class of each source, for models that ask for it",
+    )
+    add(
         "--every",
         type=float,
         default=1.0,
@@ -106,10 +111,11 @@ def run(args: argparse.Namespace) -> int:
             [query.prompt for query in queries],
             out,
             [query.name for query in queries],
-            args.format,
-            args.channels,
-            Chunking(args.chunk),
-            bar.update,
+            classes=args.classes,
+            audio_format=args.format,
+            channels=args.channels,
+            chunking=Chunking(args.chunk),
+            progress=bar.update,
         )
     seconds = found.samples / found.fs
     result: Dict[str, Any] = {

@@ -1,0 +1,342 @@
+#!/usr/bin/env bash
+# One table of all systems, from one preparation of the data: stages 1-4 once for each kind
+# of visual input, then training, separation and scoring of every system, then avsep_compare.
+set -euo pipefail
+
+log() {
+    echo "$(date '+%Y-%m-%dT%H:%M:%S') (${0##*/}) $*"
+}
+die() {
+    log "Error: $*" >&2
+    exit 2
+}
+SECONDS=0
+
+seeds="0 1 2"          # Seeds of HFRA and its ablations.
+other_seeds="0"        # Seeds of the other trained systems.
+systems=               # Only these, by the names below (default: all).
+nj=2                   # Experiments that run at a time, one thread each.
+small=false            # Whether configs are made small by local/make_small_config.py.
+max_epoch=             # With it: epochs of each training.
+num_iters_per_epoch=   # With it: steps of an epoch.
+train_args=            # Options of every training, e.g. "--num_workers 2".
+dumpdir=dump/table     # Folder for features and mixtures.
+expdir=exp/table       # Folder for experiments and for the table.
+run_opts=              # Options of every run.sh.
+prepare_opts=          # Options of run.sh for stages 1-4, e.g. "--test_num_mixtures 32".
+frames_opts=           # The same, of the packed pictures alone, e.g. "--visual_size 72".
+resnet18_weights=IMAGENET1K_V1 # Weights of the frozen ResNet-18.
+corpus_note=           # A sentence for the top of the table.
+dry_run=false          # Whether to print the commands and do nothing.
+python=python3         # The Python that runs everything.
+
+# Name of the system; its visual input: clip, resnet18, frames; which seeds: table (HFRA and
+# table 6 of its paper), other, none (not trained); conf/tuning/{train_avsep,untrained}_*.
+plan="
+hfra                     clip     table
+hfra_hierarchical        clip     table
+hfra_late_align          clip     table
+hfra_late                clip     table
+hfra_middle              clip     table
+hfra_resnet18_late       resnet18 table
+clipsep_late             clip     other
+clipsep_middle           clip     other
+sound_of_pixels          frames   other
+av_mix_and_separate      frames   other
+co_separation            frames   other
+wave_unet                clip     other
+decoupled_resunet        clip     other
+predictive_coding        clip     other
+semantic_grouping        clip     other
+nmf_mfcc                 clip     none
+rpca                     clip     none
+ideal_binary_mask        clip     none
+ideal_ratio_mask         clip     none
+"
+names=$(awk 'NF { print $1 }' <<< "${plan}")
+
+# shellcheck disable=SC2034  # parse_options.sh prints it
+help_message=$(
+    cat << EOF
+Usage: $0 [options]
+
+Prepares the data (stages 1-4) for each kind of visual input, all with the same mixtures;
+trains, separates and scores every system; separates with HFRA once more, with pictures of
+classes that are not in the mixture; writes <expdir>/compare/compare_<set>.{md,csv}. Run
+again after an interruption: what is finished is kept. A system that fails is reported,
+the rest goes on, and the exit status is 1.
+
+    --seeds             # Seeds of HFRA and its ablations (default="${seeds}").
+    --other_seeds       # Seeds of the other trained systems (default="${other_seeds}").
+    --systems           # Only these, of: $(tr '\n' ' ' <<< "${names}" | fold -s -w 66 | sed '2,$s/^/                        # /; s/ *$//')
+    --nj                # Experiments that run at a time (default="${nj}").
+    --small             # Whether configs are made small by local/make_small_config.py, for
+                        # a CPU and no downloads (default="${small}").
+    --max_epoch         # With --small true: epochs of each training (default: that script's).
+    --num_iters_per_epoch # With --small true: steps of an epoch (default: that script's).
+    --train_args        # Options of every training, e.g. "--num_workers 2".
+    --dumpdir           # Folder for features and mixtures (default="${dumpdir}").
+    --expdir            # Folder for experiments and the table (default="${expdir}").
+    --run_opts          # Options of every run.sh, e.g. "--ngpu 1".
+    --prepare_opts      # Options of run.sh for stages 1-4, e.g. "--test_num_mixtures 32".
+    --frames_opts       # The same, of packed pictures alone, e.g. "--visual_size 72".
+    --resnet18_weights  # Weights of the frozen ResNet-18 (default="${resnet18_weights}").
+    --corpus_note       # A sentence for the top of the table.
+    --dry_run           # Print the commands and do nothing (default="${dry_run}").
+    --python            # The Python that runs everything (default="${python}").
+EOF
+)
+
+# shellcheck source=/dev/null
+. utils/parse_options.sh
+[ $# -eq 0 ] || die "'$1' is none of the options. See $0 --help"
+# shellcheck source=./egs2/TEMPLATE/avsep1/path.sh
+. ./path.sh
+
+for _name in nj ${max_epoch:+max_epoch} ${num_iters_per_epoch:+num_iters_per_epoch}; do
+    [[ ${!_name} =~ ^[1-9][0-9]{0,8}$ ]] || die "--${_name} '${!_name}': expected a whole number, 1 or more"
+done
+for _seed in ${seeds} ${other_seeds}; do
+    [[ ${_seed} =~ ^[0-9]{1,9}$ ]] || die "seed '${_seed}': expected a whole number, 0 or more"
+done
+for _name in ${systems}; do
+    grep -qx -- "${_name}" <<< "${names}" || die "--systems: '${_name}' is none of $(xargs <<< "${names}")"
+done
+if ! "${small}" && [ -n "${max_epoch}${num_iters_per_epoch}" ]; then
+    die "--max_epoch and --num_iters_per_epoch go with --small true; else --train_args has them"
+fi
+small_opts=(${max_epoch:+--max_epoch "${max_epoch}"}
+    ${num_iters_per_epoch:+--num_iters_per_epoch "${num_iters_per_epoch}"})
+# Only the embeddings' folder is looked through for leaks and on its health.
+quick="--leak_check false --health_report false"
+
+# doing <command> ...: run it, or print it
+doing() {
+    if "${dry_run}"; then
+        printf '%q ' "$@" | sed 's/ $/\n/'
+    else
+        "$@"
+    fi
+}
+
+# as_group <log> <command> ...: run it as a process group, which ends with this script
+as_group() {
+    local job status=0 out=$1
+    shift
+    set -m
+    "$@" > "${out}" 2>&1 < /dev/null &
+    job=$!
+    set +m
+    trap 'kill -TERM -- "-${job}" 2> /dev/null || true; wait; exit 143' INT TERM HUP
+    wait "${job}" || status=$?
+    trap - INT TERM HUP
+    return "${status}"
+}
+
+# logged <log> <command> ...: run it with its output in a log, or print it
+logged() {
+    if "${dry_run}"; then
+        shift
+        doing "$@"
+    else
+        as_group "$@"
+    fi
+}
+
+# config_of <system>: its configuration, which is made small if wanted
+config_of() {
+    local full=conf/tuning/train_avsep_$1.yaml
+    if [ ! -f "${full}" ]; then
+        echo "conf/tuning/untrained_$1.yaml"
+    elif "${small}"; then
+        echo "${expdir}/conf/train_avsep_$1.yaml"
+    else
+        echo "${full}"
+    fi
+}
+
+# input_opts <visual input>: the options of run.sh that say so
+input_opts() {
+    case $1 in
+        clip) echo "--dumpdir ${dumpdir}/$1 --expdir ${expdir}/$1" ;;
+        *) echo "--dumpdir ${dumpdir}/$1 --expdir ${expdir}/$1 ${quick}" ;;
+    esac
+}
+
+# experiment <system> <visual input> <seed or "none">: train, separate, score
+experiment() {
+    local system=$1 input=$2 seed=$3 tag=$1 opts
+    opts="$(input_opts "${input}") --skip_data_prep true --eval_valid_set false --inference_nj 1"
+    opts+=" --train_threads 1 --progress_interval 0 ${run_opts} --avsep_config $(config_of "${system}")"
+    if [ "${seed}" != none ]; then
+        tag+=_seed${seed}
+    fi
+    local exp=${expdir}/${input}/avsep_${tag} first=7 args=()
+    if [ -e "${exp}/table_done" ]; then
+        log "${tag}: is there already"
+        return 0
+    fi
+    if [ "${seed}" != none ]; then
+        first=6
+        args=(--avsep_args "--seed ${seed}${train_args:+ ${train_args}}")
+    fi
+    local begin=${SECONDS} out=${expdir}/logs/${tag}
+    # shellcheck disable=SC2086  # options are several words
+    logged "${out}.log" ./run.sh --stage "${first}" --stop_stage 8 ${opts} --avsep_tag "${tag}" "${args[@]}" || return 1
+    if [ "${system}" = hfra ]; then
+        # shellcheck disable=SC2086  # options are several words
+        logged "${out}_shuffled.log" ./run.sh --stage 7 --stop_stage 8 ${opts} --avsep_tag "${tag}" \
+            "${args[@]}" --inference_tag shuffled --inference_args "--shuffle_visual class" || return 1
+    fi
+    if ! "${dry_run}"; then
+        touch "${exp}/table_done"
+        log "${tag}: finished in $((SECONDS - begin)) s"
+    fi
+}
+
+# ------------------------------------------------------------------- what is to be done
+
+wanted= # lines "<system> <visual input> <seed>"
+inputs=
+while read -r system input which; do
+    [ -n "${system}" ] || continue
+    [ -z "${systems}" ] || [[ " ${systems} " == *" ${system} "* ]] || continue
+    case ${which} in
+        table) _seeds=${seeds} ;;
+        other) _seeds=${other_seeds} ;;
+        *) _seeds=none ;;
+    esac
+    [ -z "${_seeds}" ] || [[ " ${inputs} " == *" ${input} "* ]] || inputs+="${inputs:+ }${input}"
+    for _seed in ${_seeds}; do
+        wanted+="${system} ${input} ${_seed}"$'\n'
+    done
+done <<< "${plan}"
+[ -n "${wanted}" ] || die "nothing to do: no system, or no seed"
+
+# Trainings of other lengths, or on other data, do not belong into one folder.
+settings=$(
+    echo "small: ${small} ${small_opts[*]}, train_args: ${train_args}, run_opts: ${run_opts}"
+    echo "prepare_opts: ${prepare_opts}, frames_opts: ${frames_opts}, resnet18: ${resnet18_weights}"
+)
+if ! "${dry_run}"; then
+    mkdir -p "${expdir}/logs" "${expdir}/conf"
+    if [ -e "${expdir}/settings" ] && [ "$(cat "${expdir}/settings")" != "${settings}" ]; then
+        diff "${expdir}/settings" - <<< "${settings}" >&2 || true
+        die "${expdir} was made with other settings (above: then <, now >); give --expdir and --dumpdir"
+    fi
+    echo "${settings}" > "${expdir}/settings.tmp"
+    mv "${expdir}/settings.tmp" "${expdir}/settings"
+    rm -f "${expdir}"/logs/*.failed
+fi
+
+# ------------------------------------------------------------------- data
+
+# The videos (stage 1) are shared; the embeddings' folder comes first, for it is the quickest
+# to tell that something is wrong with them.
+first=1
+for input in ${inputs}; do
+    case ${input} in
+        clip) opts=() ;;
+        resnet18) opts=(--visual_encoder resnet18 --visual_pretrained "${resnet18_weights}") ;;
+        frames)
+            # shellcheck disable=SC2206  # options are several words
+            opts=(--visual_encoder frames --visual_every 1 --mix_visual_frames 3
+                --mix_visual_stride 24 ${frames_opts})
+            ;;
+    esac
+    if [ -e "${expdir}/${input}/data_done" ]; then
+        log "Data, ${input}: are there already"
+    else
+        "${dry_run}" || log "Data, ${input}: stages ${first}-5, log: ${expdir}/logs/data_${input}.log"
+        # shellcheck disable=SC2046,SC2086  # options are several words
+        logged "${expdir}/logs/data_${input}.log" ./run.sh --stage "${first}" --stop_stage 5 \
+            $(input_opts "${input}") --nj "${nj}" ${run_opts} ${prepare_opts} "${opts[@]}" ||
+            die "the data could not be prepared, see ${expdir}/logs/data_${input}.log"
+        "${dry_run}" || touch "${expdir}/${input}/data_done"
+    fi
+    first=2
+done
+
+# The same mixtures everywhere: lists may differ in the rows of the pictures, and in no more.
+if ! "${dry_run}"; then
+    for list in "${dumpdir}/${inputs%% *}"/raw/*/mixtures.tsv; do
+        dset=$(basename "$(dirname "${list}")")
+        lists=()
+        for input in ${inputs}; do
+            lists+=("${dumpdir}/${input}/raw/${dset}/mixtures.tsv")
+        done
+        "${python}" -c '
+import sys
+from espnet2_avsep.data.mixture_table import sound_sha256
+found = {path: sound_sha256(path) for path in sys.argv[1:]}
+for path, digest in found.items():
+    print(f"{digest}  {path} (sounds)")
+sys.exit(len(set(found.values())) != 1)' "${lists[@]}" ||
+            die "the mixtures of ${dset} differ (SHA-256 above). A clip may have been left out of one" \
+                "kind of visual input alone: see skipped.tsv beside the lists"
+    done
+fi
+
+# ------------------------------------------------------------------- systems
+
+# shellcheck disable=SC2013  # names hold no blanks
+for system in $(awk 'NF { print $1 }' <<< "${wanted}" | sort -u); do
+    if "${small}" && [ -f "conf/tuning/train_avsep_${system}.yaml" ]; then
+        doing "${python}" local/make_small_config.py --config "conf/tuning/train_avsep_${system}.yaml" \
+            --output "$(config_of "${system}")" "${small_opts[@]}"
+    fi
+done
+
+trap 'kill $(jobs -p) 2> /dev/null || true; wait; exit 143' INT TERM HUP
+while read -r system input seed; do
+    [ -n "${system}" ] || continue
+    if "${dry_run}"; then
+        experiment "${system}" "${input}" "${seed}"
+        continue
+    fi
+    while [ "$(jobs -rp | wc -l)" -ge "${nj}" ]; do
+        wait -n || true
+    done
+    {
+        if ! experiment "${system}" "${input}" "${seed}"; then
+            log "${system}, seed ${seed}: FAILED, log: ${expdir}/logs/${system}*.log" >&2
+            touch "${expdir}/logs/${system}_seed${seed}.failed"
+        fi
+    } &
+done <<< "${wanted}"
+wait
+trap - INT TERM HUP
+
+# ------------------------------------------------------------------- the table
+
+missing=
+opts=()
+while read -r system input seed; do
+    [ -n "${system}" ] || continue
+    exp=${expdir}/${input}/avsep_${system}
+    if [ "${seed}" != none ]; then
+        exp+=_seed${seed}
+    fi
+    if ! "${dry_run}" && [ ! -e "${exp}/table_done" ]; then
+        missing+="${missing:+, }${system} (seed ${seed})"
+        continue
+    fi
+    opts+=(--experiment "${exp}")
+    if [ "${system}" = hfra ]; then
+        opts+=(--experiment "${exp}/shuffled")
+    fi
+done <<< "${wanted}"
+[ ${#opts[@]} -gt 0 ] || die "every system failed, see ${expdir}/logs"
+if [ -n "${missing}" ]; then
+    corpus_note+="${corpus_note:+ }Failed, and not in the table: ${missing}."
+fi
+doing "${python}" -m espnet2_avsep.bin.avsep_compare --output_dir "${expdir}/compare" \
+    --corpus_note "${corpus_note}" "${opts[@]}"
+if "${dry_run}"; then
+    exit 0
+fi
+log "This table: ${expdir}/compare/compare_test.md [elapsed=${SECONDS}s]"
+if [ -n "${missing}" ]; then
+    log "Error: failed: ${missing}" >&2
+    exit 1
+fi

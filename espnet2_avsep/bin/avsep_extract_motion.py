@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Encode the motion of every clip with a video network, or take given features."""
+
+import argparse
+import sys
+from typing import Optional, Sequence
+
+from espnet2_avsep.bin.cli import command, setup_logging, str2bool
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Build the command line's parser."""
+    parser = argparse.ArgumentParser(
+        description="Decode windows of pictures of every clip, encode each with a "
+        "frozen video network (torchvision's, trained on Kinetics-400) and write one "
+        "(T, D) matrix per clip, rows uniform over its sound, to motion.ark, with "
+        "motion.scp, motion_shape, motion_skipped.tsv and motion_info.yaml; or take "
+        "features that were made elsewhere. A run that was cut off goes on where it "
+        "stopped.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "--video_scp", required=True, help="table: clip, video file or folder of images"
+    )
+    add("--output_dir", required=True, help="where ark and tables go")
+    add(
+        "--wav_scp",
+        help="table: clip, its sound, whose duration counts (None: the sound of the "
+        "video file itself)",
+    )
+    add(
+        "--motion_encoder",
+        choices=("s3d", "r2plus1d_18", "mvit_v2_s"),
+        default="s3d",
+        help="D is 1024, 512 or 768",
+    )
+    add(
+        "--motion_pretrained",
+        default="KINETICS400_V1",
+        help="a name of torchvision's weights, the path of a state dict, or 'random'",
+    )
+    add("--motion_rate", type=float, default=1.0, help="rows per second of sound")
+    add("--seed", type=int, default=0, help="seed of random weights")
+    add("--batch_size", type=int, default=8, help="windows encoded together")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    add(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="bfloat16: faster on devices that have it",
+    )
+    add(
+        "--motion_precomputed",
+        metavar="DIR",
+        help="take the features as they are: iQuery's <category>/<video>.mp4.npy, "
+        "(1024, T, h, w) or (T, 1024), at most 160 steps",
+    )
+    add("--utt2clip", help="table: clip, category/video_id (for --motion_precomputed)")
+    add(
+        "--allow_empty",
+        type=str2bool,
+        default=False,
+        help="true: write empty tables where every clip is left out, instead of an "
+        "error (for one job of several)",
+    )
+    add("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
+    return parser
+
+
+@command
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Run the command; ``argv`` defaults to the command line."""
+    args = get_parser().parse_args(argv)
+    setup_logging(args.log_level)
+    from espnet2_avsep.visual.motion import copy_motion, extract_motion
+
+    if args.motion_precomputed is not None:
+        copy_motion(
+            args.video_scp,
+            args.output_dir,
+            args.motion_precomputed,
+            args.utt2clip,
+            args.allow_empty,
+        )
+        return
+    extract_motion(
+        args.video_scp,
+        args.output_dir,
+        wav_scp=args.wav_scp,
+        model=args.motion_encoder,
+        pretrained=args.motion_pretrained,
+        seed=args.seed,
+        rows_per_second=args.motion_rate,
+        batch_size=args.batch_size,
+        device=args.device,
+        dtype=args.dtype,
+        allow_empty=args.allow_empty,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""Scored experiments: reading them, and which of them may stand in one table."""
+
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from espnet2_avsep.bin.avsep_results import assignment_of, read_head, read_yaml
+from espnet2_avsep.bin.score_files import read_scores
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.metrics.comparison import MIXTURE
+from espnet2_avsep.metrics.score_table import ScoreRow
+from espnet2_avsep.metrics.seeds import average_seeds
+
+BOUND, ORACLE = "upper bound", "oracle order"
+
+# What may differ between trainings of one system besides the seed: where they lie, and
+# the machine they ran on.
+_NOT_THE_SYSTEM = {
+    *("output_dir", "train_shape_file", "valid_shape_file"),
+    *("ngpu", "num_workers", "resume", "dist_backend", "dist_init_method"),
+    *("dist_world_size", "dist_rank", "local_rank", "dist_master_addr"),
+    *(
+        "dist_master_port",
+        "dist_launcher",
+        "multiprocessing_distributed",
+        "distributed",
+    ),
+    *("log_level", "log_interval", "num_att_plot", "picture_interval"),
+}
+
+
+class Experiment(NamedTuple):
+    """A scored experiment, or several that differ in their seed.
+
+    Attributes:
+        name: In the tables.
+        folder: Holds scored_<set>.
+        config: Of the training, or of the system without one.
+        head: "key: value" lines at the head of result_<set>.txt.
+        rows: Its scores; of several seeds, the means over them.
+        options: What the separation was run with, --inference_args.
+        visual: What made the pictures' embeddings, visual_info.yaml.
+        trainings: The experiments that it is the mean of; empty for a single one.
+    """
+
+    name: str
+    folder: Path
+    config: Dict[str, Any]
+    head: Dict[str, str]
+    rows: List[ScoreRow]
+    options: str = ""
+    visual: Dict[str, Any] = {}
+    trainings: Tuple["Experiment", ...] = ()
+
+    @property
+    def sound(self) -> str:
+        """What tells whether two experiments were scored on the same mixtures."""
+        head = self.head
+        return head.get("sound_sha256") or f"list {head.get('list_sha256')}"
+
+    @property
+    def kind(self) -> str:
+        """What is to be known of a system's scores; empty of an ordinary one."""
+        return system_kind(self.config, self.options)
+
+    @property
+    def seeds(self) -> List[Any]:
+        """The seeds of its trainings; empty where none is known."""
+        configs = [e.config for e in self.trainings] or [self.config]
+        return [config["seed"] for config in configs if "seed" in config]
+
+    def published(self, corpus: Optional[str]) -> Dict[str, Any]:
+        """Published scores on a corpus; empty where there are none."""
+        for row in self.config.get("published") or []:
+            if row.get("corpus") == corpus:
+                return row
+        return {}
+
+
+def system_kind(config: Dict[str, Any], options: str) -> str:
+    """Return "upper bound", "oracle order", "in order of output" or "".
+
+    Args:
+        config: Of the training, or of the system without one.
+        options: What the separation was run with.
+    """
+    if config.get("trained") is not False:
+        return ""
+    assignment = assignment_of(config, options)
+    kinds = {None: BOUND, "oracle": ORACLE, "order": "in order of output"}
+    return kinds.get(assignment, str(assignment))
+
+
+def read_experiment(text: str, set_name: str) -> Experiment:
+    """Read an experiment from [NAME=]DIR.
+
+    Raises:
+        InputError: no such folder, or not scored.
+    """
+    name, equals, path = text.partition("=")
+    if not equals:
+        name, path = "", text
+    folder = Path(path)
+    scores = folder / f"scored_{set_name}"
+    if not scores.is_dir():
+        raise InputError(
+            f"--experiment {text}: there is no {scores}. Give a folder that stage 8 "
+            "scored, and with --set the name of the set."
+        )
+    own = folder.resolve()
+    config, tag = read_yaml(own / "config.yaml"), ""
+    if not config and (own.parent / "config.yaml").is_file():
+        config, tag, own = read_yaml(own.parent / "config.yaml"), own.name, own.parent
+    noted = folder / "inference_args"
+    options = noted.read_text(encoding="utf-8").strip() if noted.is_file() else ""
+    if not name:
+        notes = [note for note in (tag, system_kind(config, options)) if note]
+        name = config.get("system") or own.name
+        name += f" ({', '.join(notes)})" if notes else ""
+    rows = read_scores(scores / "scores.tsv")
+    visual = read_yaml(own / "visual_info.yaml")
+    return Experiment(name, folder, config, read_head(scores), rows, options, visual)
+
+
+def merge_seeds(experiments: Sequence[Experiment]) -> List[Experiment]:
+    """Make one experiment of those that have one name and differ in their seed alone.
+
+    Its scores are the means over the seeds, source by source.
+
+    Raises:
+        InputError: two of one name that are of one seed, or differ in more; a name
+            that is kept for the mixtures; seeds scored on different sources.
+    """
+    named: Dict[str, List[Experiment]] = {}
+    for experiment in experiments:
+        if experiment.name == MIXTURE:
+            raise InputError(
+                f"--experiment {experiment.folder}: {MIXTURE!r} is the name of the "
+                "mixtures themselves; give another: --experiment NAME=DIR."
+            )
+        named.setdefault(experiment.name, []).append(experiment)
+    merged = []
+    for name, own in named.items():
+        if len(own) == 1:
+            merged += own
+            continue
+        for n, second in enumerate(own[1:], 1):
+            _check_seeds(own[:n], second)
+        try:
+            rows = average_seeds([e.rows for e in own])
+        except ValueError as error:
+            raise InputError(f"{name}: {error}") from error
+        merged.append(own[0]._replace(rows=rows, trainings=tuple(own)))
+    return merged
+
+
+def _check_seeds(before: Sequence[Experiment], second: Experiment) -> None:
+    """Refuse what is not the same system trained with another seed."""
+    first = before[0]
+    differences = [
+        key
+        for key in sorted(first.config.keys() | second.config.keys())
+        if key not in _NOT_THE_SYSTEM | {"seed"}
+        and first.config.get(key) != second.config.get(key)
+    ]
+    if first.options != second.options:
+        differences.append("--inference_args")
+    if first.visual != second.visual:
+        differences.append("visual_info.yaml")
+    wrong = ""
+    if differences:
+        wrong = f"they differ in {', '.join(differences)}"
+    elif "seed" not in second.config:
+        wrong = "no seed tells them apart"
+    elif second.config["seed"] in [e.config.get("seed") for e in before]:
+        wrong = f"the seed {second.config['seed']} comes twice"
+    if wrong:
+        raise InputError(
+            f"--experiment {second.folder} and {first.folder} have one name, "
+            f"{first.name!r}, but are not one system trained with several seeds: "
+            f"{wrong}. Give names: --experiment NAME=DIR."
+        )
+
+
+def check_comparable(
+    experiments: Sequence[Experiment], corpus: Optional[str] = None
+) -> None:
+    """Refuse experiments that cannot stand in one table.
+
+    Raises:
+        InputError: other mixtures, another scorer, or a corpus of which nothing is
+            published.
+    """
+    first = experiments[0]
+    for experiment in experiments:
+        if experiment.sound != first.sound:
+            raise InputError(
+                f"{experiment.folder} was scored on other mixtures than {first.folder} "
+                f"(SHA-256 {experiment.sound} and {first.sound}). Only scores on the "
+                "same mixtures can be compared: make the set once (stage 4, same "
+                "--mix_seed and clips), then separate and score both with it."
+            )
+        backends = [e.head.get("backend") for e in (experiment, first)]
+        if backends[0] != backends[1]:
+            raise InputError(
+                f"{experiment.folder} was scored by {backends[0]}, {first.folder} by "
+                f"{backends[1]}; score both with one --scoring_backend (stage 8)."
+            )
+    known = sorted(
+        {row["corpus"] for e in experiments for row in e.config.get("published") or []}
+    )
+    if corpus is not None and corpus not in known:
+        raise InputError(
+            f"--corpus {corpus}: none of the experiments has published scores on it; "
+            f"there are scores on {', '.join(known) or 'no corpus'}."
+        )

@@ -1,0 +1,118 @@
+"""Spectrograms and masks as small pictures, straight from the sounds.
+
+They are drawn from the files that were scored, not from what a network has inside, so
+that every system is shown alike, also one that knows no masks.
+"""
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+
+from espnet2_avsep.data.scp import PathLike, atomic_write
+
+N_FFT, HOP, ROWS = 1024, 256, 256
+DYNAMIC_RANGE_DB = 60
+# The most columns of a picture; longer sounds are drawn with the loudest of several.
+COLUMNS = 512
+# Where the mixture has less than this share of its peak, no mask is drawn.
+_FLOOR = 10 ** (-DYNAMIC_RANGE_DB / 20)
+# From dark to light, evenly in lightness; the levels between are interpolated.
+_COLOURS = (
+    (4, 4, 20),
+    (40, 16, 90),
+    (112, 30, 126),
+    (184, 54, 118),
+    (240, 98, 92),
+    (254, 168, 118),
+    (252, 252, 200),
+)
+
+
+class Canvas(NamedTuple):
+    """What all pictures of one mixture share.
+
+    Attributes:
+        mixture: Magnitudes (ROWS, T).
+        peak: Its maximum, which is 0 dB; positive.
+    """
+
+    mixture: np.ndarray
+    peak: float
+
+
+def magnitudes(audio: np.ndarray) -> np.ndarray:
+    """Magnitude spectrogram with the log-frequency axis that the networks see.
+
+    Args:
+        audio: (L,).
+
+    Returns:
+        (ROWS, T), lowest frequency first.
+    """
+    import torch
+
+    from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
+
+    window = torch.hann_window(N_FFT)
+    wav = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32))
+    spectrum = torch.stft(
+        wav, N_FFT, HOP, window=window, pad_mode="constant", return_complex=True
+    )
+    return LogFrequencyWarp(N_FFT // 2 + 1, ROWS)(spectrum.abs()).numpy()
+
+
+def canvas(mixture: np.ndarray) -> Canvas:
+    """Return what the pictures of a mixture (ROWS, T) are drawn on."""
+    return Canvas(mixture, max(float(mixture.max()), 1e-10))
+
+
+def levels(magnitude: np.ndarray, shared: Canvas) -> np.ndarray:
+    """Return levels in dB below the mixture's peak, as [0, 1], (ROWS, T)."""
+    decibels = 20 * np.log10(np.maximum(magnitude / shared.peak, 1e-10))
+    return np.clip(1 + decibels / DYNAMIC_RANGE_DB, 0, 1)
+
+
+def mask(estimate: np.ndarray, shared: Canvas) -> np.ndarray:
+    """Return what share of the mixture an estimate has, [0, 1], (ROWS, T).
+
+    Zero where the mixture lies further below its peak than the pictures' range.
+    """
+    length = min(estimate.shape[1], shared.mixture.shape[1])
+    mixture = shared.mixture[:, :length]
+    share = estimate[:, :length] / np.maximum(mixture, _FLOOR * shared.peak)
+    return np.where(mixture < _FLOOR * shared.peak, 0, np.clip(share, 0, 1))
+
+
+def write_picture(path: PathLike, values: np.ndarray, grey: bool = False) -> int:
+    """Write values as a PNG; the same values give the same bytes.
+
+    Args:
+        path: The file.
+        values: (ROWS, T) in [0, 1], lowest frequency first.
+        grey: Black to white instead of the colours of levels.
+
+    Returns:
+        Number of bytes.
+    """
+    from PIL import Image
+
+    step = -(-values.shape[1] // COLUMNS)
+    padding = -values.shape[1] % step
+    padded = np.pad(values, ((0, 0), (0, padding)))
+    columns = padded.reshape(len(values), -1, step).max(axis=2)
+    image = Image.fromarray(np.rint(columns[::-1] * 255).astype(np.uint8))
+    if not grey:
+        place = np.linspace(0, 255, len(_COLOURS))
+        red, green, blue = (
+            np.interp(np.arange(256), place, [colour[n] for colour in _COLOURS])
+            for n in range(3)
+        )
+        palette = np.stack([red, green, blue], axis=1)
+        image = image.convert("P")
+        image.putpalette(np.rint(palette).astype(np.uint8).tobytes())
+    content = io.BytesIO()
+    image.save(content, "PNG", optimize=True)
+    with atomic_write(path, "wb") as f:
+        f.write(content.getvalue())
+    return len(content.getvalue())

@@ -1,0 +1,70 @@
+"""Training curves, read from what the trainer wrote into its log."""
+
+import re
+from pathlib import Path
+from typing import Dict, List, NamedTuple
+
+from espnet2_avsep.data.scp import PathLike
+
+_EPOCH = re.compile(r"\b(\d+)epoch results: (.*)")
+_PART = re.compile(r"\[(\w+)\] ")
+_VALUE = re.compile(r"([\w/.]+)=([-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|nan|inf))(?:,|$)")
+# Of these nobody learns how well it went.
+_PLUMBING = re.compile(
+    r".*_time|time|total_count|clip|loss_scale|optim\d+_lr\d+|silent_redraws|grad_norm"
+)
+PARTS = ("train", "valid")
+
+
+class Curve(NamedTuple):
+    """One quantity over the epochs.
+
+    Attributes:
+        name: As in the log, e.g. "loss".
+        values: Part ("train", "valid") -> epoch -> value.
+    """
+
+    name: str
+    values: Dict[str, Dict[int, float]]
+
+
+def read_curves(folder: PathLike) -> List[Curve]:
+    """Read the curves of a training.
+
+    A training that was stopped and went on has several logs, train.1.log being the one
+    before train.log, and so on; an epoch that was done again counts as it was last.
+
+    Args:
+        folder: Of the training.
+
+    Returns:
+        The loss, then the others in the order of the log; empty without a log.
+    """
+    folder = Path(folder)
+    logs = [path for path in folder.glob("train*.log") if _age(path) is not None]
+    curves: Dict[str, Dict[str, Dict[int, float]]] = {}
+    for path in sorted(logs, key=_age, reverse=True):
+        with path.open(encoding="utf-8", errors="replace") as f:
+            for line in f:
+                found = _EPOCH.search(line)
+                if found:
+                    _add(curves, int(found[1]), found[2])
+    names = sorted(curves, key=lambda name: name != "loss")
+    return [Curve(name, curves[name]) for name in names]
+
+
+def _age(path: Path):
+    """Number of a log, 0 being the newest; None of another file."""
+    found = re.fullmatch(r"train(?:\.(\d+))?\.log", path.name)
+    return int(found[1] or 0) if found else None
+
+
+def _add(curves: Dict[str, Dict[str, Dict[int, float]]], epoch: int, text: str) -> None:
+    _, *pieces = _PART.split(text)
+    for part, values in zip(pieces[::2], pieces[1::2], strict=True):
+        if part not in PARTS:
+            continue
+        for name, value in _VALUE.findall(values):
+            if not _PLUMBING.fullmatch(name):
+                curve = curves.setdefault(name, {}).setdefault(part, {})
+                curve[epoch] = float(value)

@@ -1,0 +1,290 @@
+"""The separator of iQuery and DGFNet: a query per class asks motion and sound."""
+
+from typing import List, NamedTuple, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from espnet2_avsep.dsp.log_frequency import pad_to_multiple
+from espnet2_avsep.layers.fused_unet_decoder import FusedUNetDecoder
+from espnet2_avsep.layers.gated_fusion import GATES, GatedFusion
+from espnet2_avsep.layers.queries import BuiltQueries, ClassQueries
+from espnet2_avsep.layers.query_transformer import QueryTransformer
+from espnet2_avsep.layers.unet import UNetEncoder, level_widths
+from espnet2_avsep.separator.abs_separator import AbsAVSeparator
+
+QUERIES = ("class", "label_free")
+
+
+class Explanation(NamedTuple):
+    """What a mask came from.
+
+    H and W are rows and columns of the map that is fused, padding left out.
+
+    Attributes:
+        gate: Share sigma of the visual features, (B, N, H, W); None without a gate.
+        attention: Where each decoder layer's query of the source looks in the sound,
+            (B, N, layers, H, W); mean of the heads. What is missing to a sum of 1 goes
+            to the padding.
+        motion: The same of the steps of motion, (B, N, S); None without motion.
+    """
+
+    gate: Optional[Tensor]
+    attention: Tensor
+    motion: Optional[Tensor]
+
+
+class _Pass(NamedTuple):
+    """What one pass has computed; shapes as in Explanation, N first."""
+
+    logits: Tensor
+    bottleneck: Tensor
+    gate: Optional[Tensor]
+    weights: List[Tensor]
+    place: Tuple[int, int]
+
+
+class QuerySeparator(AbsAVSeparator):
+    """U-Net whose maps are weighed by what a query of the source has found.
+
+    Chen et al., "iQuery: Instruments as Queries for Audio-Visual Sound Separation",
+    CVPR 2023; Yu and Sun, "DGFNet: End-to-End Audio-Visual Source Separation Based on
+    Dynamic Gating Fusion", ICMR 2025, which adds the audio attention and the gate. With
+    the U-Net's map F_mid at 1/8 of the resolution and its maps F_a at the end,
+
+        F_d = Fusion(F_mid, object)            replaces F_mid; F_mid without a gate
+        q   = Transformer(Query(class, object), motion, F_d)
+        M   = MLP(q) . F_a
+
+    Notes:
+        Each source has a pass of its own: its query alone is named, and F_d and F_a are
+        its own with a gate. What precedes the gate runs once per mixture; with ``gate:
+        none`` so does all of the U-Net.
+        iQuery is ``gate: none`` and ``audio_attention: null``; DGFNet is ``gate:
+        dynamic`` and ``audio_attention: every`` ("after each up-sampling layer"; its
+        released code leaves out the last layer: "inner").
+        Object features go through a linear layer each for the fusion and the query.
+
+    Args:
+        visual_dim: D, size of a visual embedding.
+        queries: "class" (the papers: the source's class is given, in tests too) or
+            "label_free" (see BuiltQueries).
+        num_queries: Learned queries, for "class" at least one a class.
+        new_queries: Queries of classes added to a trained model; see ClassQueries.
+        motion: Whether there are motion features of each source.
+        motion_dim: Size of a motion feature (1024 for I3D).
+        gate: "dynamic", "multiply" or "none"; see GatedFusion.
+        audio_attention: null, "inner" or "every"; see FusedUNetDecoder.
+        attention_groups: Groups of channels of the audio attention.
+        channels: Channels of the first level; each level doubles, at most 8 times it.
+        layers: Levels of the U-Net.
+        middle_level: See FusedUNetDecoder; 3 is 1/8 of the resolution.
+        width: Output maps of the U-Net.
+        dim: Width of the transformer.
+        heads: Attention heads.
+        feedforward_dim: Inner width of the transformer's feed-forward networks.
+        decoder_layers: Layers that ask the sound.
+        bn_statistics: BatchNorm statistics behind the gate; see SourceBatchNorm2d.
+        bn_sync: See SourceBatchNorm2d.
+    """
+
+    def __init__(
+        self,
+        visual_dim: int = 32,
+        queries: str = "class",
+        num_queries: int = 12,
+        new_queries: int = 0,
+        motion: bool = True,
+        motion_dim: int = 1024,
+        gate: str = "dynamic",
+        audio_attention: Optional[str] = "every",
+        attention_groups: int = 8,
+        channels: int = 64,
+        layers: int = 7,
+        middle_level: int = 3,
+        width: int = 32,
+        dim: int = 256,
+        heads: int = 8,
+        feedforward_dim: int = 1024,
+        decoder_layers: int = 3,
+        bn_statistics: str = "per_source",
+        bn_sync: bool = True,
+    ):
+        super().__init__()
+        if queries not in QUERIES:
+            raise ValueError(f"queries={queries!r}: expected one of {QUERIES}.")
+        if gate not in GATES:
+            raise ValueError(f"gate={gate!r}: expected one of {GATES}.")
+        if new_queries and queries != "class":
+            raise ValueError(
+                f"new_queries={new_queries} with queries={queries!r}: only 'class' has "
+                "a query for each class."
+            )
+        widths = level_widths(channels, layers)
+        self.visual_dim = visual_dim
+        self.motion_dim = motion_dim
+        self.needs_motion = motion
+        self.needs_labels = queries == "class"
+        self.layers = layers
+        self.middle_level = middle_level
+        self._bottleneck_dim = widths[-1]
+
+        self.encoder = UNetEncoder(widths, sync=bn_sync)
+        self.decoder = FusedUNetDecoder(
+            widths,
+            width,
+            middle_level,
+            audio_attention,
+            attention_groups,
+            statistics=bn_statistics,
+            sync=bn_sync,
+        )
+        fused = self.decoder.middle_channels
+        self.fusion = None
+        if gate != "none":
+            self.fusion = GatedFusion(fused, visual_dim, gate)
+        if self.needs_labels:
+            self.queries = ClassQueries(visual_dim, dim, num_queries, new_queries)
+        else:
+            self.queries = BuiltQueries(visual_dim, dim, num_queries)
+        self.transformer = QueryTransformer(
+            fused,
+            motion_dim if motion else None,
+            dim,
+            heads,
+            feedforward_dim,
+            decoder_layers=decoder_layers,
+        )
+        self.mask_head = nn.Sequential(
+            nn.Linear(dim, dim),
+            nn.ReLU(),
+            nn.Linear(dim, dim),
+            nn.ReLU(),
+            nn.Linear(dim, width),
+        )
+
+    @property
+    def bottleneck_dim(self) -> int:
+        """Channels of the bottleneck."""
+        return self._bottleneck_dim
+
+    @property
+    def num_classes(self) -> Optional[int]:
+        """Classes that there are queries for; None where none are asked for."""
+        return len(self.queries) if self.needs_labels else None
+
+    def forward(
+        self,
+        feature: Tensor,
+        visual: Tensor,
+        motion: Optional[Tensor] = None,
+        motion_lengths: Optional[Tensor] = None,
+        labels: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Tensor]:
+        """Compute the mask logits of every source; see AbsAVSeparator.forward.
+
+        Args:
+            feature: Mixture feature, (B, 1, F, T).
+            visual: Visual embedding of each source, (B, N, D).
+            motion: Motion features, (B, N, S, motion_dim); with ``motion: true``.
+            motion_lengths: Steps of each that are no padding, (B, N).
+            labels: Number of each source's class, (B, N); with ``queries: class``.
+
+        Raises:
+            ValueError: motion or labels are missing or do not fit.
+        """
+        done = self._run(feature, visual, motion, motion_lengths, labels)
+        return done.logits.transpose(0, 1), done.bottleneck
+
+    @torch.no_grad()
+    def explain(
+        self,
+        feature: Tensor,
+        visual: Tensor,
+        motion: Optional[Tensor] = None,
+        motion_lengths: Optional[Tensor] = None,
+        labels: Optional[Tensor] = None,
+    ) -> Explanation:
+        """Tell what the masks came from; arguments as of forward()."""
+        done = self._run(feature, visual, motion, motion_lengths, labels, True)
+        shape = (visual.size(1), visual.size(0))
+        weights = [weight.unflatten(0, shape) for weight in done.weights]
+        seen = weights.pop(0).transpose(0, 1) if self.needs_motion else None
+        attention = torch.stack(weights, dim=2).unflatten(3, done.place)
+        scale = 2**self.middle_level
+        height, width = (-(-size // scale) for size in feature.shape[-2:])
+        gate = None
+        if done.gate is not None:
+            gate = done.gate.transpose(0, 1)[..., :height, :width]
+        attention = attention.transpose(0, 1)[..., :height, :width]
+        return Explanation(gate, attention, seen)
+
+    def _run(
+        self,
+        feature: Tensor,
+        visual: Tensor,
+        motion: Optional[Tensor],
+        motion_lengths: Optional[Tensor],
+        labels: Optional[Tensor],
+        with_weights: bool = False,
+    ) -> _Pass:
+        self.check_visual(visual)
+        motion, padding = self._check_motion(motion, motion_lengths)
+        if self.needs_labels and labels is None:
+            raise ValueError(
+                "queries: class needs the class of every source (labels); give them, "
+                "or train with queries: label_free."
+            )
+        padded, (num_bins, num_frames) = pad_to_multiple(feature, 2**self.layers)
+        features = self.encoder(padded)
+        audio = self.decoder.middle(features)
+
+        visual = visual.transpose(0, 1)  # (N, B, D)
+        gate = None
+        if self.fusion is not None:
+            audio, gate = self.fusion(audio, visual)  # (N * B, C, H, W)
+        if labels is not None:
+            labels = labels.transpose(0, 1)
+        queries, index = self.queries(visual, labels)  # (N * B, Q, dim)
+        queries, weights = self.transformer(
+            queries, audio, motion, padding, self.queries.hidden, with_weights
+        )
+        rows = torch.arange(len(index), device=index.device)
+        query = self.mask_head(queries[rows, index]).unflatten(0, visual.shape[:2])
+        logits = self.decoder.masks(audio, features, query)  # (N, B, F, T)
+        return _Pass(
+            logits[..., :num_bins, :num_frames],
+            features[-1].mean(dim=(-2, -1)),
+            gate,
+            [weight[rows, index] for weight in weights],
+            audio.shape[-2:],
+        )
+
+    def _check_motion(
+        self, motion: Optional[Tensor], lengths: Optional[Tensor]
+    ) -> Tuple[Optional[Tensor], Optional[Tensor]]:
+        """Motion (N * B, S, motion_dim), and where it is padding, (N * B, S)."""
+        if not self.needs_motion:
+            return None, None
+        if motion is None:
+            raise ValueError(
+                "motion: true needs the motion features of every source; give them, or "
+                "train with separator_conf.motion: false."
+            )
+        if motion.dim() != 4 or motion.size(-1) != self.motion_dim:
+            raise ValueError(
+                f"motion features have the shape {tuple(motion.shape)}, the separator "
+                f"was built for (B, N, steps, {self.motion_dim}): set separator_conf."
+                "motion_dim, or extract them with the network that it was trained with."
+            )
+        motion = motion.transpose(0, 1).flatten(0, 1)
+        if lengths is None:
+            return motion, None
+        lengths = lengths.transpose(0, 1).flatten()
+        if lengths.min() < 1 or lengths.max() > motion.size(1):
+            raise ValueError(
+                f"lengths of motion features are {int(lengths.min())} to "
+                f"{int(lengths.max())}; expected 1 to {motion.size(1)}."
+            )
+        steps = torch.arange(motion.size(1), device=motion.device)
+        return motion, steps >= lengths[:, None]

@@ -1,0 +1,193 @@
+"""From what a user calls a model to its files: folder, zip, hub, model zoo."""
+
+import logging
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Optional
+
+from espnet2_avsep.data.cache import cache_dir as package_cache_dir
+from espnet2_avsep.data.download.metadata import sha256
+from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.sharing import hub
+from espnet2_avsep.sharing.archive import unpack
+
+META = "meta.yaml"  # ESPnet's: the names of a packed model's files
+PACK_INFO = "pack_info.yaml"  # ours: checksums, encoder, teacher
+ARCHIVE = ".zip"
+HUB, ZOO = "hf:", "zoo:"
+_OTHER_ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tbz2", ".txz", ".7z", ".rar")
+_MAX_YAML = 1 << 20
+
+
+class ModelFiles(NamedTuple):
+    """The files of a trained model.
+
+    Attributes:
+        config: config.yaml of the training; visual_info.yaml stands beside it.
+        weights: The weights; None: those that the training calls its best.
+        origin: What it is, for logs and result files.
+    """
+
+    config: Path
+    weights: Optional[Path]
+    origin: str
+
+
+def find_model(
+    source: PathLike,
+    revision: Optional[str] = None,
+    cache_dir: Optional[PathLike] = None,
+) -> ModelFiles:
+    """Find a model by path or name, fetching and unpacking it where that is needed.
+
+    Args:
+        source: The folder of a training or its config.yaml; the folder or the zip file
+            of a packed model; ``user/name`` or ``hf:user/name`` on the Hugging Face
+            hub; ``zoo:tag``, a name in espnet_model_zoo's table.
+        revision: Branch, tag or commit, for models on the hub.
+        cache_dir: Where fetched and unpacked models are kept; default: the hub's and
+            the zoo's own, and ``$ESPNET2_AVSEP_CACHE/models``.
+
+    Raises:
+        InputError: there is no such model, it cannot be had, or it is refused.
+    """
+    name = str(source)
+    if name.startswith(ZOO):
+        return _in_archive(_from_zoo(name[len(ZOO) :], cache_dir), cache_dir, name)
+    if name.startswith(HUB):
+        repo = name[len(HUB) :]
+        return _in_folder(hub.fetch(repo, revision, cache_dir), name)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _in_folder(path, name)
+    if path.is_file() and path.suffix in (".yaml", ".yml"):
+        return ModelFiles(path, None, name)
+    if path.is_file() and not path.name.endswith(_OTHER_ARCHIVES):
+        return _in_archive(path, cache_dir, name)
+    if path.is_file():
+        raise InputError(
+            f"{path}: only zip archives are read. Unpack it yourself if you trust it, "
+            "and give the folder."
+        )
+    # "exp/avsep_x" has the form of a repository's name; if there is a folder exp, it
+    # is a path that was mistyped.
+    nearby = path.parent if path.parent != Path() else None
+    if not hub.REPO_ID.fullmatch(name) or (nearby and nearby.is_dir()):
+        raise InputError(
+            f"{source}: no such folder. Give the folder that training wrote "
+            "(exp/avsep_<tag>), the zip file of stage 9, a repository on the Hugging "
+            f"Face hub (user/name), or a name in ESPnet's model zoo ({ZOO}<tag>)."
+        )
+    return _in_folder(hub.fetch(name, revision, cache_dir), HUB + name)
+
+
+def _in_archive(path: Path, cache_dir: Optional[PathLike], origin: str) -> ModelFiles:
+    """Unpack a packed model once, into a folder named after its SHA-256."""
+    root = Path(cache_dir) if cache_dir else package_cache_dir("models")
+    folder = root.expanduser() / sha256(path)
+    try:
+        unpack(path, folder)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be unpacked to {folder}: {error}. Set the environment "
+            "variable ESPNET2_AVSEP_CACHE to a folder that can be written."
+        ) from error
+    if not (folder / META).is_file():
+        raise InputError(
+            f"{path}: holds no {META}; expected the zip file that stage 9 writes."
+        )
+    return _in_folder(folder, origin)
+
+
+def _in_folder(folder: Path, origin: str) -> ModelFiles:
+    """Find the files of a training's folder, or of a packed model's.
+
+    Raises:
+        InputError: the packed model's meta.yaml names no file within the folder, or a
+            file has another checksum than was recorded.
+    """
+    if not (folder / META).is_file():
+        return ModelFiles(folder / "config.yaml", None, origin)
+    meta = read_mapping(folder / META)
+    config = _named(folder, meta, "yaml_files", "train_config")
+    weights = _named(folder, meta, "files", "model_file")
+    safe = weights.with_suffix(".safetensors")
+    if safe.is_file():
+        weights = safe
+    recorded = {}
+    if (folder / PACK_INFO).is_file():
+        recorded = read_mapping(folder / PACK_INFO).get("sha256") or {}
+    for file in (config, weights, folder / "visual_info.yaml"):
+        expected = recorded.get(file.name)
+        if expected is not None and sha256(file) != expected:
+            raise InputError(
+                f"{file}: is not the file that was packed (SHA-256 {sha256(file)}, "
+                f"{PACK_INFO} says {expected}). Fetch the model again, or remove "
+                f"{PACK_INFO} if the change is yours."
+            )
+    logging.info("model %s: %s", origin, weights)
+    return ModelFiles(config, weights, origin)
+
+
+def _named(folder: Path, meta: Dict[str, Any], group: str, key: str) -> Path:
+    """Return the file that meta.yaml names; it must be one within the folder."""
+    table = meta.get(group)
+    name = table.get(key) if isinstance(table, dict) else None
+    if not isinstance(name, str) or not name:
+        raise InputError(
+            f"{folder / META}: {group}.{key} names no file. Expected the meta.yaml of "
+            "a model packed by 'espnet2.bin.pack enh' (stage 9)."
+        )
+    parts = Path(name).parts
+    if Path(name).is_absolute() or ".." in parts or not (folder / name).is_file():
+        raise InputError(
+            f"{folder / META}: {group}.{key} is {name!r}; there is no such file within "
+            f"{folder}."
+        )
+    return folder / name
+
+
+def read_mapping(path: Path) -> Dict[str, Any]:
+    """Read a small YAML file that must hold a mapping.
+
+    Raises:
+        InputError: it is missing, too large, not YAML, or no mapping.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
+    if path.stat().st_size > _MAX_YAML:
+        raise InputError(f"{path}: has more than {_MAX_YAML} bytes; refused.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a mapping, found {content!r:.100}.")
+    return content
+
+
+def _from_zoo(tag: str, cache_dir: Optional[PathLike]) -> Path:
+    """Fetch the archive of a name in espnet_model_zoo's table."""
+    try:
+        from espnet_model_zoo.downloader import ModelDownloader
+    except ImportError as error:
+        raise InputError(
+            f"{ZOO}{tag}: wants the package espnet_model_zoo, which cannot be imported "
+            f"({error}): pip install espnet_model_zoo. Models on the Hugging Face hub "
+            "need no further package: user/name."
+        ) from error
+    try:
+        downloader = ModelDownloader(cache_dir)
+        # Its table has addresses; for any other name it would ask the hub.
+        if not downloader.query(key="name", name=tag):
+            raise InputError(
+                f"{ZOO}{tag}: is not in espnet_model_zoo's table; a model on the "
+                f"Hugging Face hub is given as {HUB}user/name."
+            )
+        return Path(downloader.download(tag, quiet=True))
+    except InputError:
+        raise
+    except Exception as error:  # requests', pandas' and its own
+        raise InputError(f"{ZOO}{tag}: cannot be fetched: {error}") from error

@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Make a small configuration of a full one, by one rule for all systems.
+
+For tables on the generated mini corpus, on a CPU. What makes a system (fusion, losses,
+heads) stays; what makes it slow or needs a download is reduced:
+
+  * network: a quarter of the channels, at most 6 levels, narrow conditions
+    (ResUNetDecouple+: an eighth, and twice the hop, for it takes most time);
+  * frozen embeddings are standardised (those of a random encoder lie close together);
+  * networks for pictures begin with random weights, and see 64 x 64 pixels;
+  * the CLAP teacher is a randomly initialised, tiny one of its architecture;
+  * one optimiser and schedule for all, batches of 4 mixtures of different classes.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence
+
+import yaml
+
+from espnet2_avsep.bin.cli import command
+from espnet2_avsep.data.scp import atomic_write
+from espnet2_avsep.errors import InputError
+
+BATCH = 4
+PICTURE = 64  # pixels a side
+LEARNING_RATE = 2.0e-3
+TINY_HTSAT = {"embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config", required=True, help="conf/tuning/train_avsep_*.yaml"
+    )
+    parser.add_argument("--output", required=True, help="the small configuration")
+    parser.add_argument("--max_epoch", type=int, default=4, help="default: 4")
+    parser.add_argument(
+        "--num_iters_per_epoch", type=int, default=75, help="default: 75"
+    )
+    return parser
+
+
+@command
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Run the command."""
+    args = get_parser().parse_args(argv)
+    for name in ("max_epoch", "num_iters_per_epoch"):
+        if getattr(args, name) < 1:
+            raise InputError(f"--{name} {getattr(args, name)}: expected 1 or more.")
+    path = Path(args.config)
+    if not path.is_file():
+        raise InputError(f"--config {path}: no such file.")
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if config.get("trained") is False:
+        raise InputError(f"--config {path}: is of a system without training.")
+    config = small(config, args.max_epoch, args.num_iters_per_epoch)
+    with atomic_write(args.output) as f:
+        f.write(f"# Made from {path.name} by local/make_small_config.py, see there.\n")
+        yaml.safe_dump(config, f, sort_keys=False)
+
+
+def small(
+    config: Dict[str, Any], max_epoch: int, num_iters_per_epoch: int
+) -> Dict[str, Any]:
+    """Return the small configuration of a full one."""
+    config = {**config, "system": f"{config['system']}, small"}
+    config["separator_conf"] = small_separator(config["separator_conf"])
+    dataset = {**config["dataset_conf"], "different_class": True}
+    dataset.pop("repeat", None)  # as many passes as the steps need
+    if config["visual_adapter"] == "resnet18_dilated":
+        adapter = config["visual_adapter_conf"]
+        config["visual_adapter_conf"] = {
+            **adapter,
+            "pretrained": "random",
+            "size": PICTURE,
+        }
+        dataset.update(frame_crop=PICTURE)
+    else:
+        dim = config["separator_conf"]["visual_dim"]
+        config.update(visual_adapter="standardise", visual_adapter_conf={"dim": dim})
+    config["dataset_conf"] = dataset
+    if config.get("teacher") == "clap":
+        config["teacher_conf"] = {"checkpoint": "random", "htsat_conf": TINY_HTSAT}
+        config["system"] += " (random teacher)"
+    steps = max_epoch * num_iters_per_epoch
+    config.pop("optim_groups", None)
+    config.update(
+        optim="adam",
+        optim_conf={"lr": LEARNING_RATE, "fused": True},
+        scheduler="piecewiselinearwarmuplr",
+        scheduler_conf={
+            "warmup_steps_list": [0, max(1, steps // 10), steps],
+            "warmup_lr_list": [0.0, LEARNING_RATE, LEARNING_RATE / 20],
+        },
+        grad_clip=5.0,
+        batch_size=BATCH,
+        max_epoch=max_epoch,
+        num_iters_per_epoch=num_iters_per_epoch,
+        num_workers=0,
+        num_att_plot=0,
+        log_interval=25,
+    )
+    return config
+
+
+def small_separator(conf: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the settings of the network, reduced."""
+    conf = dict(conf)
+    channels = conf["channels"]
+    if isinstance(channels, list):
+        # ResUNetDecouple+, whose spectrogram is four times as high as the others'.
+        conf["channels"] = [count // 8 for count in channels]
+        conf["hop"] = 2 * conf["hop"]
+    else:
+        conf["channels"] = channels // 4
+    for name, most in (("layers", 6), ("width", 16), ("condition_dim", 32)):
+        if conf.get(name) is not None:
+            conf[name] = min(conf[name], most)
+    return conf
+
+
+if __name__ == "__main__":
+    sys.exit(main())

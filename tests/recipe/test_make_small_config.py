@@ -1,0 +1,53 @@
+"""local/make_small_config.py: what it reduces, and what it leaves as it is."""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+
+from espnet2_avsep.tasks.choices import build_model
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "conf" / "tuning").glob("train_avsep_*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def script():
+    path = ROOT / "local" / "make_small_config.py"
+    spec = importlib.util.spec_from_file_location("make_small_config", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_small_networks_of_every_system(script, path, tmp_path):
+    """Read back from the file, built as training builds it; nothing is downloaded."""
+    out = tmp_path / "small.yaml"
+    argv = ["--config", str(path), "--output", str(out)]
+    assert script.main([*argv, "--max_epoch", "3", "--num_iters_per_epoch", "40"]) == 0
+    full, config = yaml.safe_load(path.read_text()), yaml.safe_load(out.read_text())
+    assert config["system"].startswith(f"{full['system']}, small")
+    assert ("(random teacher)" in config["system"]) == ("teacher" in full)
+    assert config["scheduler_conf"]["warmup_steps_list"] == [0, 12, 120]
+    for key in ("separator", "criterions", "model_conf", "encoder_conf", "published"):
+        assert config[key] == full[key], key
+    kept = {"visual_dim", "fusion", "projection_activation", "cycles", "heads"}
+    for key in kept & full["separator_conf"].keys():
+        assert config["separator_conf"][key] == full["separator_conf"][key]
+    defaults = {"visual_adapter_conf": {}, "teacher": None}
+    model = build_model(argparse.Namespace(**{**defaults, **config}))
+    size = sum(p.numel() for p in model.separator.parameters())
+    assert size < 4e6
+
+
+def test_what_has_no_training_is_refused(script, tmp_path, capsys):
+    untrained = ROOT / "conf" / "tuning" / "untrained_rpca.yaml"
+    out = tmp_path / "x.yaml"
+    assert script.main(["--config", str(untrained), "--output", str(out)]) == 2
+    assert "without training" in capsys.readouterr().err
+    config = str(CONFIGS[0])
+    assert script.main(["--config", config, "--output", str(out), "--max_epoch", "0"])
+    assert "--max_epoch 0" in capsys.readouterr().err and not out.exists()

@@ -1,0 +1,171 @@
+"""avsep_table.sh: what it plans, failures, re-runs, with a pretended Python."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from shell_checkout import ROOT, Checkout, value, values
+
+SYSTEMS = "hfra sound_of_pixels nmf_mfcc"
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory):
+    """A table of three systems, of which the one without training failed."""
+    checkout = Checkout(tmp_path_factory.mktemp("checkout"), "mini_music")
+    checkout.result = table(checkout, FAKE_FAILS="avsep_baseline")
+    checkout.first = checkout.calls()
+    checkout.forget()
+    return checkout
+
+
+def words(checkout):
+    run_opts = f"--python {checkout.python}"
+    options = ["--systems", SYSTEMS, "--seeds", "0 3", "--max_epoch", "2"]
+    return [*options, "--python", str(checkout.python), "--run_opts", run_opts]
+
+
+def table(checkout, *options, **extra):
+    return checkout.run(*words(checkout), *options, script="./table.sh", **extra)
+
+
+def test_dry_run_plans_every_system():
+    """In the repository's own folder: a dry run writes nothing."""
+    recipe = ROOT / "egs2" / "mini_music"
+    before = sorted(recipe.iterdir())
+    command = ["./table.sh", "--dry_run", "true", "--other_seeds", "7"]
+    result = subprocess.run(command, cwd=recipe, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert sorted(recipe.iterdir()) == before
+    lines = result.stdout.splitlines()
+    data = [line for line in lines if "--stop_stage 5" in line]
+    assert ["--stage 1 " in line for line in data] == [True, False, False]
+    for line, words in zip(data, ("--nj 2", "resnet18", "frames"), strict=True):
+        assert words in line and "--test_num_mixtures 32" in line
+    trained = [line for line in lines if "--stage 6 " in line]
+    assert len(trained) == 6 * 3 + 9
+    for fusion in ("_hierarchical", "_late_align", "_late", "_middle", ""):
+        for seed in range(3):
+            tag = f"hfra{fusion}_seed{seed} --avsep_args --seed\\ {seed}\\ "
+            assert sum(f"--avsep_tag {tag}" in line for line in trained) == 1, tag
+    seeds = {
+        line.split("_seed")[1].split()[0] for line in trained if "hfra" not in line
+    }
+    assert seeds == {"7"}
+    untrained = [line for line in lines if "untrained_" in line]
+    assert len(untrained) == 4 and all("--stage 7 " in line for line in untrained)
+    shuffled = [line for line in lines if "--shuffle_visual" in line]
+    assert len(shuffled) == 3 and all("avsep_tag hfra_seed" in x for x in shuffled)
+    assert lines[-1].count("--experiment") == 27 + 4 + 3
+    for line in trained + untrained:
+        config = line.split("--avsep_config ")[1].split()[0]
+        name = os.path.basename(config)
+        assert (ROOT / "conf" / "tuning" / name).is_file()
+
+
+def test_a_failure_is_reported_and_the_rest_goes_on(failed):
+    result = failed.result
+    assert result.returncode == 1
+    assert "nmf_mfcc, seed none: FAILED, log: exp/table/logs/nmf_mfcc" in result.stderr
+    assert "failed: nmf_mfcc (seed none)" in result.stderr
+    seeds = [value(c, "--seed") for c in failed.first if c["name"] == "avsep_train"]
+    assert sorted(seeds) == ["0", "0", "3"]
+    compared = failed.first[-1]
+    assert compared["name"] == "avsep_compare"
+    clip, frames = (f"exp/table/{name}/avsep_" for name in ("clip", "frames"))
+    assert values(compared, "--experiment") == [
+        *(f"{clip}hfra_seed0", f"{clip}hfra_seed0/shuffled"),
+        *(f"{clip}hfra_seed3", f"{clip}hfra_seed3/shuffled"),
+        f"{frames}sound_of_pixels_seed0",
+    ]
+    note = value(compared, "--corpus_note")
+    assert note.startswith("Generated corpus, not MUSIC")
+    assert note.endswith("Failed, and not in the table: nmf_mfcc (seed none).")
+
+
+def test_each_set_of_data_is_prepared_once_and_small_configs_are_trained(failed):
+    names = [call["name"] for call in failed.first]
+    assert names.count("prepare_mini_music") == names.count("prepare_music") == 1
+    assert names.count("avsep_make_mixtures") == 2 * 2
+    encoders = [value(c, "--visual_encoder") for c in failed.first
+                if c["name"] == "avsep_extract_visual"]  # fmt: skip
+    assert sorted(set(encoders)) == ["frames", "open_clip"]
+    for call in failed.first:
+        if call["name"] == "avsep_train":
+            assert value(call, "--config").startswith("exp/table/conf/train_avsep_")
+            assert values(call, "--dataset_conf")[-1] == "segment_samples=32512"
+            assert call["threads"] == "1"
+    scored = [c for c in failed.first if c["name"] == "avsep_scoring"]
+    assert all("/scored_test" in value(c, "--output_dir") for c in scored)
+
+
+def test_run_again_does_what_is_left(failed):
+    result = table(failed)
+    assert result.returncode == 0, result.stderr
+    assert "hfra_seed3: is there already" in result.stdout
+    names = [call["name"] for call in failed.calls()]
+    assert names[0] == "make_small_config"
+    rest = [name for name in names if name != "make_small_config"]
+    assert set(rest[:-3]) == {"avsep_baseline"}
+    assert rest[-3:] == ["avsep_scoring", "avsep_results", "avsep_compare"]
+    assert "avsep_nmf_mfcc" in values(failed.calls()[-1], "--experiment")[-1]
+    failed.forget()
+    result = table(failed, "--max_epoch", "3")
+    assert result.returncode == 2 and "made with other settings" in result.stderr
+    assert failed.calls() == []
+
+
+def test_ends_with_what_it_started(tmp_path):
+    checkout = Checkout(tmp_path / "checkout", "mini_music")
+    process = subprocess.Popen(
+        ["./table.sh", *words(checkout)],
+        cwd=checkout.recipe,
+        env=checkout.environment(FAKE_HANGS="avsep_train"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    hanging = checkout.recipe / "hanging"
+    try:
+        wait_for(lambda: hanging.exists() and hanging.read_text())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 143
+        child = int(hanging.read_text())
+        wait_for(lambda: not alive(child))
+    finally:
+        process.kill()
+        process.communicate()
+    assert not list(checkout.recipe.glob("exp/table/*/avsep_*/table_done"))
+
+
+def wait_for(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def alive(process):
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        with open(f"/proc/{process}/stat") as f:
+            return f.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--systems", "hfra unet"], "'unet' is none of"),
+        (["--seeds", "one"], "seed 'one'"),
+        (["--nj", "0"], "--nj '0'"),
+        (["--small", "false"], "go with --small true"),
+        (["--seeds", "", "--systems", "hfra"], "nothing to do"),
+    ],
+)
+def test_wrong_options(failed, options, message):
+    result = table(failed, *options)
+    assert result.returncode == 2 and message in result.stderr

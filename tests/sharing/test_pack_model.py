@@ -1,0 +1,327 @@
+"""Packing: what is in the archive, and that it is the model and nothing else."""
+
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from packed_model import RESULTS, VISUAL, make_experiment
+
+from espnet2_avsep import SeparateAV
+from espnet2_avsep.bin import avsep_fetch_model, avsep_pack, avsep_upload
+from espnet2_avsep.data.download.metadata import sha256
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.sharing.card import model_card
+from espnet2_avsep.sharing.pack import pack, teacher_info, without_folders
+from tests.tiny_corpus import DIM, SEGMENT
+
+CHANGES = {
+    "teacher": "clap",
+    "teacher_conf": {"checkpoint": "/home/somebody/clap.pt"},
+    "output_dir": "/home/somebody/exp/avsep_tiny",
+    "train_data_path_and_name_and_type": [
+        ["/home/somebody/spk1.scp", "speech_ref1", "sound"],
+        "/home/somebody/visual.scp,visual_ref1,kaldi_ark",
+    ],
+    "system": "Tiny",
+}
+
+
+@pytest.fixture(scope="module")
+def exp(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exp") / "avsep_tiny"
+    make_experiment(folder, **CHANGES)
+    (folder / "motion_info.yaml").write_text("encoder: /home/somebody/i3d.pt\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def packed(exp, tmp_path_factory):
+    path = tmp_path_factory.mktemp("packed") / "avsep_tiny.zip"
+    assert avsep_pack.main(["--avsep_exp", str(exp), "--outpath", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ESPNET2_AVSEP_CACHE", str(tmp_path / "cache"))
+
+
+def read(packed, name):
+    with zipfile.ZipFile(packed) as z:
+        return z.read(name)
+
+
+def test_contents(exp, packed):
+    with zipfile.ZipFile(packed) as z:
+        assert z.namelist() == [
+            "meta.yaml",
+            "RESULTS.md",
+            "config.yaml",
+            "motion_info.yaml",
+            "pack_info.yaml",
+            "valid.loss.best.pth",
+            "valid.loss.best.safetensors",
+            "visual_info.yaml",
+        ]
+    assert read(packed, "RESULTS.md").decode() == RESULTS
+    weights = (exp / "valid.loss.best.pth").read_bytes()
+    assert read(packed, "valid.loss.best.pth") == weights
+    meta = yaml.safe_load(read(packed, "meta.yaml"))
+    assert meta["files"] == {"model_file": "valid.loss.best.pth"}
+    assert meta["yaml_files"] == {"train_config": "config.yaml"}
+    assert {"espnet", "python", "timestamp", "torch"} <= set(meta)
+
+
+def test_what_is_not_in_it_is_named(exp, packed):
+    info = yaml.safe_load(read(packed, "pack_info.yaml"))
+    assert info["visual_encoder"] == {**VISUAL, "pretrained": "clip.pt"}
+    assert info["teacher"]["checkpoint"] == "clap.pt"
+    assert info["teacher"]["sha256"].startswith("not known")
+    assert info["experiment"] == "tiny"
+    state = torch.load(exp / "valid.loss.best.pth", weights_only=True)
+    assert info["parameters"] == sum(v.numel() for v in state.values())
+    assert info["sha256"]["valid.loss.best.pth"] == sha256(exp / "valid.loss.best.pth")
+    assert len(info["sha256"]) == 6
+    assert read(packed, "motion_info.yaml") == b"encoder: i3d.pt\n"
+
+
+def test_folders_of_this_machine_are_not_told(packed):
+    with zipfile.ZipFile(packed) as z:
+        for name in z.namelist():
+            assert b"/home/" not in z.read(name), name
+    config = yaml.safe_load(read(packed, "config.yaml"))
+    assert config["train_data_path_and_name_and_type"] == [
+        ["spk1.scp", "speech_ref1", "sound"],
+        "visual.scp,visual_ref1,kaldi_ark",
+    ]
+    assert without_folders({"a": ("/", "dump/x", "/a/b/"), "n": 3}) == {
+        "a": ["/", "dump/x", "b"],
+        "n": 3,
+    }
+
+
+def test_the_same_experiment_gives_the_same_bytes(exp, packed, tmp_path):
+    copy = tmp_path / "elsewhere" / "avsep_tiny"
+    shutil.copytree(exp, copy)  # keeps the times of files
+    pack(copy, tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
+
+
+def test_it_is_the_same_model(exp, packed):
+    rng = np.random.default_rng(0)
+    prompts = list(rng.normal(size=(2, DIM)).astype(np.float32))
+    mixture = rng.normal(size=SEGMENT).astype(np.float32) / 9
+    separate = SeparateAV.from_pretrained(packed)
+    np.testing.assert_array_equal(
+        separate(mixture, prompts),
+        SeparateAV.from_pretrained(exp)(mixture, prompts),
+    )
+    assert (separate.train_config.parent / "visual_info.yaml").is_file()
+
+
+def test_espnet_unpacks_it(packed, tmp_path):
+    from espnet2.main_funcs.pack_funcs import unpack
+
+    found = unpack(packed, tmp_path)
+    assert found == {
+        "train_config": str(tmp_path / "config.yaml"),
+        "model_file": str(tmp_path / "valid.loss.best.pth"),
+    }
+    assert SeparateAV(**found).sample_rate == 2000
+
+
+def test_teacher_checksums(tmp_path):
+    assert teacher_info({}) == {"teacher": None}
+    file = tmp_path / "cache" / "clap" / "clap.pt"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"clap")
+    config = {"teacher": "clap", "teacher_conf": {"checkpoint": "clap.pt"}}
+    assert teacher_info(config)["sha256"] == sha256(file)
+    config["teacher_conf"]["checksum"] = "ABC"
+    assert teacher_info(config)["sha256"] == "abc"
+    random = {"teacher": "clap", "teacher_conf": {"checkpoint": "random"}}
+    assert "sha256" not in teacher_info(random)
+    (tmp_path / "teacher_info.yaml").write_text("teacher: CLAP x\n")
+    scp = {"scp": str(tmp_path / "teacher.scp")}
+    info = teacher_info({"teacher": "precomputed", "teacher_conf": scp})
+    assert info["embeddings"] == {"teacher": "CLAP x"} and info["scp"] == "teacher.scp"
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda exp: (exp / "config.yaml").unlink(), "config.yaml: no such file"),
+        (lambda exp: (exp / "visual_info.yaml").unlink(), "Stage 6 copies it"),
+        (lambda exp: (exp / "valid.loss.best.pth").unlink(), "no such file of weights"),
+        (
+            lambda exp: torch.save(
+                {"teacher.x": torch.zeros(1)}, exp / "valid.loss.best.pth"
+            ),
+            "holds weights of teacher; only the separator's",
+        ),
+        (
+            lambda exp: (exp / "config.yaml").write_text("trained: false\n"),
+            "without training",
+        ),
+    ],
+)
+def test_what_cannot_be_packed(exp, tmp_path, break_it, message):
+    copy = tmp_path / "exp"
+    shutil.copytree(exp, copy)
+    break_it(copy)
+    with pytest.raises(InputError, match=message):
+        pack(copy, tmp_path / "a.zip")
+    assert not (tmp_path / "a.zip").exists()
+
+
+def upload(packed, folder, *more):
+    words = ["--packed_model", str(packed), "--hf_repo", "me/tiny"]
+    return avsep_upload.main([*words, "--output_dir", str(folder), *more])
+
+
+def test_dry_run(packed, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: pytest.fail("uploaded"))
+    folder = tmp_path / "repo"
+    assert upload(packed, folder, "--dry_run", "true", "--license", "cc-by-4.0") == 0
+    with zipfile.ZipFile(packed) as z:
+        names = {*z.namelist(), "README.md"}
+    assert {path.name for path in folder.iterdir()} == names
+    card = (folder / "README.md").read_text()
+    head = yaml.safe_load(card.split("---")[1])
+    assert head["license"] == "cc-by-4.0" and head["library_name"] == "espnet"
+    for words in (
+        'SeparateAV.from_pretrained("me/tiny")',
+        "--download_model me/tiny",
+        "**Tones, not music.**",
+        "| test | 8 | 1.23 |",
+        "SHA-256 of mixtures.tsv: 00ff",
+        "9 of 10 listed clips",
+        "2000 Hz",
+        "nothing above 1000 Hz",
+        "compared with `sha256 0123`",
+        "Of the weights: cc-by-4.0.",
+        "System: Tiny",
+    ):
+        assert words in card, words
+    assert "run.sh:" not in card and "Scores of a comment" not in card
+    # Again, into the same folder; and not over anything else.
+    assert upload(packed, folder, "--dry_run", "true") == 0
+    card = (folder / "README.md").read_text()
+    assert "not stated by their author" in card and "license: other" in card
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    assert upload(packed, tmp_path / "mine", "--dry_run", "true") == 2
+    assert (tmp_path / "mine" / "thesis.tex").exists()
+
+
+def test_what_is_uploaded_can_be_used(packed, tmp_path):
+    upload(packed, tmp_path / "repo", "--dry_run", "true")
+    assert SeparateAV.from_pretrained(tmp_path / "repo").sample_rate == 2000
+
+
+def test_cards_without_scores_and_with_other_encoders():
+    info = {
+        "parameters": 1,
+        "packed_by": "x",
+        "sha256": {},
+        "teacher": {"teacher": "clap", "checkpoint": "c.pt", "sha256": "ff"},
+    }
+    config = {"sample_rate": 8000, "separator": "hfra", "dataset_conf": None}
+    encoders = {
+        "random": ({"encoder": "open_clip", "pretrained": "random"}, "randomly init"),
+        "words": ({"encoder": "open_clip", "pretrained": "openai"}, "`Text('violin')`"),
+        "frames": ({"encoder": "frames"}, "no embeddings and no words"),
+        "given": ({"encoder": "precomputed", "dim": 7}, "embedding of 7 values"),
+    }
+    for encoder, words in encoders.values():
+        card = model_card("a/b", {**info, "visual_encoder": encoder}, config, None)
+        assert words in card and "None: the model was packed without" in card
+        assert "c.pt, sha256: ff" in card
+    with pytest.raises(InputError, match="--hf_license"):
+        model_card("a/b", {**info, "visual_encoder": {}}, config, None, "my own: x")
+
+
+def test_upload(packed, tmp_path, monkeypatch, capsys):
+    import huggingface_hub
+
+    calls = []
+
+    class HfApi:
+        def create_repo(self, repo_id, private, exist_ok):
+            calls.append((repo_id, private, exist_ok))
+            return f"https://hub/{repo_id}"
+
+        def upload_folder(self, repo_id, folder_path, commit_message):
+            calls.append((repo_id, folder_path, commit_message))
+
+    folder = tmp_path / "repo"
+    monkeypatch.setattr(huggingface_hub, "HfApi", HfApi)
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    assert upload(packed, folder) == 2
+    assert "there is no token" in capsys.readouterr().err and not calls
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "secret")
+    assert upload(packed, folder, "--private", "true") == 0
+    assert calls == [
+        ("me/tiny", True, True),
+        ("me/tiny", str(folder), "Upload avsep_tiny.zip"),
+    ]
+    assert capsys.readouterr().out == "https://hub/me/tiny\n"
+
+    def fail(*_, **__):
+        raise type("ConnectError", (OSError,), {})("no route")
+
+    HfApi.create_repo = fail
+    assert upload(packed, folder) == 2
+    shown = capsys.readouterr().err
+    assert "there is no network" in shown and str(folder) in shown
+    assert "secret" not in shown
+
+
+def test_upload_of_nothing(tmp_path, capsys, packed):
+    assert upload(tmp_path / "none.zip", tmp_path / "repo") == 2
+    assert "stage 9 writes it" in capsys.readouterr().err
+    words = ["--packed_model", str(packed), "--output_dir", str(tmp_path / "r")]
+    assert avsep_upload.main([*words, "--hf_repo", "no repo"]) == 2
+    assert "expected the name of a repository" in capsys.readouterr().err
+
+
+def fetch(model, folder, *infos):
+    words = ["--model", str(model), "--output_dir", str(folder)]
+    for info in infos:
+        words += ["--visual_info", str(info)]
+    return avsep_fetch_model.main(words)
+
+
+def test_fetch(packed, exp, tmp_path, capsys):
+    features = tmp_path / "visual_info.yaml"
+    features.write_text(yaml.safe_dump({**VISUAL, "fps": 3}))
+    assert fetch(packed, tmp_path / "exp", features) == 0
+    name = capsys.readouterr().out.splitlines()[-1]
+    assert name == "valid.loss.best.safetensors"
+    assert {p.name for p in (tmp_path / "exp").iterdir()} == {
+        *(name, "config.yaml", "visual_info.yaml", "motion_info.yaml", "fetched_from")
+    }
+    SeparateAV(tmp_path / "exp" / "config.yaml", tmp_path / "exp" / name)
+    assert fetch(packed, tmp_path / "exp", features) == 0  # once more
+    assert fetch(exp, tmp_path / "exp") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "valid.loss.best.pth"
+
+
+def test_fetch_refuses_other_features(packed, exp, tmp_path, capsys):
+    features = tmp_path / "visual_info.yaml"
+    for key, value in (("weights", "sha256 4567"), ("encoder", "resnet18")):
+        features.write_text(yaml.safe_dump({**VISUAL, key: value}))
+        assert fetch(packed, tmp_path / "exp", features) == 2
+        assert f"another encoder than those that {packed}" in capsys.readouterr().err
+        assert not (tmp_path / "exp").exists()
+    features.write_text(yaml.safe_dump({"encoder": "precomputed", "dim": DIM}))
+    assert fetch(packed, tmp_path / "exp", features) == 0
+    features.write_text(yaml.safe_dump({"encoder": "precomputed", "dim": 512}))
+    assert fetch(packed, tmp_path / "exp", features) == 2
+    assert fetch(packed, exp) == 2
+    assert "trained here" in capsys.readouterr().err
