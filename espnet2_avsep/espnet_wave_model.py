@@ -67,12 +67,6 @@ class ESPnetAVWaveModel(ESPnetAVSeparationModel):
         return tracks, magnitude[:, 1:] / (magnitude[:, :1] + self.log_eps)
 
     @torch.no_grad()
-    def embed(self, mixture: Tensor, visual: Tensor, **conditions: Tensor) -> Tensor:
-        """Embed mixtures; see ESPnetAVSeparationModel.embed."""
-        _, bottleneck = self._tracks(mixture, visual, conditions)
-        return bottleneck
-
-    @torch.no_grad()
     def separate_channels(
         self,
         mixture: Tensor,
@@ -90,6 +84,12 @@ class ESPnetAVWaveModel(ESPnetAVSeparationModel):
             for channel in mixture.unbind(dim=1)
         ]
         return torch.stack(tracks, dim=2)
+
+    @torch.no_grad()
+    def embed(self, mixture: Tensor, visual: Tensor, **conditions: Tensor) -> Tensor:
+        """Embed mixtures; see ESPnetAVSeparationModel.embed."""
+        _, bottleneck = self._tracks(mixture, visual, conditions)
+        return bottleneck
 
     def _tracks(
         self, mixture: Tensor, visual: Tensor, conditions: Dict[str, Tensor]

@@ -45,6 +45,7 @@ def separate_file(
     prompts: Sequence[Any],
     output_dir: PathLike,
     names: Optional[Sequence[str]] = None,
+    classes: Optional[Sequence[str]] = None,
     audio_format: str = "wav",
     channels: str = "mean",
     chunking: Optional[Chunking] = None,
@@ -63,6 +64,7 @@ def separate_file(
         prompts: As for SeparateAV.__call__.
         output_dir: Gets <name>.wav or .flac; made where missing.
         names: Of the tracks; None takes track1, track2, ...
+        classes: As for SeparateAV.__call__.
         audio_format: "wav" or "flac".
         channels: As for SeparateAV.__call__.
         chunking: As for SeparateAV.stream.
@@ -88,7 +90,13 @@ def separate_file(
     blocks = AudioBlocks(source)
     number = 1 if channels == "mean" else blocks.channels
     tracks = separate.stream(
-        _told(blocks, progress), prompts, blocks.fs, channels, True, chunking
+        _told(blocks, progress),
+        prompts,
+        blocks.fs,
+        classes=classes,
+        channels=channels,
+        residual=True,
+        chunking=chunking,
     )
     first = next(tracks)  # what cannot be used shows before a file is opened
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -134,7 +142,8 @@ def _told(
         yield block
         done += block.shape[-1]
         if progress is not None:
-            progress(done / blocks.fs, total)
+            seconds = done / blocks.fs
+            progress(seconds if total is None else min(seconds, total), total)
 
 
 def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

@@ -49,7 +49,7 @@ def load_config(path: Union[str, Path]) -> argparse.Namespace:
         )
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, OSError, RecursionError, ValueError) as error:
         raise InputError(f"{path}: is not valid YAML: {error}") from error
     needed = ("encoder", "decoder", "visual_adapter", "separator", "criterions")
     missing = [k for k in needed if not isinstance(config, dict) or k not in config]
@@ -90,6 +90,12 @@ def load_weights(model: torch.nn.Module, path: Union[str, Path]) -> str:
             + "; ".join(problems[:5])
             + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
             + ". Give the config.yaml that stands beside these weights."
+        )
+    broken = [k for k, v in state.items() if not bool(torch.isfinite(v).all())]
+    if broken:
+        raise InputError(
+            f"{path}: {len(broken)} tensors hold NaN or infinite values, the first is "
+            f"{broken[0]}: the training had diverged. Take an earlier epoch's file."
         )
     model.load_state_dict(state, strict=True)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -154,13 +160,12 @@ class SeparateAV:
         if model_file is None:
             model_file = self.train_config.parent / DEFAULT_MODEL_FILE
         self.config = config
-        self.model = build_model(config, with_teacher=False)
+        self.model = _build(config, self.train_config)
         self.weights_sha256 = load_weights(self.model, model_file)
         self.model.to(self.device).eval()
         self.model.separator.to(DTYPES[dtype])
         self.classes = class_numbers(getattr(config, "classes", None) or [])
-        dataset_conf = getattr(config, "dataset_conf", None) or {}
-        self.motion_steps = int(dataset_conf.get("motion_steps", 160))
+        self.motion_steps = int(self._dataset_conf.get("motion_steps", 160))
         self.binary_mask = binary_mask
         self.threshold = threshold
         self._image_encoder = image_encoder
@@ -191,15 +196,7 @@ class SeparateAV:
         """
         files = find_model(source, revision, cache_dir)
         options.setdefault("model_file", files.weights)
-        try:
-            return cls(files.config, **options)
-        except InputError:
-            raise
-        except Exception as error:  # a config may say anything
-            raise InputError(
-                f"{source}: {files.config} does not describe a model that can be built "
-                f"({type(error).__name__}: {error}). Take another copy of the model."
-            ) from error
+        return cls(files.config, **options)
 
     @property
     def sample_rate(self) -> int:
@@ -209,8 +206,18 @@ class SeparateAV:
     @property
     def segment(self) -> int:
         """Samples of a segment of the training, at the model's rate."""
-        conf = getattr(self.config, "dataset_conf", None) or {}
-        return int(conf.get("segment_samples", DEFAULT_SEGMENT))
+        samples = self._dataset_conf.get("segment_samples", DEFAULT_SEGMENT)
+        if not isinstance(samples, int) or samples < 1:
+            raise InputError(
+                f"{self.train_config}: dataset_conf.segment_samples is {samples!r}; "
+                "expected a number of samples."
+            )
+        return samples
+
+    @property
+    def _dataset_conf(self) -> Dict[str, Any]:
+        conf = getattr(self.config, "dataset_conf", None)
+        return conf if isinstance(conf, dict) else {}
 
     @property
     def prompt_dim(self) -> Optional[int]:
@@ -224,11 +231,11 @@ class SeparateAV:
         mixture: Mixture,
         prompts: Sequence[Any],
         fs: Optional[int] = None,
+        classes: Optional[Sequence[str]] = None,
+        motion: Optional[Sequence[np.ndarray]] = None,
         channels: str = "mean",
         residual: bool = False,
         chunking: Union[str, Chunking] = "auto",
-        classes: Optional[Sequence[str]] = None,
-        motion: Optional[Sequence[np.ndarray]] = None,
     ) -> np.ndarray:
         """Separate one recording.
 
@@ -240,6 +247,10 @@ class SeparateAV:
                 :class:`Text`, or a function of time: called with the begin and end of a
                 stretch in s, it returns one of the others.
             fs: Sampling rate of the mixture; null takes the model's.
+            classes: The class of each source, for models that need it (queries: class);
+                those it knows are in the attribute ``classes``.
+            motion: Motion features (steps, D_m) of each source, over the whole
+                recording, for models that need them; with it there are no chunks.
             channels: "mean": the mean of the channels is separated. "each": masks are
                 made from the mean and applied to every channel.
             residual: Whether a last track holds what the others leave: they add up to
@@ -248,10 +259,6 @@ class SeparateAV:
                 sum is exact.
             chunking: "whole" separates in one pass, a :class:`Chunking` in chunks, and
                 "auto" in chunks where the recording is longer than 30 s.
-            classes: The class of each source, for models that need it (queries: class);
-                those it knows are in the attribute ``classes``.
-            motion: Motion features (steps, D_m) of each source, for models that need
-                them.
 
         Returns:
             float32 (N, L), or (N, channels, L) with channels "each", at the mixture's
@@ -268,8 +275,12 @@ class SeparateAV:
                 raise InputError(
                     f"chunking={chunking!r}: expected 'auto', 'whole' or a Chunking."
                 )
-            long = wav.shape[-1] > WHOLE_SECONDS * fs
+            long = wav.shape[-1] > WHOLE_SECONDS * fs and motion is None
             chunking = Chunking() if chunking == "auto" and long else None
+        if chunking is not None and motion is not None:
+            raise InputError(
+                "motion was given for the whole recording: chunking must be 'whole'."
+            )
         plan = WHOLE if chunking is None else self.plan(chunking)
         stream = self._stream(prompts, fs, plan, channels, residual, classes, motion)
         tracks = [*stream.feed(wav), *stream.finish()]
@@ -280,11 +291,10 @@ class SeparateAV:
         pieces: Iterable[Mixture],
         prompts: Sequence[Any],
         fs: Optional[int] = None,
+        classes: Optional[Sequence[str]] = None,
         channels: str = "mean",
         residual: bool = False,
         chunking: Optional[Chunking] = None,
-        classes: Optional[Sequence[str]] = None,
-        motion: Optional[Sequence[np.ndarray]] = None,
     ) -> Iterator[np.ndarray]:
         """Separate a recording that comes in pieces, at constant memory.
 
@@ -295,11 +305,10 @@ class SeparateAV:
             prompts: As for a call. What changes over time is looked at again for every
                 chunk.
             fs: As for a call.
+            classes: As for a call.
             channels: As for a call.
             residual: As for a call.
             chunking: Null takes chunks as long as the training's segments.
-            classes: As for a call.
-            motion: As for a call; the same for every chunk.
 
         Yields:
             The next stretch of the tracks, (N, L'') as for a call; all stretches
@@ -309,8 +318,9 @@ class SeparateAV:
             InputError: as for a call.
         """
         plan = self.plan(chunking or Chunking())
-        fs = self._rate(fs)
-        stream = self._stream(prompts, fs, plan, channels, residual, classes, motion)
+        stream = self._stream(
+            prompts, self._rate(fs), plan, channels, residual, classes
+        )
         empty = True
         for piece in pieces:
             wav = _check_mixture(piece, may_be_empty=True)
@@ -326,8 +336,6 @@ class SeparateAV:
         prompts: Sequence[Sequence[Any]],
         fs: Optional[int] = None,
         batch_size: int = 8,
-        classes: Optional[Sequence[Sequence[str]]] = None,
-        motion: Optional[Sequence[Sequence[np.ndarray]]] = None,
     ) -> List[np.ndarray]:
         """Separate several recordings, those of equal length together.
 
@@ -335,10 +343,7 @@ class SeparateAV:
             mixtures: As for a call; the mean of the channels is separated.
             prompts: For each mixture, its prompts.
             fs: As for a call, of all mixtures.
-            batch_size: The most recordings at once; those of models that need classes
-                or motion are separated one by one.
-            classes: For each mixture, as for a call.
-            motion: For each mixture, as for a call.
+            batch_size: The most recordings at once.
 
         Returns:
             For each mixture, what a call returns.
@@ -347,34 +352,22 @@ class SeparateAV:
             InputError: as for a call; not as many lists of prompts as mixtures.
         """
         fs = self._rate(fs)
-        for name, lists in (
-            ("prompts", prompts),
-            ("classes", classes),
-            ("motion", motion),
-        ):
-            if lists is not None and len(lists) != len(mixtures):
-                raise InputError(
-                    f"{len(mixtures)} mixtures but {len(lists)} lists of {name}: give "
-                    f"one list of {name} for each mixture."
-                )
+        if len(mixtures) != len(prompts):
+            raise InputError(
+                f"{len(mixtures)} mixtures but {len(prompts)} lists of prompts: give "
+                "one list of prompts for each mixture."
+            )
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size}: expected at least 1.")
         tracks: List[Any] = [None] * len(mixtures)
         alike: Dict[Tuple, List[Tuple[int, int, np.ndarray, np.ndarray]]] = {}
         for index, (mixture, sources) in enumerate(zip(mixtures, prompts, strict=True)):
             wav = _check_mixture(mixture)
-            given = classes is not None or motion is not None
-            if given or wav.shape[-1] > WHOLE_SECONDS * fs:
-                tracks[index] = self(
-                    wav,
-                    sources,
-                    fs,
-                    classes=None if classes is None else classes[index],
-                    motion=None if motion is None else motion[index],
-                )
+            if wav.shape[-1] > WHOLE_SECONDS * fs:
+                tracks[index] = self(wav, sources, fs)
                 continue
-            self._conditions(len(sources), None, None)
             length = wav.shape[-1]
+            self._conditions(len(sources), None, None)  # says what it needs
             visual = self._reader(sources)(0.0, length / fs)
             wav = wav.mean(axis=0, keepdims=True)
             wav = resample_whole(wav, fs, self.sample_rate)[0]
@@ -420,6 +413,68 @@ class SeparateAV:
             )
         return tracks
 
+    def plan(self, chunking: Chunking) -> ChunkPlan:
+        """Bring a Chunking to samples at the model's rate.
+
+        Raises:
+            InputError: its values do not go together.
+        """
+        encoder = self.model.encoder
+        # The U-Nets', which halve the frames once a layer.
+        layers = getattr(self.model.separator, "layers", 0)
+        return plan_chunks(
+            chunking,
+            self.segment,
+            self.sample_rate,
+            encoder.hop_length,
+            encoder.n_fft + 1,
+            layers if isinstance(layers, int) else 0,
+        )
+
+    def _stream(
+        self,
+        prompts: Sequence[Any],
+        fs: int,
+        plan: ChunkPlan,
+        channels: str,
+        residual: bool,
+        classes: Optional[Sequence[str]] = None,
+        motion: Optional[Sequence[np.ndarray]] = None,
+    ) -> TrackStream:
+        reader = self._reader(prompts)
+        conditions = self._conditions(reader.number, classes, motion)
+
+        def process(chunk: np.ndarray, start: int) -> np.ndarray:
+            samples = chunk.shape[-1]
+            self._check_length(samples)
+            rate = self.sample_rate
+            visual = reader(start / rate, (start + samples) / rate)
+            return self._separate_chunk(chunk, visual, conditions)
+
+        return TrackStream(process, plan, fs, self.sample_rate, channels, residual)
+
+    def _separate_chunk(
+        self,
+        chunk: np.ndarray,
+        visual: np.ndarray,
+        conditions: Dict[str, torch.Tensor],
+    ) -> np.ndarray:
+        """Separate (C, n), prompted by (N, D) or (N, 3, H, W), into (N, C, n)."""
+        mixture = torch.from_numpy(np.ascontiguousarray(chunk))
+        rows = torch.from_numpy(visual)[None, :, None]
+        if len(chunk) == 1:
+            tracks = self.separate_batch(mixture, rows, **conditions)
+            return tracks[0, :, None].cpu().numpy()
+        with torch.inference_mode():
+            tracks = self.model.separate_channels(
+                mixture[None].to(self.device),
+                rows.to(self.device),
+                binary_mask=self.binary_mask,
+                threshold=self.threshold,
+                **{name: value.to(self.device) for name, value in conditions.items()},
+            )
+        return tracks[0].cpu().numpy()
+
     def _conditions(
         self,
         num_sources: int,
@@ -460,65 +515,6 @@ class SeparateAV:
             padded = torch.nn.utils.rnn.pad_sequence(steps, batch_first=True)
             conditions.update(motion=padded[None], motion_lengths=lengths)
         return conditions
-
-    def plan(self, chunking: Chunking) -> ChunkPlan:
-        """Bring a Chunking to samples at the model's rate.
-
-        Raises:
-            InputError: its values do not go together.
-        """
-        encoder = self.model.encoder
-        # The U-Nets', which halve the frames once a layer.
-        layers = getattr(self.model.separator, "layers", 0)
-        return plan_chunks(
-            chunking,
-            self.segment,
-            self.sample_rate,
-            encoder.hop_length,
-            encoder.n_fft + 1,
-            layers if isinstance(layers, int) else 0,
-        )
-
-    def _stream(
-        self,
-        prompts: Sequence[Any],
-        fs: int,
-        plan: ChunkPlan,
-        channels: str,
-        residual: bool,
-        classes: Optional[Sequence[str]],
-        motion: Optional[Sequence[np.ndarray]],
-    ) -> TrackStream:
-        reader = self._reader(prompts)
-        conditions = self._conditions(len(prompts), classes, motion)
-
-        def process(chunk: np.ndarray, start: int) -> np.ndarray:
-            samples = chunk.shape[-1]
-            self._check_length(samples)
-            rate = self.sample_rate
-            visual = reader(start / rate, (start + samples) / rate)
-            return self._separate_chunk(chunk, visual, conditions)
-
-        return TrackStream(process, plan, fs, self.sample_rate, channels, residual)
-
-    def _separate_chunk(
-        self, chunk: np.ndarray, visual: np.ndarray, conditions: Dict[str, torch.Tensor]
-    ) -> np.ndarray:
-        """Separate (C, n), prompted by (N, D) or (N, 3, H, W), into (N, C, n)."""
-        mixture = torch.from_numpy(np.ascontiguousarray(chunk))
-        rows = torch.from_numpy(visual)[None, :, None]
-        if len(chunk) == 1:
-            tracks = self.separate_batch(mixture, rows, **conditions)
-            return tracks[0, :, None].cpu().numpy()
-        with torch.inference_mode():
-            tracks = self.model.separate_channels(
-                mixture[None].to(self.device),
-                rows.to(self.device),
-                binary_mask=self.binary_mask,
-                threshold=self.threshold,
-                **{name: value.to(self.device) for name, value in conditions.items()},
-            )
-        return tracks[0].cpu().numpy()
 
     def _check_length(self, samples: int) -> None:
         shortest = self.model.encoder.n_fft + 1
@@ -579,6 +575,30 @@ class SeparateAV:
         return self.train_config.parent / "visual_info.yaml"
 
 
+def _build(config: argparse.Namespace, path: Path) -> torch.nn.Module:
+    """Build the model of a config.yaml that may have been changed by hand.
+
+    Raises:
+        InputError: it describes no model.
+    """
+    try:
+        model = build_model(config, with_teacher=False)
+        parts = ("encoder", "decoder", "visual_adapter", "separator")
+        missing = [name for name in parts if getattr(model, name) is None]
+        if missing:
+            raise InputError(f"{', '.join(missing)}: is null; name one.")
+        check_rate(model.sample_rate, "sample_rate")
+        return model
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:  # whatever a wrong value leads to, below
+        raise InputError(
+            f"{path}: describes no model that can be built "
+            f"({type(error).__name__}: {error}). Take the config.yaml that training "
+            "wrote, unchanged."
+        ) from error
+
+
 def _device(name: str) -> torch.device:
     """Return a device by name.
 
@@ -587,10 +607,10 @@ def _device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(
-            f"device={name!r}: expected 'cpu', 'cuda' or 'cuda:N'."
-        ) from error
+    except (RuntimeError, TypeError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise InputError(f"device={name!r:.60}: expected 'cpu', 'cuda' or 'cuda:N'.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(
             f"device={name!r}: no CUDA device is available; use device='cpu' "

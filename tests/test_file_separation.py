@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_avsep import SeparateAV, separate_file
+from espnet2_avsep import Chunking, SeparateAV, separate_file
 from espnet2_avsep.errors import InputError
 from tests.media_fixtures import truncate, write_video
 from tests.tiny_corpus import DIM
@@ -55,17 +55,16 @@ def test_files_add_up_exactly(tmp_path, separate, audio_format, channels):
     np.testing.assert_array_equal(sum(tracks), expected)
     assert told[-1] == (3.3, 3.3) and not any(found.clipped.values())
     whole = separate(
-        (samples / 2.0**15).T, prompts(), RATE, channels, True, chunking_of(separate)
+        (samples / 2.0**15).T,
+        prompts(),
+        RATE,
+        channels=channels,
+        residual=True,
+        chunking=Chunking(),
     )
     np.testing.assert_array_equal(
         np.squeeze(tracks[0] / np.float32(2**23)).T, np.squeeze(whole[0])
     )
-
-
-def chunking_of(separate):
-    from espnet2_avsep import Chunking
-
-    return Chunking()
 
 
 def test_video_in(tmp_path, separate):

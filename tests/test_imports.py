@@ -36,8 +36,6 @@ ALLOWED = {
     },
     "analysis": {"separate", "data", "dsp", "visual", "metrics"},
     "untrained": {"tasks", "baseline", "metrics"},
-    "demo": {"separate", "data", "visual"},
-    "sharing": {"data", "layers"},
     "prompts": set(),
     "prompt_reader": {"prompts", "visual", "data"},
     "streaming": set(),
@@ -46,6 +44,8 @@ ALLOWED = {
         *("prompts", "prompt_reader", "streaming"),
     },
     "file_separation": {"separate", "data", "streaming"},
+    "demo": {"separate", "data", "visual"},
+    "sharing": {"data", "layers"},
     # bin stands above all.
 }
 

@@ -61,6 +61,8 @@ class AudioBlocks:
                 stream = audio_stream(container)
                 if stream is None:
                     raise no_audio(str(path))
+                if stream.codec_context is None:
+                    raise ClipError(path, "its sound is of no known kind")
                 self.fs = stream.codec_context.sample_rate
                 self.channels = stream.codec_context.channels
                 seconds = stream_duration(container, stream)

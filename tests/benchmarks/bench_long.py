@@ -45,6 +45,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", help="folder of a fixed set, with --model")
     parser.add_argument("--repeat", type=int, default=12, help="of each, with --data")
+    parser.add_argument("--limit", type=int, default=8, help="mixtures, with --data")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     return parser
 
@@ -143,7 +144,7 @@ def compare_with_one_pass(args) -> None:
         for name in ("spk1", "spk2", "visual_spk1", "visual_spk2")
     }
     found = []
-    for key in sorted(tables["spk1"]):
+    for key in sorted(tables["spk1"])[: args.limit]:
         refs = np.stack(
             [soundfile.read(tables[f"spk{n}"][key], dtype="float32")[0] for n in (1, 2)]
         )
