@@ -246,7 +246,7 @@ def attention_maps(
         for number, axis in enumerate(row[1 : 1 + layers], 1):
             axis.imshow(attention[number - 1], origin="lower", aspect="auto")
             axis.set_title(
-                f"layer {number}, at most {attention[number - 1].max():.3f}", fontsize=8
+                f"layer {number}, at most {attention[number - 1].max():.2g}", fontsize=8
             )
         if with_motion:
             row[-1].bar(range(len(motion)), motion, color="tab:orange")
