@@ -276,6 +276,59 @@ def test_a_stage_without_its_forerunner_says_so(tmp_path):
     assert checkout.calls() == []
 
 
+def test_test_sets_of_several_numbers_of_sources(again):
+    """Side by side, from the same clips; training has the numbers in turn."""
+    result = again.stages(
+        4, 8, "--train_ref_nums", "2 3", "--test_ref_nums", "2 4", "--avsep_tag", "n"
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(again.calls("avsep_filter_clips")) == 3
+    made = {
+        value(call, "--output_dir"): (
+            value(call, "--num_sources"),
+            value(call, "--clips_dir"),
+        )
+        for call in again.calls("avsep_make_mixtures")
+    }
+    assert made == {
+        "dump/raw/valid": ("2", "dump/raw/org/valid_clips"),
+        "dump/raw/test_2src": ("2", "dump/raw/org/test_clips"),
+        "dump/raw/test_4src": ("4", "dump/raw/org/test_clips"),
+    }
+    leaks = again.calls("avsep_check_leaks")[0]
+    assert values(leaks, "--test_set") == ["test:data/test:dump/raw/org/test_clips"]
+    train = again.calls("avsep_train")[0]
+    assert "num_sources=[2,3]" in values(train, "--dataset_conf")
+    triples = values(train, "--valid_data_path_and_name_and_type")
+    assert len(triples) == 5
+    assert "ref_num: 2 3" in (again.recipe / "exp/avsep_n/trained_on").read_text()
+    for n in (1, 2, 3, 4):
+        assert again.keys(f"exp/avsep_n/separated_test_4src/spk{n}.scp")
+    assert not (again.recipe / "exp/avsep_n/separated_test_2src/spk3.scp").exists()
+    scored = [len(values(c, "--ref_scp")) for c in again.calls("avsep_scoring")]
+    assert scored == [2, 2, 4]
+    folder = "exp/avsep_n/scored_test_"
+    assert values(again.calls("avsep_results")[0], "--set")[1:] == [
+        f"test_{n}src:{folder}{n}src:dump/raw/test_{n}src" for n in (2, 4)
+    ]
+    assert again.keys("dump/raw/test_4src/clips_of") == ["test"]
+    assert not (again.recipe / "dump/raw/valid/clips_of").exists()
+    assert "separated, source 4: " in result.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--test_ref_nums", "1 2"),
+        ("--train_ref_nums", "two"),
+        ("--test_ref_nums", "2 3", "--test_mixture_list", "run.sh"),
+    ],
+)
+def test_wrong_numbers_of_sources(again, options):
+    result = again.stages(4, 4, *options)
+    assert result.returncode == 2 and options[0] in result.stderr
+
+
 def test_three_sources_and_other_numbers(again):
     result = again.stages(
         4, 8, "--ref_num", 3, "--valid_num_mixtures", 2, "--test_num_mixtures", 5,
@@ -688,7 +741,7 @@ def test_a_published_model(again, model, folder):
     (fetch,) = again.calls("avsep_fetch_model")
     assert value(fetch, "--model") == model
     assert value(fetch, "--output_dir") == f"exp/{folder}"
-    assert values(fetch, "--visual_info") == [
+    assert values(fetch, "--made_by") == [
         "dump/raw/valid/visual_info.yaml",
         "dump/raw/test/visual_info.yaml",
     ]
