@@ -13,7 +13,7 @@ from espnet2_avsep.errors import InputError
 
 TEMPLATE = "egs2/TEMPLATE/avsep1"
 # What every recipe has beside its own files.
-SHARED_FILES = ("avsep.sh", "cmd.sh", "path.sh", "db.sh")
+SHARED_FILES = ("avsep.sh", "avsep_table.sh", "cmd.sh", "path.sh", "db.sh")
 SHARED_FOLDERS = ("conf", "local", "utils")
 # What running a recipe leaves in its folder.
 _LEFTOVERS = ("data", "dump", "exp", "downloads", "__pycache__")
