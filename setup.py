@@ -81,6 +81,7 @@ VERSION = re.search(
 ).group(1)
 
 COMMANDS = [
+    "avsep",
     "avsep_extract_visual",
     "avsep_extract_motion",
     "avsep_format_audio",

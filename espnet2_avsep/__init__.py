@@ -2,13 +2,17 @@
 
 __version__ = "0.1.0"
 
-__all__ = ["SeparateAV", "Text", "__version__"]
+__all__ = ["Chunking", "Region", "SeparateAV", "Text", "separate_file", "__version__"]
 
 
 def __getattr__(name: str):
-    """Import SeparateAV and Text on first use: they bring torch with them."""
-    if name in ("SeparateAV", "Text"):
+    """Import what is public on first use: it brings torch with it."""
+    if name in ("Chunking", "Region", "SeparateAV", "Text"):
         from espnet2_avsep import separate
 
         return getattr(separate, name)
+    if name == "separate_file":
+        from espnet2_avsep.file_separation import separate_file
+
+        return separate_file
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -279,6 +279,38 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         return self._resynthesise(mask, spectrum[:, 0], mixture.size(-1)), mask
 
     @torch.no_grad()
+    def separate_channels(
+        self,
+        mixture: Tensor,
+        visual: Tensor,
+        binary_mask: bool = False,
+        threshold: float = 0.5,
+        **conditions: Tensor,
+    ) -> Tensor:
+        """Separate recordings of several channels, with one mask for all of them.
+
+        The mask is that of the mean of the channels, applied to each channel's own
+        spectrum: what is left of a source keeps its place between the channels.
+
+        Args:
+            mixture: (B, C, L).
+            visual: See separate().
+            binary_mask: See separate().
+            threshold: See separate().
+            **conditions: See separate().
+
+        Returns:
+            (B, N, C, L).
+        """
+        mean = mixture.mean(dim=1)
+        _, mask = self.separate(mean, visual, binary_mask, threshold, **conditions)
+        tracks = [
+            self._resynthesise(mask, spectrum, mixture.size(-1))
+            for spectrum in self._spectrum(mixture).unbind(dim=1)
+        ]
+        return torch.stack(tracks, dim=2)
+
+    @torch.no_grad()
     def explain(
         self, mixture: Tensor, visual: Tensor, **conditions: Tensor
     ) -> Tuple[Tensor, NamedTuple]:

@@ -67,6 +67,25 @@ class ESPnetAVWaveModel(ESPnetAVSeparationModel):
         return tracks, magnitude[:, 1:] / (magnitude[:, :1] + self.log_eps)
 
     @torch.no_grad()
+    def separate_channels(
+        self,
+        mixture: Tensor,
+        visual: Tensor,
+        binary_mask: bool = False,
+        threshold: float = 0.5,
+        **conditions: Tensor,
+    ) -> Tensor:
+        """Separate (B, C, L), each channel by itself: there is no mask to share.
+
+        See ESPnetAVSeparationModel.separate_channels.
+        """
+        tracks = [
+            self.separate(channel, visual, binary_mask, threshold, **conditions)[0]
+            for channel in mixture.unbind(dim=1)
+        ]
+        return torch.stack(tracks, dim=2)
+
+    @torch.no_grad()
     def embed(self, mixture: Tensor, visual: Tensor, **conditions: Tensor) -> Tensor:
         """Embed mixtures; see ESPnetAVSeparationModel.embed."""
         _, bottleneck = self._tracks(mixture, visual, conditions)

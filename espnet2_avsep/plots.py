@@ -62,6 +62,38 @@ def spectrogram_panels(panels: Mapping[str, np.ndarray], title: str):
     return figure
 
 
+def spectrogram(magnitude: np.ndarray, seconds: float, fs: int, title: str):
+    """Draw a spectrogram in dB.
+
+    Args:
+        magnitude: (F, T) from 0 Hz to fs / 2; 1 is drawn as 0 dB.
+        seconds: What its columns span.
+        fs: Sampling rate in Hz.
+        title: Title of the figure.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    axis = figure.subplots()
+    image = axis.imshow(
+        20 * np.log10(np.maximum(magnitude, 1e-10)),
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=-DYNAMIC_RANGE_DB,
+        vmax=0,
+        extent=(0, seconds, 0, fs / 2000),
+    )
+    axis.set_xlabel("s")
+    axis.set_ylabel("kHz")
+    axis.set_title(title, fontsize=10, parse_math=False)
+    figure.colorbar(image, label="dB")
+    return figure
+
+
 def score_bars(
     means: Mapping[str, float],
     intervals: Mapping[str, Tuple[float, float]],
@@ -140,6 +172,7 @@ def gate_histogram(values: Sequence[float], title: str):
     axis.hist(values, bins=np.linspace(0, 1, 41), color="tab:blue", alpha=0.7)
     for place in EXTREMES:
         axis.axvline(place, color="gray", linestyle=":", linewidth=0.8)
+    axis.set_ylim(top=1.15 * axis.get_ylim()[1])
     mean = float(np.mean(values))
     axis.axvline(mean, color="black", linewidth=1)
     axis.text(
@@ -173,6 +206,9 @@ def gate_maps(rows: Sequence[Tuple[str, np.ndarray, np.ndarray]], title: str):
         left.set_title(name, fontsize=8)
         image = right.imshow(gate, origin="lower", aspect="auto", vmin=0, vmax=1)
         right.set_title(f"gate, mean {gate.mean():.3f}", fontsize=8)
+        left.set_ylabel("frequency bin")
+    for axis in axes[-1]:
+        axis.set_xlabel("frame (gate: of its map)")
     figure.colorbar(image, ax=axes[:, 1], shrink=0.8)
     figure.suptitle(title, fontsize=10)
     return figure
@@ -206,6 +242,7 @@ def attention_maps(
     for row, (name, attention, motion) in zip(axes, sources, strict=True):
         _draw_level(row[0], mixture)
         row[0].set_title(f"mixture; {name}", fontsize=8)
+        row[0].set_ylabel("frequency bin")
         for number, axis in enumerate(row[1 : 1 + layers], 1):
             axis.imshow(attention[number - 1], origin="lower", aspect="auto")
             axis.set_title(
@@ -213,7 +250,7 @@ def attention_maps(
             )
         if with_motion:
             row[-1].bar(range(len(motion)), motion, color="tab:orange")
-            row[-1].set_title("motion steps", fontsize=8)
+            row[-1].set_title("motion, by step", fontsize=8)
     figure.suptitle(title, fontsize=10)
     return figure
 

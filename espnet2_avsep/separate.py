@@ -1,11 +1,11 @@
 """A trained separator as a Python object: mixture and pictures in, tracks out."""
 
 import argparse
-import dataclasses
 import hashlib
 import logging
+import threading
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -13,12 +13,27 @@ import yaml
 
 from espnet2_avsep.data.class_labels import class_numbers, number_sources
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.prompt_reader import PromptReader
+from espnet2_avsep.prompts import Region, Text
 from espnet2_avsep.sharing.source import find_model
 from espnet2_avsep.sharing.weights import read_state
+from espnet2_avsep.streaming.chunked import WHOLE, Chunking, ChunkPlan, plan_chunks
+from espnet2_avsep.streaming.resampler import check_rate, resample_whole
+from espnet2_avsep.streaming.tracks import TrackStream
 from espnet2_avsep.tasks.choices import build_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 DEFAULT_MODEL_FILE = "valid.loss.best.pth"
+# Longer recordings are separated in chunks unless it is asked for otherwise.
+WHOLE_SECONDS = 30.0
+# The training's segment where its config does not say.
+DEFAULT_SEGMENT = 65280
+# More channels than samples, and more than this, are samples by channels.
+MAX_CHANNELS = 32
+
+Mixture = Union[np.ndarray, torch.Tensor]
+
+__all__ = ["Chunking", "Region", "SeparateAV", "Text", "load_config", "load_weights"]
 
 
 def load_config(path: Union[str, Path]) -> argparse.Namespace:
@@ -34,7 +49,7 @@ def load_config(path: Union[str, Path]) -> argparse.Namespace:
         )
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, OSError, RecursionError, ValueError) as error:
         raise InputError(f"{path}: is not valid YAML: {error}") from error
     needed = ("encoder", "decoder", "visual_adapter", "separator", "criterions")
     missing = [k for k in needed if not isinstance(config, dict) or k not in config]
@@ -76,6 +91,12 @@ def load_weights(model: torch.nn.Module, path: Union[str, Path]) -> str:
             + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
             + ". Give the config.yaml that stands beside these weights."
         )
+    broken = [k for k, v in state.items() if not bool(torch.isfinite(v).all())]
+    if broken:
+        raise InputError(
+            f"{path}: {len(broken)} tensors hold NaN or infinite values, the first is "
+            f"{broken[0]}: the training had diverged. Take an earlier epoch's file."
+        )
     model.load_state_dict(state, strict=True)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     count = sum(v.numel() for v in state.values())
@@ -86,27 +107,10 @@ def load_weights(model: torch.nn.Module, path: Union[str, Path]) -> str:
     return digest
 
 
-@dataclasses.dataclass(frozen=True)
-class Text:
-    """A prompt in words, for models trained on the embeddings of an open_clip model.
-
-    Dong et al., "CLIPSep: Learning Text-queried Sound Separation with Noisy Unlabeled
-    Videos", ICLR 2023: trained on pictures, asked in words.
-
-    Attributes:
-        text: What to separate, e.g. "violin".
-        template: What the text tower reads; "{}" stands for the text.
-    """
-
-    text: str
-    template: str = "a photo of {}"
-
-    def __str__(self) -> str:
-        return self.template.format(self.text)
-
-
 class SeparateAV:
     """A trained separator.
+
+    One object may be used by several threads at once.
 
     Args:
         train_config: The training's config.yaml.
@@ -121,9 +125,18 @@ class SeparateAV:
             tower of the same open_clip model when the first text comes.
 
     Example:
-        >>> from espnet2_avsep import SeparateAV
-        >>> separate = SeparateAV.from_pretrained("exp/avsep_train_avsep_mini_raw")
-        >>> tracks = separate(mixture, ["flute.jpg", "cello.jpg"], fs=44100)
+        >>> separate = SeparateAV.from_pretrained(folder)  # exp/avsep_<tag>
+        >>> mixture = np.random.default_rng(0).normal(size=44100).astype(np.float32)
+        >>> prompts = np.eye(separate.prompt_dim, dtype=np.float32)[:2]
+        >>> separate(mixture / 10, prompts, fs=44100).shape
+        (2, 44100)
+        >>> tracks = separate(mixture / 10, prompts, fs=44100, residual=True)
+        >>> bool(np.abs(tracks.sum(axis=0) - mixture / 10).max() < 1e-6)
+        True
+        >>> pieces = np.split(mixture / 10, 10)  # as they come, from a microphone
+        >>> tracks = list(separate.stream(pieces, prompts, fs=44100))
+        >>> np.concatenate(tracks, axis=-1).shape
+        (2, 44100)
     """
 
     def __init__(
@@ -141,27 +154,23 @@ class SeparateAV:
             raise InputError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.")
         if not 0 <= threshold <= 1:
             raise InputError(f"threshold={threshold}: expected a value in [0, 1].")
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise InputError(
-                f"device={device!r}: no CUDA device is available; use device='cpu' "
-                "(--ngpu 0)."
-            )
+        self.device = _device(device)
         self.train_config = Path(train_config)
         config = load_config(train_config)
         if model_file is None:
             model_file = self.train_config.parent / DEFAULT_MODEL_FILE
-        self.model = build_model(config, with_teacher=False)
-        load_weights(self.model, model_file)
-        self.model.to(device).eval()
+        self.config = config
+        self.model = _build(config, self.train_config)
+        self.weights_sha256 = load_weights(self.model, model_file)
+        self.model.to(self.device).eval()
         self.model.separator.to(DTYPES[dtype])
-        self.device = torch.device(device)
         self.classes = class_numbers(getattr(config, "classes", None) or [])
-        dataset_conf = getattr(config, "dataset_conf", None) or {}
-        self.motion_steps = int(dataset_conf.get("motion_steps", 160))
+        self.motion_steps = int(self._dataset_conf.get("motion_steps", 160))
         self.binary_mask = binary_mask
         self.threshold = threshold
         self._image_encoder = image_encoder
         self._text_encoder = text_encoder
+        self._lock = threading.Lock()
 
     @classmethod
     def from_pretrained(
@@ -194,51 +203,191 @@ class SeparateAV:
         """Sampling rate of the model in Hz."""
         return self.model.sample_rate
 
+    @property
+    def segment(self) -> int:
+        """Samples of a segment of the training, at the model's rate."""
+        samples = self._dataset_conf.get("segment_samples", DEFAULT_SEGMENT)
+        if not isinstance(samples, int) or samples < 1:
+            raise InputError(
+                f"{self.train_config}: dataset_conf.segment_samples is {samples!r}; "
+                "expected a number of samples."
+            )
+        return samples
+
+    @property
+    def _dataset_conf(self) -> Dict[str, Any]:
+        conf = getattr(self.config, "dataset_conf", None)
+        return conf if isinstance(conf, dict) else {}
+
+    @property
+    def prompt_dim(self) -> Optional[int]:
+        """Size D of an embedding; None where the model takes pictures themselves."""
+        if getattr(self.model.visual_adapter, "takes_frames", False):
+            return None
+        return self.model.separator.visual_dim
+
     def __call__(
         self,
-        mixture: Union[np.ndarray, torch.Tensor],
+        mixture: Mixture,
         prompts: Sequence[Any],
         fs: Optional[int] = None,
         classes: Optional[Sequence[str]] = None,
         motion: Optional[Sequence[np.ndarray]] = None,
+        channels: str = "mean",
+        residual: bool = False,
+        chunking: Union[str, Chunking] = "auto",
     ) -> np.ndarray:
         """Separate one recording.
 
         Args:
-            mixture: (L,), or (channels, L): averaged to one channel.
+            mixture: (L,), or (channels, L), floats.
             prompts: One per source: a picture (a path, a PIL image, or an (H, W, 3)
-                array of uint8), an embedding (D,) or (V, D) as an array or tensor of
-                floats, or words, as :class:`Text`.
+                array of uint8), a :class:`Region` of a video or a picture, an embedding
+                (D,) or (V, D) as an array or tensor of floats, words, as
+                :class:`Text`, or a function of time: called with the begin and end of a
+                stretch in s, it returns one of the others.
             fs: Sampling rate of the mixture; null takes the model's.
             classes: The class of each source, for models that need it (queries: class);
                 those it knows are in the attribute ``classes``.
-            motion: Motion features (steps, D_m) of each source, for models that need
-                them.
+            motion: Motion features (steps, D_m) of each source, over the whole
+                recording, for models that need them; with it there are no chunks.
+            channels: "mean": the mean of the channels is separated. "each": masks are
+                made from the mean and applied to every channel.
+            residual: Whether a last track holds what the others leave: they add up to
+                the mixture (for channels "mean", to its mean). Tracks are then rounded
+                to steps of 24-bit audio, so that with a mixture of at most 24 bits the
+                sum is exact.
+            chunking: "whole" separates in one pass, a :class:`Chunking` in chunks, and
+                "auto" in chunks where the recording is longer than 30 s.
 
         Returns:
-            float32 (N, L) at the mixture's rate and length, in the prompts' order.
+            float32 (N, L), or (N, channels, L) with channels "each", at the mixture's
+            rate and length, in the prompts' order; N + 1 tracks with a residual.
 
         Raises:
             InputError: an empty or non-finite mixture, no prompt, a wrong shape;
                 classes or motion that are missing, unknown, or not this model's.
         """
-        fs = self.sample_rate if fs is None else fs
-        wav = self._check_mixture(mixture)
-        if len(prompts) == 0:
-            raise InputError("no prompt was given: one picture or embedding a source.")
-        visual = self._embed(prompts)  # (1, N, V, D)
-        conditions = self._conditions(len(prompts), classes, motion)
-        length = wav.size(-1)
-        if fs != self.sample_rate:
-            wav = self._resample(wav, fs, self.sample_rate)
-        tracks = self.separate_batch(wav[None], visual, **conditions)[0]
-        if fs != self.sample_rate:
-            tracks = self._resample(tracks, self.sample_rate, fs)
-            missing = length - tracks.size(-1)
-            if missing > 0:
-                tracks = torch.nn.functional.pad(tracks, (0, missing))
-            tracks = tracks[..., :length]
-        return tracks.cpu().numpy()
+        fs = self._rate(fs)
+        wav = _check_mixture(mixture)
+        if isinstance(chunking, str):
+            if chunking not in ("auto", "whole"):
+                raise InputError(
+                    f"chunking={chunking!r}: expected 'auto', 'whole' or a Chunking."
+                )
+            long = wav.shape[-1] > WHOLE_SECONDS * fs and motion is None
+            chunking = Chunking() if chunking == "auto" and long else None
+        if chunking is not None and motion is not None:
+            raise InputError(
+                "motion was given for the whole recording: chunking must be 'whole'."
+            )
+        plan = WHOLE if chunking is None else self.plan(chunking)
+        stream = self._stream(prompts, fs, plan, channels, residual, classes, motion)
+        tracks = [*stream.feed(wav), *stream.finish()]
+        return np.concatenate(tracks, axis=-1)
+
+    def stream(
+        self,
+        pieces: Iterable[Mixture],
+        prompts: Sequence[Any],
+        fs: Optional[int] = None,
+        classes: Optional[Sequence[str]] = None,
+        channels: str = "mean",
+        residual: bool = False,
+        chunking: Optional[Chunking] = None,
+    ) -> Iterator[np.ndarray]:
+        """Separate a recording that comes in pieces, at constant memory.
+
+        The pieces' sizes make no difference to the result.
+
+        Args:
+            pieces: (L',) or (channels, L') each, of any lengths.
+            prompts: As for a call. What changes over time is looked at again for every
+                chunk.
+            fs: As for a call.
+            classes: As for a call.
+            channels: As for a call.
+            residual: As for a call.
+            chunking: Null takes chunks as long as the training's segments.
+
+        Yields:
+            The next stretch of the tracks, (N, L'') as for a call; all stretches
+            together are as long as all pieces. A stretch comes once a chunk is full.
+
+        Raises:
+            InputError: as for a call.
+        """
+        plan = self.plan(chunking or Chunking())
+        stream = self._stream(
+            prompts, self._rate(fs), plan, channels, residual, classes
+        )
+        empty = True
+        for piece in pieces:
+            wav = _check_mixture(piece, may_be_empty=True)
+            empty = empty and wav.shape[-1] == 0
+            yield from stream.feed(wav)
+        if empty:
+            raise InputError("the mixture is empty: no piece held any sample.")
+        yield from stream.finish()
+
+    def batch(
+        self,
+        mixtures: Sequence[Mixture],
+        prompts: Sequence[Sequence[Any]],
+        fs: Optional[int] = None,
+        batch_size: int = 8,
+    ) -> List[np.ndarray]:
+        """Separate several recordings, those of equal length together.
+
+        Args:
+            mixtures: As for a call; the mean of the channels is separated.
+            prompts: For each mixture, its prompts.
+            fs: As for a call, of all mixtures.
+            batch_size: The most recordings at once.
+
+        Returns:
+            For each mixture, what a call returns.
+
+        Raises:
+            InputError: as for a call; not as many lists of prompts as mixtures.
+        """
+        fs = self._rate(fs)
+        if len(mixtures) != len(prompts):
+            raise InputError(
+                f"{len(mixtures)} mixtures but {len(prompts)} lists of prompts: give "
+                "one list of prompts for each mixture."
+            )
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size}: expected at least 1.")
+        tracks: List[Any] = [None] * len(mixtures)
+        alike: Dict[Tuple, List[Tuple[int, int, np.ndarray, np.ndarray]]] = {}
+        for index, (mixture, sources) in enumerate(zip(mixtures, prompts, strict=True)):
+            wav = _check_mixture(mixture)
+            if wav.shape[-1] > WHOLE_SECONDS * fs:
+                tracks[index] = self(wav, sources, fs)
+                continue
+            length = wav.shape[-1]
+            self._conditions(len(sources), None, None)  # says what it needs
+            visual = self._reader(sources)(0.0, length / fs)
+            wav = wav.mean(axis=0, keepdims=True)
+            wav = resample_whole(wav, fs, self.sample_rate)[0]
+            self._check_length(len(wav))
+            waiting = alike.setdefault((len(wav), visual.shape), [])
+            waiting.append((index, length, wav, visual))
+        for waiting in alike.values():
+            for begin in range(0, len(waiting), batch_size):
+                part = waiting[begin : begin + batch_size]
+                result = self.separate_batch(
+                    torch.from_numpy(np.stack([wav for _, _, wav, _ in part])),
+                    torch.from_numpy(np.stack([v for _, _, _, v in part]))[:, :, None],
+                )
+                for (index, length, _, _), found in zip(
+                    part, result.cpu().numpy(), strict=True
+                ):
+                    found = resample_whole(found, self.sample_rate, fs)[:, :length]
+                    missing = length - found.shape[-1]
+                    tracks[index] = np.pad(found, ((0, 0), (0, missing)))
+        return tracks
 
     def separate_batch(
         self, mixture: torch.Tensor, visual: torch.Tensor, **conditions: torch.Tensor
@@ -263,6 +412,68 @@ class SeparateAV:
                 **{name: value.to(self.device) for name, value in conditions.items()},
             )
         return tracks
+
+    def plan(self, chunking: Chunking) -> ChunkPlan:
+        """Bring a Chunking to samples at the model's rate.
+
+        Raises:
+            InputError: its values do not go together.
+        """
+        encoder = self.model.encoder
+        # The U-Nets', which halve the frames once a layer.
+        layers = getattr(self.model.separator, "layers", 0)
+        return plan_chunks(
+            chunking,
+            self.segment,
+            self.sample_rate,
+            encoder.hop_length,
+            encoder.n_fft + 1,
+            layers if isinstance(layers, int) else 0,
+        )
+
+    def _stream(
+        self,
+        prompts: Sequence[Any],
+        fs: int,
+        plan: ChunkPlan,
+        channels: str,
+        residual: bool,
+        classes: Optional[Sequence[str]] = None,
+        motion: Optional[Sequence[np.ndarray]] = None,
+    ) -> TrackStream:
+        reader = self._reader(prompts)
+        conditions = self._conditions(reader.number, classes, motion)
+
+        def process(chunk: np.ndarray, start: int) -> np.ndarray:
+            samples = chunk.shape[-1]
+            self._check_length(samples)
+            rate = self.sample_rate
+            visual = reader(start / rate, (start + samples) / rate)
+            return self._separate_chunk(chunk, visual, conditions)
+
+        return TrackStream(process, plan, fs, self.sample_rate, channels, residual)
+
+    def _separate_chunk(
+        self,
+        chunk: np.ndarray,
+        visual: np.ndarray,
+        conditions: Dict[str, torch.Tensor],
+    ) -> np.ndarray:
+        """Separate (C, n), prompted by (N, D) or (N, 3, H, W), into (N, C, n)."""
+        mixture = torch.from_numpy(np.ascontiguousarray(chunk))
+        rows = torch.from_numpy(visual)[None, :, None]
+        if len(chunk) == 1:
+            tracks = self.separate_batch(mixture, rows, **conditions)
+            return tracks[0, :, None].cpu().numpy()
+        with torch.inference_mode():
+            tracks = self.model.separate_channels(
+                mixture[None].to(self.device),
+                rows.to(self.device),
+                binary_mask=self.binary_mask,
+                threshold=self.threshold,
+                **{name: value.to(self.device) for name, value in conditions.items()},
+            )
+        return tracks[0].cpu().numpy()
 
     def _conditions(
         self,
@@ -305,119 +516,140 @@ class SeparateAV:
             conditions.update(motion=padded[None], motion_lengths=lengths)
         return conditions
 
-    def _check_mixture(self, mixture: Union[np.ndarray, torch.Tensor]) -> torch.Tensor:
-        wav = torch.as_tensor(mixture)
-        if not wav.is_floating_point():
+    def _check_length(self, samples: int) -> None:
+        shortest = self.model.encoder.n_fft + 1
+        if samples < shortest:
             raise InputError(
-                f"the mixture is {wav.dtype}; expected floating point samples in "
-                "[-1, 1] (divide 16-bit integers by 32768)."
+                f"the mixture has {samples} samples at the model's "
+                f"{self.sample_rate} Hz; more than one analysis window ({shortest} "
+                "samples) is needed."
             )
-        wav = wav.to(torch.float32)
-        if wav.dim() == 2:
-            wav = wav.mean(dim=0)
-        if wav.dim() != 1 or wav.numel() == 0:
-            raise InputError(
-                f"the mixture has the shape {tuple(torch.as_tensor(mixture).shape)}; "
-                "expected (samples,) or (channels, samples), not empty."
-            )
-        if not bool(torch.isfinite(wav).all()):
-            raise InputError("the mixture holds NaN or infinite samples.")
-        if wav.numel() <= self.model.encoder.n_fft:
-            raise InputError(
-                f"the mixture has {wav.numel()} samples; more than one analysis window "
-                f"({self.model.encoder.n_fft} samples) is needed."
-            )
-        return wav
 
-    @staticmethod
-    def _resample(wav: torch.Tensor, source: int, target: int) -> torch.Tensor:
-        import torchaudio
+    def _rate(self, fs: Optional[int]) -> int:
+        return self.sample_rate if fs is None else check_rate(fs, "the mixture")
 
-        return torchaudio.functional.resample(wav, source, target)
+    def _reader(self, prompts: Sequence[Any]) -> PromptReader:
+        return PromptReader(
+            prompts, self.prompt_dim, self.encode_pictures, self.encode_texts
+        )
 
-    def _embed(self, prompts: Sequence[Any]) -> torch.Tensor:
-        """What the prompts are to the model: (1, N, 1, D), or frames (1, N, 1, 3, ...).
+    def encode_pictures(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Encode pictures (H, W, 3), uint8, as the training's were.
 
-        Models that embed frames themselves take pictures alone.
+        Returns:
+            (n, D), or (n, 3, H', W') where the model takes pictures themselves.
+
+        Raises:
+            InputError: the encoder is not known, or its weights are not there.
         """
-        if self._takes_frames():
-            for index, prompt in enumerate(prompts):
-                if isinstance(prompt, Text) or _is_embedding(prompt):
-                    raise InputError(
-                        f"prompt {index + 1} is no picture; this model was trained on "
-                        "pictures themselves, and takes nothing else."
-                    )
-            frames = [self._encode_picture(p, i) for i, p in enumerate(prompts)]
-            return torch.from_numpy(np.stack(frames))[None]
-        rows: List[torch.Tensor] = []
-        for index, prompt in enumerate(prompts):
-            if isinstance(prompt, Text):
-                row = torch.from_numpy(self._encode_text(prompt, index))
-            elif not _is_embedding(prompt):
-                row = torch.from_numpy(self._encode_picture(prompt, index))
-            elif isinstance(prompt, torch.Tensor):
-                row = prompt.detach().to("cpu", torch.float32)
-            else:
-                row = torch.from_numpy(prompt.astype(np.float32))
-            row = row[None] if row.dim() == 1 else row
-            expected = self.model.separator.visual_dim
-            if row.dim() != 2 or row.size(-1) != expected:
-                raise InputError(
-                    f"prompt {index + 1} has the shape {tuple(row.shape)}; expected "
-                    f"(D,) or (frames, D) with D = {expected}."
+        with self._lock:
+            if self._image_encoder is None:
+                from espnet2_avsep.visual.build import encoder_from_info
+
+                self._image_encoder = encoder_from_info(
+                    self._visual_info, str(self.device)
                 )
-            if not bool(torch.isfinite(row).all()):
-                raise InputError(f"prompt {index + 1} holds NaN or infinite values.")
-            rows.append(row)
-        # One mean per source: prompts may differ in their number of frames.
-        return torch.stack([row.mean(dim=0, keepdim=True) for row in rows])[None]
+        return self._image_encoder.encode(list(images))
 
-    def _takes_frames(self) -> bool:
-        """Whether the model was trained on pictures, not on their embeddings."""
-        return getattr(self.model.visual_adapter, "takes_frames", False)
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Encode texts with the text tower beside the training's image tower.
 
-    def _encode_text(self, prompt: Text, index: int) -> np.ndarray:
-        if not prompt.text.strip():
-            raise InputError(f"prompt {index + 1} is an empty text.")
-        if self._text_encoder is None:
-            from espnet2_avsep.visual.build import text_encoder_from_info
+        Returns:
+            (n, D).
 
-            self._text_encoder = text_encoder_from_info(
-                self.train_config.parent / "visual_info.yaml", str(self.device)
-            )
-        return self._text_encoder.encode([str(prompt)])
+        Raises:
+            InputError: the model was not trained on a trained open_clip model's
+                embeddings, or the weights are not there.
+        """
+        with self._lock:
+            if self._text_encoder is None:
+                from espnet2_avsep.visual.build import text_encoder_from_info
 
-    def _encode_picture(self, prompt: Any, index: int) -> np.ndarray:
-        """The embedding of a picture, (1, D), or the picture as the model takes it."""
-        from PIL import Image
+                self._text_encoder = text_encoder_from_info(
+                    self._visual_info, str(self.device)
+                )
+        return self._text_encoder.encode(list(texts))
 
-        if isinstance(prompt, (str, Path)):
-            try:
-                with Image.open(prompt) as image:
-                    prompt = np.asarray(image.convert("RGB"))
-            except OSError as error:
-                raise InputError(
-                    f"prompt {index + 1}, {prompt}: cannot be read as a picture: "
-                    f"{error}. (Words are given as Text({str(prompt)!r}).)"
-                ) from error
-        elif isinstance(prompt, Image.Image):
-            prompt = np.asarray(prompt.convert("RGB"))
-        prompt = np.asarray(prompt)
-        if prompt.dtype != np.uint8 or prompt.ndim != 3 or prompt.shape[-1] != 3:
-            raise InputError(
-                f"prompt {index + 1} is an array of {prompt.dtype} {prompt.shape}; "
-                "expected a picture as uint8 (H, W, 3), or an embedding as floats."
-            )
-        if self._image_encoder is None:
-            from espnet2_avsep.visual.build import encoder_from_info
-
-            self._image_encoder = encoder_from_info(
-                self.train_config.parent / "visual_info.yaml", str(self.device)
-            )
-        return self._image_encoder.encode([prompt])
+    @property
+    def _visual_info(self) -> Path:
+        return self.train_config.parent / "visual_info.yaml"
 
 
-def _is_embedding(prompt: Any) -> bool:
-    if isinstance(prompt, torch.Tensor):
-        return prompt.is_floating_point()
-    return isinstance(prompt, np.ndarray) and prompt.dtype.kind == "f"
+def _build(config: argparse.Namespace, path: Path) -> torch.nn.Module:
+    """Build the model of a config.yaml that may have been changed by hand.
+
+    Raises:
+        InputError: it describes no model.
+    """
+    try:
+        model = build_model(config, with_teacher=False)
+        parts = ("encoder", "decoder", "visual_adapter", "separator")
+        missing = [name for name in parts if getattr(model, name) is None]
+        if missing:
+            raise InputError(f"{', '.join(missing)}: is null; name one.")
+        check_rate(model.sample_rate, "sample_rate")
+        return model
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:  # whatever a wrong value leads to, below
+        raise InputError(
+            f"{path}: describes no model that can be built "
+            f"({type(error).__name__}: {error}). Take the config.yaml that training "
+            "wrote, unchanged."
+        ) from error
+
+
+def _device(name: str) -> torch.device:
+    """Return a device by name.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise InputError(f"device={name!r:.60}: expected 'cpu', 'cuda' or 'cuda:N'.")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            f"device={name!r}: no CUDA device is available; use device='cpu' "
+            "(--ngpu 0)."
+        )
+    return device
+
+
+def _check_mixture(mixture: Mixture, may_be_empty: bool = False) -> np.ndarray:
+    """Return (C, L) float32.
+
+    Raises:
+        InputError: it is no array of finite floats of one or two axes, or empty.
+    """
+    if isinstance(mixture, torch.Tensor):
+        mixture = mixture.detach().cpu()
+        wav = (
+            mixture.float().numpy() if mixture.is_floating_point() else mixture.numpy()
+        )
+    else:
+        wav = np.asarray(mixture)
+    if wav.dtype.kind != "f":
+        raise InputError(
+            f"the mixture is {wav.dtype}; expected floating point samples in "
+            "[-1, 1] (divide 16-bit integers by 32768)."
+        )
+    if wav.ndim not in (1, 2) or (wav.size == 0 and not may_be_empty):
+        raise InputError(
+            f"the mixture has the shape {wav.shape}; expected (samples,) or (channels, "
+            "samples), not empty."
+        )
+    wav = np.atleast_2d(wav)
+    if len(wav) > wav.shape[-1] > 0 and len(wav) > MAX_CHANNELS:
+        raise InputError(
+            f"the mixture has {len(wav)} channels of {wav.shape[-1]} samples; expected "
+            "(channels, samples): transpose it."
+        )
+    with np.errstate(over="ignore"):
+        wav = wav.astype(np.float32)
+    if not np.isfinite(wav).all():
+        raise InputError("the mixture holds NaN or infinite samples.")
+    return wav

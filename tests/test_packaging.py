@@ -54,7 +54,7 @@ def canonical(requirement: str) -> str:
 
 
 def commands() -> list:
-    return sorted(path.stem for path in (PACKAGE / "bin").glob("avsep_*.py"))
+    return sorted(path.stem for path in (PACKAGE / "bin").glob("avsep*.py"))
 
 
 def test_version_is_the_package_s_and_in_the_changelog(metadata):

@@ -1,10 +1,14 @@
+import doctest
+import threading
+
 import numpy as np
 import pytest
 import torch
 import yaml
 from PIL import Image
 
-from espnet2_avsep import SeparateAV, Text
+import espnet2_avsep
+from espnet2_avsep import Chunking, SeparateAV, Text
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.separate import load_weights
 from tests.tiny_corpus import DIM, FS, SEGMENT
@@ -123,6 +127,9 @@ def test_picture_without_visual_info(separate):
         (np.full(SEGMENT, np.nan, np.float32), "NaN"),
         (np.zeros(SEGMENT, np.int16), "32768"),
         (np.zeros((1, 2, SEGMENT), np.float32), "channels"),
+        (np.zeros((SEGMENT, 2), np.float32), "transpose"),
+        (np.full(SEGMENT, 1e300), "infinite"),
+        ("wav", "floating point"),
         (np.zeros(100, np.float32), "analysis window"),
     ],
 )
@@ -131,7 +138,150 @@ def test_bad_mixture(separate, wav, message):
         separate(wav, prompts())
 
 
+def long_mixture(seconds=20):
+    """Noise whose level and colour change; long against a segment (0.5 s)."""
+    rng = np.random.default_rng(2)
+    noise = rng.normal(size=seconds * FS)
+    time = np.arange(len(noise)) / FS
+    tones = np.sin(2 * np.pi * 300 * time) * (np.sin(time) > 0)
+    return (0.05 * noise + 0.2 * tones).astype(np.float32)
+
+
+def test_stream_is_the_chunked_call_whatever_the_pieces(separate):
+    wav, chunking = long_mixture(5), Chunking()
+    expected = separate(wav, prompts(), chunking=chunking)
+    for size in (100, 4000, len(wav)):
+        pieces = np.split(wav, range(size, len(wav), size))
+        tracks = list(separate.stream(pieces, prompts()))
+        np.testing.assert_array_equal(np.concatenate(tracks, axis=-1), expected)
+    lengths = [t.shape[-1] for t in separate.stream(np.split(wav, 100), prompts())]
+    assert len(lengths) > 10 and max(lengths) < 2 * SEGMENT
+    with pytest.raises(InputError, match="no piece held any sample"):
+        list(separate.stream([], prompts()))
+
+
+def level(error, tracks):
+    return 10 * np.log10((error**2).sum() / (tracks**2).sum())
+
+
+def test_chunks_are_close_to_one_pass(folder):
+    """The network's up-sampling aligns corners, so it is not quite shift-invariant.
+
+    What a frame gets depends a little on where in its chunk, or in the recording, it
+    lies, and no context makes up for that. What cutting and joining do is exact, see
+    tests/streaming.
+    """
+    separate = SeparateAV.from_pretrained(folder)
+    with torch.no_grad():
+        separate.model.separator.late_scale.mul_(8)  # masks from 0 to 1
+    wav = long_mixture()
+    whole = separate(wav, prompts(), chunking="whole")
+    assert 0.05 < np.abs(whole).mean() / np.abs(wav).mean() < 0.95
+    for seconds in (None, 1.0, 3.0, 8.0):
+        tracks = separate(wav, prompts(), chunking=Chunking(seconds))
+        assert tracks.shape == whole.shape
+        assert level(tracks - whole, whole) < -29
+    one = separate(wav, prompts(), chunking=Chunking(25.0))
+    np.testing.assert_array_equal(one, whole)
+
+
+def test_long_recordings_are_chunked_by_themselves(separate):
+    wav = np.tile(long_mixture(), 2)[: 31 * FS]
+    chunked = separate(wav, prompts(), chunking=Chunking())
+    np.testing.assert_array_equal(separate(wav, prompts()), chunked)
+    short = wav[: 30 * FS]
+    whole = separate(short, prompts(), chunking="whole")
+    np.testing.assert_array_equal(separate(short, prompts()), whole)
+    with pytest.raises(InputError, match="chunking='long'"):
+        separate(wav, prompts(), chunking="long")
+
+
+def test_every_channel_gets_the_mask_of_their_mean(separate):
+    wav = long_mixture(2)
+    stereo = np.stack([wav, 0.5 * wav])
+    each = separate(stereo, prompts(), channels="each")
+    mean = separate(stereo, prompts())
+    assert each.shape == (2, 2, len(wav))
+    np.testing.assert_allclose(each.mean(axis=1), mean, atol=1e-6)
+    np.testing.assert_allclose(each[:, 1], 0.5 * each[:, 0], atol=1e-6)
+
+
+def test_residual(separate):
+    wav = np.rint(long_mixture(2) * 2**15).astype(np.float32) / 2**15
+    for fs in (FS, 4 * FS):
+        tracks = separate(wav, prompts(3), fs=fs, residual=True)
+        assert tracks.shape == (4, len(wav))
+        assert (tracks.sum(axis=0) == wav).all()
+
+
+def test_prompt_that_changes_over_time(separate):
+    """Each chunk is separated by the prompt of its own stretch."""
+    first, second = prompts(2)
+    asked = []
+
+    def prompt(begin, end):
+        asked.append((begin, end))
+        return first if begin < 2.0 else second
+
+    wav = long_mixture(6)
+    tracks = separate(wav, [prompt], chunking=Chunking(1.0))
+    assert asked[0] == (0.0, 1.0) and asked[-1][1] == 6.0
+    apart = [separate(wav, [p], chunking=Chunking(1.0)) for p in (first, second)]
+    early, late = slice(0, round(1.9 * FS)), slice(3 * FS, 6 * FS)
+    np.testing.assert_array_equal(tracks[:, early], apart[0][:, early])
+    np.testing.assert_array_equal(tracks[:, late], apart[1][:, late])
+    assert np.abs(apart[0] - apart[1]).max() > 1e-3
+
+
+def test_batch_is_one_at_a_time(separate):
+    lengths = [SEGMENT, SEGMENT + 5, SEGMENT, SEGMENT, 33 * FS]
+    wavs = [np.tile(long_mixture(), 2)[i : i + n] for i, n in enumerate(lengths)]
+    sources = [prompts(2), prompts(2), prompts(3), prompts(2)[::-1], prompts(1)]
+    for fs in (FS, 3000):
+        found = separate.batch(wavs, sources, fs=fs, batch_size=2)
+        for tracks, wav, own in zip(found, wavs, sources, strict=True):
+            expected = separate(wav, own, fs=fs)
+            assert tracks.shape == expected.shape
+            np.testing.assert_allclose(tracks, expected, atol=1e-5)
+    with pytest.raises(InputError, match="2 mixtures but 1 lists"):
+        separate.batch(wavs[:2], sources[:1])
+    with pytest.raises(InputError, match="batch_size=0"):
+        separate.batch(wavs[:1], sources[:1], batch_size=0)
+
+
+def test_threads_get_what_one_gets(separate):
+    jobs = [(long_mixture(3)[i:], prompts(2 + i % 2)) for i in range(8)]
+    expected = [separate(*job) for job in jobs]
+    found = [None] * len(jobs)
+
+    def work(index):
+        for _ in range(3):
+            found[index] = separate(*jobs[index])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(jobs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_examples_in_the_docstrings_run(folder):
+    found = 0
+    for module in (espnet2_avsep.separate, espnet2_avsep.prompts):
+        names = {"folder": folder, "np": np}
+        for test in doctest.DocTestFinder().find(module, extraglobs=names):
+            runner = doctest.DocTestRunner()
+            found += runner.run(test).attempted
+            assert runner.failures == 0, test.name
+    assert found > 10
+
+
 def test_bad_prompts(separate):
+    for wrong in (5, None, "flute.jpg", Text("violin")):
+        with pytest.raises(InputError, match="expected a list"):
+            separate(mixture(), wrong)
     with pytest.raises(InputError, match="no prompt"):
         separate(mixture(), [])
     with pytest.raises(InputError, match="prompt 2.*D = 4"):

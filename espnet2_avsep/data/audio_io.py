@@ -31,7 +31,7 @@ from espnet2_avsep.data.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
 
 FORMATS = {"wav": "WAV", "flac": "FLAC"}
-_SOUNDFILE_SUFFIXES = frozenset((".wav", ".flac"))
+SOUNDFILE_SUFFIXES = frozenset((".wav", ".flac"))
 # Sizes that programs write into the header of a wav that they pipe.
 _UNKNOWN_WAV_SIZE = 0x7FFF0000
 
@@ -62,7 +62,7 @@ def read_audio(source: str) -> Tuple[np.ndarray, int]:
     """
     if source.rstrip().endswith("|"):
         audio, rate = _decode(source, io.BytesIO(_run_pipe(source)))
-    elif Path(source).suffix.lower() in _SOUNDFILE_SUFFIXES:
+    elif Path(source).suffix.lower() in SOUNDFILE_SUFFIXES:
         audio, rate = _read_soundfile(source)
     else:
         audio, rate = _decode(source)
@@ -105,7 +105,7 @@ def may_be_tapped(source: str) -> bool:
     """Return whether a sound is read through PyAV, from a file: see AudioTap."""
     if source.rstrip().endswith("|"):
         return False
-    return Path(source).suffix.lower() not in _SOUNDFILE_SUFFIXES
+    return Path(source).suffix.lower() not in SOUNDFILE_SUFFIXES
 
 
 def audio_span(source: str) -> Tuple[float, float]:
@@ -120,7 +120,7 @@ def audio_span(source: str) -> Tuple[float, float]:
     if not source.rstrip().endswith("|"):
         info = probe(source)
         if not info.has_audio:
-            raise _no_audio(source)
+            raise no_audio(source)
         start = info.audio_start
         if info.audio_duration is not None and info.stated:
             return info.audio_duration, start
@@ -225,11 +225,11 @@ def _read_soundfile(path: str) -> Tuple[np.ndarray, int]:
         return _decode(path)
     check_complete(path, "audio", len(audio) / rate, stated / rate)
     if Path(path).suffix.lower() == ".wav":
-        _check_wav_complete(path, len(audio) / rate)
+        check_wav_complete(path, len(audio) / rate)
     return audio.mean(axis=1, dtype=np.float32), rate
 
 
-def _check_wav_complete(path: str, seconds: float) -> None:
+def check_wav_complete(path: str, seconds: float) -> None:
     """Compare a wav's length with its header's; libsndfile trusts the file's size."""
     size = Path(path).stat().st_size
     with open(path, "rb") as f:
@@ -309,7 +309,7 @@ class _Decoder:
         self.source, self.container = source, container
         self.stream = audio_stream(container)
         if self.stream is None:
-            raise _no_audio(source)
+            raise no_audio(source)
         self.stated = stated and states_duration(container)
         self.length = stream_duration(container, self.stream)
         self.start = float((self.stream.start_time or 0) * self.stream.time_base)
@@ -379,6 +379,15 @@ def _decode(source: str, content: Optional[BinaryIO] = None) -> Tuple[np.ndarray
 
 def _to_mono(frame: "av.AudioFrame") -> np.ndarray:  # noqa: F821
     """Average the channels of a decoded frame; full scale is 1.0, (L,), float32."""
+    return _to_floats(frame).mean(axis=0).astype(np.float32)
+
+
+def audio_frame_channels(frame: "av.AudioFrame") -> np.ndarray:  # noqa: F821
+    """Return the channels of a decoded frame; full scale is 1.0, (C, L), float32."""
+    return _to_floats(frame).astype(np.float32)
+
+
+def _to_floats(frame: "av.AudioFrame") -> np.ndarray:  # noqa: F821
     samples = frame.to_ndarray()  # planar: (C, L); packed: (1, L * C)
     if not frame.format.is_planar:
         samples = samples.reshape(-1, len(frame.layout.channels)).T
@@ -387,8 +396,9 @@ def _to_mono(frame: "av.AudioFrame") -> np.ndarray:  # noqa: F821
     elif samples.dtype.kind == "i":
         scale = 2.0 ** (8 * samples.dtype.itemsize - 1)
         samples = samples / scale
-    return samples.mean(axis=0).astype(np.float32)
+    return samples
 
 
-def _no_audio(source: str) -> ClipError:
+def no_audio(source: str) -> ClipError:
+    """Return the error for a file without a sound track."""
     return ClipError(source, "no audio stream", "A file with sound is needed.")

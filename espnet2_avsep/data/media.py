@@ -95,6 +95,13 @@ def open_media(
 
 
 def _check_file(path: Path) -> None:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # no permission, or no name of a file
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ClipError(f"{str(path)[:80]!r}", f"unreadable ({reason})") from error
     if path.is_dir():
         raise ClipError(path, "is a folder, not a media file")
     if not path.exists():
@@ -169,12 +176,13 @@ def probe(path: PathLike) -> MediaInfo:
         audio, video = audio_stream(container), video_stream(container)
         rate = video.average_rate or video.guessed_rate if video else None
         start = audio.start_time if audio else None
+        codec = audio.codec_context if audio else None  # None: of no known kind
         return MediaInfo(
             audio_duration=stream_duration(container, audio) if audio else None,
             video_duration=stream_duration(container, video) if video else None,
             fps=float(rate) if rate else None,
-            sample_rate=audio.codec_context.sample_rate if audio else None,
-            channels=audio.codec_context.channels if audio else None,
+            sample_rate=codec.sample_rate if codec else None,
+            channels=codec.channels if codec else None,
             has_audio=audio is not None,
             has_video=video is not None,
             start=(container.start_time or 0) / 1e6,

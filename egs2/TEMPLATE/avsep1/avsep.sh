@@ -620,6 +620,12 @@ if ! "${skip_data_prep}"; then
 
     if wanted 2; then
         log "Stage 2: Visual features: data/ -> ${data_feats}/"
+        if [ -n "${motion_precomputed}" ] && [ ! -d "${motion_precomputed}" ]; then
+            die "--motion_precomputed '${motion_precomputed}': no such folder"
+        fi
+        if [ -n "${visual_boxes}" ] && [ "${visual_boxes}" != detector ] && [ ! -d "${visual_boxes}" ]; then
+            die "--visual_boxes '${visual_boxes}': expected detector, or a folder of box files"
+        fi
         if [ -n "${visual_precomputed}" ]; then
             [ -f "${visual_precomputed}" ] || die "--visual_precomputed '${visual_precomputed}': no such file"
             log "Features are taken as they are from ${visual_precomputed}"
@@ -632,8 +638,6 @@ if ! "${skip_data_prep}"; then
             if [ "${visual_boxes}" = detector ]; then
                 log "Pictures are cut out around boxes of ${box_detector}, weights: ${box_pretrained}"
             elif [ -n "${visual_boxes}" ]; then
-                [ -d "${visual_boxes}" ] ||
-                    die "--visual_boxes '${visual_boxes}': expected detector, or a folder of box files"
                 log "Pictures are cut out around the boxes of ${visual_boxes}"
             fi
             if [ "${visual_encoder}" != frames ] && [ "${visual_pretrained}" = random ]; then
@@ -713,14 +717,16 @@ if ! "${skip_data_prep}"; then
                 mv "${_dir}/visual_info.yaml.tmp" "${_dir}/visual_info.yaml"
                 log "${_part}: ${_whole} of ${_rows} pictures have no box and stay whole" \
                     "(${_dir}/visual_boxes.tsv)"
+                if [ "${_whole}" -eq "${_rows}" ]; then
+                    log "Note: NO picture of ${_part} has a box; look at --visual_boxes," \
+                        "--box_classes and --box_score"
+                fi
             fi
         done
 
         if [ -n "${motion_encoder}${motion_precomputed}" ]; then
             _opts=(--allow_empty true)
             if [ -n "${motion_precomputed}" ]; then
-                [ -d "${motion_precomputed}" ] ||
-                    die "--motion_precomputed '${motion_precomputed}': no such folder"
                 log "Motion features are taken as they are from ${motion_precomputed}"
                 _opts+=(--motion_precomputed "${motion_precomputed}")
             else
@@ -1034,7 +1040,11 @@ if ! "${skip_eval}"; then
         _opts=()
         for dset in ${eval_sets}; do
             need "${data_feats}/${dset}/visual_info.yaml" 2
-            _opts+=(--visual_info "${data_feats}/${dset}/visual_info.yaml")
+            _opts+=(--made_by "${data_feats}/${dset}/visual_info.yaml")
+            if "${use_motion}"; then
+                need "${data_feats}/${dset}/motion_info.yaml" 2
+                _opts+=(--made_by "${data_feats}/${dset}/motion_info.yaml")
+            fi
         done
         inference_model=$("${python}" -m espnet2_avsep.bin.avsep_fetch_model \
             --model "${download_model}" --output_dir "${avsep_exp}" "${_opts[@]}" | tail -n 1)

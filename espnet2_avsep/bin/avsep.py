@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Separate your own recordings with a trained model: avsep <sub-command>."""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from typing import Optional, Sequence
+
+from espnet2_avsep.bin.cli import DISK_ERRORS, LOG_FORMAT, command
+from espnet2_avsep.errors import InputError
+
+# Sub-command -> its module in bin/subcommands, which has a docstring, add_arguments()
+# and run().
+SUBCOMMANDS = {
+    "separate": "separate",
+    "info": "info",
+    "features": "features",
+    "score": "score",
+}
+EPILOG = (
+    "exit status: 0 all went well; 1 something unexpected, likely a fault of this "
+    "program (AVSEP_DEBUG=1 shows where); 2 an input or an option cannot be used, the "
+    "message says which and why; 130 interrupted."
+)
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="avsep",
+        description="Audio-visual sound separation with a trained model.",
+        epilog=EPILOG,
+    )
+    parsers = parser.add_subparsers(dest="subcommand", metavar="<sub-command>")
+    parsers.required = True
+    for name, module_name in SUBCOMMANDS.items():
+        module = _module(module_name)
+        text = (module.__doc__ or "").strip()
+        sub = parsers.add_parser(
+            name,
+            help=text.splitlines()[0],
+            description=text,
+            epilog=EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(module=module_name)
+        module.add_arguments(sub)
+        sub.add_argument(
+            "--log_level",
+            type=str.upper,
+            default="WARNING",
+            choices=("DEBUG", "INFO", "WARNING", "ERROR"),
+            help="what is told on stderr besides errors",
+        )
+    return parser
+
+
+@command
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command; ``argv`` defaults to the command line."""
+    args = get_parser().parse_args(argv)
+    logging.basicConfig(level=args.log_level, format=LOG_FORMAT)
+    try:
+        return _module(args.module).run(args) or 0
+    except (InputError, BrokenPipeError):
+        raise
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise  # see cli.command
+        name = f"{str(error.filename)[:200]!r}"
+        raise InputError(f"{name}: {error.strerror or error}.") from error
+    except Exception as error:
+        if os.environ.get("AVSEP_DEBUG"):
+            raise
+        what = " ".join(str(error).split())[:500]
+        print(
+            f"error: unexpected {type(error).__name__}: {what}. This is likely a fault "
+            "of avsep; AVSEP_DEBUG=1 shows where it happened.",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _module(name: str):
+    return importlib.import_module(f"espnet2_avsep.bin.subcommands.{name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Encode the pictures of videos as a model, or an encoder by name, sees them.
+
+What avsep_extract_visual does for a table of clips: one (frames, D) matrix per video
+in --out/visual.ark, with visual.scp, visual_shape, visual_skipped.tsv and
+visual_info.yaml.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, Dict
+
+from espnet2_avsep.errors import InputError
+
+ENCODER_OPTIONS = ("visual_encoder", "visual_model", "visual_pretrained")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the sub-command."""
+    add = parser.add_argument
+    add("inputs", nargs="+", help="videos, or folders of frames")
+    add("--out", required=True, help="folder of what is written")
+    add("--model", help="folder of a training: the encoder that it was trained with")
+    add("--visual_encoder", choices=("open_clip", "resnet18"), help="without --model")
+    add("--visual_model", help="a model name of open_clip (default: ViT-B-32)")
+    add("--visual_pretrained", help="tag, path or 'random' (default: openai)")
+    add("--fps", type=float, default=8, help="pictures a second (default: 8)")
+    add("--every", type=int, default=8, help="of which one in so many (default: 8)")
+    add("--device", default="cpu", help="cpu (default), cuda, cuda:1")
+    add("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the sub-command."""
+    out = Path(args.out)
+    if "\0" in args.out or (out.exists() and not out.is_dir()):
+        raise InputError(f"--out {args.out!r}: is no folder; choose another name.")
+    table = {}
+    for text in args.inputs:
+        path = Path(text)
+        try:
+            there = bool(text.strip()) and path.exists()
+        except (OSError, ValueError):  # no name that a file can have
+            there = False
+        if not there:
+            raise InputError(f"{text!r:.200}: no such file or folder.")
+        if path.resolve().as_posix() != " ".join(path.resolve().as_posix().split()):
+            raise InputError(
+                f"{text!r}: has white space that a table cannot hold; rename it."
+            )
+        _check_video(path)
+        key = path.stem.replace(" ", "_") or "input"
+        while key in table:
+            key += "_"
+        table[key] = path.resolve()
+    encoder = _encoder(args)
+
+    from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp
+    from espnet2_avsep.visual.extract import extract_visual
+
+    out.mkdir(parents=True, exist_ok=True)
+    write_scp(out / "inputs.scp", table)
+    extract_visual(
+        out / "inputs.scp",
+        out,
+        fps=args.fps,
+        every=args.every,
+        device=args.device,
+        **encoder,
+    )
+    found = {
+        "shapes": read_scp(out / "visual_shape"),
+        "skipped": {
+            row.key: row.reason for row in read_skipped(out / "visual_skipped.tsv")
+        },
+        "scp": str(out / "visual.scp"),
+    }
+    if args.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return 0
+    for key, shape in found["shapes"].items():
+        print(f"{key}: {shape}")
+    for key, reason in found["skipped"].items():
+        print(f"{key}: left out, {reason}")
+    print(f"wrote {found['scp']}")
+    return 0
+
+
+def _check_video(path: Path) -> None:
+    from espnet2_avsep.data.media import probe
+    from espnet2_avsep.visual.frames import IMAGE_SUFFIXES
+
+    if path.is_dir():
+        return
+    if path.suffix.lower() in IMAGE_SUFFIXES or not probe(path).has_video:
+        raise InputError(
+            f"{path}: is no video. Give a video, or a folder of numbered pictures."
+        )
+
+
+def _encoder(args: argparse.Namespace) -> Dict[str, Any]:
+    """Return the encoder's arguments: the model's, or those given."""
+    given = [name for name in ENCODER_OPTIONS if getattr(args, name) is not None]
+    if args.model is None:
+        return {
+            "encoder": args.visual_encoder or "open_clip",
+            "model": args.visual_model or "ViT-B-32",
+            "pretrained": args.visual_pretrained,
+        }
+    if given:
+        raise InputError(f"--model and --{given[0]}: give one of the two.")
+    from espnet2_avsep.sharing.source import find_model
+    from espnet2_avsep.visual.build import ENCODERS, read_info
+
+    info = read_info(find_model(args.model).config.parent / "visual_info.yaml")
+    if info.get("encoder") not in ENCODERS:
+        raise InputError(
+            f"{args.model}: was trained on {info.get('encoder')!r}, not on embeddings "
+            f"of an encoder ({', '.join(ENCODERS)})."
+        )
+    return {
+        "encoder": info["encoder"],
+        "model": info.get("model", "ViT-B-32"),
+        "pretrained": info.get("pretrained"),
+        "seed": info.get("seed", 0),
+        "dtype": info.get("dtype", "float32"),
+    }

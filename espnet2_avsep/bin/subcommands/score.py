@@ -1,0 +1,114 @@
+"""Score tracks against their references: SDR, SIR, SAR and SI-SDR in dB.
+
+As avsep_scoring computes them, for one recording. Estimate n belongs to reference n.
+With the mixture, improvements over it as well.
+"""
+
+import argparse
+import json
+from typing import Any, Dict, List
+
+from espnet2_avsep.errors import InputError
+
+METRICS = ("sdr", "sir", "sar")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the sub-command."""
+    add = parser.add_argument
+    add("--reference", nargs="+", required=True, help="mono sounds, one per source")
+    add("--estimate", nargs="+", required=True, help="mono sounds, in the same order")
+    add("--mixture", help="mono sound")
+    add(
+        "--max_length_difference",
+        type=int,
+        default=256,
+        help="samples by which files may differ in length (default: 256); the longer "
+        "are cut",
+    )
+    add("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the sub-command."""
+    number = len(args.reference)
+    if number != len(args.estimate) or number < 2:
+        raise InputError(
+            f"{number} --reference and {len(args.estimate)} --estimate: give one of "
+            "each for every source, and at least two: interference is measured "
+            "between sources."
+        )
+    paths = [*args.reference, *args.estimate]
+    if args.mixture is not None:
+        paths.append(args.mixture)
+    signals, rate = _read(paths, args.max_length_difference)
+
+    import torch
+
+    from espnet2_avsep.metrics.bss_eval import bss_eval, shortest_length
+    from espnet2_avsep.metrics.si_sdr import si_sdr
+
+    if signals.shape[-1] < shortest_length(number):
+        raise InputError(
+            f"{signals.shape[-1]} samples are too few to be scored; at least "
+            f"{shortest_length(number)} are needed."
+        )
+    references = torch.from_numpy(signals[:number])
+    others = torch.from_numpy(signals[number:])
+    pairs = [(n, n) for n in range(number)]
+    if args.mixture is not None:
+        pairs += [(number, n) for n in range(number)]
+    try:
+        scores = bss_eval(references[None], others[None], pairs)
+        ratio = [float(si_sdr(references[n], others[m])) for m, n in pairs]
+    except ValueError as error:
+        raise InputError(f"cannot be scored: {error}") from error
+    rows: List[Dict[str, Any]] = []
+    for n, (reference, estimate) in enumerate(
+        zip(args.reference, args.estimate, strict=True)
+    ):
+        row: Dict[str, Any] = {"reference": reference, "estimate": estimate}
+        row.update({m: float(getattr(scores, m)[0, n]) for m in METRICS})
+        row["si_sdr"] = ratio[n]
+        if args.mixture is not None:
+            row["sdr_i"] = row["sdr"] - float(scores.sdr[0, number + n])
+            row["si_sdr_i"] = ratio[n] - ratio[number + n]
+        rows.append(row)
+    names = [name for name in rows[0] if name not in ("reference", "estimate")]
+    mean = {name: sum(row[name] for row in rows) / number for name in names}
+    found = {"fs": rate, "samples": signals.shape[-1], "sources": rows, "mean": mean}
+    if args.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return 0
+    print("\t".join(["estimate", *names]))
+    for row in [*rows, {"estimate": "mean", **mean}]:
+        print("\t".join([row["estimate"], *(f"{row[name]:.2f}" for name in names)]))
+    return 0
+
+
+def _read(paths: List[str], tolerance: int) -> tuple:
+    """Read mono files, cut to the shortest: (M, L) float64, and their one rate."""
+    import numpy as np
+
+    from espnet2_avsep.data.audio_blocks import AudioBlocks
+
+    found = []
+    for path in paths:
+        blocks = AudioBlocks(path)
+        if blocks.channels != 1:
+            raise InputError(f"{path}: has {blocks.channels} channels; expected one.")
+        samples = np.concatenate(list(blocks), axis=-1)[0]
+        found.append((samples.astype(np.float64), blocks.fs))
+    rates = {rate for _, rate in found}
+    if len(rates) != 1:
+        listed = ", ".join(
+            f"{p}: {r} Hz" for p, (_, r) in zip(paths, found, strict=True)
+        )
+        raise InputError(f"the files have several sampling rates ({listed}).")
+    lengths = [len(samples) for samples, _ in found]
+    if max(lengths) - min(lengths) > tolerance:
+        raise InputError(
+            f"the files have {min(lengths)} to {max(lengths)} samples; expected one "
+            f"length, within {tolerance} (--max_length_difference)."
+        )
+    return np.stack([samples[: min(lengths)] for samples, _ in found]), rates.pop()

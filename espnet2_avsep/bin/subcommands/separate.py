@@ -1,0 +1,249 @@
+"""Separate a recording or a video: one track per query, and what they leave.
+
+Writes to --out: a sound file per query and residual (24 bits, at the input's rate and
+length; together they add up to the input), where the input has a picture an mp4 per
+track, spectrogram pictures, result.json and index.html, a page with players.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional
+
+from espnet2_avsep.bin.cli import str2bool
+from espnet2_avsep.bin.subcommands.query import RULE, Query, describe, parse_queries
+from espnet2_avsep.errors import InputError
+
+PAGE, RESULT = "index.html", "result.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the sub-command."""
+    parser.epilog = f"{RULE}\n\n{parser.epilog}"
+    add = parser.add_argument
+    add("input", help="a video or a sound file, of any rate and length")
+    add("--model", required=True, help="folder that training wrote (exp/avsep_<tag>)")
+    add("--out", required=True, help="folder of what is written")
+    add(
+        "--query",
+        action="append",
+        default=[],
+        metavar="Q",
+        help="what to separate; repeat it for every source (see below)",
+    )
+    add(
+        "--sources",
+        choices=("left-right",),
+        help="left-right: the left and the right half of the picture, as for a duet",
+    )
+    add(
+        "--classes",
+        nargs="+",
+        help="the class of each source, for models that ask for it",
+    )
+    add(
+        "--every",
+        type=float,
+        default=1.0,
+        help="seconds between looks at a region (default: 1); 0: one look, held",
+    )
+    add(
+        "--channels",
+        choices=("mean", "each"),
+        default="mean",
+        help="mean: tracks of the mean of the channels (default); each: of each, with "
+        "the masks of their mean",
+    )
+    add("--format", choices=("wav", "flac"), default="wav", help="(default: wav)")
+    add(
+        "--chunk",
+        type=float,
+        metavar="S",
+        help="seconds that the network sees at once (default: the training's segment)",
+    )
+    add(
+        "--binary_mask",
+        type=str2bool,
+        default=False,
+        help="round masks to 0 or 1 (default: false)",
+    )
+    add("--device", default="cpu", help="cpu (default), cuda, cuda:1")
+    add("--mp4", type=str2bool, default=True, help="write videos (default: true)")
+    add("--page", type=str2bool, default=True, help="write the page (default: true)")
+    add(
+        "--embed_seconds",
+        type=float,
+        default=60,
+        help="recordings up to this long are put into the page itself; of longer ones "
+        "it links the files beside it (default: 60)",
+    )
+    add("--json", action="store_true", help="print result.json, and no progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the sub-command."""
+    source, out = Path(args.input), Path(args.out)
+    _check_output(out)
+    for name in ("every", "embed_seconds"):
+        if not 0 <= getattr(args, name) < 1e6:
+            raise InputError(f"--{name} {getattr(args, name)}: expected seconds, >= 0.")
+    from espnet2_avsep.data.media import probe
+
+    info = probe(source)
+    if not info.has_audio:
+        raise InputError(f"{source}: has no sound; there is nothing to separate.")
+    video = source if info.has_video else None
+    queries = parse_queries(args.query, video, args.every or None, args.sources)
+
+    from espnet2_avsep.file_separation import separate_file
+    from espnet2_avsep.separate import Chunking, SeparateAV
+
+    separate = SeparateAV.from_pretrained(
+        args.model, device=args.device, binary_mask=args.binary_mask
+    )
+    begin = time.monotonic()
+    with _Bar(quiet=args.json) as bar:
+        found = separate_file(
+            separate,
+            source,
+            [query.prompt for query in queries],
+            out,
+            [query.name for query in queries],
+            classes=args.classes,
+            audio_format=args.format,
+            channels=args.channels,
+            chunking=Chunking(args.chunk),
+            progress=bar.update,
+        )
+    seconds = found.samples / found.fs
+    result: Dict[str, Any] = {
+        "input": str(source),
+        "model": str(args.model),
+        "weights_sha256": separate.weights_sha256,
+        "fs": found.fs,
+        "channels": found.channels,
+        "samples": found.samples,
+        "seconds": round(seconds, 3),
+        "computing_seconds": round(time.monotonic() - begin, 3),
+        "queries": describe(queries),
+        "tracks": {name: {"sound": path.name} for name, path in found.tracks.items()},
+        "clipped": found.clipped,
+    }
+    if args.mp4 and video is not None:
+        _write_videos(video, found.tracks, result["tracks"])
+    _draw(source, found.tracks, found.samples, result["tracks"], out)
+    if args.page:
+        result["page"] = PAGE
+        _write_page(out, result, queries, seconds <= args.embed_seconds)
+    text = json.dumps(result, indent=2, ensure_ascii=False)
+    _write_text(out / RESULT, text + "\n")
+    print(text if args.json else _summary(out, result))
+    return 0
+
+
+def _check_output(out: Path) -> None:
+    try:
+        wrong = out.exists() and not out.is_dir()
+    except (OSError, ValueError) as error:
+        raise InputError(f"--out {str(out)[:80]!r}: no folder can be called so.") from (
+            error
+        )
+    if wrong or "\0" in str(out):
+        raise InputError(f"--out {out}: is no folder; choose another name.")
+
+
+def _write_videos(video: Path, tracks: Dict[str, Path], result: Dict) -> None:
+    from espnet2_avsep.data.video_writer import write_video
+
+    for name, sound in tracks.items():
+        path = sound.with_name(f"{name}.mp4")
+        copied = write_video(video, sound, path)
+        result[name]["video"] = path.name
+        result[name]["picture_copied"] = copied
+
+
+def _draw(
+    source: Path, tracks: Dict[str, Path], samples: int, result: Dict, out: Path
+) -> None:
+    """Draw all spectrograms on one scale: 0 dB is the mixture's largest value."""
+    import io
+
+    from espnet2_avsep.data.audio_blocks import AudioBlocks
+    from espnet2_avsep.data.scp import atomic_write
+    from espnet2_avsep.plots import spectrogram
+    from espnet2_avsep.streaming.spectrogram import pooled_spectrogram
+
+    peak = None
+    for name, path in {"mixture": source, **tracks}.items():
+        blocks = AudioBlocks(path)
+        magnitude = pooled_spectrogram(blocks, samples)
+        peak = max(float(magnitude.max()), 1e-6) if peak is None else peak
+        figure = spectrogram(magnitude / peak, samples / blocks.fs, blocks.fs, name)
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=80, metadata={"Software": None})
+        with atomic_write(out / f"{name}.png", "wb") as f:
+            f.write(content.getvalue())
+        result.setdefault(name, {})["spectrogram"] = f"{name}.png"
+
+
+def _write_page(out: Path, result: Dict, queries: List[Query], embed: bool) -> None:
+    from espnet2_avsep.report.separation_page import separation_page
+
+    text = separation_page(result, {q.name: q.text for q in queries}, out, embed)
+    _write_text(out / PAGE, text)
+
+
+def _write_text(path: Path, text: str) -> None:
+    from espnet2_avsep.data.scp import atomic_write
+
+    with atomic_write(path) as f:
+        f.write(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _summary(out: Path, result: Dict) -> str:
+    lines = [
+        f"{result['seconds']:.1f} s separated in {result['computing_seconds']:.1f} s"
+    ]
+    for name, files in result["tracks"].items():
+        if "sound" in files:
+            lines.append(f"  {name}: {out / files['sound']}")
+    clipped = sum(result["clipped"].values())
+    if clipped:
+        lines.append(f"  {clipped} samples exceeded full scale and were clipped")
+    if "page" in result:
+        lines.append(f"listen and look: {out / result['page']}")
+    return "\n".join(lines)
+
+
+class _Bar:
+    """A progress bar on stderr, in seconds of sound."""
+
+    def __init__(self, quiet: bool):
+        self.quiet = quiet
+        self._bar: Any = None
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    @property
+    def update(self) -> Optional[Callable[[float, Optional[float]], None]]:
+        return None if self.quiet else self._update
+
+    def _update(self, done: float, total: Optional[float]) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=None if total is None else round(total, 1),
+                unit="s",
+                unit_scale=True,
+                desc="separate",
+                file=sys.stderr,
+            )
+        self._bar.update(done - self._bar.n)

@@ -1,0 +1,151 @@
+"""From a file to the files of its tracks, at constant memory."""
+
+import contextlib
+import dataclasses
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Optional, Sequence
+
+import numpy as np
+
+from espnet2_avsep.data.audio_blocks import AudioBlocks
+from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.data.track_writer import TrackWriter
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.streaming.chunked import Chunking
+
+if TYPE_CHECKING:
+    from espnet2_avsep.separate import SeparateAV
+
+RESIDUAL = "residual"
+
+
+@dataclasses.dataclass(frozen=True)
+class SeparatedFile:
+    """What was written.
+
+    Attributes:
+        tracks: Name of each track -> its file; the residual is the last one.
+        fs: Sampling rate in Hz.
+        samples: Length of each.
+        channels: Of each track.
+        clipped: Name of each track -> samples that exceeded full scale.
+    """
+
+    tracks: Dict[str, Path]
+    fs: int
+    samples: int
+    channels: int
+    clipped: Dict[str, int]
+
+
+def separate_file(
+    separate: "SeparateAV",
+    source: PathLike,
+    prompts: Sequence[Any],
+    output_dir: PathLike,
+    names: Optional[Sequence[str]] = None,
+    classes: Optional[Sequence[str]] = None,
+    audio_format: str = "wav",
+    channels: str = "mean",
+    chunking: Optional[Chunking] = None,
+    progress: Optional[Callable[[float, Optional[float]], None]] = None,
+) -> SeparatedFile:
+    """Separate the sound of any media file into files of its rate and length.
+
+    Writes one file per prompt and ``residual``, what the prompts leave, 24 bits. The
+    files add up to the sound (its mean over the channels, or all of them) as far as it
+    has at most 24 bits and none was clipped. They appear together at the end; a run
+    that fails leaves nothing.
+
+    Args:
+        separate: The separator.
+        source: A sound or a video file.
+        prompts: As for SeparateAV.__call__.
+        output_dir: Gets <name>.wav or .flac; made where missing.
+        names: Of the tracks; None takes track1, track2, ...
+        classes: As for SeparateAV.__call__.
+        audio_format: "wav" or "flac".
+        channels: As for SeparateAV.__call__.
+        chunking: As for SeparateAV.stream.
+        progress: Is told the seconds that are done, and how many there are (None: not
+            known).
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: the file cannot be read to its end, or a prompt cannot be used.
+    """
+    output_dir = Path(output_dir)
+    prompts = list(prompts)
+    if names is None:
+        names = [f"track{n}" for n in range(1, len(prompts) + 1)]
+    names = [*names, RESIDUAL]
+    if len(set(names)) != len(prompts) + 1:
+        raise InputError(
+            f"names={names[:-1]!r}: expected {len(prompts)} different names, none of "
+            f"them {RESIDUAL}."
+        )
+    blocks = AudioBlocks(source)
+    number = 1 if channels == "mean" else blocks.channels
+    tracks = separate.stream(
+        _told(blocks, progress),
+        prompts,
+        blocks.fs,
+        classes=classes,
+        channels=channels,
+        residual=True,
+        chunking=chunking,
+    )
+    first = next(tracks)  # what cannot be used shows before a file is opened
+    output_dir.mkdir(parents=True, exist_ok=True)
+    samples = 0
+    with contextlib.ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                TrackWriter(
+                    output_dir / f"{name}.{audio_format}",
+                    blocks.fs,
+                    number,
+                    blocks.length,
+                )
+            )
+            for name in names
+        ]
+        for stretch in _chain(first, tracks):
+            for writer, track in zip(writers, stretch, strict=True):
+                writer.write(track)
+            samples += stretch.shape[-1]
+    clipped = {
+        name: writer.clipped for name, writer in zip(names, writers, strict=True)
+    }
+    for name, count in clipped.items():
+        if count:
+            logging.warning("%s: %d samples exceeded full scale", name, count)
+    return SeparatedFile(
+        {name: writer.path for name, writer in zip(names, writers, strict=True)},
+        blocks.fs,
+        samples,
+        number,
+        clipped,
+    )
+
+
+def _told(
+    blocks: AudioBlocks, progress: Optional[Callable[[float, Optional[float]], None]]
+) -> Iterator[np.ndarray]:
+    """Pass blocks on and tell how far it is."""
+    total = None if blocks.length is None else blocks.length / blocks.fs
+    done = 0
+    for block in blocks:
+        yield block
+        done += block.shape[-1]
+        if progress is not None:
+            seconds = done / blocks.fs
+            progress(seconds if total is None else min(seconds, total), total)
+
+
+def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    yield first
+    yield from rest

@@ -1,0 +1,243 @@
+"""Turns prompts into what a model takes, for any stretch of a recording."""
+
+import collections
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Callable, Deque, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from espnet2_avsep.data.media import probe
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.prompts import Region, Text
+from espnet2_avsep.visual.frames import IMAGE_SUFFIXES, sample_times, video_frames
+
+# Pictures (H, W, 3) uint8 -> (n, D), or (n, 3, H, W); texts -> (n, D).
+EncodePictures = Callable[[List[np.ndarray]], np.ndarray]
+EncodeTexts = Callable[[List[str]], np.ndarray]
+# More come of a wrong duration in a header.
+_MAX_LOOKS = 1_000_000
+
+
+class PromptReader:
+    """The visual input of each source as a function of time.
+
+    Prompts that do not change are encoded once. Regions of a video are read along with
+    it, in one pass, and may only be asked for later and later times; so may functions
+    of time, which are called with the begin and end of each stretch in s and return a
+    prompt.
+
+    Args:
+        prompts: One per source, see SeparateAV.__call__.
+        dim: Size D of an embedding; None where the model takes pictures themselves.
+        encode_pictures: Encodes pictures.
+        encode_texts: Encodes texts.
+
+    Raises:
+        InputError: no prompt, or one that cannot be used.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[Any],
+        dim: Optional[int],
+        encode_pictures: EncodePictures,
+        encode_texts: EncodeTexts,
+    ):
+        if isinstance(prompts, (str, bytes, os.PathLike, Text, Region)):
+            raise InputError(
+                f"prompts={prompts!r}: expected a list, one prompt per source."
+            )
+        try:
+            prompts = list(prompts)
+        except TypeError:
+            raise InputError(
+                f"prompts is a {type(prompts).__name__}; expected a list, one prompt "
+                "per source."
+            ) from None
+        if not prompts:
+            raise InputError("no prompt was given: one picture or embedding a source.")
+        self.dim = dim
+        self._encode_pictures = encode_pictures
+        self._encode_texts = encode_texts
+        self._readers = [
+            self._reader(prompt, index) for index, prompt in enumerate(prompts)
+        ]
+
+    def __call__(self, begin: float, end: float) -> np.ndarray:
+        """Return (N, D) float32, or (N, 3, H, W), for a stretch of time in s."""
+        return np.stack([read(begin, end) for read in self._readers])
+
+    @property
+    def number(self) -> int:
+        """N, the number of sources."""
+        return len(self._readers)
+
+    def _reader(self, prompt: Any, index: int) -> Callable[[float, float], np.ndarray]:
+        if isinstance(prompt, Region):
+            return self._region_reader(prompt, index)
+        if callable(prompt):
+            return lambda begin, end: self._row(prompt(begin, end), index)
+        row = self._row(prompt, index)
+        return lambda begin, end: row
+
+    def _row(self, prompt: Any, index: int) -> np.ndarray:
+        """What a prompt that does not change is to the model: (D,), or (3, H, W)."""
+        if isinstance(prompt, Text):
+            return self._checked(self._text(prompt, index), index)
+        embedding = _as_embedding(prompt)
+        if embedding is not None:
+            if self.dim is None:
+                raise self._no_picture(index)
+            return self._checked(embedding, index)
+        return self._pictures([_as_picture(prompt, index)], index)
+
+    def _pictures(self, images: List[np.ndarray], index: int) -> np.ndarray:
+        """Encode pictures; of several, the mean of the rows, or the middle picture."""
+        if self.dim is None:
+            return self._encode_pictures(images[len(images) // 2 :][:1])[0]
+        return self._checked(self._encode_pictures(images), index)
+
+    def _text(self, prompt: Text, index: int) -> np.ndarray:
+        if self.dim is None:
+            raise self._no_picture(index)
+        if not isinstance(prompt.text, str) or not prompt.text.strip():
+            raise InputError(f"prompt {index + 1} is an empty text.")
+        return self._encode_texts([str(prompt)])
+
+    def _checked(self, rows: np.ndarray, index: int) -> np.ndarray:
+        """Return the mean of (V, D) or (D,), checked; prompts may differ in V."""
+        rows = rows[None] if rows.ndim == 1 else rows
+        if rows.ndim != 2 or len(rows) == 0 or rows.shape[-1] != self.dim:
+            raise InputError(
+                f"prompt {index + 1} has the shape {rows.shape}; expected (D,) or "
+                f"(frames, D) with D = {self.dim}."
+            )
+        if not np.isfinite(rows).all():
+            raise InputError(f"prompt {index + 1} holds NaN or infinite values.")
+        return rows.astype(np.float32).mean(axis=0)
+
+    @staticmethod
+    def _no_picture(index: int) -> InputError:
+        return InputError(
+            f"prompt {index + 1} is no picture; this model was trained on pictures "
+            "themselves, and takes nothing else."
+        )
+
+    def _region_reader(
+        self, region: Region, index: int
+    ) -> Callable[[float, float], np.ndarray]:
+        path = Path(region.source)
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            image = _open_picture(path, index)
+            row = self._pictures([_cut(image, region, region.at)], index)
+            return lambda begin, end: row
+        looks = _looks(region)
+        if region.every is None:
+            row = self._pictures([next(looks)[1]], index)
+            return lambda begin, end: row
+        return _VideoReader(looks, lambda images: self._pictures(images, index))
+
+
+class _VideoReader:
+    """Reads a region along its video.
+
+    Args:
+        looks: The (time, picture) of each look, in order.
+        encode: Pictures -> one row.
+    """
+
+    def __init__(
+        self,
+        looks: Iterator[Tuple[float, np.ndarray]],
+        encode: Callable[[List[np.ndarray]], np.ndarray],
+    ):
+        self._looks = looks
+        self._encode = encode
+        self._rows: Deque[Tuple[float, np.ndarray]] = collections.deque()
+        self._ended = False
+
+    def __call__(self, begin: float, end: float) -> np.ndarray:
+        """Return the mean of the rows of the looks in [begin, end)."""
+        while not self._ended and (not self._rows or self._rows[-1][0] < end):
+            look = next(self._looks, None)
+            if look is None:
+                self._ended = True
+            else:
+                self._rows.append((look[0], self._encode([look[1]])))
+        # The last look before is kept: it holds until the next.
+        while len(self._rows) > 1 and self._rows[1][0] <= begin:
+            self._rows.popleft()
+        rows = [row for time, row in self._rows if begin <= time < end]
+        rows = rows or [self._rows[0][1]]
+        if rows[0].ndim > 1:
+            return rows[len(rows) // 2]
+        return np.mean(rows, axis=0)
+
+
+def _looks(region: Region) -> Iterator[Tuple[float, np.ndarray]]:
+    """Yield time in s and cut picture of each look at a video."""
+    info = probe(region.source)
+    start = info.audio_start if info.has_audio else info.start
+    durations = [info.audio_duration, info.video_duration]
+    duration = max([seconds for seconds in durations if seconds], default=0.0)
+    if region.every is not None and duration / region.every > _MAX_LOOKS:
+        raise InputError(
+            f"{region.source}: {duration:.0f} s of video, a look every {region.every} "
+            f"s; more than {_MAX_LOOKS} looks."
+        )
+    if region.every is None:
+        times = [Fraction(region.at)]
+    else:
+        times = sample_times(duration, 1 / Fraction(region.every))
+    for time, image in video_frames(region.source, times, start=start):
+        yield time, _cut(image, region, time)
+
+
+def _cut(image: np.ndarray, region: Region, time: float) -> np.ndarray:
+    rows, columns = region.pixels(time, *image.shape[:2])
+    return np.ascontiguousarray(image[rows, columns])
+
+
+def _as_embedding(prompt: Any) -> Optional[np.ndarray]:
+    """Return floats of any array or tensor; None of what is something else."""
+    if hasattr(prompt, "detach"):  # a tensor
+        prompt = prompt.detach().cpu()
+        prompt = (prompt.float() if prompt.is_floating_point() else prompt).numpy()
+    if isinstance(prompt, np.ndarray) and prompt.dtype.kind == "f":
+        return prompt.astype(np.float32)
+    return None
+
+
+def _as_picture(prompt: Any, index: int) -> np.ndarray:
+    """Return (H, W, 3) uint8 of a path, a PIL image or an array."""
+    from PIL import Image
+
+    if isinstance(prompt, (str, os.PathLike)):
+        return _open_picture(prompt, index)
+    if isinstance(prompt, Image.Image):
+        return np.asarray(prompt.convert("RGB"))
+    if hasattr(prompt, "detach"):
+        prompt = prompt.detach().cpu().numpy()
+    picture = np.asarray(prompt)
+    right = picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[-1] == 3
+    if not right or 0 in picture.shape:
+        raise InputError(
+            f"prompt {index + 1} is an array of {picture.dtype} {picture.shape}; "
+            "expected a picture as uint8 (H, W, 3), or an embedding as floats."
+        )
+    return picture
+
+
+def _open_picture(path: Any, index: int) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"prompt {index + 1}, {path}: cannot be read as a picture: {error}. (Words "
+            f"are given as Text({str(path)!r}).)"
+        ) from error

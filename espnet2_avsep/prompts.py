@@ -1,0 +1,162 @@
+"""Prompts that are neither a picture nor an embedding: words, and regions of videos."""
+
+import dataclasses
+import math
+import os
+from typing import Optional, Sequence, Tuple, Union
+
+from espnet2_avsep.errors import InputError
+
+Box = Tuple[float, float, float, float]
+Track = Sequence[Tuple[float, Box]]
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+# The two halves of a picture, for duets.
+LEFT: Box = (0.0, 0.0, 0.5, 1.0)
+RIGHT: Box = (0.5, 0.0, 1.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A prompt in words, for models trained on the embeddings of an open_clip model.
+
+    Dong et al., "CLIPSep: Learning Text-queried Sound Separation with Noisy Unlabeled
+    Videos", ICLR 2023: trained on pictures, asked in words.
+
+    Attributes:
+        text: What to separate, e.g. "violin".
+        template: What the text tower reads; "{}" stands for the text.
+
+    Example:
+        >>> str(Text("violin"))
+        'a photo of violin'
+    """
+
+    text: str
+    template: str = "a photo of {}"
+
+    def __str__(self) -> str:
+        return self.template.format(self.text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """A part of a video or a picture, looked at again and again as the video goes on.
+
+    Attributes:
+        source: The video or picture file. A video's own clock is the mixture's: second
+            0 is the first sample of its sound.
+        box: (left, top, right, bottom) in shares of the width and the height, or such
+            boxes over time as (second, box) pairs; between two of them the box moves
+            evenly, before the first and after the last it rests.
+        every: Seconds between looks. None looks once, at ``at``, for the whole
+            recording.
+        at: When the single look is taken, in s.
+
+    Example:
+        >>> Region("duet.mp4", LEFT).box_at(3.0)
+        (0.0, 0.0, 0.5, 1.0)
+        >>> moving = [(0.0, (0.0, 0.0, 0.5, 1.0)), (10.0, (0.5, 0.0, 1.0, 1.0))]
+        >>> Region("duet.mp4", moving).box_at(5.0)
+        (0.25, 0.0, 0.75, 1.0)
+    """
+
+    source: Union[str, "os.PathLike[str]"]
+    box: Union[Box, Track] = WHOLE
+    every: Optional[float] = 1.0
+    at: float = 0.0
+
+    def __post_init__(self):
+        """Check the values.
+
+        Raises:
+            InputError: see the messages.
+        """
+        track = self._track()
+        for time, box in track:
+            check_box(box, f"the region of {self.source}")
+            if not _is_number(time):
+                raise InputError(
+                    f"the region of {self.source}: {time!r} is no time in seconds."
+                )
+        times = [time for time, _ in track]
+        if times != sorted(set(times)):
+            raise InputError(
+                f"the region of {self.source}: the times of its boxes must ascend."
+            )
+        if self.every is not None and not (
+            _is_number(self.every) and 0.01 <= self.every <= 1e6
+        ):
+            raise InputError(
+                f"the region of {self.source}: every={self.every!r}; expected seconds "
+                "between looks (0.01 or more), or None."
+            )
+        if not _is_number(self.at) or self.at < 0:
+            raise InputError(
+                f"the region of {self.source}: at={self.at!r}; expected a time in "
+                "seconds."
+            )
+
+    def _track(self) -> Track:
+        try:
+            boxes = list(self.box)
+            if boxes and all(
+                isinstance(entry, (tuple, list)) and len(entry) == 2 for entry in boxes
+            ):
+                return [(time, box) for time, box in boxes]
+            return [(0.0, tuple(boxes))]
+        except TypeError:
+            raise InputError(
+                f"the region of {self.source}: box={self.box!r}; expected (left, top, "
+                "right, bottom), or (second, box) pairs."
+            ) from None
+
+    def box_at(self, time: float) -> Box:
+        """Return the box at a time in s."""
+        track = self._track()
+        before = [entry for entry in track if entry[0] <= time] or track[:1]
+        after = [entry for entry in track if entry[0] > time] or track[-1:]
+        (begin, first), (end, last) = before[-1], after[0]
+        share = 0.0 if end <= begin else max(0.0, (time - begin) / (end - begin))
+        return tuple(
+            float(a + share * (b - a)) for a, b in zip(first, last, strict=True)
+        )
+
+    def pixels(self, time: float, height: int, width: int) -> Tuple[slice, slice]:
+        """Return the rows and columns of a picture that the box holds at a time."""
+        left, top, right, bottom = self.box_at(time)
+        return _span(top, bottom, height), _span(left, right, width)
+
+
+def _span(begin: float, end: float, size: int) -> slice:
+    """Pixels from one share of an axis to another; at least one."""
+    first = min(round(begin * size), size - 1)
+    return slice(first, max(first + 1, round(end * size)))
+
+
+def _is_number(value: object) -> bool:
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
+
+
+def check_box(box: object, what: str) -> Box:
+    """Return a box of four shares.
+
+    Args:
+        box: To be checked.
+        what: Whose box, for the message.
+
+    Raises:
+        InputError: it has not 0 <= left < right <= 1 and 0 <= top < bottom <= 1.
+    """
+    values = tuple(box) if isinstance(box, (tuple, list)) else ()
+    if len(values) == 4 and all(_is_number(value) for value in values):
+        left, top, right, bottom = values
+        if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
+            return left, top, right, bottom
+    raise InputError(
+        f"{what}: box {box!r}; expected left, top, right, bottom as shares of the "
+        "picture's width and height, 0 <= left < right <= 1 and 0 <= top < bottom <= 1."
+    )

@@ -1,0 +1,214 @@
+"""A process on overlapping chunks of a signal without end, joined by cross-fades."""
+
+import dataclasses
+from typing import Callable, Iterator, Optional
+
+import numpy as np
+
+from espnet2_avsep.errors import InputError
+
+# (C, n) samples and the position of the first -> (..., n) of any leading axes.
+Process = Callable[[np.ndarray, int], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunking:
+    """How a recording is cut into chunks.
+
+    Neighbouring chunks overlap. In the middle of the overlap one fades over into the
+    next; what lies on both sides of the fade is context, which the network sees and
+    whose result is not used.
+
+    Attributes:
+        seconds: Length of a chunk; None takes that of the training's segments.
+        overlap: Seconds that neighbours share; None takes half a chunk.
+        fade: Seconds of the cross-fade; None takes the whole overlap.
+    """
+
+    seconds: Optional[float] = None
+    overlap: Optional[float] = None
+    fade: Optional[float] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ChunkPlan:
+    """A Chunking in samples.
+
+    Attributes:
+        chunk: Samples of a chunk.
+        overlap: Samples that neighbours share.
+        fade: Samples of the cross-fade in the middle of the overlap.
+        hop: Chunks begin at multiples of it: of the hop of the STFT at least.
+    """
+
+    chunk: int
+    overlap: int
+    fade: int
+    hop: int = 1
+
+    def __post_init__(self):
+        """Refuse what cannot be.
+
+        Raises:
+            InputError: see the messages.
+        """
+        if not 0 < 2 * self.overlap <= self.chunk:
+            raise InputError(
+                f"chunks of {self.chunk} samples that overlap by {self.overlap}: the "
+                "overlap must be positive and at most half a chunk."
+            )
+        if not 0 < self.fade <= self.overlap:
+            raise InputError(
+                f"a cross-fade of {self.fade} samples in an overlap of {self.overlap}: "
+                "it must be positive and fit in."
+            )
+        if self.step < 1 or self.step % self.hop:
+            raise InputError(
+                f"chunks that begin {self.step} samples after one another: expected a "
+                f"multiple of the STFT's hop, {self.hop}."
+            )
+
+    @property
+    def step(self) -> int:
+        """Samples from the beginning of a chunk to that of the next."""
+        return self.chunk - self.overlap
+
+    @property
+    def context(self) -> int:
+        """Samples on each side of a cross-fade whose result is not used."""
+        return (self.overlap - self.fade) // 2
+
+
+# One chunk, however long the signal.
+WHOLE = ChunkPlan(chunk=1 << 62, overlap=1 << 61, fade=1)
+
+
+def plan_chunks(
+    chunking: Chunking, segment: int, fs: int, hop: int, shortest: int, levels: int = 0
+) -> ChunkPlan:
+    """Bring a Chunking to samples.
+
+    Chunks begin at frames of the STFT and, as far as the overlap allows it, where the
+    strided convolutions of a U-Net fall on those of a pass over the whole recording.
+
+    Args:
+        chunking: In seconds.
+        segment: Samples of a segment of the training.
+        fs: Sampling rate in Hz.
+        hop: Hop of the STFT in samples.
+        shortest: The fewest samples that the model takes.
+        levels: How often the network halves the frames.
+
+    Raises:
+        InputError: a value is no positive number, or they do not go together.
+    """
+    for name in ("seconds", "overlap", "fade"):
+        value = getattr(chunking, name)
+        if value is not None and not 0 < value < 1e6:
+            raise InputError(
+                f"chunking: {name} is {value!r}; expected a positive number of seconds."
+            )
+    chunk = segment if chunking.seconds is None else round(chunking.seconds * fs)
+    if chunk < shortest:
+        raise InputError(
+            f"chunking: a chunk has {chunk} samples at {fs} Hz; the model needs at "
+            f"least {shortest} ({shortest / fs:.2f} s)."
+        )
+    overlap = chunk // 2
+    if chunking.overlap is not None:
+        overlap = round(chunking.overlap * fs)
+    if 2 * overlap > chunk:
+        raise InputError(
+            f"chunking: an overlap of {overlap / fs:g} s in chunks of {chunk / fs:g} "
+            "s; at most half a chunk can be shared."
+        )
+    wanted = overlap
+    for level in reversed(range(levels + 1)):
+        grid = hop << level
+        overlap = chunk - -(-(chunk - wanted) // grid) * grid
+        if 2 * overlap >= wanted:
+            break
+    if overlap < 1:
+        raise InputError(
+            f"chunking: chunks of {chunk / fs:g} s have no room for an overlap of "
+            f"{hop} samples; take longer ones or a longer overlap."
+        )
+    fade = overlap
+    if chunking.fade is not None:
+        fade = max(1, min(round(chunking.fade * fs), overlap))
+    return ChunkPlan(chunk, overlap, fade, grid)
+
+
+class ChunkedProcess:
+    """Runs a process on chunks of what it is fed; the result has the input's length.
+
+    Chunk k begins at k * step. The last one is moved back (by whole hops) until it is
+    full, so that only a signal shorter than a chunk is seen as a short chunk; it may be
+    up to a hop longer than the others. Cross-fades are raised cosines, whose two halves
+    add up to one: where neighbours agree nothing changes. The result depends on the
+    samples alone, not on the pieces in which they are fed. At most three chunks of
+    samples are held.
+
+    Args:
+        process: What is done with a chunk.
+        plan: How it is cut.
+    """
+
+    def __init__(self, process: Process, plan: ChunkPlan):
+        self.process = process
+        self.plan = plan
+        ramp = (np.arange(plan.fade) + 0.5) / plan.fade
+        self._rise = (np.sin(ramp * np.pi / 2) ** 2).astype(np.float32)
+        self._input: Optional[np.ndarray] = None  # (C, n)
+        self._input_start = 0
+        self._next = 0  # where the next chunk begins
+        self._tail: Optional[np.ndarray] = (
+            None  # the last chunk's result, not given yet
+        )
+        self._given = 0  # samples given so far
+
+    def feed(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        """Take samples (C, n); yield (..., m), what is finished."""
+        if self._input is None:
+            self._input = samples
+        else:
+            self._input = np.concatenate([self._input, samples], axis=-1)
+        # Only where more than a hop follows: else this is the last chunk, see finish().
+        while self._end >= self._next + self.plan.chunk + self.plan.hop:
+            yield from self._run(self._next, self._next + self.plan.chunk, last=False)
+            self._next += self.plan.step
+            self._forget(self._next - self.plan.step - self.plan.hop)
+
+    def finish(self) -> Iterator[np.ndarray]:
+        """Yield what is left; the signal has ended."""
+        if self._input is None or self._end == 0:
+            return
+        start = (self._end - self.plan.chunk) // self.plan.hop * self.plan.hop
+        yield from self._run(max(0, min(start, self._next)), self._end, last=True)
+
+    @property
+    def _end(self) -> int:
+        return self._input_start + self._input.shape[-1]
+
+    def _forget(self, before: int) -> None:
+        if before > self._input_start:
+            self._input = self._input[..., before - self._input_start :].copy()
+            self._input_start = before
+
+    def _run(self, start: int, end: int, last: bool) -> Iterator[np.ndarray]:
+        """Process one chunk, join it to what is there, give what no other changes."""
+        origin = self._input_start
+        result = self.process(self._input[..., start - origin : end - origin], start)
+        result = result[..., self._given - start :]
+        if self._tail is not None:
+            fade = self.plan.fade
+            fall = self._tail[..., :fade]
+            joined = fall + self._rise * (result[..., :fade] - fall)
+            result = np.concatenate([joined, result[..., fade:]], axis=-1)
+        # The next fade begins here; its other half comes with the next chunk.
+        until = end - self._given
+        if not last:
+            until -= self.plan.overlap - self.plan.context
+            self._tail = result[..., until : until + self.plan.fade]
+        self._given += until
+        yield result[..., :until]

@@ -1,0 +1,250 @@
+"""The command `avsep`, called in this process."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from PIL import Image
+
+from espnet2_avsep.bin import avsep
+from espnet2_avsep.bin.subcommands import query
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.prompts import LEFT, Region, Text
+from espnet2_avsep.visual import build
+from tests.media_fixtures import tone, write_video
+from tests.tiny_corpus import DIM
+from tests.trained_model import make_trained_folder
+
+RATE = 8000
+
+
+class Encoder:
+    """Embeds a picture by its mean colour, on the left and on the right."""
+
+    def encode(self, images):
+        rows = [[i[..., c].mean() / 255 for c in range(3)] + [1] for i in images]
+        return np.array(rows, np.float32)[:, :DIM]
+
+
+def red_and_blue(number):
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:, :32, 0] = picture[:, 32:, 2] = 255
+    return picture
+
+
+@pytest.fixture
+def encoder(monkeypatch):
+    monkeypatch.setattr(build, "encoder_from_info", lambda path, device: Encoder())
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("avsep")
+    make_trained_folder(folder / "model")
+    info = {"encoder": "open_clip", "model": "ViT-B-32", "pretrained": "random"}
+    info["weights"] = "random, seed 0"
+    (folder / "model" / "visual_info.yaml").write_text(yaml.safe_dump(info))
+    sound = np.stack([tone(3, RATE, 300), tone(3, RATE, 200, 0.2)])
+    write_video(
+        folder / "duet.mp4", 30, 10, sound, RATE, paint=red_and_blue, pixels="yuv444p"
+    )
+    soundfile.write(folder / "mix.wav", sound.T, RATE, subtype="PCM_16")
+    Image.fromarray(red_and_blue(0)[:, :32]).save(folder / "red.png")
+    np.save(folder / "e.npy", np.eye(DIM, dtype=np.float32)[0])
+    return folder
+
+
+def run(capsys, *argv):
+    status = avsep.main([str(word) for word in argv])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_video_by_regions_picture_and_embedding(place, tmp_path, capsys, encoder):
+    out = tmp_path / "out"
+    queries = ["box:0,0,0.5,1", "box:0.5,0,1,1", place / "red.png", place / "e.npy"]
+    words = [w for q in queries for w in ("--query", q)]
+    status, text, err = run(
+        *(capsys, "separate", place / "duet.mp4", *words),
+        *("--out", out, "--model", place / "model", "--json"),
+    )
+    assert (status, err) == (0, "")
+    result = json.loads(text)
+    assert result == json.loads((out / "result.json").read_text())
+    names = ["1_box_0_0_0.5_1", "2_box_0.5_0_1_1", "3_red", "4_e", "residual"]
+    assert [n for n in result["tracks"] if n != "mixture"] == names
+    tracks = {n: soundfile.read(out / f"{n}.wav", dtype="int32")[0] >> 8 for n in names}
+    assert {len(t) for t in tracks.values()} == {result["samples"]}
+    # The left half is red, as the picture is.
+    assert np.abs(tracks[names[0]] - tracks["3_red"]).max() < 2**23 * 1e-3
+    assert np.abs(tracks[names[0]] - tracks[names[1]]).max() > 2**23 * 1e-3
+    mixture = sum(tracks.values())
+    assert abs(np.abs(mixture).max() / 2**23 - 0.35) < 0.02
+    for name in names:
+        assert (out / f"{name}.png").stat().st_size > 5000
+        assert result["tracks"][name]["picture_copied"] is True
+        assert (out / f"{name}.mp4").exists()
+    page = (out / "index.html").read_text()
+    assert page.count("<audio") == page.count("data:audio/flac") == 6
+    assert page.count("data:image/png") == 6 and 'src="http' not in page
+    hidden = [p.name for p in out.iterdir() if p.name.startswith(".")]
+    assert not hidden and len(list(out.iterdir())) == 3 * 5 + 1 + 2
+
+
+def test_left_right_of_a_recording_that_the_page_links(
+    place, tmp_path, capsys, encoder
+):
+    out = tmp_path / "out"
+    status, text, err = run(
+        *(capsys, "separate", place / "duet.mp4", "--sources", "left-right"),
+        *("--out", out, "--model", place / "model", "--format", "flac"),
+        *("--embed_seconds", 1, "--mp4", "false", "--channels", "each", "--every", 0),
+    )
+    assert status == 0 and "separate: 100%" in err
+    assert re.search(r"3\.\d s separated in", text) and "1_left.flac" in text
+    page = (out / "index.html").read_text()
+    assert 'src="1_left.flac"' in page and "data:audio" not in page
+    assert soundfile.info(out / "2_right.flac").channels == 2
+    assert not list(out.glob("*.mp4"))
+    again = {p.name: p.read_bytes() for p in out.glob("*.flac")}
+    run(
+        *(capsys, "separate", place / "duet.mp4", "--sources", "left-right"),
+        *("--out", out, "--model", place / "model", "--format", "flac"),
+        *("--mp4", "false", "--channels", "each", "--every", 0, "--page", "false"),
+    )
+    assert again == {p.name: p.read_bytes() for p in out.glob("*.flac")}
+
+
+def test_text_with_a_random_encoder_is_explained(place, tmp_path, capsys):
+    status, out, err = run(
+        *(capsys, "separate", place / "mix.wav", "--query", "violin"),
+        *("--out", tmp_path / "out", "--model", place / "model"),
+    )
+    assert status == 2 and "text says nothing to it" in err and out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_info(place, capsys):
+    status, out, _ = run(capsys, "info", place / "model", "--json")
+    found = json.loads(out)
+    assert status == 0 and found["prompt_dim"] == DIM and found["sample_rate"] == 2000
+    assert found["prompts"]["text"].startswith("no: ")
+    assert "random, seed 0" in found["prompts"]["picture"]
+    status, out, _ = run(capsys, "info", place / "model")
+    assert (
+        "  region: yes" in out and f"weights_sha256: {found['weights_sha256']}" in out
+    )
+
+
+def test_score(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    refs = 0.1 * rng.normal(size=(2, 4000))
+    noise = 0.01 * rng.normal(size=(2, 4000))
+    for n in (0, 1):
+        soundfile.write(tmp_path / f"r{n}.wav", refs[n], 8000, subtype="DOUBLE")
+        soundfile.write(
+            tmp_path / f"e{n}.wav", refs[n] + noise[n], 8000, subtype="DOUBLE"
+        )
+    soundfile.write(tmp_path / "m.wav", refs.sum(axis=0), 8000, subtype="DOUBLE")
+    words = ["score", "--reference", tmp_path / "r0.wav", tmp_path / "r1.wav"]
+    words += ["--estimate", tmp_path / "e0.wav", tmp_path / "e1.wav"]
+    status, out, _ = run(capsys, *words, "--mixture", tmp_path / "m.wav", "--json")
+    found = json.loads(out)
+    assert status == 0
+    for n, row in enumerate(found["sources"]):
+        expected = 10 * np.log10((refs[n] ** 2).sum() / (noise[n] ** 2).sum())
+        assert abs(row["si_sdr"] - expected) < 0.2
+        assert abs(row["si_sdr_i"] - expected) < 0.5
+        assert row["sir"] > row["sdr"] > expected - 0.1
+    status, out, _ = run(capsys, *words)
+    assert status == 0 and out.splitlines()[-1].startswith("mean\t")
+    status, _, err = run(capsys, *words[:-1])
+    assert status == 2 and "one of each" in err
+
+
+def test_features(place, tmp_path, capsys, monkeypatch):
+    from espnet2_avsep.visual import extract
+
+    asked = {}
+
+    def extract_visual(scp, out, **options):
+        asked.update(options, scp=scp.read_text())
+        (out / "visual_shape").write_text("duet 3,4\n")
+        (out / "visual_skipped.tsv").write_text("")
+
+    monkeypatch.setattr(extract, "extract_visual", extract_visual)
+    status, out, _ = run(
+        *(capsys, "features", place / "duet.mp4", "--out", tmp_path / "f"),
+        *("--model", place / "model", "--json"),
+    )
+    assert status == 0 and json.loads(out)["shapes"] == {"duet": "3,4"}
+    assert asked["pretrained"] == "random" and asked["encoder"] == "open_clip"
+    assert asked["scp"].split()[0] == "duet"
+    status, _, err = run(
+        *(capsys, "features", place / "duet.mp4", "--out", tmp_path / "f"),
+        *("--model", place / "model", "--visual_encoder", "resnet18"),
+    )
+    assert status == 2 and "one of the two" in err
+
+
+def test_what_a_query_means(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tuba").write_bytes((place / "red.png").read_bytes())
+    (tmp_path / "drums").mkdir()
+    texts = ["violin", "text:tuba", "tuba", str(place / "red.png"), "box:0,0,0.5,1"]
+    texts += ["an oboe, softly", str(place / "e.npy")]
+    found = query.parse_queries(texts, place / "duet.mp4")
+    assert [q.kind for q in found] == [
+        *("text", "text", "picture", "picture", "region", "text", "embedding")
+    ]
+    assert found[0].prompt == Text("violin") and found[1].prompt == Text("tuba")
+    assert found[4].prompt == Region(place / "duet.mp4", LEFT)
+    assert [q.name for q in found[:3]] == ["1_violin", "2_tuba", "3_tuba"]
+    assert found[5].name == "6_an_oboe_softly"
+    for wrong, message in (
+        *(("drums", "is a folder"), ("no/such.png", "looks like a file")),
+        *(("photo.jpg", "text:photo.jpg"), ("box:1,2", "box"), ("box:a,b,c,d", "four")),
+        *(("", "is empty"), ("text: ", "some words"), ("box:0.5,0,0.5,1", "left <")),
+    ):
+        with pytest.raises(InputError, match=message):
+            query.parse_queries([wrong], place / "duet.mp4")
+    with pytest.raises(InputError, match="needs a video"):
+        query.parse_queries(["box:0,0,1,1"], None)
+    with pytest.raises(InputError, match="no source was asked for"):
+        query.parse_queries([], None)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/etc/passwd", "a\nb", "CON", "....", "ü/é", "-rf", "x" * 500]
+)
+def test_names_of_tracks_are_harmless(name):
+    slug = query._slug(name)
+    assert re.fullmatch(r"[a-z0-9][a-z0-9._]{0,39}", slug), slug
+
+
+def test_something_unexpected_is_one_line_and_1(place, capsys, monkeypatch):
+    from espnet2_avsep.separate import SeparateAV
+
+    def fail(*args, **options):
+        raise RuntimeError("the\nsky falls")
+
+    monkeypatch.setattr(SeparateAV, "from_pretrained", fail)
+    status, out, err = run(capsys, "info", place / "model")
+    assert status == 1 and "unexpected RuntimeError: the sky falls" in err
+    assert "Traceback" not in err
+    monkeypatch.setenv("AVSEP_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        run(capsys, "info", place / "model")
+
+
+def test_interrupted(place, capsys, monkeypatch):
+    from espnet2_avsep.separate import SeparateAV
+
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SeparateAV, "from_pretrained", stop)
+    assert run(capsys, "info", place / "model") == (130, "", "interrupted\n")

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import soundfile
+
+from espnet2_avsep.data import track_writer
+from espnet2_avsep.data.track_writer import TrackWriter, to_pcm24
+from espnet2_avsep.errors import InputError
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_24_bit_samples_come_back_exactly(tmp_path, suffix):
+    grid = np.random.default_rng(0).integers(-(2**23), 2**23, (2, 3000))
+    samples = (grid / 2**23).astype(np.float32)
+    path = tmp_path / f"x.{suffix}"
+    with TrackWriter(path, 44100, 2) as writer:
+        for begin in range(0, 3000, 700):
+            writer.write(samples[:, begin : begin + 700])
+        assert not path.exists()
+    back, fs = soundfile.read(path, dtype="float32")
+    assert fs == 44100 and writer.clipped == 0
+    np.testing.assert_array_equal(back.T, samples)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_two_runs_are_byte_identical(tmp_path):
+    for name in ("a.wav", "b.wav"):
+        with TrackWriter(tmp_path / name, 8000) as writer:
+            writer.write(np.linspace(-1, 1, 99))
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+
+
+def test_clipping_is_counted_and_never_wraps():
+    samples, clipped = to_pcm24(np.array([1.0, 2.0, -1.0, -1.5, 0.0]))
+    assert clipped == 3
+    assert (samples >> 8).tolist() == [2**23 - 1, 2**23 - 1, -(2**23), -(2**23), 0]
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), TrackWriter(tmp_path / "x.wav", 8000) as writer:
+        writer.write(np.zeros(10))
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    with (
+        pytest.raises(InputError, match="only 10 of 20 samples"),
+        TrackWriter(tmp_path / "x.wav", 8000) as writer,
+    ):
+        writer.write(np.zeros(10))
+        writer._written += 10
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_long_files_get_another_header(tmp_path, monkeypatch):
+    monkeypatch.setattr(track_writer, "_RIFF_BYTES", 100)
+    with TrackWriter(tmp_path / "x.wav", 8000, 1, 99) as writer:
+        writer.write(np.zeros(99))
+    assert (tmp_path / "x.wav").read_bytes()[:4] == b"RF64"
+    assert soundfile.info(tmp_path / "x.wav").frames == 99
+
+
+def test_what_no_file_can_have(tmp_path):
+    with pytest.raises(InputError, match="unknown audio format"):
+        TrackWriter(tmp_path / "x.mp3", 8000)
+    with pytest.raises(InputError, match="9 channels"):
+        TrackWriter(tmp_path / "x.flac", 8000, 9)
+    assert list(tmp_path.iterdir()) == []

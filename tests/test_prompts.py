@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.prompt_reader import PromptReader
+from espnet2_avsep.prompts import LEFT, RIGHT, WHOLE, Region, Text
+from tests.media_fixtures import paint_number, read_number, tone, write_video
+
+
+def numbers(images):
+    """An "encoder" that reads the number a picture shows, and its width."""
+    return np.array([[read_number(i), i.shape[1]] for i in images], np.float32)
+
+
+def brightness(images):
+    return np.array([[i.mean(), i.shape[1]] for i in images], np.float32)
+
+
+def reader(prompts, encode=numbers, dim=2):
+    return PromptReader(
+        prompts, dim, encode, lambda texts: np.array([[len(t), 0.0] for t in texts])
+    )
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """10 pictures a second that count from 0, and 4 s of sound."""
+    path = tmp_path_factory.mktemp("video") / "count.mp4"
+    return write_video(path, frames=40, fps=10, audio=tone(4, 22050))
+
+
+def test_region_is_read_along_the_video(video):
+    read = reader([Region(video, every=0.5)])
+    assert read.number == 1
+    # Looks at 0, 0.5, 1.0, ... s show pictures 0, 5, 10, ...
+    np.testing.assert_allclose(read(0.0, 1.0), [[2.5, 160]])
+    np.testing.assert_allclose(read(0.5, 2.0), [[10, 160]])
+    np.testing.assert_allclose(read(2.1, 2.4), [[20, 160]])  # the last look holds
+    np.testing.assert_allclose(read(3.5, 9.0), [[35, 160]])
+    np.testing.assert_allclose(read(7.0, 9.0), [[35, 160]])
+
+
+def test_region_held(video):
+    read = reader([Region(video, every=None, at=1.5)])
+    for begin in (0.0, 3.0):
+        np.testing.assert_allclose(read(begin, begin + 1), [[15, 160]])
+
+
+def test_regions_cut_what_they_say(tmp_path):
+    """A picture whose columns are 0, 1, ..., 99."""
+    columns = np.broadcast_to(
+        np.arange(100, dtype=np.uint8)[None, :, None], (4, 100, 3)
+    )
+    Image.fromarray(np.ascontiguousarray(columns)).save(tmp_path / "p.png")
+    boxes = [LEFT, RIGHT, WHOLE, (0.1, 0, 0.2, 1), (0.999, 0.99, 1.0, 1.0)]
+    rows = reader([Region(tmp_path / "p.png", box) for box in boxes], brightness)(0, 1)
+    expected = [[24.5, 50], [74.5, 50], [49.5, 100], [14.5, 10], [99, 1]]
+    np.testing.assert_allclose(rows, expected)
+
+
+def test_box_that_moves(video):
+    track = [(0.0, (0.0, 0, 0.5, 1)), (2.0, (0.5, 0, 1.0, 1))]
+    region = Region(video, track)
+    assert region.box_at(-1.0) == (0.0, 0.0, 0.5, 1.0)
+    assert region.box_at(0.5) == (0.125, 0.0, 0.625, 1.0)
+    assert region.box_at(5.0) == (0.5, 0.0, 1.0, 1.0)
+    assert reader([region])(0, 4)[0, 1] == 80
+
+
+def test_models_of_pictures_get_the_middle_look(video):
+    def frames(images):
+        return np.stack([i.transpose(2, 0, 1) for i in images])
+
+    read = PromptReader([Region(video, every=0.5)], None, frames, None)
+    picture = read(0.0, 1.4)[0]
+    assert picture.dtype == np.uint8 and picture.shape == (3, 64, 160)
+    assert read_number(picture.transpose(1, 2, 0)) == 5
+    with pytest.raises(InputError, match="no picture"):
+        PromptReader([Text("tuba")], None, frames, None)
+    with pytest.raises(InputError, match="no picture"):
+        PromptReader([np.zeros(2, np.float32)], None, frames, None)
+
+
+def test_prompts_of_all_kinds(video, tmp_path):
+    Image.fromarray(paint_number(9)).save(tmp_path / "nine.png")
+    prompts = [
+        *(paint_number(3), Image.fromarray(paint_number(4)), tmp_path / "nine.png"),
+        *(str(tmp_path / "nine.png"), np.array([7.0, 8.0]), np.eye(2, dtype="f")),
+        *(Text("oboe"), lambda begin, end: np.array([begin, end])),
+    ]
+    rows = reader(prompts)(1.0, 2.0)
+    expected = [[3, 160], [4, 160], [9, 160], [9, 160], [7, 8], [0.5, 0.5]]
+    expected += [[len("a photo of oboe"), 0], [1, 2]]
+    np.testing.assert_allclose(rows, expected)
+
+
+def test_region_without_a_video(tmp_path):
+    (tmp_path / "x.mp4").write_text("no video")
+    for name, message in (("x.mp4", "unreadable"), ("no.mp4", "file not found")):
+        with pytest.raises(InputError, match=message):
+            reader([Region(tmp_path / name)])(0, 1)
+    with pytest.raises(InputError, match="cannot be read as a picture"):
+        reader([Region(tmp_path / "no.png")])
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        *((0, 0, 1), (0, 0, 1, 1, 1), (0.5, 0, 0.5, 1), (0, 1, 1, 0), (-0.1, 0, 1, 1)),
+        *((0, 0, 2, 1), (0, 0, float("nan"), 1), ("a", 0, 1, 1), None, 5, "0,0,1,1"),
+        *([], [(0, (0, 0, 1))], [(1, WHOLE), (0, WHOLE)], [("a", WHOLE)]),
+    ],
+)
+def test_wrong_boxes(box):
+    with pytest.raises(InputError, match="region of x.mp4"):
+        Region("x.mp4", box)
+
+
+@pytest.mark.parametrize("options", [{"every": 0}, {"every": "1"}, {"at": -1.0}])
+def test_wrong_times(options):
+    with pytest.raises(InputError, match="region of x.mp4"):
+        Region("x.mp4", **options)
