@@ -172,6 +172,7 @@ def gate_histogram(values: Sequence[float], title: str):
     axis.hist(values, bins=np.linspace(0, 1, 41), color="tab:blue", alpha=0.7)
     for place in EXTREMES:
         axis.axvline(place, color="gray", linestyle=":", linewidth=0.8)
+    axis.set_ylim(top=1.15 * axis.get_ylim()[1])
     mean = float(np.mean(values))
     axis.axvline(mean, color="black", linewidth=1)
     axis.text(
@@ -205,6 +206,9 @@ def gate_maps(rows: Sequence[Tuple[str, np.ndarray, np.ndarray]], title: str):
         left.set_title(name, fontsize=8)
         image = right.imshow(gate, origin="lower", aspect="auto", vmin=0, vmax=1)
         right.set_title(f"gate, mean {gate.mean():.3f}", fontsize=8)
+        left.set_ylabel("frequency bin")
+    for axis in axes[-1]:
+        axis.set_xlabel("frame (gate: of its map)")
     figure.colorbar(image, ax=axes[:, 1], shrink=0.8)
     figure.suptitle(title, fontsize=10)
     return figure
@@ -238,6 +242,7 @@ def attention_maps(
     for row, (name, attention, motion) in zip(axes, sources, strict=True):
         _draw_level(row[0], mixture)
         row[0].set_title(f"mixture; {name}", fontsize=8)
+        row[0].set_ylabel("frequency bin")
         for number, axis in enumerate(row[1 : 1 + layers], 1):
             axis.imshow(attention[number - 1], origin="lower", aspect="auto")
             axis.set_title(
@@ -245,7 +250,7 @@ def attention_maps(
             )
         if with_motion:
             row[-1].bar(range(len(motion)), motion, color="tab:orange")
-            row[-1].set_title("motion steps", fontsize=8)
+            row[-1].set_title("motion, by step", fontsize=8)
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -262,3 +267,35 @@ def _draw_level(axis, magnitude: np.ndarray) -> None:
         vmin=-DYNAMIC_RANGE_DB,
         vmax=0,
     )
+
+
+def score_curves(
+    curves: Mapping[str, Sequence[Sequence[float]]], across: str, label: str
+):
+    """Draw a line for each system over a number, with its intervals.
+
+    Args:
+        curves: System -> points (number, mean, low, high); NaN draws no interval.
+        across: What the number is.
+        label: Of the axis of scores.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    # Beside one another, so that intervals do not hide each other.
+    shifts = np.linspace(-0.1, 0.1, max(len(curves), 2))
+    for shift, (name, points) in zip(shifts, curves.items(), strict=False):
+        number, mean, low, high = np.asarray(points, dtype=float).T
+        (line,) = axis.plot(number + shift, mean, marker="o", label=name)
+        axis.vlines(number + shift, low, high, color=line.get_color(), linewidth=1)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel(across)
+    axis.set_ylabel(label)
+    axis.axhline(0, color="gray", linewidth=0.8)
+    axis.legend(fontsize=8)
+    return figure

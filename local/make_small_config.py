@@ -88,7 +88,9 @@ def small(
         config["teacher_conf"] = {"checkpoint": "random", "htsat_conf": TINY_HTSAT}
         config["system"] += " (random teacher)"
     steps = max_epoch * num_iters_per_epoch
-    config.pop("optim_groups", None)
+    for key in ("optim_groups", "optim2", "optim2_conf", "scheduler2"):
+        config.pop(key, None)
+    config.pop("scheduler2_conf", None)
     config.update(
         optim="adam",
         optim_conf={"lr": LEARNING_RATE, "fused": True},
@@ -118,6 +120,8 @@ def small_separator(conf: Dict[str, Any]) -> Dict[str, Any]:
         conf["hop"] = 2 * conf["hop"]
     else:
         conf["channels"] = channels // 4
+    if "queries" in conf:
+        conf.update(dim=64, feedforward_dim=256)  # of the transformer, a quarter
     for name, most in (("layers", 6), ("width", 16), ("condition_dim", 32)):
         if conf.get(name) is not None:
             conf[name] = min(conf[name], most)

@@ -40,6 +40,15 @@ def test_tracks(separate):
     np.testing.assert_allclose(swapped, tracks[::-1], atol=1e-5)
 
 
+def test_the_track_of_a_prompt_does_not_depend_on_the_others(separate):
+    """One prompt alone, or among four: the same track (the network runs as trained)."""
+    four = separate(mixture(), prompts(4))
+    for n in (1, 2, 3):
+        np.testing.assert_allclose(
+            separate(mixture(), prompts(4)[:n]), four[:n], atol=1e-5
+        )
+
+
 def test_equals_the_model(separate):
     x, e = torch.from_numpy(mixture())[None], torch.from_numpy(np.stack(prompts()))
     expected, _ = separate.model.separate(x, e[None, :, None])

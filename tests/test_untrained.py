@@ -60,6 +60,23 @@ def test_shipped_configs_separate_two_tones(path, tmp_path):
         assert si_sdr(reference, tracks).min() > 12
 
 
+@pytest.mark.parametrize("num_sources", [1, 3, 4])
+@pytest.mark.parametrize("baseline", ["ideal_binary_mask", "ideal_ratio_mask"])
+def test_ideal_masks_of_other_numbers_of_sources(write, baseline, num_sources):
+    """Tones far apart come apart, each in its source's place, in any order."""
+    time = torch.arange(SEGMENT) / FS
+    tones = (130.0, 270.0, 480.0, 800.0)[:num_sources]
+    reference = torch.stack([torch.sin(2 * math.pi * f * time) for f in tones])
+    reference = reference[None] / num_sources
+    system = UntrainedAV(write(baseline=baseline))
+    tracks = system.separate_batch(reference.sum(dim=1), reference)
+    assert tracks.shape == reference.shape
+    assert si_sdr(reference, tracks).min() > 12
+    order = list(range(1, num_sources)) + [0]
+    other = system.separate_batch(reference.sum(dim=1), reference[:, order])
+    torch.testing.assert_close(other, tracks[:, order], atol=1e-6, rtol=1e-5)
+
+
 def test_a_ratio_mask_of_equal_sources_halves_the_mixture(write):
     half = torch.randn(1, 1, SEGMENT) / 10
     reference = half.expand(1, 2, SEGMENT)

@@ -9,9 +9,10 @@ import math
 import statistics
 import sys
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import List, Mapping, Optional, Sequence
 
-from espnet2_avsep.bin.avsep_results import is_random
+from espnet2_avsep.bin import compare_counts
+from espnet2_avsep.bin.avsep_results import bullets, is_random
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.config_curve import CurvePoint, curve_lines, curve_points
 from espnet2_avsep.bin.experiments import (
@@ -61,7 +62,13 @@ def get_parser() -> argparse.ArgumentParser:
         "--inference_tag within it; NAME: in the tables (default: the config's "
         "'system'); repeat; trainings of one name are the seeds of one system",
     )
-    parser.add_argument("--set", default="test", help="which scored_<set>")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=["test"],
+        help="which scored_<set>; several, as test_2src test_3src, are also put into "
+        "one table by number of sources, compare_by_sources.md and .csv",
+    )
     parser.add_argument("--output_dir", required=True, help="where the files go")
     parser.add_argument(
         "--corpus",
@@ -100,7 +107,42 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         raise InputError(
             f"--resamples {args.resamples}, --seed {args.seed}: expected at least 1, 0."
         )
-    experiments = [read_experiment(text, args.set) for text in args.experiment]
+    results = {}
+    for name in dict.fromkeys(args.set):
+        one = argparse.Namespace(**{**vars(args), "set": name})
+        results[name] = compare_set(one, scored_on(name, args))
+    if len(results) > 1:
+        compare_numbers(args, results)
+
+
+def scored_on(name: str, args: argparse.Namespace) -> List[str]:
+    """Return the --experiment options that were scored on a set.
+
+    Of several sets, an experiment may lack some (RPCA separates two sources only).
+
+    Raises:
+        InputError: one was scored on none.
+    """
+    if len(args.set) == 1:
+        return args.experiment
+    wanted = []
+    for text in args.experiment:
+        folder = Path(text.partition("=")[2] or text)
+        found = [n for n in args.set if (folder / f"scored_{n}").is_dir()]
+        if not found:
+            read_experiment(text, name)
+        elif name not in found:
+            logging.warning("%s: is not among those of %s, not scored", text, name)
+        else:
+            wanted.append(text)
+    if not wanted:
+        raise InputError(f"--set {name}: no experiment was scored on it.")
+    return wanted
+
+
+def compare_set(args: argparse.Namespace, texts: Sequence[str]) -> Comparison:
+    """Write the tables and pictures of one set, args.set; return what they say."""
+    experiments = [read_experiment(text, args.set) for text in texts]
     check_comparable(experiments, args.corpus)
     experiments = merge_seeds(experiments)
     try:
@@ -132,10 +174,49 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     text = markdown(args, experiments, result, pictures)
     if points:
         text += f"\n{over_section(points, args.over)}"
-    with atomic_write(folder / f"{stem}.md") as f:
+    write_page(folder / f"{stem}.md", text)
+    return result
+
+
+def compare_numbers(
+    args: argparse.Namespace, results: Mapping[str, Comparison]
+) -> None:
+    """Write the table of several sets, by number of sources, and its picture."""
+    folder, stem = Path(args.output_dir), "compare_by_sources"
+    write_csv(folder / f"{stem}.csv", compare_counts.csv_lines(results))
+    parts = [
+        "# Systems by number of sources",
+        f"**{args.corpus_note.strip()}**" if args.corpus_note.strip() else "",
+        "SDRi in dB with its 95 % interval (percentile bootstrap over mixtures, "
+        f"{args.resamples} resamples, seed {args.seed}); SDR of the mixtures. Each set "
+        "has the sources that every system listed there was scored on; what stands in "
+        "compare_<set>.md of each.",
+        markdown_table(compare_counts.table_lines(results)),
+        bullets({name: set_note(result) for name, result in results.items()}),
+    ]
+    if args.plots:
+        from espnet2_avsep.plots import score_curves
+
+        curves = compare_counts.curves(results)
+        save(score_curves(curves, "sources in a mixture", "SDRi, dB"), folder, stem)
+        parts.append(f"![{stem}.png]({stem}.png)")
+    write_page(folder / f"{stem}.md", "\n\n".join(p for p in parts if p) + "\n")
+
+
+def set_note(result: Comparison) -> str:
+    """Return how much of a set the table is of."""
+    return (
+        f"{compare_counts.number_of_sources(result)} sources, {result.common} of "
+        f"{result.sources} sources of {result.mixtures} mixtures"
+    )
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page, and print it."""
+    with atomic_write(path) as f:
         f.write(text)
     print(text)
-    logging.info("wrote %s", folder / f"{stem}.md")
+    logging.info("wrote %s", path)
 
 
 def main_lines(
@@ -233,7 +314,6 @@ def draw(folder: Path, stem: str, result: Comparison) -> List[str]:
     """Draw the pictures; return their names."""
     from espnet2_avsep.plots import instrument_bars, score_bars
 
-    names = {}
     figures = {
         "scores": score_bars(
             {n: result.mean[n]["sdr_i"] for n in result.systems},
@@ -246,12 +326,15 @@ def draw(folder: Path, stem: str, result: Comparison) -> List[str]:
             "SDR, dB",
         ),
     }
-    for name, figure in figures.items():
-        names[name] = f"{stem}_{name}.png"
-        with atomic_write(folder / names[name], "wb") as f:
-            # Without a date, so that the same scores give the same bytes.
-            figure.savefig(f, format="png", metadata={"Software": None})
-    return list(names.values())
+    return [save(figure, folder, f"{stem}_{name}") for name, figure in figures.items()]
+
+
+def save(figure, folder: Path, stem: str) -> str:
+    """Write a picture; return its name."""
+    with atomic_write(folder / f"{stem}.png", "wb") as f:
+        # Without a date, so that the same scores give the same bytes.
+        figure.savefig(f, format="png", metadata={"Software": None})
+    return f"{stem}.png"
 
 
 def draw_curve(folder: Path, stem: str, points: Sequence[CurvePoint], key: str) -> str:
@@ -265,10 +348,7 @@ def draw_curve(folder: Path, stem: str, points: Sequence[CurvePoint], key: str) 
         {title: [p.interval[m] for p in points] for title, m in metrics.items()},
         key,
     )
-    name = f"{stem}_over.png"
-    with atomic_write(folder / name, "wb") as f:
-        figure.savefig(f, format="png", metadata={"Software": None})
-    return name
+    return save(figure, folder, f"{stem}_over")
 
 
 def over_section(points: Sequence[CurvePoint], key: str) -> str:

@@ -32,11 +32,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--revision", help="branch, tag or commit, on the hub")
     parser.add_argument("--output_dir", required=True, help="folder of the experiment")
     parser.add_argument(
-        "--visual_info",
+        "--made_by",
         action="append",
         default=[],
-        help="visual_info.yaml of features that are to be given to the model; an error "
-        "if another encoder made them; repeat",
+        help="visual_info.yaml or motion_info.yaml of features that are to be given to "
+        "the model; an error if another encoder made them; repeat",
     )
     parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
     return parser
@@ -52,8 +52,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     files = find_model(args.model, args.revision)
     weights = files.weights or files.config.parent / "valid.loss.best.pth"
     folder = files.config.parent
-    info = read_mapping(folder / "visual_info.yaml")
-    for path in args.visual_info:
+    for path in args.made_by:
+        info = read_mapping(folder / Path(path).name)
         check_encoder(info, read_mapping(Path(path)), path, args.model)
 
     output = Path(args.output_dir)
@@ -66,6 +66,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     read_mapping(files.config)
     if not weights.is_file():
         raise InputError(f"{weights}: no such file; the model is not complete.")
+    read_mapping(folder / "visual_info.yaml")
     infos = [p for p in folder.glob("*_info.yaml") if p.name != PACK_INFO]
     with atomic_write(origin) as f:
         f.write(f"{files.origin}\n")

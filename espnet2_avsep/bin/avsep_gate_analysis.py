@@ -222,13 +222,10 @@ def _categories(
     mixtures: Path, keys: Sequence[str], num_sources: int
 ) -> Dict[str, List[str]]:
     """Mixture -> class of each source; "-" where nobody tells."""
-    from espnet2_avsep.data.mixture_table import read_sources
+    from espnet2_avsep.data.mixture_table import read_classes
 
-    if not mixtures.is_file():
-        return {key: ["-"] * num_sources for key in keys}
-    sources = read_sources(mixtures)
-    unknown = [("-", "-")] * num_sources
-    return {key: [spk for _, spk in sources.get(key, unknown)] for key in keys}
+    classes = read_classes(mixtures) if mixtures.is_file() else {}
+    return {key: classes.get(key, ["-"] * num_sources) for key in keys}
 
 
 def _write(path: Path, gates: Sequence[Gate]) -> None:

@@ -162,6 +162,8 @@ def probe_all(
     )
 
     device = choose_device(args.device)
+    # Before the long part, as it may not be had.
+    teacher = None if args.clap == "none" else load_clap(args, device)
     results: Dict[str, Probed] = {}
     for name, separate in load_separators(experiments, args.model_file, str(device)):
         logging.info("%s: bottleneck", name)
@@ -171,9 +173,8 @@ def probe_all(
         }
         tested = embed_separator(separate, test, args.batch_size)[BOTTLENECK]
         results[name] = probe(tables, tested, train, test, args.penalty)
-    if args.clap == "none":
+    if teacher is None:
         return results, ""
-    teacher = load_clap(args, device)
     tables = {
         seed: embed_teacher(teacher, segments, device, args.batch_size)
         for seed, segments in train.items()

@@ -121,13 +121,14 @@ def embed_all(
     )
 
     device = choose_device(args.device)
+    # Before the long part, as it may not be had.
+    teacher = None if args.clap == "none" else load_clap(args, device)
     tables = {
         name: embed_separator(separate, segments, args.batch_size)
         for name, separate in load_separators(experiments, args.model_file, str(device))
     }
-    if args.clap == "none":
+    if teacher is None:
         return tables, ""
-    teacher = load_clap(args, device)
     heard = embed_teacher(teacher, segments, device, args.batch_size)
     return {name: {**own, CLAP: heard} for name, own in tables.items()}, (
         teacher.description

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.bin.avsep_compare import (
-    Experiment,
-    check_comparable,
     difference_lines,
     instrument_lines,
     main_table,
-    read_experiment,
 )
 from espnet2_avsep.bin.avsep_results import (
     ScoredSet,
     bootstrap_seed,
+    clip_set,
     experiment,
     leak_line,
     scores_lines,
@@ -28,9 +26,14 @@ from espnet2_avsep.bin.avsep_results import (
     visual_line,
 )
 from espnet2_avsep.bin.cli import command, setup_logging
+from espnet2_avsep.bin.experiments import (
+    Experiment,
+    check_comparable,
+    read_experiment,
+)
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics import score_table
-from espnet2_avsep.metrics.comparison import compare
+from espnet2_avsep.metrics.comparison import MIXTURE, compare
 from espnet2_avsep.metrics.score_table import OK, ScoreRow
 
 
@@ -114,6 +117,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if args.output_dir is None and len(args.experiment) > 1:
         raise InputError("--output_dir: say where the page of several systems goes.")
     systems = [read_system(text, args.sets) for text in args.experiment]
+    seen = {MIXTURE}
+    for system in systems:
+        if system.name in seen:
+            raise InputError(
+                f"--experiment {system.folder}: there is a {system.name!r} already; "
+                "give another name: --experiment NAME=DIR."
+            )
+        seen.add(system.name)
     for name in args.sets:
         check_comparable([system.scored[name] for system in systems])
     folder = Path(args.output_dir or systems[0].folder / "report")
@@ -205,10 +216,11 @@ def set_folders(args: argparse.Namespace, systems: Sequence[System], name: str):
     from espnet2_avsep.report.audible_mixture import Folders
 
     dump = Path(args.dump_dir)
+    clips = clip_set(name, dump / name)
     return Folders(
-        data=Path(args.data_dir) / name,
+        data=Path(args.data_dir) / clips,
         dump=dump / name,
-        audio=dump / "org" / name,
+        audio=dump / "org" / clips,
         separated=tuple(system.folder / f"separated_{name}" for system in systems),
     )
 

@@ -205,7 +205,7 @@ class ScoredSet(NamedTuple):
         result = cls(name, dump, summarise(rows, seed=seed), head, digest)
         if leaks is None:
             return result
-        clips = leaking_clips(read_leaks(leaks), name)
+        clips = leaking_clips(read_leaks(leaks), clip_set(name, dump))
         mixtures = {row.mix_id for row in rows if row.clip in clips}
         rest = [row for row in rows if row.mix_id not in mixtures]
         return result._replace(
@@ -218,6 +218,12 @@ class ScoredSet(NamedTuple):
 def bootstrap_seed(head: Dict[str, str]) -> int:
     """Return the seed of the intervals, from the head of result_<set>.txt."""
     return int(head.get("bootstrap", "seed 0").rpartition(" ")[2])
+
+
+def clip_set(name: str, dump: Path) -> str:
+    """Return the set whose clips a set mixes: stage 4 notes it where it is another."""
+    noted = dump / "clips_of"
+    return noted.read_text(encoding="utf-8").strip() if noted.is_file() else name
 
 
 def read_head(folder: Path) -> Dict[str, str]:
@@ -265,14 +271,23 @@ def scores_section(sets: Sequence[ScoredSet]) -> str:
 
 
 def scores_lines(sets: Sequence[Tuple[str, Summary]]) -> List[List[str]]:
-    """Return the lines of the table of some sets, each with its name."""
+    """Return the lines of the table of some sets, each with its name.
+
+    Where they differ in the number of sources of a mixture, it has a column.
+    """
     columns = [*METRICS, "sdr_i"]
-    lines = [["set", "n", "skipped", "SDR of mixture", *(TITLES[c] for c in columns)]]
-    for name, summary in sets:
+    counts = [str(s.sources // max(s.mixtures, 1)) for _, s in sets]
+    with_counts = len(set(counts)) > 1
+    lines = [
+        ["set", *["sources"] * with_counts, "n", "skipped", "SDR of mixture"]
+        + [TITLES[c] for c in columns]
+    ]
+    for (name, summary), count in zip(sets, counts, strict=True):
         low, high = summary.interval["sdr_i"]
         lines.append(
             [
                 name,
+                *[count] * with_counts,
                 str(summary.scored),
                 str(summary.sources - summary.scored),
                 decibel(summary.mean["sdr_mix"]),

@@ -68,7 +68,9 @@ def mixtures_of(args: argparse.Namespace) -> Path:
     if args.mixtures is not None:
         return Path(args.mixtures)
     mix = next(t for t in args.data_path_and_name_and_type if "speech_mix" in t)
-    return Path(mix.split(",")[0]).parent / "mixtures.tsv"
+    folder = Path(mix.split(",")[0]).parent
+    real = folder / "real_mixtures.tsv"
+    return real if real.is_file() else folder / "mixtures.tsv"
 
 
 def mixture_dataset(
@@ -92,7 +94,7 @@ def mixture_dataset(
     """
     from espnet2_avsep.data.class_labels import number_sources
     from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
-    from espnet2_avsep.data.mixture_table import read_sources
+    from espnet2_avsep.data.mixture_table import read_classes
 
     separator = separate.model.separator
     numbers = range(1, num_sources + 1)
@@ -108,15 +110,15 @@ def mixture_dataset(
             )
     labels = None
     if separator.needs_labels:
-        sources = read_sources(mixtures)
-        missing = [key for key in keys if key not in sources]
+        classes = read_classes(mixtures)
+        missing = [key for key in keys if key not in classes]
         if missing:
             raise InputError(
                 f"{mixtures}: does not list {missing[0]}; this model needs the classes "
                 "of the sources. Give --mixtures, the list that the set was made from."
             )
-        classes = {key: [spk for _, spk in sources[key]] for key in keys}
-        labels = number_sources(classes, separate.classes)
+        wanted = {key: classes[key] for key in keys}
+        labels = number_sources(wanted, separate.classes)
     return FixedMixtureDataset(
         {name: {key: tables[name][key] for key in keys} for name in names},
         labels,

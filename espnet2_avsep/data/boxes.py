@@ -60,7 +60,8 @@ class BoxFiles:
                     "box": [left, top, right, bottom]}, ...],
          "fps": 1, "width": 640, "height": 360}
 
-    where the last three may be missing.
+    where the last three may be missing. (Co-Separation cuts videos into pieces of 10 s
+    before it detects; the boxes of a piece fit a clip that is this piece alone.)
 
     Args:
         folder: Holds the files.

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import itertools
 from pathlib import Path
-from typing import Dict, List, Tuple, Union
+from typing import Dict, List, Sequence, Tuple, Union
 
 from espnet2_avsep.errors import InputError
 
@@ -15,6 +15,23 @@ def read_sources(path: Union[str, Path]) -> Dict[str, List[Tuple[str, str]]]:
     Raises:
         InputError: the file is missing, empty or malformed.
     """
+    return _read_columns(path, ("clip", "spk"))
+
+
+def read_classes(path: Union[str, Path]) -> Dict[str, List[str]]:
+    """Read the instrument of each mixture's sources; see read_sources.
+
+    Args:
+        path: ``mixtures.tsv``, or ``real_mixtures.tsv``, whose sources are no clips.
+    """
+    table = _read_columns(path, ("spk",))
+    return {key: [spk for (spk,) in sources] for key, sources in table.items()}
+
+
+def _read_columns(
+    path: Union[str, Path], columns: Sequence[str]
+) -> Dict[str, List[Tuple[str, ...]]]:
+    """Mixture -> for each source n the values of the columns <column>{n}."""
     path = Path(path)
     if not path.is_file():
         raise InputError(
@@ -26,15 +43,17 @@ def read_sources(path: Union[str, Path]) -> Dict[str, List[Tuple[str, str]]]:
     header = rows[0] if rows else []
     numbers = list(
         itertools.takewhile(
-            lambda n: f"clip{n}" in header and f"spk{n}" in header, itertools.count(1)
+            lambda n: all(f"{column}{n}" in header for column in columns),
+            itertools.count(1),
         )
     )
     if "mix_id" not in header or not numbers:
+        names = [f"{column}{n}" for n in (1, 2) for column in columns]
         raise InputError(
-            f"{path}: the first line must name the columns mix_id, clip1, spk1, clip2, "
-            f"spk2, ...; found {header}."
+            f"{path}: the first line must name the columns mix_id, {', '.join(names)}, "
+            f"...; found {header}."
         )
-    clips: Dict[str, List[Tuple[str, str]]] = {}
+    found: Dict[str, List[Tuple[str, ...]]] = {}
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
             raise InputError(
@@ -42,16 +61,16 @@ def read_sources(path: Union[str, Path]) -> Dict[str, List[Tuple[str, str]]]:
                 "the first line has."
             )
         fields = dict(zip(header, row, strict=True))
-        if fields["mix_id"] in clips:
+        if fields["mix_id"] in found:
             raise InputError(
                 f"{path}, line {number}: {fields['mix_id']!r} comes a second time."
             )
-        clips[fields["mix_id"]] = [
-            (fields[f"clip{n}"], fields[f"spk{n}"]) for n in numbers
+        found[fields["mix_id"]] = [
+            tuple(fields[f"{column}{n}"] for column in columns) for n in numbers
         ]
-    if not clips:
+    if not found:
         raise InputError(f"{path}: lists no mixtures; see the log of stage 4.")
-    return clips
+    return found
 
 
 def sound_sha256(path: Union[str, Path]) -> str:

@@ -15,6 +15,8 @@ from espnet2_avsep.errors import InputError
 
 # Tracks that there is room for, the rest of the recording included.
 MAX_TRACKS = 9
+# How long uploads and tracks are kept.
+_KEPT_SECONDS = 24 * 3600
 HELP = """\
 Give a video, or a sound alone. Then say what to separate, in any of three ways: mark
 regions of the picture (click two opposite corners, or type them), type names, or give
@@ -35,6 +37,9 @@ def build_app(separate: Any, max_seconds: float, title: str = "espnet2_avsep"):
         ``/separate``.
     """
     import gradio as gr
+
+    # Goes with the app; gradio serves copies of what is in it.
+    scratch = tempfile.TemporaryDirectory(prefix="avsep_demo_")
 
     def told(function):
         """What the user did wrong becomes a message on the page."""
@@ -79,7 +84,7 @@ def build_app(separate: Any, max_seconds: float, title: str = "espnet2_avsep"):
             raise InputError(
                 f"{len(asked)} things were asked for; {MAX_TRACKS - 1} is the most."
             )
-        folder = tempfile.mkdtemp(prefix="avsep_demo_")
+        folder = tempfile.mkdtemp(dir=scratch.name)
         tracks = separate_recording(
             separate, sound or video or "", asked, folder, max_seconds
         )
@@ -91,11 +96,13 @@ def build_app(separate: Any, max_seconds: float, title: str = "espnet2_avsep"):
         files = [str(track.path) for track in tracks]
         return [f"{len(tracks)} tracks", files, *players, *hidden]
 
-    with gr.Blocks(title=title, analytics_enabled=False) as app:
+    with gr.Blocks(
+        title=title, analytics_enabled=False, delete_cache=(3600, _KEPT_SECONDS)
+    ) as app:
         gr.Markdown(f"# {title}\n\n{HELP}")
         corner = gr.State(None)
         with gr.Row():
-            video = gr.Video(label="Video", sources=["upload"])
+            video = gr.Video(label="Video", sources=["upload"], elem_id="video")
             sound = gr.Audio(
                 label="Sound (instead of the video's)",
                 sources=["upload"],
@@ -110,19 +117,23 @@ def build_app(separate: Any, max_seconds: float, title: str = "espnet2_avsep"):
                     label="Picture: click two opposite corners of a thing",
                     type="numpy",
                     interactive=False,
+                    elem_id="picture",
                 )
                 hint = gr.Markdown(_ASK_FIRST)
             with gr.Column():
                 boxes = gr.Textbox(
                     label="Regions, one a line: left, top, right, bottom (0 to 1)",
                     lines=3,
+                    elem_id="boxes",
                 )
-                names = gr.Textbox(label="Names, one a line (e.g. violin)", lines=3)
+                names = gr.Textbox(
+                    label="Names, one a line (e.g. violin)", lines=3, elem_id="names"
+                )
                 pictures = gr.File(
                     label="Pictures", file_count="multiple", file_types=["image"]
                 )
-        button = gr.Button("Separate", variant="primary")
-        status = gr.Markdown()
+        button = gr.Button("Separate", variant="primary", elem_id="separate")
+        status = gr.Markdown(elem_id="status")
         files = gr.File(label="Tracks to download", file_count="multiple")
         players = [
             gr.Audio(visible=False, interactive=False) for _ in range(MAX_TRACKS)

@@ -359,11 +359,12 @@ def _pair(
         if (system, mixture.mix_id, n) in scores
     ]
     gains = ", ".join(decibel(row.sdr_i) for row in found)
+    whose = f" of {systems[0]}" if len(systems) > 1 else ""
     summary = element(
         "summary",
         element("b", mixture.mix_id),
         f" {names}",
-        element("span", f"SDRi {gains} dB", class_="soft") if found else "",
+        element("span", f"SDRi{whose} {gains} dB", class_="soft") if found else "",
     )
     span = f"{media.seconds:.1f} s, {media.fs} Hz"
     blocks = [
@@ -412,6 +413,7 @@ def _source(
         figures.append(
             _sound(media, f"reference{n}", f"Reference, {about}", "reference")
         )
+    masks = []
     for k, system in enumerate(systems, 1):
         label = system if len(systems) > 1 else "separated"
         row = scores.get((system, mixture.mix_id, n))
@@ -424,10 +426,10 @@ def _source(
         figures.append(
             _sound(media, f"system{k}_estimate{n}", f"{label}, {about}", label, words)
         )
-        name = f"system{k}_mask{n}.png"
+        image = _image(media, f"system{k}_mask{n}.png", f"Mask of {label}, {about}")
         caption = element("figcaption", f"mask, {label}")
-        image = _image(media, name, f"Mask of {label}, {about}")
-        figures.append(element("figure", image, caption))
+        masks.append(element("figure", image, caption))
+    figures += masks
     return element("div", *figures, class_="tracks")
 
 

@@ -12,8 +12,8 @@ from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.errors import InputError
 
 TEMPLATE = "egs2/TEMPLATE/avsep1"
-# What every recipe has beside its own files.
-SHARED_FILES = ("avsep.sh", "cmd.sh", "path.sh", "db.sh")
+# Of the template, every recipe has all but these; and these folders.
+NOT_SHARED = ("README.md", "setup.sh")
 SHARED_FOLDERS = ("conf", "local", "utils")
 # What running a recipe leaves in its folder.
 _LEFTOVERS = ("data", "dump", "exp", "downloads", "__pycache__")
@@ -42,6 +42,12 @@ def list_recipes(root: Optional[Path] = None) -> List[str]:
     root = root or recipes_root()
     folders = sorted((root / "egs2").iterdir())
     return [f.name for f in folders if (f / "run.sh").is_file()]
+
+
+def shared_files(root: Path) -> List[str]:
+    """Return the names of the template's files that belong to every recipe."""
+    names = sorted(path.name for path in (root / TEMPLATE).iterdir())
+    return [name for name in names if name not in NOT_SHARED]
 
 
 def new_recipe(folder: PathLike, corpus: str) -> Path:
@@ -73,7 +79,7 @@ def new_recipe(folder: PathLike, corpus: str) -> Path:
             if path.is_symlink() or path.name in _LEFTOVERS:
                 continue
             _copy(path, temporary / path.name)
-        for name in SHARED_FILES:
+        for name in shared_files(root):
             _copy(root / TEMPLATE / name, temporary / name)
         for name in SHARED_FOLDERS:
             _copy(root / name, temporary / name)

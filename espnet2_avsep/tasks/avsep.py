@@ -26,7 +26,7 @@ from espnet2_avsep.data.class_labels import (
 from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
 from espnet2_avsep.data.loader import build_loader, num_items_for
 from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
-from espnet2_avsep.data.mixture_table import read_sources
+from espnet2_avsep.data.mixture_table import read_classes
 from espnet2_avsep.data.scp import read_scp
 from espnet2_avsep.data.segment_reader import check_sample_rate, read_shape
 from espnet2_avsep.errors import InputError
@@ -400,8 +400,7 @@ class AVSeparationTask(AbsTask):
         """Class numbers of listed mixtures, from mixtures.tsv beside their table."""
         if not args.classes:
             return None
-        sources = read_sources(Path(table).parent / "mixtures.tsv")
-        classes = {key: [spk for _, spk in value] for key, value in sources.items()}
+        classes = read_classes(Path(table).parent / "mixtures.tsv")
         unknown = None
         if not separator_needs(args).labels:
             unknown = num_label_classes(args.criterions) - 1
@@ -463,6 +462,14 @@ class AVSeparationTask(AbsTask):
                 f"dataset_conf.different_class is true but {utt2spk} does not exist; "
                 "it names the class of each clip."
             )
+        labels = class_numbers(args.classes) if args.classes else None
+        unknown = sorted(set((category or {}).values()) - set(labels or {}))
+        if labels is not None and unknown:
+            raise InputError(
+                f"{utt2spk}: the class {unknown[0]} is not among the configuration's "
+                f"classes: {', '.join(labels)}. Leave 'classes' out, and they are "
+                "taken from the data."
+            )
         return construct(
             MixAndSeparateDataset,
             conf,
@@ -472,7 +479,7 @@ class AVSeparationTask(AbsTask):
             num_samples=num_samples,
             num_rows=num_rows,
             category=category,
-            labels=class_numbers(args.classes) if args.classes else None,
+            labels=labels,
             motion=motion,
             seed=args.seed,
         )

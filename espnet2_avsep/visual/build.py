@@ -61,6 +61,12 @@ def encoder_from_info(
             this package, or the weights found are others than those that made them.
     """
     info = read_info(path)
+    if "boxes" in info:
+        logging.warning(
+            "%s: the pictures of the training were cut out around objects; give such "
+            "crops, too",
+            path,
+        )
     if info.get("encoder") == FRAMES:
         _check_keys(path, info, ("size", "jpeg_quality"))
         return FramePacker(info["size"], info["jpeg_quality"])

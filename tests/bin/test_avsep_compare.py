@@ -20,14 +20,14 @@ PUBLISHED = [
 ]
 
 
-def make(folder, sdr, sound="s1", backend="fast", **config):
-    """An experiment of two mixtures as stage 8 leaves it."""
-    scored = folder / "scored_test"
+def make(folder, sdr, sound="s1", backend="fast", dset="test", count=2, **config):
+    """An experiment of mixtures of some sources, as stage 8 leaves it."""
+    scored = folder / f"scored_{dset}"
     scored.mkdir(parents=True)
     rows = []
     for n, value in enumerate(sdr):
         name = ("tuba", "harp")[n % 2]
-        row = ScoreRow(f"m{n // 2}", n % 2 + 1, f"{name}-{n}", name)
+        row = ScoreRow(f"m{n // count}", n % count + 1, f"{name}-{n}", name)
         for metric in METRICS:
             setattr(row, metric, float(value))
             setattr(row, f"{metric}_mix", 1.0)
@@ -35,7 +35,7 @@ def make(folder, sdr, sound="s1", backend="fast", **config):
         rows.append(row)
     write_scores(scored / "scores.tsv", rows)
     head = {"backend": backend, "list_sha256": "l", "sound_sha256": sound}
-    (scored / "result_test.txt").write_text(result_text(head, summarise(rows, 10)))
+    (scored / f"result_{dset}.txt").write_text(result_text(head, summarise(rows, 10)))
     if config:
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return str(folder)
@@ -257,3 +257,39 @@ def test_what_no_curve_can_be_drawn_over(tmp_path, capsys):
         assert run([experiment], tmp_path / "out", "--over", key) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_table_by_number_of_sources(tmp_path, capsys):
+    a, b = tmp_path / "a", tmp_path / "b"
+    for folder, system, scores in ((a, "A", [4, 6, 8, 10]), (b, "B", [1, 2, 3, 4])):
+        make(folder, scores, system=system, dset="test_2src")
+    make(a, [2, 3, 4, 5, 6, 7], system="A", dset="test_3src", count=3, sound="s3")
+    out = tmp_path / "out"
+    sets = ["--set", "test_2src", "test_3src"]
+    assert run([str(a), str(b)], out, *sets) == 0
+    assert (out / "compare_test_3src.md").is_file()
+    header, *lines = read(out / "compare_by_sources.csv")
+    found = {(line[0], line[2]): dict(zip(header, line, strict=True)) for line in lines}
+    assert set(found) == {
+        *(("test_2src", name) for name in ("mixture", "A", "B")),
+        *(("test_3src", name) for name in ("mixture", "A")),
+    }
+    three = found["test_3src", "A"]
+    assert (three["sources"], three["n"], three["SDR"], three["SDRi"]) == (
+        *("3", "6", "4.50", "3.50"),
+    )
+    assert found["test_2src", "mixture"]["SAR"] == ""
+    assert found["test_2src", "mixture"]["SDRi"] == ""
+    text = (out / "compare_by_sources.md").read_text()
+    table = [[c.strip() for c in x.split("|")[1:-1]] for x in text.splitlines()]
+    table = [row for row in table if row and not row[0].startswith(":")]
+    assert table[0] == ["system", "test_2src: 2", "test_3src: 3"]
+    assert table[1] == ["mixture (SDR)", "1.00", "1.00"]
+    assert table[2] == ["A", "6.00 [4.00, 8.00]", "3.50 [2.00, 5.00]"]
+    assert table[3] == ["B", "1.50 [0.50, 2.50]", "n/a"]
+    assert "3 sources, 6 of 6 sources of 2 mixtures" in text
+    assert (out / "compare_by_sources.png").read_bytes().startswith(b"\x89PNG")
+    # One that is scored on none of the sets is an error.
+    make(tmp_path / "c", [1, 2, 3, 4], system="C")
+    assert run([str(a), str(tmp_path / "c")], out, *sets) == 2
+    assert "there is no" in capsys.readouterr().err

@@ -60,6 +60,20 @@ def test_tracks_are_those_of_the_python_object(corpus, folder, tmp_path, batch_s
         np.testing.assert_allclose(result[n, "mix00000"], expected[n - 1], atol=1e-5)
 
 
+def test_one_source(corpus, folder, tmp_path):
+    """A single prompt gives one track, that which it gives among two."""
+    assert main(command(corpus, folder, tmp_path / "two")) == 0
+    argv = command(corpus, folder, tmp_path / "one")
+    assert main(argv[:-2]) == 0
+    assert not (tmp_path / "one" / "spk2.scp").exists()
+    table = read_scp(tmp_path / "one" / "spk1.scp")
+    assert len(table) == 4
+    for key, path in table.items():
+        alone, _ = soundfile.read(path, dtype="float32")
+        expected = tracks(tmp_path / "two")[1, key]
+        np.testing.assert_allclose(alone, expected, atol=1e-5)
+
+
 def test_second_run_keeps_finished_tracks(corpus, folder, tmp_path):
     assert main(command(corpus, folder, tmp_path)) == 0
     first = tracks(tmp_path)

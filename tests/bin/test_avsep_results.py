@@ -111,6 +111,31 @@ def cells(text, first):
     return [line for line in lines if line and line[0] == first]
 
 
+def test_sets_of_several_numbers_of_sources(experiment):
+    """A table by number of sources, where the sets differ in it."""
+    scored = experiment.exp / "scored_test_3src"
+    dump = experiment.dump.parent / "test_3src"
+    for folder in (scored, dump):
+        folder.mkdir()
+    rows = [make_row("m0", n, "tuba", 1.0 + n, "") for n in (1, 2, 3)]
+    write_scores(scored / "scores.tsv", rows)
+    head = {"list_sha256": "x"}
+    (scored / "result_test_3src.txt").write_text(result_text(head, summarise(rows)))
+    (dump / "mixtures.tsv").write_text("mix_id\n")
+    leaks = experiment.exp / "leaks.tsv"
+    write_leaks(leaks, [Leak("same_video", "test", "clip", "train", "clip", "v")])
+    (dump / "clips_of").write_text("test\n")
+    spec = f"test_3src:{scored}:{dump}"
+    text = experiment.text("--set", spec, "--leaks", str(leaks))
+    assert cells(text, "set")[0][:4] == ["set", "sources", "n", "skipped"]
+    assert cells(text, "test")[0][:4] == ["test", "2", "3", "1"]
+    assert cells(text, "test_3src")[0][:6] == [
+        *("test_3src", "3", "3", "0", "1.00", "3.00")
+    ]
+    # The clips are those of test, whose leaks they share.
+    assert "leaks of test_3src: 1 of 1 mixtures" in text
+
+
 def test_scores(experiment):
     text = experiment.text()
     assert cells(text, "test")[0] == [

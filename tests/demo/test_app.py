@@ -1,5 +1,7 @@
 """The demo, started and asked over HTTP as its page does."""
 
+import base64
+import functools
 import urllib.request
 
 import numpy as np
@@ -9,6 +11,8 @@ from PIL import Image
 
 from espnet2_avsep import SeparateAV
 from espnet2_avsep.errors import InputError
+from tests.chromium import ask as ask_browser
+from tests.chromium import needs_chromium
 from tests.media_fixtures import tone, write_clip, write_wav
 from tests.tiny_corpus import DIM, FS
 from tests.trained_model import make_trained_folder
@@ -141,3 +145,72 @@ def test_a_port_that_is_taken(separate, address):
     port = int(address.rstrip("/").rpartition(":")[2])
     with pytest.raises(InputError, match="another --port"):
         start(build_app(separate, 5), "127.0.0.1", port, wait=False)
+
+
+@needs_chromium
+def test_clicked_through(separate, tmp_path, monkeypatch):
+    """A visitor gives a video, marks a region, types a name, and hears tracks."""
+    from espnet2_avsep.demo.app import build_app, start
+
+    video = write_clip(tmp_path / "v.mp4", 2)
+    app = build_app(separate, 5)
+    script = """
+    const bytes = Uint8Array.from(atob("VIDEO"), (c) => c.charCodeAt(0));
+    const until = async (test) => {
+      for (let n = 0; n < 600; n++) {
+        const found = test();
+        if (found) return found;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      throw new Error(`never: ${test} in ${document.body.innerText}`);
+    };
+    const get = (name) => document.querySelector(name);
+    const input = await until(() => get("#video input[type=file]"));
+    const files = new DataTransfer();
+    files.items.add(new File([bytes], "v.mp4", {type: "video/mp4"}));
+    input.files = files.files;
+    input.dispatchEvent(new Event("change", {bubbles: true}));
+    const click = async (x, y) => {
+      const image = await until(() => {
+        const found = get("#picture img");
+        return found?.naturalWidth && found;
+      });
+      const place = image.getBoundingClientRect();
+      const clientX = place.left + x * place.width;
+      const clientY = place.top + y * place.height;
+      image.dispatchEvent(
+        new MouseEvent("click", {bubbles: true, clientX, clientY}));
+    };
+    const says = (words) => until(() => document.body.innerText.includes(words));
+    await click(0.75, 0.9);
+    await says("Now click the opposite corner.");
+    await click(0.25, 0.1);
+    const boxes = await until(() => get("#boxes textarea").value);
+    const names = get("#names textarea");
+    names.value = "violin";
+    names.dispatchEvent(new Event("input", {bubbles: true}));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    get("#separate").click();
+    await until(() => get("#status")?.innerText.includes("tracks"));
+    await says("the rest");
+    const status = get("#status").innerText.trim();
+    const foreign = performance.getEntriesByType("resource").map((e) => e.name)
+      .filter((n) => !/^(https?:\\/\\/127\\.0\\.0\\.1|data:|blob:)/.test(n));
+    return {status, boxes, foreign, text: document.body.innerText};
+    """.replace("VIDEO", base64.b64encode(video.read_bytes()).decode())
+
+    def prepare(tag):
+        launch = functools.partial(app.launch, head=tag)
+        monkeypatch.setattr(app, "launch", launch)
+        return start(app, "127.0.0.1", 0, wait=False)
+
+    try:
+        found, _ = ask_browser(prepare, script, tmp_path / "profile", 1100)
+    finally:
+        app.close()
+    assert isinstance(found, dict), found
+    assert "3 tracks" in found["status"], found
+    assert "violin" in found["text"] and "region 1" in found["text"]
+    edges = [float(edge) for edge in found["boxes"].split(",")]
+    assert edges == pytest.approx([0.25, 0.1, 0.75, 0.9], abs=0.02)
+    assert not found["foreign"]

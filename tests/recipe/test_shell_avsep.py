@@ -276,6 +276,59 @@ def test_a_stage_without_its_forerunner_says_so(tmp_path):
     assert checkout.calls() == []
 
 
+def test_test_sets_of_several_numbers_of_sources(again):
+    """Side by side, from the same clips; training has the numbers in turn."""
+    result = again.stages(
+        4, 8, "--train_ref_nums", "2 3", "--test_ref_nums", "2 4", "--avsep_tag", "n"
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(again.calls("avsep_filter_clips")) == 3
+    made = {
+        value(call, "--output_dir"): (
+            value(call, "--num_sources"),
+            value(call, "--clips_dir"),
+        )
+        for call in again.calls("avsep_make_mixtures")
+    }
+    assert made == {
+        "dump/raw/valid": ("2", "dump/raw/org/valid_clips"),
+        "dump/raw/test_2src": ("2", "dump/raw/org/test_clips"),
+        "dump/raw/test_4src": ("4", "dump/raw/org/test_clips"),
+    }
+    leaks = again.calls("avsep_check_leaks")[0]
+    assert values(leaks, "--test_set") == ["test:data/test:dump/raw/org/test_clips"]
+    train = again.calls("avsep_train")[0]
+    assert "num_sources=[2,3]" in values(train, "--dataset_conf")
+    triples = values(train, "--valid_data_path_and_name_and_type")
+    assert len(triples) == 5
+    assert "ref_num: 2 3" in (again.recipe / "exp/avsep_n/trained_on").read_text()
+    for n in (1, 2, 3, 4):
+        assert again.keys(f"exp/avsep_n/separated_test_4src/spk{n}.scp")
+    assert not (again.recipe / "exp/avsep_n/separated_test_2src/spk3.scp").exists()
+    scored = [len(values(c, "--ref_scp")) for c in again.calls("avsep_scoring")]
+    assert scored == [2, 2, 4]
+    folder = "exp/avsep_n/scored_test_"
+    assert values(again.calls("avsep_results")[0], "--set")[1:] == [
+        f"test_{n}src:{folder}{n}src:dump/raw/test_{n}src" for n in (2, 4)
+    ]
+    assert again.keys("dump/raw/test_4src/clips_of") == ["test"]
+    assert not (again.recipe / "dump/raw/valid/clips_of").exists()
+    assert "separated, source 4: " in result.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--test_ref_nums", "1 2"),
+        ("--train_ref_nums", "two"),
+        ("--test_ref_nums", "2 3", "--test_mixture_list", "run.sh"),
+    ],
+)
+def test_wrong_numbers_of_sources(again, options):
+    result = again.stages(4, 4, *options)
+    assert result.returncode == 2 and options[0] in result.stderr
+
+
 def test_three_sources_and_other_numbers(again):
     result = again.stages(
         4, 8, "--ref_num", 3, "--valid_num_mixtures", 2, "--test_num_mixtures", 5,
@@ -459,31 +512,18 @@ def test_motion_features(again):
     assert "motion: r2plus1d_18" in (folder / "motion_info.yaml").read_text()
     assert "of the segment" in (folder / "trained_on").read_text()
     # The same data for a system that wants no motion, and again for one that does.
-    again.forget()
-    result = again.stages(5, 7, "--avsep_tag", "plain")
-    assert result.returncode == 0, result.stderr
-    assert not any("motion_ref" in str(call["args"]) for call in again.calls())
-    result = again.stages(7, 7, "--avsep_tag", "motion", "--use_motion", "true")
-    assert result.returncode == 0, result.stderr
-    assert "motion_ref1" in str(again.calls("avsep_inference")[-1]["args"])
+    for use, number in (("false", 0), ("true", 2)):
+        again.forget()
+        assert again.stages(5, 5, "--use_motion", use).returncode == 0
+        calls = again.calls("avsep_collect_stats")
+        assert str(calls[1]["args"]).count(",motion_ref") == number
 
 
-def test_given_motion_features(again, tmp_path):
-    options = ("--motion_precomputed", tmp_path)
-    result = again.stages(2, 2, *options)
-    assert result.returncode == 0, result.stderr
-    call = again.calls("avsep_extract_motion")[0]
-    assert value(call, "--motion_precomputed") == str(tmp_path)
-    assert value(call, "--utt2clip") == "data/train/utt2clip"
-    assert "--motion_encoder" not in call["args"] and "--wav_scp" not in call["args"]
-    result = again.stages(2, 2, "--motion_precomputed", "/no/such")
-    assert result.returncode == 2 and "/no/such': no such folder" in result.stderr
-
-
-def test_crops_around_boxes(again, tmp_path):
+def test_crops_around_boxes_and_given_motion_features(again, tmp_path):
     result = again.stages(
         2, 2, "--visual_encoder", "frames", "--visual_boxes", tmp_path,
         "--box_classes", "person,any", "--box_margin", "0.1",
+        "--motion_precomputed", tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     call = again.calls("avsep_extract_visual")[0]
@@ -497,11 +537,21 @@ def test_crops_around_boxes(again, tmp_path):
     assert "6 of 12 pictures have no box and stay whole" in result.stdout
     info = (folder / "visual_info.yaml").read_text()
     assert "box_rows: 12\nbox_rows_whole: 6\n" in info
+    call = again.calls("avsep_extract_motion")[0]
+    assert value(call, "--motion_precomputed") == str(tmp_path)
+    assert value(call, "--utt2clip") == "data/train/utt2clip"
+    assert "--motion_encoder" not in call["args"] and "--wav_scp" not in call["args"]
     # Whole pictures again: no table of boxes that are gone.
     assert again.stages(2, 2).returncode == 0
     assert not (folder / "visual_boxes.tsv").exists()
-    result = again.stages(2, 2, "--visual_boxes", "/no/such")
-    assert result.returncode == 2 and "/no/such': expected detector" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--visual_boxes", "--motion_precomputed"])
+def test_folders_that_are_not_there(prepared, option):
+    calls = len(prepared.calls())
+    result = prepared.stages(2, 2, option, "/no/such")
+    assert result.returncode == 2 and f"{option} '/no/such': " in result.stderr
+    assert len(prepared.calls()) == calls
 
 
 def test_motion_that_was_not_made(again):
@@ -556,14 +606,14 @@ def test_long_tags_are_cut_and_stay_apart(again):
         (["--visual_device", "gpu"], "expected auto, cpu or cuda"),
         (["--visual_dtype", "float16"], "expected float32 or bfloat16"),
         (["--motion_encoder", "i3d"], "expected s3d, r2plus1d_18 or mvit_v2_s"),
-        (["--motion_encoder", "s3d", "--motion_precomputed", "x"], "one of the two"),
+        (["--motion_encoder", "s3d", "--motion_precomputed", "."], "one of the two"),
         (
-            ["--visual_boxes", "x", "--visual_precomputed", "y"],
+            ["--visual_boxes", ".", "--visual_precomputed", "y"],
             "before they are encoded",
         ),
-        (["--visual_boxes", "x", "--real_sets", "duet"], "which box is whose"),
+        (["--visual_boxes", ".", "--real_sets", "duet"], "which box is whose"),
         (["--motion_align", "crop"], "expected whole or segment"),
-        (["--motion_precomputed", "x", "--motion_align", "segment"], "first 160 s"),
+        (["--motion_precomputed", ".", "--motion_align", "segment"], "first 160 s"),
         (["--use_motion", "yes"], "--use_motion 'yes': expected true or false"),
         (["--use_motion", "true", "--real_sets", "duet"], "whose motion it is cannot"),
         (["--train_set", ""], "--train_set is required"),
@@ -691,7 +741,7 @@ def test_a_published_model(again, model, folder):
     (fetch,) = again.calls("avsep_fetch_model")
     assert value(fetch, "--model") == model
     assert value(fetch, "--output_dir") == f"exp/{folder}"
-    assert values(fetch, "--visual_info") == [
+    assert values(fetch, "--made_by") == [
         "dump/raw/valid/visual_info.yaml",
         "dump/raw/test/visual_info.yaml",
     ]

@@ -65,6 +65,19 @@ def test_dry_run_plans_every_system():
         assert (ROOT / "conf" / "tuning" / name).is_file()
 
 
+def test_dry_run_of_several_numbers_of_sources():
+    recipe = ROOT / "egs2" / "mini_music"
+    command = ["./table.sh", "--dry_run", "true", "--systems", "hfra_late rpca"]
+    command += ["--seeds", "0", "--train_ref_nums", "2 3", "--test_ref_nums", "2 3"]
+    result = subprocess.run(command, cwd=recipe, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    data, _, late, rpca, compare = result.stdout.splitlines()
+    numbers = "--train_ref_nums 2\\ 3 --test_ref_nums 2\\ 3"
+    assert numbers in data and numbers in late
+    assert "--test_ref_nums 2 " in f"{rpca} "
+    assert "--set test_2src test_3src" in compare
+
+
 def test_a_failure_is_reported_and_the_rest_goes_on(failed):
     result = failed.result
     assert result.returncode == 1

@@ -1,24 +1,9 @@
 """Reads pages as the tests want them, and opens them in Chromium where there is one."""
 
-import json
-import re
-import shutil
-import subprocess
-from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
-
-CHROMIUM = next(
-    (
-        path
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        if (path := shutil.which(name))
-    ),
-    None,
-)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium at hand")
+from tests.chromium import ask
 
 
 class Page(HTMLParser):
@@ -64,39 +49,22 @@ class Page(HTMLParser):
 
 
 def browse(page: Path, script: str, profile: Path, width: int = 500):
-    """Open a copy of a page in Chromium; return what a script says of it.
+    """Open a copy of a page in Chromium; see tests.chromium.ask.
 
     Args:
         page: The page; the copy lies beside it.
-        script: Body of an async function that returns what json can hold.
+        script: Body of an async function.
         profile: Folder for the browser.
         width: Of the window in pixels.
-
-    Returns:
-        What the script returned, and the lines that the console showed.
     """
-    probe = (
-        '<script type="module">\n'
-        f"const found = await (async () => {{{script}}})().catch((e) => `${{e}}`);\n"
-        "document.title = JSON.stringify(found);\n</script></body>"
-    )
     copy = page.with_name("probed.html")
-    text = page.read_text(encoding="utf-8")
-    copy.write_text(text.replace("</body>", probe), encoding="utf-8")
-    run = subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"),
-            *(f"--window-size={width},800", "--virtual-time-budget=20000"),
-            *("--dump-dom", "--enable-logging=stderr"),
-            *("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}"),
-            f"file://{copy}",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    copy.unlink()
-    title = re.search(r"<title>(.*?)</title>", run.stdout, re.DOTALL)[1]
-    console = [line for line in run.stderr.splitlines() if ":CONSOLE" in line]
-    return json.loads(unescape(title)), console
+
+    def prepare(tag: str) -> str:
+        text = page.read_text(encoding="utf-8")
+        copy.write_text(text.replace("</body>", f"{tag}</body>"), encoding="utf-8")
+        return f"file://{copy}"
+
+    try:
+        return ask(prepare, script, profile, width)
+    finally:
+        copy.unlink()

@@ -71,7 +71,8 @@ class ScoredCorpus:
         (self.dump / "mixtures.tsv").write_text(text)
         self.digest = hashlib.sha256(text.encode()).hexdigest()
         (self.dump / "visual_info.yaml").write_text("fps: 8\nevery: 8\n")
-        (self.dump / "counts.yaml").write_text(f"mixtures: {{fs: {FS}}}\n")
+        counts = f"mixtures: {{fs: {FS}, listed: {number}, made: {number}}}\n"
+        (self.dump / "counts.yaml").write_text(counts)
         self._write(self.dump, "wav", [tone(300) + tone(900) for _ in keys])
         for n, hertz in enumerate((300, 900), 1):
             self._write(self.dump, f"spk{n}", [tone(hertz) for _ in keys])

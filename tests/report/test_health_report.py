@@ -10,8 +10,9 @@ from espnet2_avsep.errors import InputError
 from espnet2_avsep.report.health_page import TOP
 from espnet2_avsep.report.health_report import write_health_report
 from espnet2_avsep.report.prepared_set import read_prepared_set, reason_kind
+from tests.chromium import needs_chromium
 from tests.report.health_corpus import FS, write_health_corpus
-from tests.report.page_reader import Page, browse, needs_chromium
+from tests.report.page_reader import Page, browse
 
 SETS = ["train", "test"]
 
@@ -94,7 +95,7 @@ def test_page_can_be_read_by_all(corpus):
     colours = dict(re.findall(r"--(\w+): (#\w+);", style.split("}")[0]))
     dark = dict(re.findall(r"--(\w+): (#\w+);", style.split("dark)")[1].split("}")[0]))
     for theme in (colours, dark):
-        for ink in ("ink", "soft", "accent", "warn"):
+        for ink in ("ink", "soft", "accent", "warn", "second", "third"):
             assert contrast(theme[ink], theme["paper"]) >= 4.5, ink
 
 

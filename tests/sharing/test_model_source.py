@@ -117,6 +117,28 @@ def test_hostile_yaml(packed, tmp_path, monkeypatch, text, message):
     assert not (tmp_path / "written").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"criterions": 3}, "does not describe a model"),
+        ({"separator_conf": [1]}, "does not describe a model"),
+        ({"separator": "unknown"}, "'unknown' is not known"),
+        ({"separator_conf": {"channels": "many"}}, "separator_conf"),
+    ],
+)
+def test_configs_that_describe_no_model(packed, change, message):
+    path = packed / "config.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **change}))
+    with pytest.raises(InputError, match=message):
+        SeparateAV.from_pretrained(packed)
+
+
+def test_a_config_that_is_no_text(packed):
+    (packed / "config.yaml").write_bytes(b"a: \xff")
+    with pytest.raises(InputError, match="not valid YAML"):
+        SeparateAV.from_pretrained(packed)
+
+
 class Evil:
     def __reduce__(self):
         return (open, ("written", "w"))

@@ -293,7 +293,7 @@ def test_upload_of_nothing(tmp_path, capsys, packed):
 def fetch(model, folder, *infos):
     words = ["--model", str(model), "--output_dir", str(folder)]
     for info in infos:
-        words += ["--visual_info", str(info)]
+        words += ["--made_by", str(info)]
     return avsep_fetch_model.main(words)
 
 
@@ -319,6 +319,11 @@ def test_fetch_refuses_other_features(packed, exp, tmp_path, capsys):
         assert fetch(packed, tmp_path / "exp", features) == 2
         assert f"another encoder than those that {packed}" in capsys.readouterr().err
         assert not (tmp_path / "exp").exists()
+    motion = tmp_path / "motion_info.yaml"
+    for encoder, status in (("i3d.pt", 0), ("r3d.pt", 2)):
+        motion.write_text(yaml.safe_dump({"encoder": encoder}))
+        assert fetch(packed, tmp_path / "exp", motion) == status
+    assert "encoder: 'r3d.pt', the model has 'i3d.pt'" in capsys.readouterr().err
     features.write_text(yaml.safe_dump({"encoder": "precomputed", "dim": DIM}))
     assert fetch(packed, tmp_path / "exp", features) == 0
     features.write_text(yaml.safe_dump({"encoder": "precomputed", "dim": 512}))

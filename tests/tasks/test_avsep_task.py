@@ -78,6 +78,19 @@ def test_train_and_resume_after_a_kill(corpus, config, tmp_path, caplog):
     assert main(train_command(corpus, other, exp, "--resume", "true")) == 2
 
 
+def test_several_numbers_of_sources(corpus, config, tmp_path, caplog):
+    """Batches of 1, 2 and 3 sources train one network; the number of batches holds."""
+    caplog.set_level("INFO")
+    options = ["--max_epoch", "2", "--num_att_plot", "0", "--log_interval", "1"]
+    options += ["--dataset_conf", "num_sources=[1,2,3]"]
+    assert main(train_command(corpus, config(), tmp_path / "exp", *options)) == 0
+    messages = [record.getMessage() for record in caplog.records]
+    assert any("num_sources=1, 2, 3" in message for message in messages)
+    for epoch in (1, 2):
+        steps = [m for m in messages if f"{epoch}epoch:train:" in m]
+        assert len(steps) == MODEL_OPTIONS["num_iters_per_epoch"]
+
+
 def test_training_is_reproducible(corpus, config, tmp_path):
     weights = []
     for name in ("a", "b"):

@@ -1,5 +1,6 @@
 """Queries through ESPnet's trainer: motion, classes, two optimizers, a class more."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import kaldiio
@@ -12,6 +13,8 @@ import yaml
 from espnet2_avsep import SeparateAV
 from espnet2_avsep.bin.avsep_inference import main as separate_main
 from espnet2_avsep.bin.avsep_train import main
+from espnet2_avsep.bin.separation import mixtures_of
+from espnet2_avsep.data.mixture_table import read_classes
 from espnet2_avsep.data.scp import read_scp, write_scp
 from espnet2_avsep.errors import InputError
 from tests.tiny_corpus import (
@@ -194,6 +197,22 @@ def test_inference_without_motion_or_of_unknown_classes(
     assert "does not know the class 'harp'" in capsys.readouterr().err
 
 
+def test_classes_of_real_mixtures(tmp_path):
+    """Their list names no clips; a folder has one list or the other."""
+    path = tmp_path / "real_mixtures.tsv"
+    path.write_text("mix_id\tspk1\tspk2\tprompt1\nduet\tlow\ttop\tx\n")
+    args = Namespace(
+        mixtures=None,
+        data_path_and_name_and_type=[f"{tmp_path}/wav.scp,speech_mix,sound"],
+    )
+    assert mixtures_of(args) == path
+    assert read_classes(path) == {"duet": ["low", "top"]}
+    path.unlink()
+    assert mixtures_of(args) == tmp_path / "mixtures.tsv"
+    with pytest.raises(InputError, match="no such file"):
+        read_classes(mixtures_of(args))
+
+
 def test_a_new_class_by_one_query(corpus, trained, tmp_path):
     """Nothing but the new query changes, and the trained classes' tracks do not."""
     new = tmp_path / "new"
@@ -281,6 +300,11 @@ def test_data_without_motion(corpus, tmp_path, capsys, given, missing):
     error = capsys.readouterr().err
     assert f"needs motion features, but {missing}" in error
     assert "separator_conf.motion" in error
+
+
+def test_classes_that_do_not_cover_the_data(corpus, tmp_path, capsys):
+    assert train(corpus, tmp_path, classes=["low", "mid", "top"]) == 2
+    assert "the class high is not among" in capsys.readouterr().err
 
 
 def test_motion_that_is_not_wanted_is_left_alone(corpus, tmp_path):

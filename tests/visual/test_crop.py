@@ -107,7 +107,7 @@ def box_rows(out):
     return [tuple(line.split("\t")) for line in lines]
 
 
-def test_the_crop_is_the_object_and_nothing_else(tmp_path, clips, bright):
+def test_the_crop_is_the_object_and_nothing_else(tmp_path, clips, bright, caplog):
     status, out = run(clips, tmp_path, "detector", "--box_classes", "person")
     assert status == 0
     found = pictures(out)
@@ -130,6 +130,8 @@ def test_the_crop_is_the_object_and_nothing_else(tmp_path, clips, bright):
     assert (info["encoder"], info["boxes"]) == ("frames", "detector")
     assert (info["detector"], info["box_weights"]) == ("bright", "none")
     assert info["box_classes"] == {"*": ["person"]}
+    build.encoder_from_info(out / "visual_info.yaml")
+    assert "cut out around objects; give such crops, too" in caplog.text
     assert bright[0].batches == [2, 3]
     assert bright[0].options["device"] == "cpu"
 

@@ -79,6 +79,8 @@ max_wav_duration=         # Drop longer clips (s).
 segment_samples=65280     # Samples of a training segment and of a fixed mixture.
 silence_dbfs=-60          # Drop clips whose level is lower.
 ref_num=2                 # Number of sources in a mixture.
+train_ref_nums=           # In training several numbers, in turn, e.g. "2 3 4" (default: ref_num).
+test_ref_nums=            # In test sets several numbers: <set>_2src, ... (default: ref_num).
 mix_different_class=false # Whether the sources of a fixed mixture must differ in class.
 mix_seed=0                # Seed of the fixed mixtures.
 valid_num_mixtures=       # Number of mixtures of valid_set (default: that of its clips).
@@ -222,6 +224,11 @@ Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtur
     --segment_samples   # Samples of a segment and of a mixture (default="${segment_samples}").
     --silence_dbfs      # Drop clips whose level is lower (default="${silence_dbfs}").
     --ref_num           # Number of sources in a mixture (default="${ref_num}").
+    --train_ref_nums    # Numbers of sources in training, in turn, e.g. "2 3 4" (default: ref_num;
+                        # valid_set has ref_num in any case).
+    --test_ref_nums     # Numbers of sources of the test mixtures, e.g. "2 3 4": each test set
+                        # is mixed, separated and scored as <set>_2src, <set>_3src, ...
+                        # (default: ref_num, under its own name).
     --mix_different_class # Whether the sources of a fixed mixture must differ in class
                         # (default="${mix_different_class}").
     --mix_seed          # Seed of the fixed mixtures (default="${mix_seed}").
@@ -321,6 +328,14 @@ for _name in stage nj inference_nj num_nodes fs segment_samples visual_every \
     check_int "${_name}" 1
 done
 check_int ref_num 2
+for _num in ${train_ref_nums} ${test_ref_nums}; do
+    [[ ${_num} =~ ^[2-8]$ ]] ||
+        die "--train_ref_nums '${train_ref_nums}', --test_ref_nums '${test_ref_nums}': expected" \
+            "numbers from 2 to 8"
+done
+if [ -n "${test_mixture_list}" ] && [ "$(wc -w <<< "${test_ref_nums}")" -gt 1 ]; then
+    die "--test_ref_nums '${test_ref_nums}': a --test_mixture_list is of one number of sources"
+fi
 for _name in stop_stage ngpu progress_interval mix_seed health_max_videos report_mixtures; do
     check_int "${_name}" 0
 done
@@ -390,27 +405,48 @@ if ! "${skip_upload_hf}" && [ -z "${hf_repo}" ]; then
     die "--skip_upload_hf false: --hf_repo <user>/<name> says where to"
 fi
 
-# The sets that hold fixed mixtures, and all sets, each once.
-mix_sets=
+# The sets whose clips are mixed, and all sets, each once.
+clip_sets=
 for dset in ${valid_set} ${test_sets}; do
     [ "${dset}" != "${train_set}" ] || die "'${dset}' is the training set and a valid or test set too"
-    case " ${mix_sets} " in
+    case " ${clip_sets} " in
         *" ${dset} "*) ;;
-        *) mix_sets+="${mix_sets:+ }${dset}" ;;
+        *) clip_sets+="${clip_sets:+ }${dset}" ;;
     esac
 done
-eval_sets=${mix_sets}
-if ! "${eval_valid_set}"; then
-    eval_sets=
-    for dset in ${mix_sets}; do
-        [[ " ${test_sets} " != *" ${dset} "* ]] || eval_sets+="${eval_sets:+ }${dset}"
-    done
-fi
-all_sets="${train_set} ${mix_sets}"
+all_sets="${train_set} ${clip_sets}"
+# The sets of fixed mixtures, of which clips and of how many each, and which are separated.
+mix_sets=
+eval_sets=
+declare -A clips_of=() sources_of=()
+# add_mix_set <name> <set of clips> <number of sources> <whether it is separated>
+add_mix_set() {
+    mix_sets+="${mix_sets:+ }$1"
+    clips_of[$1]=$2
+    sources_of[$1]=$3
+    ! "$4" || eval_sets+="${eval_sets:+ }$1"
+}
+for dset in ${clip_sets}; do
+    _is_test=false
+    [[ " ${test_sets} " != *" ${dset} "* ]] || _is_test=true
+    if [ "${dset}" = "${valid_set}" ] || [ -z "${test_ref_nums}" ]; then
+        _is_wanted=${eval_valid_set}
+        if "${_is_test}" && [ -z "${test_ref_nums}" ]; then
+            _is_wanted=true
+        fi
+        add_mix_set "${dset}" "${dset}" "${ref_num}" "${_is_wanted}"
+    fi
+    if "${_is_test}"; then
+        for n in ${test_ref_nums}; do
+            add_mix_set "${dset}_${n}src" "${dset}" "${n}" true
+        done
+    fi
+done
 for dset in ${real_sets}; do
     case " ${all_sets} " in
         *" ${dset} "*) die "'${dset}' is among --real_sets and another set too" ;;
     esac
+    sources_of[${dset}]=2
 done
 
 if ! command -v "${python}" > /dev/null; then
@@ -584,6 +620,12 @@ if ! "${skip_data_prep}"; then
 
     if wanted 2; then
         log "Stage 2: Visual features: data/ -> ${data_feats}/"
+        if [ -n "${motion_precomputed}" ] && [ ! -d "${motion_precomputed}" ]; then
+            die "--motion_precomputed '${motion_precomputed}': no such folder"
+        fi
+        if [ -n "${visual_boxes}" ] && [ "${visual_boxes}" != detector ] && [ ! -d "${visual_boxes}" ]; then
+            die "--visual_boxes '${visual_boxes}': expected detector, or a folder of box files"
+        fi
         if [ -n "${visual_precomputed}" ]; then
             [ -f "${visual_precomputed}" ] || die "--visual_precomputed '${visual_precomputed}': no such file"
             log "Features are taken as they are from ${visual_precomputed}"
@@ -596,8 +638,6 @@ if ! "${skip_data_prep}"; then
             if [ "${visual_boxes}" = detector ]; then
                 log "Pictures are cut out around boxes of ${box_detector}, weights: ${box_pretrained}"
             elif [ -n "${visual_boxes}" ]; then
-                [ -d "${visual_boxes}" ] ||
-                    die "--visual_boxes '${visual_boxes}': expected detector, or a folder of box files"
                 log "Pictures are cut out around the boxes of ${visual_boxes}"
             fi
             if [ "${visual_encoder}" != frames ] && [ "${visual_pretrained}" = random ]; then
@@ -677,14 +717,16 @@ if ! "${skip_data_prep}"; then
                 mv "${_dir}/visual_info.yaml.tmp" "${_dir}/visual_info.yaml"
                 log "${_part}: ${_whole} of ${_rows} pictures have no box and stay whole" \
                     "(${_dir}/visual_boxes.tsv)"
+                if [ "${_whole}" -eq "${_rows}" ]; then
+                    log "Note: NO picture of ${_part} has a box; look at --visual_boxes," \
+                        "--box_classes and --box_score"
+                fi
             fi
         done
 
         if [ -n "${motion_encoder}${motion_precomputed}" ]; then
             _opts=(--allow_empty true)
             if [ -n "${motion_precomputed}" ]; then
-                [ -d "${motion_precomputed}" ] ||
-                    die "--motion_precomputed '${motion_precomputed}': no such folder"
                 log "Motion features are taken as they are from ${motion_precomputed}"
                 _opts+=(--motion_precomputed "${motion_precomputed}")
             else
@@ -768,28 +810,38 @@ if ! "${skip_data_prep}"; then
                 ${_motion_dir:+--motion_dir "${_motion_dir}"} \
                 ${min_wav_duration:+--min_wav_duration "${min_wav_duration}"} \
                 ${max_wav_duration:+--max_wav_duration "${max_wav_duration}"}
-            if [ "${dset}" != "${train_set}" ]; then
+            for mset in ${mix_sets}; do
+                [ "${clips_of[${mset}]}" = "${dset}" ] || continue
+                _dir=${data_feats}/${mset}
                 _num_mixtures=${test_num_mixtures}
                 _list=${test_mixture_list}
-                if [ "${dset}" = "${valid_set}" ]; then
+                if [ "${mset}" = "${valid_set}" ]; then
                     _num_mixtures=${valid_num_mixtures}
                     _list=${valid_mixture_list}
                 fi
                 # shellcheck disable=SC2086  # commands are several words
-                run_and_show "Mixtures of ${dset}" "${_dir}/logs/make_mixtures.log" \
+                run_and_show "Mixtures of ${mset}" "${_dir}/logs/make_mixtures.log" \
                     ${train_cmd} "${_dir}/logs/make_mixtures.log" \
                     "${python}" -m espnet2_avsep.bin.avsep_make_mixtures \
                     --clips_dir "${_clips}" --output_dir "${_dir}" --fs "${fs}" \
-                    --num_sources "${ref_num}" --segment_samples "${segment_samples}" \
+                    --num_sources "${sources_of[${mset}]}" --segment_samples "${segment_samples}" \
                     --different_class "${mix_different_class}" --seed "${mix_seed}" \
                     --silence_dbfs "${silence_dbfs}" \
                     --visual_frames "${mix_visual_frames}" --visual_stride "${mix_visual_stride}" \
                     ${_motion_dir:+--motion_align "${motion_align}"} \
                     ${_list:+--list "${_list}"} \
                     ${_num_mixtures:+--num_mixtures "${_num_mixtures}"}
-                log "${dset}: $(count "${_dir}/wav.scp") mixtures, list ${_dir}/mixtures.tsv," \
+                if [ "${mset}" != "${dset}" ]; then
+                    # What stage 2 left of these clips, and for the tables that name them.
+                    echo "${dset}" > "${_dir}/clips_of"
+                    for f in visual_info.yaml visual_shape motion_info.yaml; do
+                        [ ! -e "${data_feats}/${dset}/${f}" ] || cp "${data_feats}/${dset}/${f}" "${_dir}/${f}"
+                    done
+                fi
+                log "${mset}: $(count "${_dir}/wav.scp") mixtures, list ${_dir}/mixtures.tsv," \
                     "SHA-256 $(cut -d ' ' -f 1 "${_dir}/mixtures.sha256")"
-            else
+            done
+            if [ "${dset}" = "${train_set}" ]; then
                 log "${dset}: $(count "${_dir}/wav.scp") clips"
             fi
             log "${dset}: left out by stages 1-4: $(count "${_dir}/skipped.tsv") (${_dir}/skipped.tsv)"
@@ -799,7 +851,7 @@ if ! "${skip_data_prep}"; then
         rm -f "${data_feats}/leaks.tsv"
         if [ "${leak_check}" != false ]; then
             _opts=(--train_set "${train_set}:data/${train_set}:${data_feats}/${train_set}")
-            for dset in ${mix_sets}; do
+            for dset in ${clip_sets}; do
                 _name=--test_set
                 if [ "${dset}" = "${valid_set}" ]; then
                     _name=--valid_set
@@ -923,10 +975,15 @@ elif ! "${skip_train}"; then
             fi
         fi
 
+        _num_sources=${ref_num}
+        if [ -n "${train_ref_nums}" ]; then
+            _num_sources="[$(xargs <<< "${train_ref_nums}" | tr ' ' ',')]"
+        fi
+
         # A checkpoint of other data must not be trained on.
         mkdir -p "${avsep_exp}"
         _trained_on=$(
-            echo "fs: ${fs}, ref_num: ${ref_num}, segment_samples: ${segment_samples}"
+            echo "fs: ${fs}, ref_num: ${train_ref_nums:-${ref_num}}, segment_samples: ${segment_samples}"
             cat "${_train}/visual_info.yaml"
             ! "${use_motion}" || { echo "motion, of the ${motion_align}:" && cat "${_train}/motion_info.yaml"; }
         )
@@ -969,7 +1026,7 @@ EOF
             --output_dir "${avsep_exp}" \
             --resume true \
             --sample_rate "${fs}" \
-            --dataset_conf "num_sources=${ref_num}" \
+            --dataset_conf "num_sources=${_num_sources}" \
             --dataset_conf "segment_samples=${segment_samples}" \
             "${_opts[@]}" ${avsep_args}
     fi
@@ -983,7 +1040,11 @@ if ! "${skip_eval}"; then
         _opts=()
         for dset in ${eval_sets}; do
             need "${data_feats}/${dset}/visual_info.yaml" 2
-            _opts+=(--visual_info "${data_feats}/${dset}/visual_info.yaml")
+            _opts+=(--made_by "${data_feats}/${dset}/visual_info.yaml")
+            if "${use_motion}"; then
+                need "${data_feats}/${dset}/motion_info.yaml" 2
+                _opts+=(--made_by "${data_feats}/${dset}/motion_info.yaml")
+            fi
         done
         inference_model=$("${python}" -m espnet2_avsep.bin.avsep_fetch_model \
             --model "${download_model}" --output_dir "${avsep_exp}" "${_opts[@]}" | tail -n 1)
@@ -1016,7 +1077,7 @@ if ! "${skip_eval}"; then
             _dir=${inference_dir}/separated_${dset}
             _logdir=${_dir}/logs
             _opts=(--data_path_and_name_and_type "${_data}/wav.scp,speech_mix,sound")
-            for n in $(seq "${ref_num}"); do
+            for n in $(seq "${sources_of[${dset}]}"); do
                 if "${trained}"; then
                     _input=visual_spk${n}.scp,visual_ref${n},kaldi_ark
                 else
@@ -1050,7 +1111,7 @@ if ! "${skip_eval}"; then
                 "${python}" -m espnet2_avsep.bin."${_system[0]}" "${_system[@]:1}" \
                 --key_file "${_logdir}/keys.JOB.scp" --output_dir "${_split}/JOB" \
                 --fs "${fs}" "${_opts[@]}" ${inference_args}
-            for n in $(seq "${ref_num}"); do
+            for n in $(seq "${sources_of[${dset}]}"); do
                 utils/merge_scp.py "${_nj}" "${_logdir}/keys.JOB.scp" "${_split}/JOB" "${_dir}" "spk${n}.scp"
                 utils/check_keys.sh "${_data}/wav.scp" "${_dir}/spk${n}.scp"
             done
@@ -1067,7 +1128,7 @@ if ! "${skip_eval}"; then
             _dir=${inference_dir}/scored_${dset}
             need "${_data}/mixtures.tsv" 4
             _opts=()
-            for n in $(seq "${ref_num}"); do
+            for n in $(seq "${sources_of[${dset}]}"); do
                 need "${_sep}/spk${n}.scp" 7
                 _opts+=(--ref_scp "${_data}/spk${n}.scp" --inf_scp "${_sep}/spk${n}.scp")
             done
@@ -1108,15 +1169,16 @@ if ! "${skip_eval}"; then
             run_and_show "Report" "${inference_dir}/report/report.log" \
                 ${decode_cmd} "${inference_dir}/report/report.log" \
                 "${python}" -m espnet2_avsep.bin.avsep_report --experiment "${inference_dir}" \
-                --sets ${mix_sets} --real_sets ${real_sets} --data_dir data \
+                --sets ${eval_sets} --real_sets ${real_sets} --data_dir data \
                 --dump_dir "${data_feats}" --output_dir "${inference_dir}/report" \
                 --max_mixtures "${report_mixtures}" --inference_model "${inference_model}" \
                 --corpus_note "${corpus_note}" "${_opts[@]}"
             log "Look and listen: ${inference_dir}/report/index.html (open it in a browser)"
         fi
-        for dset in ${test_sets} ${real_sets}; do
+        for dset in ${eval_sets} ${real_sets}; do
+            [ "${dset}" != "${valid_set}" ] || continue
             log "Listen, for example: the mixture $(head -n 1 "${data_feats}/${dset}/wav.scp" | cut -d ' ' -f 2-)"
-            for n in $(seq "${ref_num}"); do
+            for n in $(seq "${sources_of[${dset}]}"); do
                 log "  separated, source ${n}: $(head -n 1 "${inference_dir}/separated_${dset}/spk${n}.scp" | cut -d ' ' -f 2-)"
             done
         done

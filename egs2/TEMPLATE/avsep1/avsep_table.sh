@@ -20,6 +20,8 @@ small=false            # Whether configs are made small by local/make_small_conf
 max_epoch=             # With it: epochs of each training.
 num_iters_per_epoch=   # With it: steps of an epoch.
 train_args=            # Options of every training, e.g. "--num_workers 2".
+train_ref_nums=        # As in avsep.sh: numbers of sources in training.
+test_ref_nums=         # As in avsep.sh: numbers of sources of the test mixtures.
 dumpdir=dump/table     # Folder for features and mixtures.
 expdir=exp/table       # Folder for experiments and for the table.
 run_opts=              # Options of every run.sh.
@@ -75,6 +77,9 @@ the rest goes on, and the exit status is 1.
     --max_epoch         # With --small true: epochs of each training (default: that script's).
     --num_iters_per_epoch # With --small true: steps of an epoch (default: that script's).
     --train_args        # Options of every training, e.g. "--num_workers 2".
+    --train_ref_nums    # Numbers of sources in training, e.g. "2 3 4", as in avsep.sh.
+    --test_ref_nums     # Numbers of sources of the test mixtures, e.g. "2 3 4", as in avsep.sh:
+                        # a table for each, and one by number of sources. RPCA has two only.
     --dumpdir           # Folder for features and mixtures (default="${dumpdir}").
     --expdir            # Folder for experiments and the table (default="${expdir}").
     --run_opts          # Options of every run.sh, e.g. "--ngpu 1".
@@ -109,6 +114,15 @@ small_opts=(${max_epoch:+--max_epoch "${max_epoch}"}
     ${num_iters_per_epoch:+--num_iters_per_epoch "${num_iters_per_epoch}"})
 # Only the embeddings' folder is looked through for leaks and on its health.
 quick="--leak_check false --health_report false"
+
+# set_ref_opts <system>: set ref_opts, the options of run.sh on numbers of sources
+set_ref_opts() {
+    local nums=${test_ref_nums}
+    if [ "$1" = rpca ] && [ -n "${nums}" ]; then
+        nums=2
+    fi
+    ref_opts=(${train_ref_nums:+--train_ref_nums "${train_ref_nums}"} ${nums:+--test_ref_nums "${nums}"})
+}
 
 # doing <command> ...: run it, or print it
 doing() {
@@ -167,7 +181,7 @@ input_opts() {
 experiment() {
     local system=$1 input=$2 seed=$3 tag=$1 opts
     opts="$(input_opts "${input}") --skip_data_prep true --eval_valid_set false --inference_nj 1"
-    opts+=" --train_threads 1 --progress_interval 0 ${run_opts} --avsep_config $(config_of "${system}")"
+    opts+=" --train_threads 1 --progress_interval 0 --report false ${run_opts} --avsep_config $(config_of "${system}")"
     if [ "${seed}" != none ]; then
         tag+=_seed${seed}
     fi
@@ -180,13 +194,15 @@ experiment() {
         first=6
         args=(--avsep_args "--seed ${seed}${train_args:+ ${train_args}}")
     fi
-    local begin=${SECONDS} out=${expdir}/logs/${tag}
+    local begin=${SECONDS} out=${expdir}/logs/${tag} ref_opts
+    set_ref_opts "${system}"
     # shellcheck disable=SC2086  # options are several words
-    logged "${out}.log" ./run.sh --stage "${first}" --stop_stage 8 ${opts} --avsep_tag "${tag}" "${args[@]}" || return 1
+    logged "${out}.log" ./run.sh --stage "${first}" --stop_stage 8 ${opts} --avsep_tag "${tag}" \
+        "${ref_opts[@]}" "${args[@]}" || return 1
     if [ "${system}" = hfra ]; then
         # shellcheck disable=SC2086  # options are several words
         logged "${out}_shuffled.log" ./run.sh --stage 7 --stop_stage 8 ${opts} --avsep_tag "${tag}" \
-            "${args[@]}" --inference_tag shuffled --inference_args "--shuffle_visual class" || return 1
+            "${ref_opts[@]}" "${args[@]}" --inference_tag shuffled --inference_args "--shuffle_visual class" || return 1
     fi
     if ! "${dry_run}"; then
         touch "${exp}/table_done"
@@ -200,6 +216,7 @@ wanted= # lines "<system> <visual input> <seed>"
 inputs=
 while read -r system input which; do
     [ -n "${system}" ] || continue
+    [ "${system}" != rpca ] || [[ " ${test_ref_nums:-2} " == *" 2 "* ]] || continue
     [ -z "${systems}" ] || [[ " ${systems} " == *" ${system} "* ]] || continue
     case ${which} in
         table) _seeds=${seeds} ;;
@@ -216,6 +233,7 @@ done <<< "${plan}"
 # Trainings of other lengths, or on other data, do not belong into one folder.
 settings=$(
     echo "small: ${small} ${small_opts[*]}, train_args: ${train_args}, run_opts: ${run_opts}"
+    echo "train_ref_nums: ${train_ref_nums}, test_ref_nums: ${test_ref_nums}"
     echo "prepare_opts: ${prepare_opts}, frames_opts: ${frames_opts}, resnet18: ${resnet18_weights}"
 )
 if ! "${dry_run}"; then
@@ -234,6 +252,7 @@ fi
 # The videos (stage 1) are shared; the embeddings' folder comes first, for it is the quickest
 # to tell that something is wrong with them.
 first=1
+set_ref_opts all
 for input in ${inputs}; do
     case ${input} in
         clip) opts=() ;;
@@ -250,7 +269,7 @@ for input in ${inputs}; do
         "${dry_run}" || log "Data, ${input}: stages ${first}-5, log: ${expdir}/logs/data_${input}.log"
         # shellcheck disable=SC2046,SC2086  # options are several words
         logged "${expdir}/logs/data_${input}.log" ./run.sh --stage "${first}" --stop_stage 5 \
-            $(input_opts "${input}") --nj "${nj}" ${run_opts} ${prepare_opts} "${opts[@]}" ||
+            $(input_opts "${input}") --nj "${nj}" ${run_opts} ${prepare_opts} "${ref_opts[@]}" "${opts[@]}" ||
             die "the data could not be prepared, see ${expdir}/logs/data_${input}.log"
         "${dry_run}" || touch "${expdir}/${input}/data_done"
     fi
@@ -330,12 +349,19 @@ done <<< "${wanted}"
 if [ -n "${missing}" ]; then
     corpus_note+="${corpus_note:+ }Failed, and not in the table: ${missing}."
 fi
+sets=(test)
+if [ -n "${test_ref_nums}" ]; then
+    sets=()
+    for n in ${test_ref_nums}; do
+        sets+=("test_${n}src")
+    done
+fi
 doing "${python}" -m espnet2_avsep.bin.avsep_compare --output_dir "${expdir}/compare" \
-    --corpus_note "${corpus_note}" "${opts[@]}"
+    --set "${sets[@]}" --corpus_note "${corpus_note}" "${opts[@]}"
 if "${dry_run}"; then
     exit 0
 fi
-log "This table: ${expdir}/compare/compare_test.md [elapsed=${SECONDS}s]"
+log "This table: ${expdir}/compare/compare_${sets[0]}.md [elapsed=${SECONDS}s]"
 if [ -n "${missing}" ]; then
     log "Error: failed: ${missing}" >&2
     exit 1
