@@ -34,7 +34,7 @@ def command(main: Callable) -> Callable:
         try:
             return main(argv) or 0
         except InputError as error:
-            # Names of files may hold bytes that are no text.
+            # A file's name may hold what no encoding has a character for.
             text = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
             print(f"error: {text}", file=sys.stderr)
             return 2
