@@ -140,7 +140,7 @@ def test_recipes(corpus):
     recipe = ROOT / "egs2" / corpus
     links = {
         name: f"../TEMPLATE/avsep1/{name}"
-        for name in ("avsep.sh", "cmd.sh", "path.sh", "db.sh")
+        for name in ("avsep.sh", "avsep_table.sh", "cmd.sh", "path.sh", "db.sh")
     }
     links.update({name: f"../../{name}" for name in ("conf", "local", "utils")})
     for name, target in links.items():
@@ -175,7 +175,9 @@ def test_setup_makes_a_recipe_that_runs(checkout):
     assert "local/prepare_my_corpus.py" in result.stdout
     assert "MY_CORPUS=" in result.stdout
     made = checkout.root / "egs2" / "my_corpus"
-    names = "README.md avsep.sh cmd.sh conf db.sh local path.sh run.sh utils"
+    names = (
+        "README.md avsep.sh avsep_table.sh cmd.sh conf db.sh local path.sh run.sh utils"
+    )
     assert sorted(path.name for path in made.iterdir()) == names.split()
     (checkout.root / "local" / "prepare_my_corpus.py").touch()
     checkout.recipe = made

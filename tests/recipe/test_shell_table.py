@@ -41,11 +41,14 @@ def test_dry_run_plans_every_system():
     assert sorted(recipe.iterdir()) == before
     lines = result.stdout.splitlines()
     data = [line for line in lines if "--stop_stage 5" in line]
-    assert ["--stage 1 " in line for line in data] == [True, False, False]
-    for line, words in zip(data, ("--nj 2", "resnet18", "frames"), strict=True):
+    assert ["--stage 1 " in line for line in data] == [True] + 3 * [False]
+    inputs = ("--nj 2", "resnet18", "--visual_every 1", "--motion_encoder s3d")
+    for line, words in zip(data, inputs, strict=True):
         assert words in line and "--test_num_mixtures 32" in line
     trained = [line for line in lines if "--stage 6 " in line]
-    assert len(trained) == 6 * 3 + 9
+    assert len(trained) == 6 * 3 + 11
+    moving = [line for line in trained if "--use_motion true" in line]
+    assert ["iquery" in moving[0], "dgfnet" in moving[1]] == [True, True]
     for fusion in ("_hierarchical", "_late_align", "_late", "_middle", ""):
         for seed in range(3):
             tag = f"hfra{fusion}_seed{seed} --avsep_args --seed\\ {seed}\\ "
@@ -58,7 +61,7 @@ def test_dry_run_plans_every_system():
     assert len(untrained) == 4 and all("--stage 7 " in line for line in untrained)
     shuffled = [line for line in lines if "--shuffle_visual" in line]
     assert len(shuffled) == 3 and all("avsep_tag hfra_seed" in x for x in shuffled)
-    assert lines[-1].count("--experiment") == 27 + 4 + 3
+    assert lines[-1].count("--experiment") == 29 + 4 + 3
     for line in trained + untrained:
         config = line.split("--avsep_config ")[1].split()[0]
         name = os.path.basename(config)

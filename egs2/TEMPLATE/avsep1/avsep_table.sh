@@ -27,12 +27,13 @@ expdir=exp/table       # Folder for experiments and for the table.
 run_opts=              # Options of every run.sh.
 prepare_opts=          # Options of run.sh for stages 1-4, e.g. "--test_num_mixtures 32".
 frames_opts=           # The same, of the packed pictures alone, e.g. "--visual_size 72".
+motion_opts=           # The same, of the motion features, e.g. "--motion_pretrained random".
 resnet18_weights=IMAGENET1K_V1 # Weights of the frozen ResNet-18.
 corpus_note=           # A sentence for the top of the table.
 dry_run=false          # Whether to print the commands and do nothing.
 python=python3         # The Python that runs everything.
 
-# Name of the system; its visual input: clip, resnet18, frames; which seeds: table (HFRA and
+# Name of the system; its visual input: clip, resnet18, frames, motion (and frames); which seeds: table (HFRA and
 # table 6 of its paper), other, none (not trained); conf/tuning/{train_avsep,untrained}_*.
 plan="
 hfra                     clip     table
@@ -50,6 +51,8 @@ wave_unet                clip     other
 decoupled_resunet        clip     other
 predictive_coding        clip     other
 semantic_grouping        clip     other
+iquery                   motion   other
+dgfnet                   motion   other
 nmf_mfcc                 clip     none
 rpca                     clip     none
 ideal_binary_mask        clip     none
@@ -85,6 +88,7 @@ the rest goes on, and the exit status is 1.
     --run_opts          # Options of every run.sh, e.g. "--ngpu 1".
     --prepare_opts      # Options of run.sh for stages 1-4, e.g. "--test_num_mixtures 32".
     --frames_opts       # The same, of packed pictures alone, e.g. "--visual_size 72".
+    --motion_opts       # The same, of motion features, e.g. "--motion_pretrained random".
     --resnet18_weights  # Weights of the frozen ResNet-18 (default="${resnet18_weights}").
     --corpus_note       # A sentence for the top of the table.
     --dry_run           # Print the commands and do nothing (default="${dry_run}").
@@ -173,6 +177,7 @@ config_of() {
 input_opts() {
     case $1 in
         clip) echo "--dumpdir ${dumpdir}/$1 --expdir ${expdir}/$1" ;;
+        motion) echo "--dumpdir ${dumpdir}/$1 --expdir ${expdir}/$1 ${quick} --use_motion true" ;;
         *) echo "--dumpdir ${dumpdir}/$1 --expdir ${expdir}/$1 ${quick}" ;;
     esac
 }
@@ -235,6 +240,7 @@ settings=$(
     echo "small: ${small} ${small_opts[*]}, train_args: ${train_args}, run_opts: ${run_opts}"
     echo "train_ref_nums: ${train_ref_nums}, test_ref_nums: ${test_ref_nums}"
     echo "prepare_opts: ${prepare_opts}, frames_opts: ${frames_opts}, resnet18: ${resnet18_weights}"
+    echo "motion_opts: ${motion_opts}"
 )
 if ! "${dry_run}"; then
     mkdir -p "${expdir}/logs" "${expdir}/conf"
@@ -261,6 +267,11 @@ for input in ${inputs}; do
             # shellcheck disable=SC2206  # options are several words
             opts=(--visual_encoder frames --visual_every 1 --mix_visual_frames 3
                 --mix_visual_stride 24 ${frames_opts})
+            ;;
+        motion)
+            # shellcheck disable=SC2206  # options are several words
+            opts=(--visual_encoder frames --mix_visual_frames 3 --mix_visual_stride 2
+                ${frames_opts} --motion_encoder s3d ${motion_opts})
             ;;
     esac
     if [ -e "${expdir}/${input}/data_done" ]; then

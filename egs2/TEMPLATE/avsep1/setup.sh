@@ -42,7 +42,7 @@ if [ "$(cd "$(dirname "${target}")" 2> /dev/null && pwd -P)" != "${root}/egs2" ]
 fi
 
 mkdir "${target}"
-for name in avsep.sh cmd.sh path.sh db.sh; do
+for name in avsep.sh avsep_table.sh cmd.sh path.sh db.sh; do
     ln -s "../TEMPLATE/avsep1/${name}" "${target}/${name}"
 done
 for name in conf local utils; do

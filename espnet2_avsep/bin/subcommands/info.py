@@ -12,7 +12,11 @@ from typing import Any, Dict
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the sub-command."""
-    parser.add_argument("model", help="folder that training wrote (exp/avsep_<tag>)")
+    parser.add_argument(
+        "model",
+        help="folder of a training (exp/avsep_<tag>), packed model (zip), or user/name "
+        "on the Hugging Face hub",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

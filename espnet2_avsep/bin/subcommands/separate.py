@@ -24,7 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"{RULE}\n\n{parser.epilog}"
     add = parser.add_argument
     add("input", help="a video or a sound file, of any rate and length")
-    add("--model", required=True, help="folder that training wrote (exp/avsep_<tag>)")
+    add(
+        "--model",
+        required=True,
+        help="folder of a training (exp/avsep_<tag>), packed model (zip), or user/name "
+        "on the Hugging Face hub",
+    )
     add("--out", required=True, help="folder of what is written")
     add(
         "--query",

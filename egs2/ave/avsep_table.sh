@@ -1,0 +1,1 @@
+../TEMPLATE/avsep1/avsep_table.sh
