@@ -71,3 +71,13 @@ def test_what_does_not_go_together():
     visual = torch.zeros(1, 2, 1, DIM)
     with pytest.raises(InputError, match="binary_mask"):
         build().separate(torch.randn(1, SEGMENT), visual, binary_mask=True)
+
+
+def test_channels_are_separated_one_by_one():
+    model = build().eval()
+    stereo, visual = torch.randn(1, 2, SEGMENT) / 10, torch.randn(1, 3, 1, DIM)
+    tracks = model.separate_channels(stereo, visual)
+    assert tracks.shape == (1, 3, 2, SEGMENT)
+    for channel in (0, 1):
+        expected, _ = model.separate(stereo[:, channel], visual)
+        torch.testing.assert_close(tracks[:, :, channel], expected)

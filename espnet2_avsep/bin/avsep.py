@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "info": "info",
     "features": "features",
     "score": "score",
+    "new-recipe": "new_recipe",
 }
 EPILOG = (
     "exit status: 0 all went well; 1 something unexpected, likely a fault of this "

@@ -19,7 +19,12 @@ def get_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", required=True, help="folder of a training, exp/avsep_<tag>")
+    add(
+        "--model",
+        required=True,
+        help="folder of a training, exp/avsep_<tag>, a packed model, user/name on the "
+        "Hugging Face hub, or zoo:tag",
+    )
     add("--device", default="cpu", help="cpu, cuda or cuda:N")
     add("--host", default="127.0.0.1", help="address to serve at; 0.0.0.0: to all")
     add("--port", type=int, default=7860)

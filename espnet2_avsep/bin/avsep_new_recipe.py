@@ -15,19 +15,28 @@ def get_parser() -> argparse.ArgumentParser:
         "its own: run.sh, avsep.sh, conf, local, utils.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    add_arguments(parser)
+    return parser
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options, also those of ``avsep new-recipe``."""
     parser.add_argument("folder", help="where to; it must not hold anything yet")
     parser.add_argument(
         "--corpus",
         default="mini_music",
         help="which recipe: mini_music needs no corpus; an unknown name lists all",
     )
-    return parser
 
 
 @command
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run the command."""
-    args = get_parser().parse_args(argv)
+    run(get_parser().parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Copy the recipe."""
     from espnet2_avsep.sharing.recipe import new_recipe
 
     folder = new_recipe(args.folder, args.corpus)

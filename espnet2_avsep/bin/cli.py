@@ -34,7 +34,9 @@ def command(main: Callable) -> Callable:
         try:
             return main(argv) or 0
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
+            # Names of files may hold bytes that are no text.
+            text = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
+            print(f"error: {text}", file=sys.stderr)
             return 2
         except BrokenPipeError:
             return 141

@@ -1,4 +1,16 @@
-"""A process on overlapping chunks of a signal without end, joined by cross-fades."""
+"""A process on overlapping chunks of a signal without end, joined by cross-fades.
+
+How near chunks come to one pass depends on the process. Of one that looks no further
+than the context, and is the same everywhere, the results are equal. The U-Nets'
+bilinear up-sampling aligns corners: where between its neighbours a value is read
+depends on its place in the chunk, or in the whole recording, and no context makes up
+for that. Measured with the mini recipe's network on four of its test mixtures, repeated
+to 34 s (tests/benchmarks/bench_long.py --limit 4 --repeat 6 with --model and --data):
+chunks of the training's segment (5.6 s) that overlap by half differ from one pass by
+-25 dB, chunks of four segments by -32 dB, and their SI-SDR is 8.2 and 8.1 dB where one
+pass has 8.1 dB. Neither is the more right one: a recording longer than a segment is
+nothing that the network has seen.
+"""
 
 import dataclasses
 from typing import Callable, Iterator, Optional

@@ -61,7 +61,7 @@ class Detector:
             InputError: the device's memory does not suffice.
         """
         batch = [
-            torch.from_numpy(np.ascontiguousarray(image))
+            torch.from_numpy(np.array(image))  # a copy: images of folders are read-only
             .to(self.device)
             .permute(2, 0, 1)
             .float()

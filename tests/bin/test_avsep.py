@@ -240,6 +240,13 @@ def test_something_unexpected_is_one_line_and_1(place, capsys, monkeypatch):
         run(capsys, "info", place / "model")
 
 
+def test_new_recipe(tmp_path, capsys):
+    status, out, _ = run(capsys, "new-recipe", tmp_path / "mine")
+    assert status == 0 and "run ./run.sh --help there" in out
+    assert (tmp_path / "mine" / "run.sh").exists()
+    assert run(capsys, "new-recipe", tmp_path / "mine")[0] == 2
+
+
 def test_interrupted(place, capsys, monkeypatch):
     from espnet2_avsep.separate import SeparateAV
 

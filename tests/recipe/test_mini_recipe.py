@@ -46,6 +46,14 @@ def test_every_source_is_scored(recipe):
     assert sha256 in results and results in printed
 
 
+def test_page_of_the_results(recipe):
+    report = recipe[0] / "exp/avsep_tiny/report"
+    page = (report / "index.html").read_text()
+    assert "Generated corpus" in page and "loss over the epochs" in page
+    assert len(list(report.glob("media/*/*/mixture.flac"))) == 10
+    assert len(list(report.glob("media/*/*/prompt*.jpg"))) == 20
+
+
 def test_leaks_are_looked_for(recipe):
     folder, _ = recipe
     assert rows(folder / "dump/raw/leaks.tsv") == []

@@ -120,8 +120,8 @@ def test_hostile_yaml(packed, tmp_path, monkeypatch, text, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"criterions": 3}, "does not describe a model"),
-        ({"separator_conf": [1]}, "does not describe a model"),
+        ({"criterions": 3}, "describes no model"),
+        ({"separator_conf": [1]}, "describes no model"),
         ({"separator": "unknown"}, "'unknown' is not known"),
         ({"separator_conf": {"channels": "many"}}, "separator_conf"),
     ],

@@ -56,6 +56,7 @@ box_classes=             # Classes of boxes, the most wanted first, or a table (
 box_score=0.3            # Least score of a box.
 box_margin=0             # Added to a box on each side, as a share of its size.
 box_fps=1                # Numbered pictures a second of box files.
+box_batch_size=4         # Pictures that the detector sees at a time.
 box_size=                # <width>x<height> of the pictures of box files (default: the videos').
 visual_batch_size=32     # Pictures encoded at a time.
 visual_device=auto       # auto, cpu or cuda.
@@ -195,6 +196,7 @@ Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtur
                         # (default="${box_margin}").
     --box_fps           # Numbered pictures a second of box files: 1 in iQuery, 8 in
                         # Co-Separation (default="${box_fps}").
+    --box_batch_size    # Pictures that the detector sees at a time (default="${box_batch_size}").
     --box_size          # <width>x<height> of the pictures that the boxes of files were found in
                         # (default: those of the videos).
     --visual_batch_size # Pictures encoded at a time (default="${visual_batch_size}").
@@ -324,7 +326,8 @@ if [[ ${fs} =~ ^[0-9]+k$ ]]; then
     fs=${fs%k}000
 fi
 for _name in stage nj inference_nj num_nodes fs segment_samples visual_every \
-    visual_batch_size visual_size motion_batch_size mix_visual_frames mix_visual_stride inference_batch_size; do
+    visual_batch_size visual_size box_batch_size motion_batch_size mix_visual_frames \
+    mix_visual_stride inference_batch_size; do
     check_int "${_name}" 1
 done
 check_int ref_num 2
@@ -689,7 +692,8 @@ if ! "${skip_data_prep}"; then
             if [ -n "${visual_boxes}" ]; then
                 _opts+=(--visual_boxes "${visual_boxes}" --box_detector "${box_detector}"
                     --box_pretrained "${box_pretrained}" --box_score "${box_score}"
-                    --box_margin "${box_margin}" --box_fps "${box_fps}")
+                    --box_margin "${box_margin}" --box_fps "${box_fps}"
+                    --box_batch_size "${box_batch_size}")
                 [ -z "${box_classes}" ] || _opts+=(--box_classes "${box_classes}")
                 [ -z "${box_size}" ] || _opts+=(--box_size "${box_size}")
                 if [ -f "data/${dset}/utt2clip" ]; then
