@@ -132,7 +132,7 @@ def scored_on(name: str, args: argparse.Namespace) -> List[str]:
         if not found:
             read_experiment(text, name)
         elif name not in found:
-            logging.warning("%s: is not among those of %s, not scored", text, name)
+            logging.warning("%s was not scored on %s", text, name)
         else:
             wanted.append(text)
     if not wanted:
@@ -188,9 +188,9 @@ def compare_numbers(
         "# Systems by number of sources",
         f"**{args.corpus_note.strip()}**" if args.corpus_note.strip() else "",
         "SDRi in dB with its 95 % interval (percentile bootstrap over mixtures, "
-        f"{args.resamples} resamples, seed {args.seed}); SDR of the mixtures. Each set "
-        "has the sources that every system listed there was scored on; what stands in "
-        "compare_<set>.md of each.",
+        f"{args.resamples} resamples, seed {args.seed}); SDR of the mixtures. The "
+        "numbers are those of compare_<set>.md: over the sources that all systems of a "
+        "set were scored on. n/a: not scored on that set.",
         markdown_table(compare_counts.table_lines(results)),
         bullets({name: set_note(result) for name, result in results.items()}),
     ]
