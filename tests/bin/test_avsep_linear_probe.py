@@ -103,7 +103,7 @@ def test_swapped_classes_and_unknown_ones_count_as_wrong(corpus, tmp_path):
         (["--clap", "random", "--clap_conf", "[1]"], "expected a mapping"),
         (["--clap", "random", "--clap_conf", "{size: 3}"], "unknown key"),
         (["--clap", "nothing.pt"], "--clap none leaves CLAP out"),
-        (["--model_file", "2epoch.pth"], "2epoch.pth: no such file"),
+        (["--clap", "none", "--model_file", "2epoch.pth"], "2epoch.pth: no such file"),
     ],
 )
 def test_mistakes_are_explained(corpus, tmp_path, capsys, more, message):
