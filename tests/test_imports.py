@@ -34,7 +34,7 @@ ALLOWED = {
         *("trainer", "espnet_model", "espnet_wave_model", "data"),
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
     },
-    "analysis": {"separate", "data", "dsp", "visual", "metrics"},
+    "analysis": {"separate", "data", "metrics"},
     "untrained": {"tasks", "baseline", "metrics"},
     "prompts": set(),
     "prompt_reader": {"prompts", "visual", "data"},

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
+from espnet2_avsep.data.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,8 +84,6 @@ def named_folders(given: Sequence[str]) -> Dict[str, Path]:
     Raises:
         InputError: no such folder, or two of one name.
     """
-    from espnet2_avsep.bin.avsep_results import read_yaml
-
     folders: Dict[str, Path] = {}
     for text in given:
         name, equals, path = text.partition("=")
@@ -110,8 +109,6 @@ def read_experiments(given: Sequence[str]) -> Dict[str, Path]:
     Raises:
         InputError: no such training, or two of one name.
     """
-    from espnet2_avsep.bin.avsep_results import read_yaml
-
     experiments = named_folders(given)
     for folder in experiments.values():
         config = folder / "config.yaml"
@@ -222,8 +219,6 @@ def bullet_list(lines: Sequence[str]) -> str:
 
 def experiment_lines(experiments: Dict[str, Path]) -> List[str]:
     """What the names stand for."""
-    from espnet2_avsep.bin.avsep_results import read_yaml
-
     lines = []
     for name, folder in experiments.items():
         config = read_yaml(folder / "config.yaml")
