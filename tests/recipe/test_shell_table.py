@@ -46,9 +46,10 @@ def test_dry_run_plans_every_system():
     for line, words in zip(data, inputs, strict=True):
         assert words in line and "--test_num_mixtures 32" in line
     trained = [line for line in lines if "--stage 6 " in line]
-    assert len(trained) == 6 * 3 + 11
+    assert len(trained) == 6 * 3 + 14
     moving = [line for line in trained if "--use_motion true" in line]
-    assert ["iquery" in moving[0], "dgfnet" in moving[1]] == [True, True]
+    assert ["iquery" in line for line in moving] == [True] + 4 * [False]
+    assert ["dgfnet" in line for line in moving] == [False] + 4 * [True]
     for fusion in ("_hierarchical", "_late_align", "_late", "_middle", ""):
         for seed in range(3):
             tag = f"hfra{fusion}_seed{seed} --avsep_args --seed\\ {seed}\\ "
@@ -61,7 +62,7 @@ def test_dry_run_plans_every_system():
     assert len(untrained) == 4 and all("--stage 7 " in line for line in untrained)
     shuffled = [line for line in lines if "--shuffle_visual" in line]
     assert len(shuffled) == 3 and all("avsep_tag hfra_seed" in x for x in shuffled)
-    assert lines[-1].count("--experiment") == 29 + 4 + 3
+    assert lines[-1].count("--experiment") == 32 + 4 + 3
     for line in trained + untrained:
         config = line.split("--avsep_config ")[1].split()[0]
         name = os.path.basename(config)

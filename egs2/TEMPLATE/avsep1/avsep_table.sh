@@ -33,8 +33,9 @@ corpus_note=           # A sentence for the top of the table.
 dry_run=false          # Whether to print the commands and do nothing.
 python=python3         # The Python that runs everything.
 
-# Name of the system; its visual input: clip, resnet18, frames, motion (and frames); which seeds: table (HFRA and
-# table 6 of its paper), other, none (not trained); conf/tuning/{train_avsep,untrained}_*.
+# Name of the system; its visual input: clip, resnet18, frames, motion (frames and motion
+# features); which seeds: table (HFRA and table 6 of its paper), other, none (not trained);
+# conf/tuning/{train_avsep,untrained}_*.
 plan="
 hfra                     clip     table
 hfra_hierarchical        clip     table
@@ -53,6 +54,9 @@ predictive_coding        clip     other
 semantic_grouping        clip     other
 iquery                   motion   other
 dgfnet                   motion   other
+dgfnet_attention         motion   other
+dgfnet_mul               motion   other
+dgfnet_gate              motion   other
 nmf_mfcc                 clip     none
 rpca                     clip     none
 ideal_binary_mask        clip     none
