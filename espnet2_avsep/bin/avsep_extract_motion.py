@@ -5,7 +5,12 @@ import argparse
 import sys
 from typing import Optional, Sequence
 
-from espnet2_avsep.bin.cli import command, setup_logging, str2bool
+from espnet2_avsep.bin.cli import command, setup_logging
+from espnet2_avsep.bin.feature_options import (
+    add_clip_options,
+    add_job_options,
+    add_network_options,
+)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -20,15 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add(
-        "--video_scp", required=True, help="table: clip, video file or folder of images"
-    )
-    add("--output_dir", required=True, help="where ark and tables go")
-    add(
-        "--wav_scp",
-        help="table: clip, its sound, whose duration counts (None: the sound of the "
-        "video file itself)",
-    )
+    add_clip_options(parser)
     add(
         "--motion_encoder",
         choices=("s3d", "r2plus1d_18", "mvit_v2_s"),
@@ -41,15 +38,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="a name of torchvision's weights, the path of a state dict, or 'random'",
     )
     add("--motion_rate", type=float, default=1.0, help="rows per second of sound")
-    add("--seed", type=int, default=0, help="seed of random weights")
-    add("--batch_size", type=int, default=8, help="windows encoded together")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    add(
-        "--dtype",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="bfloat16: faster on devices that have it",
-    )
+    add_network_options(parser, batch_size=8, what="windows")
     add(
         "--motion_precomputed",
         metavar="DIR",
@@ -57,14 +46,7 @@ def get_parser() -> argparse.ArgumentParser:
         "(1024, T, h, w) or (T, 1024), at most 160 steps",
     )
     add("--utt2clip", help="table: clip, category/video_id (for --motion_precomputed)")
-    add(
-        "--allow_empty",
-        type=str2bool,
-        default=False,
-        help="true: write empty tables where every clip is left out, instead of an "
-        "error (for one job of several)",
-    )
-    add("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
+    add_job_options(parser)
     return parser
 
 

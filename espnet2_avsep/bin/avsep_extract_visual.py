@@ -5,7 +5,12 @@ import argparse
 import sys
 from typing import Optional, Sequence
 
-from espnet2_avsep.bin.cli import command, setup_logging, str2bool
+from espnet2_avsep.bin.cli import command, setup_logging
+from espnet2_avsep.bin.feature_options import (
+    add_clip_options,
+    add_job_options,
+    add_network_options,
+)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -20,15 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add(
-        "--video_scp", required=True, help="table: clip, video file or folder of images"
-    )
-    add("--output_dir", required=True, help="where ark and tables go")
-    add(
-        "--wav_scp",
-        help="table: clip, its sound, whose duration counts (None: the sound of the "
-        "video file itself)",
-    )
+    add_clip_options(parser)
     add(
         "--visual_encoder",
         choices=("open_clip", "resnet18", "frames"),
@@ -48,7 +45,6 @@ def get_parser() -> argparse.ArgumentParser:
         help="side of the packed square pictures in pixels (frames)",
     )
     add("--jpeg_quality", type=int, default=90, help="of packed pictures (frames)")
-    add("--seed", type=int, default=0, help="seed of random weights")
     add("--fps", type=float, default=8, help="pictures a second")
     add("--every", type=int, default=8, help="of which one in so many is encoded")
     add(
@@ -57,14 +53,7 @@ def get_parser() -> argparse.ArgumentParser:
         default="whole",
         help="the part of the pictures that is encoded (for duets)",
     )
-    add("--batch_size", type=int, default=32, help="pictures encoded together")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    add(
-        "--dtype",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="bfloat16: autocast, faster on devices that have it",
-    )
+    add_network_options(parser, batch_size=32, what="pictures")
     add(
         "--precomputed",
         metavar="FILE",
@@ -129,13 +118,6 @@ def get_parser() -> argparse.ArgumentParser:
         help="table: clip, category/video_id (for --precomputed and --visual_boxes)",
     )
     add(
-        "--allow_empty",
-        type=str2bool,
-        default=False,
-        help="true: write empty tables where every clip is left out, instead of an "
-        "error (for one job of several)",
-    )
-    add(
         "--audio_dir",
         help="write the sound of these clips there in the same pass, as "
         "avsep_format_audio would with this --output_dir, which then finds it finished "
@@ -143,7 +125,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add("--fs", type=int, help="for --audio_dir: sampling rate in Hz")
     add("--audio_format", choices=("wav", "flac"), default="wav")
-    add("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
+    add_job_options(parser)
     return parser
 
 
