@@ -245,10 +245,12 @@ class _Bar:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=None if total is None else round(total, 1),
+                total=total,
                 unit="s",
                 unit_scale=True,
                 desc="separate",
                 file=sys.stderr,
             )
+        # Decoded sound may be a little longer than the file states.
+        done = done if total is None else min(done, total)
         self._bar.update(done - self._bar.n)
