@@ -1,8 +1,6 @@
 """Training through ESPnet's own machinery, on a corpus of a second."""
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -102,32 +100,6 @@ def test_training_is_reproducible(corpus, config, tmp_path):
         weights.append(torch.load(exp / "1epoch.pth", weights_only=True))
     for key, value in weights[0].items():
         torch.testing.assert_close(weights[1][key], value)
-
-
-def test_two_processes(corpus, config, tmp_path):
-    """Distributed training over two processes on the CPU (gloo)."""
-    exp = tmp_path / "exp"
-    command = [sys.executable, "-m", "espnet2_avsep.bin.avsep_train"]
-    command += train_command(corpus, config(max_epoch=1), exp, "--ngpu", "0")
-    command += ["--multiprocessing_distributed", "false", "--dist_backend", "gloo"]
-    command += ["--dist_world_size", "2", "--num_att_plot", "0"]
-    command += ["--dist_init_method", f"file://{tmp_path}/init"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    processes = [
-        subprocess.Popen(
-            [*command, "--dist_rank", str(rank)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert "1epoch results" in outputs[0]
-    weights = torch.load(exp / "valid.loss.best.pth", weights_only=True)
-    assert all(torch.isfinite(v).all() for v in weights.values())
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
