@@ -128,8 +128,19 @@ def test_training_command(prepared):
     assert value(train, "--resume") == "true"
     assert value(train, "--output_dir") == "exp/avsep_train_raw"
     # All cores in training on the CPU, one for each parallel job.
-    assert train["threads"] == str(os.cpu_count()) or int(train["threads"]) >= 1
+    assert train["threads"] == str(len(os.sched_getaffinity(0)))
     assert prepared.calls("avsep_extract_visual")[0]["threads"] == "1"
+
+
+def test_cpu_training_takes_all_cores_although_path_sh_sets_one_thread(prepared):
+    # coreutils' nproc obeys OMP_NUM_THREADS; here it counts 7 cores.
+    nproc = prepared.root / "utils" / "nproc"
+    nproc.write_text('#!/bin/sh\necho "${OMP_NUM_THREADS:-7}"\n')
+    nproc.chmod(0o755)
+    for name, more in (("a", {}), ("b", {"OMP_NUM_THREADS": "2"})):
+        options = ["--avsep_tag", name]
+        assert prepared.stages(6, 6, *options, **more).returncode == 0
+        assert prepared.calls("avsep_train")[-1]["threads"] == "7"
 
 
 def test_inference_and_scoring_commands(prepared):

@@ -12,9 +12,12 @@ from shell_checkout import ROOT, Checkout
 SHOW = (
     "set -euo pipefail; . ./path.sh; "
     'echo "$MAIN_ROOT|$PATH|$LC_ALL|$OMP_NUM_THREADS|$PYTHONIOENCODING|'
-    '${PYTHONPATH:-}|${FROM_ESPNET:-}|${VIRTUAL_ENV:-}|$-"'
+    '${PYTHONPATH:-}|${FROM_ESPNET:-}|${VIRTUAL_ENV:-}|${OMP_WAIT_POLICY:-}|$-"'
 )
-NAMES = "root path locale threads encoding pythonpath espnet venv flags".split()  # noqa: SIM905
+NAMES = (
+    *("root", "path", "locale", "threads", "encoding"),
+    *("pythonpath", "espnet", "venv", "wait_policy", "flags"),
+)
 
 
 @pytest.fixture
@@ -42,6 +45,15 @@ def test_path_sh_in_the_repository(checkout):
     assert shown["threads"] == "1"
     assert "u" in shown["flags"] and "e" in shown["flags"]
     assert source(checkout.recipe, checkout, OMP_NUM_THREADS="3")["threads"] == "3"
+
+
+def test_path_sh_lets_idle_threads_sleep_unless_the_user_has_chosen(checkout):
+    def policy(**extra):
+        return source(checkout.recipe, checkout, **extra)["wait_policy"]
+
+    assert policy() == "PASSIVE"
+    assert policy(OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
+    assert policy(GOMP_SPINCOUNT="1000") == ""
 
 
 def test_path_sh_finds_the_package_of_the_checkout(checkout, tmp_path):

@@ -975,7 +975,8 @@ elif ! "${skip_train}"; then
         if [ -z "${train_threads}" ]; then
             train_threads=1
             if [ "${ngpu}" -eq 0 ]; then
-                train_threads=$(nproc)
+                # nproc obeys these variables, and path.sh sets the first one.
+                train_threads=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
             fi
         fi
 
