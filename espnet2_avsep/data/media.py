@@ -16,6 +16,17 @@ PathLike = Union[str, Path]
 # less than the guess is no sign of a file that was cut.
 _STATES_DURATION = {"mov", "matroska", "webm", "avi", "asf", "flv", "nut"}
 _STATES_DURATION |= {"wav", "w64", "flac", "aiff", "caf", "au"}
+# What may be opened: files that hold their own content. Lists of other files (concat,
+# HLS, DASH, SDP, ...), scripts, devices and network streams are not among them.
+_FORMATS = (
+    "3gp aa aac aax ac3 ac4 adx aiff amr amrnb amrwb ape apng aptx asf asf_o au av1 "
+    "avi caf cavsvideo dfpwm dirac dnxhd dsf dts dtshd dv eac3 evc flac flic flv g722 "
+    "gif gsm gxf h261 h263 h264 hevc iff ilbc ircam ivf ivr kux live_flv lc3 loas m4v "
+    "matroska mjpeg mjpeg_2000 mlp mmf mov mp3 mp4 mpc mpc8 mpeg mpegts mpegvideo mtv "
+    "mxf nistsphere nsv nut obu ogg oma osq pva qoa rka rm roq shn smk sox tak truehd "
+    "tta ty vc1 vivo voc vqf vvc w64 wav webm wtv wv wve xwma yuv4mpegpipe"
+).split()
+_OPTIONS = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
 # A file that decodes to less than this share of what it states counts as truncated.
 COMPLETE_SHARE = 0.9
 
@@ -76,14 +87,24 @@ def open_media(
         content: Its bytes, where they do not lie in a file; ``path`` names them then.
 
     Raises:
-        ClipError: the file is missing, of zero length or not readable as media.
+        ClipError: the file is missing, of zero length, not readable as media, or a
+            list of other files.
     """
     import av
 
     if content is None:
         _check_file(Path(path))
     try:
-        container = av.open(content or str(path), metadata_errors="replace")
+        container = av.open(
+            content or local_url(path), metadata_errors="replace", options=_OPTIONS
+        )
+    except av.error.ArgumentError as error:  # what format_whitelist leaves out
+        raise ClipError(
+            path,
+            "no supported media file",
+            "A file that holds sound or pictures itself was expected, not a list of "
+            "other files (ffconcat, m3u8, sdp); convert it to mp4 or wav.",
+        ) from error
     except (OSError, av.error.FFmpegError, ValueError) as error:
         raise ClipError(
             path,
@@ -92,6 +113,14 @@ def open_media(
         ) from error
     with container:
         yield container
+
+
+def local_url(path: PathLike) -> str:
+    """Return the name by which FFmpeg opens a local file, whatever its name looks like.
+
+    Without it ``12:30.mp4`` is a URL of the protocol "12".
+    """
+    return f"file:{path}"
 
 
 def _check_file(path: Path) -> None:
@@ -108,6 +137,8 @@ def _check_file(path: Path) -> None:
         raise ClipError(
             path, "file not found", "Correct the path or take the clip from the list."
         )
+    if not path.is_file():
+        raise ClipError(path, "is a pipe or a device, not a regular file")
     if path.stat().st_size == 0:
         raise ClipError(path, "zero-length file", "Fetch the file again.")
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from espnet2_avsep.data.audio_blocks import AudioBlocks
 from espnet2_avsep.data.media import (
+    local_url,
     open_media,
     probe,
     tolerate_decode_error,
@@ -76,7 +77,10 @@ def _write(video: Path, sound: Path, path: str, copy: bool) -> None:
 
     start = probe(video).audio_start
     blocks = AudioBlocks(sound)
-    with open_media(video) as source, av.open(path, "w", format="mp4") as target:
+    with (
+        open_media(video) as source,
+        av.open(local_url(path), "w", format="mp4") as target,
+    ):
         picture = video_stream(source)
         if picture is None:
             raise InputError(f"{video}: has no picture.")

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from espnet2_avsep.data.media import ClipError, open_media, probe
@@ -68,3 +70,34 @@ def test_a_cut_mp4_without_its_index_is_unreadable(tmp_path):
     path = truncate(write_clip(tmp_path / "a.mp4"), 0.5)
     with pytest.raises(ClipError, match="unreadable"), open_media(path):
         pass
+
+
+@pytest.mark.parametrize("name", ["12:30.mp4", "take:1.wav", "-x.mp4", "a [1:2]|.mp4"])
+def test_relative_names_are_files_and_never_urls(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    shutil.move(write_video(tmp_path / "v.mp4", audio=tone(1, 22050)), tmp_path / name)
+    assert probe(name).video_duration == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("list.mp4", "ffconcat version 1.0\nfile a.ts\n"),
+        (
+            "list.m3u8",
+            "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n",
+        ),
+        (
+            "list.sdp",
+            "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+            "m=audio 49170 RTP/AVP 0\n",
+        ),
+    ],
+)
+def test_lists_of_other_files_are_refused(tmp_path, name, content):
+    write_video(tmp_path / "a.ts", audio=tone(1, 22050))
+    (tmp_path / name).write_text(content)
+    for source in (None, (tmp_path / name).open("rb")):
+        with pytest.raises(ClipError, match="no supported media file"):
+            with open_media(tmp_path / name, source):
+                pass

@@ -14,6 +14,7 @@ from espnet2_avsep.data.download.video_error import VideoError
 from espnet2_avsep.data.media import (
     ClipError,
     audio_stream,
+    local_url,
     open_media,
     packet_end,
     video_stream,
@@ -49,7 +50,7 @@ def write_clip(
         if start is None and picture == sound and picture.suffix == ".mp4":
             picture.replace(output)
             return
-        with av.open(str(output), "w", format="mp4") as container:
+        with av.open(local_url(output), "w", format="mp4") as container:
             if start is None:
                 _copy(container, picture, sound)
             else:
