@@ -19,14 +19,14 @@ _STATES_DURATION |= {"wav", "w64", "flac", "aiff", "caf", "au"}
 # What may be opened: files that hold their own content. Lists of other files (concat,
 # HLS, DASH, SDP, ...), scripts, devices and network streams are not among them.
 _FORMATS = (
-    "3gp aa aac aax ac3 ac4 adx aiff amr amrnb amrwb ape apng aptx asf asf_o au av1 "
-    "avi caf cavsvideo dfpwm dirac dnxhd dsf dts dtshd dv eac3 evc flac flic flv g722 "
-    "gif gsm gxf h261 h263 h264 hevc iff ilbc ircam ivf ivr kux live_flv lc3 loas m4v "
-    "matroska mjpeg mjpeg_2000 mlp mmf mov mp3 mp4 mpc mpc8 mpeg mpegts mpegvideo mtv "
-    "mxf nistsphere nsv nut obu ogg oma osq pva qoa rka rm roq shn smk sox tak truehd "
-    "tta ty vc1 vivo voc vqf vvc w64 wav webm wtv wv wve xwma yuv4mpegpipe"
-).split()
-_OPTIONS = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
+    "3gp,aa,aac,aax,ac3,ac4,adx,aiff,amr,amrnb,amrwb,ape,apng,aptx,asf,asf_o,au,av1,"
+    "avi,caf,cavsvideo,dfpwm,dirac,dnxhd,dsf,dts,dtshd,dv,eac3,evc,flac,flic,flv,g722,"
+    "gif,gsm,gxf,h261,h263,h264,hevc,iff,ilbc,ircam,ivf,ivr,kux,live_flv,lc3,loas,m4v,"
+    "matroska,mjpeg,mjpeg_2000,mlp,mmf,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,mpegvideo,mtv,"
+    "mxf,nistsphere,nsv,nut,obu,ogg,oma,osq,pva,qoa,rka,rm,roq,shn,smk,sox,tak,truehd,"
+    "tta,ty,vc1,vivo,voc,vqf,vvc,w64,wav,webm,wtv,wv,wve,xwma,yuv4mpegpipe"
+)
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
 # A file that decodes to less than this share of what it states counts as truncated.
 COMPLETE_SHARE = 0.9
 

@@ -98,6 +98,8 @@ def test_lists_of_other_files_are_refused(tmp_path, name, content):
     write_video(tmp_path / "a.ts", audio=tone(1, 22050))
     (tmp_path / name).write_text(content)
     for source in (None, (tmp_path / name).open("rb")):
-        with pytest.raises(ClipError, match="no supported media file"):
-            with open_media(tmp_path / name, source):
-                pass
+        with (
+            pytest.raises(ClipError, match="no supported media file"),
+            open_media(tmp_path / name, source),
+        ):
+            pass
