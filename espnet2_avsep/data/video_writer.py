@@ -10,7 +10,6 @@ import numpy as np
 
 from espnet2_avsep.data.audio_blocks import AudioBlocks
 from espnet2_avsep.data.media import (
-    local_url,
     open_media,
     probe,
     tolerate_decode_error,
@@ -18,6 +17,7 @@ from espnet2_avsep.data.media import (
 )
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.container import local_url
 
 # What AAC has; of other rates the sound is converted to the next higher one.
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000)

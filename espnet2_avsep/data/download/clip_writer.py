@@ -14,11 +14,11 @@ from espnet2_avsep.data.download.video_error import VideoError
 from espnet2_avsep.data.media import (
     ClipError,
     audio_stream,
-    local_url,
     open_media,
     packet_end,
     video_stream,
 )
+from espnet2_avsep.media.container import local_url
 
 # Of the pictures of a section: visually lossless at the size that they are kept in.
 _ENCODER = "libx264"

@@ -1,0 +1,1 @@
+"""Media files: what they hold, on one clock, and their sound."""
