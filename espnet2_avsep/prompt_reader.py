@@ -86,7 +86,7 @@ class PromptReader:
         """What a prompt that does not change is to the model: (D,), or (3, H, W)."""
         if isinstance(prompt, Text):
             return self._checked(self._text(prompt, index), index)
-        embedding = _as_embedding(prompt)
+        embedding = _as_embedding(prompt, index)
         if embedding is not None:
             if self.dim is None:
                 raise self._no_picture(index)
@@ -200,8 +200,16 @@ def _cut(image: np.ndarray, region: Region, time: float) -> np.ndarray:
     return np.ascontiguousarray(image[rows, columns])
 
 
-def _as_embedding(prompt: Any) -> Optional[np.ndarray]:
-    """Return floats of any array or tensor; None of what is something else."""
+def _as_embedding(prompt: Any, index: int) -> Optional[np.ndarray]:
+    """Return floats of an array, a tensor or a list; None of what is something else."""
+    if isinstance(prompt, (list, tuple)):
+        try:
+            return np.asarray(prompt, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"prompt {index + 1} is a list that is no array of numbers ({error}); "
+                "expected an embedding as (D,) or (frames, D) numbers."
+            ) from None
     if hasattr(prompt, "detach"):  # a tensor
         prompt = prompt.detach().cpu()
         prompt = (prompt.float() if prompt.is_floating_point() else prompt).numpy()

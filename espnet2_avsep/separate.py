@@ -243,7 +243,7 @@ class SeparateAV:
             mixture: (L,), or (channels, L), floats.
             prompts: One per source: a picture (a path, a PIL image, or an (H, W, 3)
                 array of uint8), a :class:`Region` of a video or a picture, an embedding
-                (D,) or (V, D) as an array or tensor of floats, words, as
+                (D,) or (V, D) as an array or tensor of floats or a list, words, as
                 :class:`Text`, or a function of time: called with the begin and end of a
                 stretch in s, it returns one of the others.
             fs: Sampling rate of the mixture; null takes the model's.

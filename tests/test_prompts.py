@@ -95,6 +95,19 @@ def test_prompts_of_all_kinds(video, tmp_path):
     np.testing.assert_allclose(rows, expected)
 
 
+def test_embeddings_as_lists():
+    prompts = [[1, 2.5], (3.0, 4.0), [[1.0, 2.0], [3.0, 6.0]], lambda *_: [5.0, 6.0]]
+    np.testing.assert_allclose(
+        reader(prompts)(0, 1), [[1, 2.5], [3, 4], [2, 4], [5, 6]]
+    )
+    for wrong, message in (
+        *(([1.0, 2.0, 3.0], "D = 2"), ([[1.0, 2.0], [3.0]], "no array of numbers")),
+        *((["a violin"], "no array of numbers"), ([], "D = 2"), ([1.0, None], "NaN")),
+    ):
+        with pytest.raises(InputError, match=f"prompt 1.*{message}"):
+            reader([wrong])
+
+
 def test_region_without_a_video(tmp_path):
     (tmp_path / "x.mp4").write_text("no video")
     for name, message in (("x.mp4", "unreadable"), ("no.mp4", "file not found")):

@@ -18,6 +18,7 @@ from typing import (
 import numpy as np
 
 from espnet2_avsep.data.boxes import Box, BoxFiles, ClipBoxes
+from espnet2_avsep.data.file_name import looks_like_file
 from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.scp import PathLike, atomic_write, read_scp
 from espnet2_avsep.errors import InputError
@@ -68,11 +69,12 @@ def read_classes(value: Optional[str]) -> Dict[str, List[str]]:
             lines are a category (or "*") and such classes; None: any.
 
     Raises:
-        InputError: nothing is in it.
+        InputError: nothing is in it, or there is no such table.
     """
     if value is None:
         return {"*": [ANY]}
-    table = read_scp(value) if Path(value).is_file() else {"*": value}
+    is_table = Path(value).is_file() or looks_like_file(value)
+    table = read_scp(value) if is_table else {"*": value}
     classes = {
         category: [name.strip() for name in names.split(",") if name.strip()]
         for category, names in table.items()

@@ -211,10 +211,25 @@ def test_what_a_query_means(place, tmp_path, monkeypatch):
     ):
         with pytest.raises(InputError, match=message):
             query.parse_queries([wrong], place / "duet.mp4")
+    for wrong in ("BOX:0,0,.5,1", " text: violin", "Text:violin"):
+        with pytest.raises(InputError, match="in small letters and without white"):
+            query.parse_queries([wrong], place / "duet.mp4")
     with pytest.raises(InputError, match="needs a video"):
         query.parse_queries(["box:0,0,1,1"], None)
     with pytest.raises(InputError, match="no source was asked for"):
         query.parse_queries([], None)
+
+
+def test_a_missing_file_is_not_taken_for_words(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["violin.heic", "violin.avif", "clip.mp4", "e.npz", "violin.jpg ", ".npy"]
+    names += ["a violin.unknown", "./violin", "C:\\violin", "viola/", "~/violin"]
+    for name in names:
+        with pytest.raises(InputError, match="looks like a file"):
+            query.parse_queries([name], None)
+        assert query.parse_queries([f"text:{name}"], None)[0].kind == "text"
+    for words in ("violin", "a violin...", "Op. 5", "vol.2", "Mr. Tuba", "12:30"):
+        assert query.parse_queries([words], None)[0].prompt == Text(words)
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,8 @@ def test_classes_of_categories(tmp_path):
     table.write_text("cello 2\nguitar 4, any\n* person\n")
     expected = {"cello": ["2"], "guitar": ["4", "any"], "*": ["person"]}
     assert read_classes(str(table)) == expected
+    with pytest.raises(InputError, match="missing.tsv"):  # no class of that name
+        read_classes("missing.tsv")
 
 
 def npy_rows(*numbers):

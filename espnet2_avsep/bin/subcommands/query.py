@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+from espnet2_avsep.data.file_name import looks_like_file
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.prompts import LEFT, RIGHT, Region, Text, check_box
 
@@ -14,11 +15,12 @@ A query is read by the first rule that fits:
   text:WORDS    the words, also where a file has that name
   FILE          an existing file: a picture, or an embedding (.npy)
   WORDS         anything else that does not look like a file name
-A name with a slash or with the ending of a picture that does not exist is an error, and
-so is the name of a folder. Words need a model trained on CLIP's embeddings."""
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+A name with a slash, a backslash or an ending (violin.heic) that does not exist is an
+error, and so is the name of a folder. Words need a model trained on CLIP's
+embeddings."""
 EMBEDDING_SUFFIX = ".npy"
 _NAME_LENGTH = 40
+_PREFIX = re.compile(r"\s*(box|text)\s*:", re.IGNORECASE)
 
 
 class Query(NamedTuple):
@@ -99,11 +101,15 @@ def _parse(text: str, video: Optional[Path], every: Optional[float]) -> tuple:
             f"--query {text!r}: is a folder. Give a picture in it, or text:{text} for "
             "the words."
         )
-    suffixes = (*PICTURE_SUFFIXES, EMBEDDING_SUFFIX)
-    if "/" in text or path.suffix.lower() in suffixes:
+    if prefix := _PREFIX.match(text):
         raise InputError(
-            f"--query {text!r}: looks like a file, and there is none of that name. "
-            f"Correct the path, or give text:{text} for the words."
+            f"--query {text!r:.200}: begins with {prefix[0]!r}; expected "
+            f"'{prefix[1].lower()}:', in small letters and without white space."
+        )
+    if looks_like_file(text):
+        raise InputError(
+            f"--query {text!r:.200}: looks like a file, and there is none of that name. "
+            f"Correct the path, or give text:{text:.100} for the words."
         )
     return "text", _words(text, text)
 
