@@ -108,8 +108,8 @@ def _parse(text: str, video: Optional[Path], every: Optional[float]) -> tuple:
         )
     if looks_like_file(text):
         raise InputError(
-            f"--query {text!r:.200}: looks like a file, and there is none of that name. "
-            f"Correct the path, or give text:{text:.100} for the words."
+            f"--query {text!r:.200}: looks like a file, and there is none of that "
+            f"name. Correct the path, or give text:{text:.100} for the words."
         )
     return "text", _words(text, text)
 
