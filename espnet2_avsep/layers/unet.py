@@ -39,9 +39,17 @@ class UNetEncoder(nn.Module):
         widths: Channels of each level, first level first.
         in_channels: Channels of the input.
         sync: See SourceBatchNorm2d.
+        end_bias: Whether the first and the last convolution, which no norm follows,
+            have a bias (the released networks have none).
     """
 
-    def __init__(self, widths: Sequence[int], in_channels: int = 1, sync: bool = True):
+    def __init__(
+        self,
+        widths: Sequence[int],
+        in_channels: int = 1,
+        sync: bool = True,
+        end_bias: bool = True,
+    ):
         super().__init__()
         self.input_norm = SourceBatchNorm2d(in_channels, sync=sync)
         sizes = [in_channels, *widths]
@@ -57,7 +65,7 @@ class UNetEncoder(nn.Module):
                     kernel_size=4,
                     stride=2,
                     padding=1,
-                    bias=not with_norm,
+                    bias=end_bias and not with_norm,
                 )
             )
             self.norms.append(

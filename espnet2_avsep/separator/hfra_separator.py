@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from espnet2_avsep.dsp.log_frequency import pad_to_multiple
+from espnet2_avsep.layers.initialisation import initialise
 from espnet2_avsep.layers.unet import UNetDecoder, UNetEncoder, level_widths
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
 
@@ -50,6 +51,9 @@ class HFRASeparator(AbsAVSeparator):
             pass per source) or "joint".
         bn_sync: In training over several processes, take the statistics of BatchNorm
             over all of them: the same training as in one process.
+        end_bias: See UNetEncoder; false in the released networks.
+        initialisation: Initial weights: null (torch's own) or one of
+            layers.initialisation.INITIALISATIONS ("sound_of_pixels": CLIPSep, HFRA).
     """
 
     def __init__(
@@ -64,6 +68,8 @@ class HFRASeparator(AbsAVSeparator):
         projection_activation: Optional[str] = None,
         bn_statistics: str = "per_source",
         bn_sync: bool = True,
+        end_bias: bool = True,
+        initialisation: Optional[str] = None,
     ):
         super().__init__()
         if fusion not in FUSIONS:
@@ -91,7 +97,7 @@ class HFRASeparator(AbsAVSeparator):
         self.middle_condition = middle_condition
         self._bottleneck_dim = widths[-1]
 
-        self.encoder = UNetEncoder(widths, sync=bn_sync)
+        self.encoder = UNetEncoder(widths, sync=bn_sync, end_bias=end_bias)
         condition_channels = 0
         self.middle_projection = None
         if fusion in ("middle", "hierarchical"):
@@ -114,6 +120,7 @@ class HFRASeparator(AbsAVSeparator):
             queried=self.late_projection is not None,
             sync=bn_sync,
         )
+        initialise(self, initialisation)
 
     @property
     def bottleneck_dim(self) -> int:

@@ -1,11 +1,12 @@
 """The separator of Sound of Pixels: a U-Net whose maps the picture weighs."""
 
-from typing import Tuple
+from typing import Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from espnet2_avsep.dsp.log_frequency import pad_to_multiple
+from espnet2_avsep.layers.initialisation import initialise
 from espnet2_avsep.layers.unet import UNetDecoder, UNetEncoder, level_widths
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
 
@@ -20,9 +21,19 @@ class SoundOfPixelsSeparator(AbsAVSeparator):
         visual_dim: K, size of an embedding and number of the U-Net's output maps.
         channels: Channels of the first level; each level doubles, at most 8 times it.
         layers: Levels of the U-Net.
+        end_bias: See UNetEncoder; false in the released network.
+        initialisation: Initial weights: null (torch's own) or one of
+            layers.initialisation.INITIALISATIONS.
     """
 
-    def __init__(self, visual_dim: int = 32, channels: int = 64, layers: int = 7):
+    def __init__(
+        self,
+        visual_dim: int = 32,
+        channels: int = 64,
+        layers: int = 7,
+        end_bias: bool = True,
+        initialisation: Optional[str] = None,
+    ):
         super().__init__()
         if layers < 2:
             raise ValueError(f"layers={layers}: the U-Net needs at least 2 levels.")
@@ -30,10 +41,11 @@ class SoundOfPixelsSeparator(AbsAVSeparator):
         self.visual_dim = visual_dim
         self.layers = layers
         self._bottleneck_dim = widths[-1]
-        self.encoder = UNetEncoder(widths)
+        self.encoder = UNetEncoder(widths, end_bias=end_bias)
         self.decoder = UNetDecoder(widths, out_channels=visual_dim)
         self.scale = nn.Parameter(torch.ones(visual_dim))
         self.bias = nn.Parameter(torch.zeros(1))
+        initialise(self, initialisation)
 
     @property
     def bottleneck_dim(self) -> int:
