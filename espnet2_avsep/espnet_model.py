@@ -24,6 +24,9 @@ from espnet2_avsep.separator.abs_separator import AbsSeparator
 
 COMPRESSIONS = ("log", "log1p")
 PRECISIONS = ("float32", "bfloat16")
+MASK_ACTIVATIONS = ("sigmoid", "none")
+MASK_ROUNDINGS = ("linear", "log")
+PADDINGS = ("reflect", "zeros")
 
 
 class WeightedCriterion(NamedTuple):
@@ -58,7 +61,15 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         compression: "log" (log(X + log_eps), HFRA and CLIPSep) or "log1p" (DGFNet).
         log_eps: See ``compression``.
         mask_max: Masks are mask_max * sigmoid(logits): 1 for binary masks and the
-            spectrogram loss, 5 for ratio masks.
+            spectrogram loss, 5 (1 in iQuery, DGFNet, Co-Separation) for ratio masks.
+        mask_activation: "sigmoid", or "none": masks are the separator's output.
+        mask_rounding: Where binary masks are rounded: "linear", after the return to the
+            linear frequency axis, as in all released programs of this field; or "log",
+            before it, which gives about 0.1 dB more SDR.
+        warp_align_corners: See LogFrequencyWarp.
+        stft_padding: What the STFT sees beyond the ends of the sound: "reflect" (its
+            mirror image; librosa before 0.10) or "zeros" (librosa since). The inverse
+            STFT cuts these ends off and has no such choice.
         precision: Of the separator in training: "float32", or "bfloat16" for its
             matrix products and convolutions (autocast). STFT, loss and weights are in
             float32 always. On a GPU ESPnet's ``use_amp: true`` is the same choice for
@@ -79,30 +90,41 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         compression: str = "log",
         log_eps: float = 1e-10,
         mask_max: float = 1.0,
+        mask_activation: str = "sigmoid",
+        mask_rounding: str = "linear",
+        warp_align_corners: bool = True,
+        stft_padding: str = "reflect",
         precision: str = "float32",
         extract_feats_in_collect_stats: bool = False,
     ):
         super().__init__()
-        if compression not in COMPRESSIONS:
-            raise ValueError(
-                f"model_conf.compression={compression!r}: expected one of "
-                f"{COMPRESSIONS}."
-            )
-        if precision not in PRECISIONS:
-            raise ValueError(
-                f"model_conf.precision={precision!r}: expected one of {PRECISIONS}."
-            )
+        for name, value, known in (
+            ("compression", compression, COMPRESSIONS),
+            ("precision", precision, PRECISIONS),
+            ("mask_activation", mask_activation, MASK_ACTIVATIONS),
+            ("mask_rounding", mask_rounding, MASK_ROUNDINGS),
+            ("stft_padding", stft_padding, PADDINGS),
+        ):
+            if value not in known:
+                raise ValueError(
+                    f"model_conf.{name}={value!r}: expected one of {known}."
+                )
         self.encoder = encoder
         self.decoder = decoder
         self.visual_adapter = visual_adapter
         self.separator = separator
         self.criterions = nn.ModuleDict({c.name: c.criterion for c in criterions})
         self.weights = {c.name: c.weight for c in criterions}
-        self.warp = LogFrequencyWarp(encoder.output_dim, num_log_bins)
+        self.warp = LogFrequencyWarp(
+            encoder.output_dim, num_log_bins, warp_align_corners
+        )
         self.sample_rate = sample_rate
         self.compression = compression
         self.log_eps = log_eps
         self.mask_max = mask_max
+        self.mask_activation = mask_activation
+        self.mask_rounding = mask_rounding
+        self.stft_padding = stft_padding
         self.precision = precision
         self.extract_feats_in_collect_stats = extract_feats_in_collect_stats
         # In a tuple, out of nn.Module's sight: see the class docstring.
@@ -268,15 +290,16 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
 
         Returns:
             tracks: (B, N, L).
-            mask: The log-frequency masks, (B, N, F', T).
+            mask: The log-frequency masks before rounding, (B, N, F', T).
         """
         spectrum = self._spectrum(mixture[:, None])
         magnitude = self.warp(spectrum.abs())
         logits, _ = self._separate(magnitude, visual, conditions)
         mask = self._mask(logits)
-        if binary_mask:
-            mask = (mask > threshold).to(mask.dtype)
-        return self._resynthesise(mask, spectrum[:, 0], mixture.size(-1)), mask
+        tracks = self._resynthesise(
+            mask, spectrum[:, 0], mixture.size(-1), threshold if binary_mask else None
+        )
+        return tracks, mask
 
     @torch.no_grad()
     def separate_channels(
@@ -303,9 +326,10 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             (B, N, C, L).
         """
         mean = mixture.mean(dim=1)
-        _, mask = self.separate(mean, visual, binary_mask, threshold, **conditions)
+        _, mask = self.separate(mean, visual, **conditions)
+        rounded_at = threshold if binary_mask else None
         tracks = [
-            self._resynthesise(mask, spectrum, mixture.size(-1))
+            self._resynthesise(mask, spectrum, mixture.size(-1), rounded_at)
             for spectrum in self._spectrum(mixture).unbind(dim=1)
         ]
         return torch.stack(tracks, dim=2)
@@ -391,8 +415,14 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
     def _spectrum(self, wav: Tensor) -> Tensor:
         """STFT of (B, M, L), to complex (B, M, F, T)."""
         flat = wav.flatten(0, 1)
+        ends = 0  # frames of zeros put before and after
+        if self.stft_padding == "zeros":
+            hop = self.encoder.hop_length
+            ends = -(-(self.encoder.n_fft // 2) // hop)
+            flat = nn.functional.pad(flat, (ends * hop, ends * hop))
         lengths = torch.full((len(flat),), flat.size(-1), device=flat.device)
         spectrum, _ = self.encoder(flat, lengths)  # (B * M, T, F)
+        spectrum = spectrum[:, ends : spectrum.size(1) - ends]
         return spectrum.transpose(1, 2).unflatten(0, wav.shape[:2])
 
     def _separate(
@@ -431,6 +461,8 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         return torch.autocast(device, torch.bfloat16)
 
     def _mask(self, logits: Tensor) -> Tensor:
+        if self.mask_activation == "none":
+            return logits
         return self.mask_max * logits.sigmoid()
 
     def _teach(self, mixture: Tensor, utt_id: Optional[List[str]]) -> Optional[Tensor]:
@@ -439,9 +471,30 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             return None
         return self.teacher(mixture.float(), self.sample_rate, utt_id)
 
-    def _resynthesise(self, mask: Tensor, spectrum: Tensor, length: int) -> Tensor:
-        """Apply (B, N, F', T) masks to complex (B, F, T); return (B, N, length)."""
-        estimate = self.warp.inverse(mask) * spectrum[:, None]  # (B, N, F, T)
+    def _resynthesise(
+        self,
+        mask: Tensor,
+        spectrum: Tensor,
+        length: int,
+        threshold: Optional[float] = None,
+    ) -> Tensor:
+        """Apply masks to the mixture.
+
+        Args:
+            mask: (B, N, F', T).
+            spectrum: Of the mixture, complex (B, F, T).
+            length: Samples L of the result.
+            threshold: Where masks are rounded to 0 or 1; None: they are not.
+
+        Returns:
+            (B, N, L).
+        """
+        if threshold is not None and self.mask_rounding == "log":
+            mask = (mask > threshold).to(mask.dtype)
+        linear = self.warp.inverse(mask)
+        if threshold is not None and self.mask_rounding == "linear":
+            linear = (linear > threshold).to(linear.dtype)
+        estimate = linear * spectrum[:, None]  # (B, N, F, T)
         flat = estimate.flatten(0, 1).transpose(1, 2)  # (B * N, T, F)
         lengths = torch.full((len(flat),), length, device=flat.device)
         wav, _ = self.decoder(flat, lengths)

@@ -6,6 +6,7 @@ from espnet2.enh.decoder.stft_decoder import STFTDecoder
 from espnet2.enh.encoder.stft_encoder import STFTEncoder
 from torch import nn
 
+from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
 from espnet2_avsep.espnet_model import ESPnetAVSeparationModel, WeightedCriterion
 from espnet2_avsep.loss.alignment import AlignmentLoss
 from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
@@ -94,6 +95,112 @@ def test_masks_scale_the_mixture():
     assert tracks[:, 1].abs().max() < 1e-6
     tracks, _ = build(mask_max=5.0).separate(mixture, visual)
     torch.testing.assert_close(tracks[:, 0], 2.5 * mixture, atol=1e-3, rtol=1e-3)
+
+
+class RampSeparator(ConstantSeparator):
+    """Logits that rise with frequency and time, whatever the input."""
+
+    def forward(self, feature, visual):
+        rows, frames = feature.shape[-2:]
+        ramp = torch.linspace(-3, 2, rows)[:, None] + torch.linspace(-1, 1, frames)
+        return ramp.expand(*visual.shape[:2], -1, -1), feature.new_zeros(1, 3)
+
+
+def tracks_by_hand(mixture, rounding, threshold=0.5, **stft):
+    """Round log-frequency masks after ("linear") or before the inverse warp."""
+    window = torch.hann_window(N_FFT)
+    spectrum = torch.stft(mixture, N_FFT, HOP, window=window, return_complex=True)
+    ramp = torch.linspace(-3, 2, 48)[:, None]
+    mask = (ramp + torch.linspace(-1, 1, spectrum.size(-1))).sigmoid()
+    rounded = (lambda m: (m > threshold).float()) if rounding else (lambda m: m)
+    warp = LogFrequencyWarp(N_FFT // 2 + 1, 48)
+    if rounding == "log":
+        linear = warp.inverse(rounded(mask))
+    else:
+        linear = rounded(warp.inverse(mask))
+    return torch.istft(
+        spectrum * linear, N_FFT, HOP, window=window, length=mixture.size(-1)
+    )
+
+
+def test_binary_masks_are_rounded_after_the_return_to_linear_frequency():
+    """As the programs of the published scores do; "log" rounds before."""
+    torch.manual_seed(0)
+    mixture, visual = torch.randn(1, 31 * HOP), torch.zeros(1, 2, 1, DIM)
+    found = {}
+    for rounding in ("linear", "log"):
+        model = build(RampSeparator(), mask_rounding=rounding)
+        tracks, mask = model.separate(mixture, visual, binary_mask=True)
+        expected = tracks_by_hand(mixture[0], rounding)
+        torch.testing.assert_close(tracks[0, 0], expected, atol=1e-5, rtol=0)
+        assert mask.min() > 0.01 and mask.max() < 0.99  # as they were
+        each = model.separate_channels(mixture[None], visual, binary_mask=True)
+        torch.testing.assert_close(each[:, :, 0], tracks)
+        found[rounding] = tracks
+    assert (found["linear"] - found["log"]).abs().max() > 1e-2
+    soft, _ = build(RampSeparator()).separate(mixture, visual)
+    expected = tracks_by_hand(mixture[0], None)
+    torch.testing.assert_close(soft[0, 0], expected, atol=1e-5, rtol=0)
+    default, _ = build(RampSeparator()).separate(mixture, visual, binary_mask=True)
+    torch.testing.assert_close(default, found["linear"], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("n_fft", [N_FFT, N_FFT - 2])
+@pytest.mark.parametrize("length", [31 * HOP, 31 * HOP + 7])
+def test_stft_padding(n_fft, length):
+    """CLIPSep and HFRA pad with zeros (librosa since 0.10), ESPnet's STFT reflects."""
+    stft = {"n_fft": n_fft, "hop_length": HOP, "default_fs": FS}
+    torch.manual_seed(0)
+    wav = torch.randn(2, 1, length)
+    spectra = {}
+    for padding, pad_mode in (("zeros", "constant"), ("reflect", "reflect")):
+        model = build(stft_padding=padding)
+        model.encoder, model.decoder = STFTEncoder(**stft), STFTDecoder(**stft)
+        spectra[padding] = model._spectrum(wav)
+        expected = torch.stft(
+            wav[:, 0],
+            n_fft,
+            HOP,
+            window=torch.hann_window(n_fft),
+            pad_mode=pad_mode,
+            return_complex=True,
+        )
+        torch.testing.assert_close(spectra[padding][:, 0], expected)
+    different = (spectra["zeros"] - spectra["reflect"]).abs().amax(dim=(0, 1, 2))
+    assert different[[0, -1]].min() > 0.1 and different[3:-3].max() < 1e-4
+
+
+def test_warp_without_aligned_corners_reaches_masks_and_features():
+    torch.manual_seed(0)
+    mixture, visual = torch.randn(1, 31 * HOP), torch.full((1, 1, 1, DIM), 30.0)
+    model = build(warp_align_corners=False)
+    assert not model.warp.align_corners
+    tracks, _ = model.separate(mixture, visual)
+    # A mask of ones loses half of its first and last row and frame on the way back.
+    spectrum = model._spectrum(mixture[:, None])[0, 0]
+    mask = torch.ones(48, spectrum.size(1))
+    mask = LogFrequencyWarp(N_FFT // 2 + 1, 48, align_corners=False).inverse(mask)
+    assert mask[:, 0].max() <= 0.5
+    window = torch.hann_window(N_FFT)
+    length = mixture.size(-1)
+    expected = torch.istft(spectrum * mask, N_FFT, HOP, window=window, length=length)
+    torch.testing.assert_close(tracks[0, 0], expected, atol=1e-5, rtol=0)
+
+
+def test_masks_without_activation():
+    visual = torch.tensor([[[[2.5] * DIM], [[-1.0] * DIM]]])
+    mixture = torch.randn(1, 31 * HOP)
+    tracks, mask = build(mask_activation="none").separate(mixture, visual)
+    assert mask[0, 0].unique() == 2.5 and mask[0, 1].unique() == -1
+    torch.testing.assert_close(tracks[:, 0], 2.5 * mixture, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "option", ["mask_activation", "mask_rounding", "stft_padding", "compression"]
+)
+def test_unknown_choices_name_the_option(option):
+    with pytest.raises(ValueError, match=f"model_conf.{option}='x': expected one of"):
+        build(**{option: "x"})
 
 
 def test_loss_of_equal_sources_with_masks_of_one_half_is_zero():

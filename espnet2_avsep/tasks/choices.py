@@ -305,11 +305,12 @@ def build_model(
     criterions = _build_criterions(args.criterions or [], separator)
     model_conf = dict(args.model_conf or {})
     names = {c.name for c in criterions}
-    if "binary_mask_bce" in names and float(model_conf.get("mask_max", 1.0)) != 1.0:
-        raise InputError(
-            f"model_conf.mask_max is {model_conf['mask_max']} with the criterion "
-            "binary_mask_bce; binary masks need mask_max: 1."
-        )
+    for key, needed in (("mask_max", 1.0), ("mask_activation", "sigmoid")):
+        if "binary_mask_bce" in names and model_conf.get(key, needed) != needed:
+            raise InputError(
+                f"model_conf.{key} is {model_conf[key]} with the criterion "
+                f"binary_mask_bce; binary masks need {key}: {needed}."
+            )
     teacher = None
     if with_teacher:
         teacher = _build(args, teacher_choices)

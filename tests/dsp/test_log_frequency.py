@@ -8,8 +8,8 @@ from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp, pad_to_multiple
 from espnet2_avsep.errors import InputError
 
 
-def grid_sample_warp(x, rows, inverse):
-    """The warp as peers write it: grid_sample over a grid of (time, frequency)."""
+def grid_sample_warp(x, rows, inverse, align_corners):
+    """As other implementations have it: grid_sample over (time, frequency)."""
     y = torch.linspace(-1, 1, rows, dtype=x.dtype)
     if inverse:
         y = torch.log(10 * y + 11) / math.log(21) * 2 - 1
@@ -18,17 +18,31 @@ def grid_sample_warp(x, rows, inverse):
     t = torch.linspace(-1, 1, x.size(-1), dtype=x.dtype)
     grid = torch.stack(torch.broadcast_tensors(t[None, :], y[:, None]), dim=-1)
     return F.grid_sample(
-        x, grid[None].expand(len(x), -1, -1, -1), align_corners=True, mode="bilinear"
+        x,
+        grid[None].expand(len(x), -1, -1, -1),
+        align_corners=align_corners,
+        mode="bilinear",
     )
 
 
+@pytest.mark.parametrize("frames", [1, 2, 40])
+@pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("inverse", [False, True])
-def test_equals_grid_sample(inverse):
-    x = torch.rand(2, 3, 256 if inverse else 513, 40, dtype=torch.float64)
-    warp = LogFrequencyWarp(513, 256).double()
+def test_equals_grid_sample(inverse, align_corners, frames):
+    x = torch.rand(2, 3, 256 if inverse else 513, frames, dtype=torch.float64)
+    warp = LogFrequencyWarp(513, 256, align_corners).double()
     ours = warp.inverse(x) if inverse else warp(x)
-    theirs = grid_sample_warp(x, 513 if inverse else 256, inverse)
+    theirs = grid_sample_warp(x, 513 if inverse else 256, inverse, align_corners)
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
+
+
+def test_without_aligned_corners_the_ends_lose_half():
+    """torch >= 1.3 where align_corners is not given: zeros lie beyond the edges."""
+    warped = LogFrequencyWarp(513, 256, align_corners=False)(torch.ones(1, 513, 8))
+    torch.testing.assert_close(warped[0, 9:-1, 1:-1], torch.ones(246, 6))
+    torch.testing.assert_close(warped[0, [0, -1], 1:-1], torch.full((2, 6), 0.5))
+    torch.testing.assert_close(warped[0, 9:-1, [0, -1]], torch.full((246, 2), 0.5))
+    torch.testing.assert_close(warped[0, 0, 0], torch.tensor(0.25))
 
 
 def test_edges_and_constant_are_kept():
