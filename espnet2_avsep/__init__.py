@@ -1,8 +1,12 @@
 """Audio-visual sound source separation for the ESPnet community."""
 
+from espnet2_avsep.environment import prepare_environment
+
 __version__ = "0.1.0"
 
 __all__ = ["Chunking", "Region", "SeparateAV", "Text", "separate_file", "__version__"]
+
+prepare_environment()
 
 
 def __getattr__(name: str):

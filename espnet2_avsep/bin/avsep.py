@@ -8,8 +8,8 @@ import os
 import sys
 from typing import Optional, Sequence
 
-from espnet2_avsep.bin.cli import DISK_ERRORS, LOG_FORMAT, command
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.bin.cli import LOG_FORMAT, command
+from espnet2_avsep.errors import DISK_ERRORS, InputError
 
 # Sub-command -> its module in bin/subcommands, which has a docstring, add_arguments()
 # and run().

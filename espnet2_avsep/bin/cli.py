@@ -1,17 +1,14 @@
 """What every command line of the package shares: logging and error reporting."""
 
 import argparse
-import errno
 import functools
 import logging
 import os
 import sys
 from typing import Callable, Optional, Sequence
 
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import DISK_ERRORS, InputError
 
-# The disk is full, the quota is used up, the file system is read-only.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 LOG_FORMAT = "%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s"
 
 

@@ -1,12 +1,10 @@
 """CLAP checkpoints: find, download, verify, and read the audio half of them."""
 
 import hashlib
-import http.client
 import logging
 import os
 import pickle
 import re
-import urllib.request
 import zipfile
 from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
@@ -15,6 +13,7 @@ import numpy as np
 import torch
 
 from espnet2_avsep.data.cache import cache_dir as package_cache_dir
+from espnet2_avsep.data.fetch import FetchError, fetch_file
 from espnet2_avsep.data.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
@@ -143,27 +142,10 @@ def _download(name: str, path: Path) -> None:
         raise _cannot_download(
             url, path, "the environment variable HF_HUB_OFFLINE is set"
         )
-    logging.info(f"Downloading {url} to {path}")
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
-            _save(answer, path)
-    except (OSError, http.client.HTTPException) as error:  # network, or a full disk
+        fetch_file(url, path, timeout=_TIMEOUT)
+    except (FetchError, OSError) as error:  # OSError: the disk is full
         raise _cannot_download(url, path, str(error)) from error
-    logging.info(f"Downloaded {path} ({path.stat().st_size / 1e6:.0f} MB)")
-
-
-def _save(answer: http.client.HTTPResponse, path: Path) -> None:
-    total = int(answer.headers.get("Content-Length") or 0)
-    size, shown = 0, 0
-    with atomic_write(path, "wb") as f:
-        while chunk := answer.read(1 << 20):
-            f.write(chunk)
-            size += len(chunk)
-            if total and size * 10 // total > shown:
-                shown = size * 10 // total
-                logging.info(f"{path.name}: {size / 1e6:.0f} of {total / 1e6:.0f} MB")
-        if total and size != total:
-            raise ConnectionError(f"the connection broke after {size} of {total} bytes")
 
 
 def _cannot_download(url: str, path: Path, reason: str) -> InputError:

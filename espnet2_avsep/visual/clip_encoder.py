@@ -18,6 +18,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 
+from espnet2_avsep.data.fetch import fetch_file
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.frame_encoder import (
     RANDOM,
@@ -220,7 +221,6 @@ def _fetch(model: str, name: str, tag: Dict[str, Any], cache_dir: Optional[str])
     Raises:
         InputError: it is in neither.
     """
-    import open_clip
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -237,18 +237,30 @@ def _fetch(model: str, name: str, tag: Dict[str, Any], cache_dir: Optional[str])
         folder = cache_dir or os.path.expanduser("~/.cache/clip")
         where = tag["url"]
         path = os.path.join(folder, os.path.basename(where))
-        if os.path.isfile(path):
+        sha256 = _published_sha256(where)
+        if os.path.isfile(path) and file_sha256(path).startswith(sha256):
             return path
     problem = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else silence(where)
     try:
         if problem is None and not repo:
-            return open_clip.download_pretrained(tag, cache_dir=cache_dir)
+            # Not open_clip's own function, which keeps a file that was cut off.
+            fetch_file(where, path, sha256_prefix=sha256)
+            return path
         for file in files if problem is None else []:
             with contextlib.suppress(EntryNotFoundError):
                 return hf_hub_download(repo, file, cache_dir=cache_dir)
-    except (OSError, RuntimeError) as error:
-        problem = str(error).splitlines()[0]
+    except Exception as error:  # which classes depends on the hub client's version
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
     raise weights_error(model, name, folder, where, problem or "no such file there")
+
+
+def _published_sha256(url: str) -> str:
+    """Return what an address tells of its file's SHA-256: all, the beginning, or ""."""
+    if "openaipublic" in url:  # .../<SHA-256>/ViT-B-32.pt
+        return url.split("/")[-2]
+    if "mlfoundations" in url:  # .../<name>-<first digits>.pt
+        return os.path.splitext(url)[0].rpartition("-")[2]
+    return ""
 
 
 def _hub_files(wanted: str) -> List[str]:

@@ -6,6 +6,7 @@ from typing import Any, Dict, Optional, Sequence
 
 import torch
 
+from espnet2_avsep.data.fetch import FetchError, fetch_file
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.frame_encoder import (
     RANDOM,
@@ -80,11 +81,9 @@ def _fetch(
     problem = silence(url)
     if problem is None:
         try:
-            os.makedirs(folder, exist_ok=True)
-            torch.hub.download_url_to_file(
-                url, path, hash_prefix=os.path.splitext(path)[0][-8:], progress=False
-            )
+            # The name ends in the first digits of the hash: resnet18-f37072fd.pth.
+            fetch_file(url, path, sha256_prefix=os.path.splitext(path)[0][-8:])
             return path
-        except (OSError, RuntimeError) as error:
+        except FetchError as error:
             problem = str(error)
     raise weights_error(title, name, folder, url, problem, option)

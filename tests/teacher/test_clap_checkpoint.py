@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from espnet2_avsep.data import fetch
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.teacher import clap_checkpoint
 from espnet2_avsep.teacher.clap_checkpoint import find_checkpoint, read_audio_state
@@ -269,10 +270,10 @@ def test_download_error_names_url_folder_and_option(hub, tmp_path, monkeypatch):
 
 
 def test_full_disk_is_told(hub, tmp_path, monkeypatch):
-    def full(answer, path):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(clap_checkpoint, "_save", full)
+    monkeypatch.setattr(fetch, "atomic_write", full)
     with pytest.raises(InputError, match="No space left on device"):
         find_checkpoint(NAME, cache_dir=tmp_path)
 

@@ -3,13 +3,12 @@
 import hashlib
 import logging
 import shutil
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Dict, Optional
 
 from espnet2_avsep.data.audio_io import clear_disk_errors
 from espnet2_avsep.data.download.catalogue import CORPORA, write_ave_splits
+from espnet2_avsep.data.fetch import FetchError, fetch_file
 from espnet2_avsep.data.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
 
@@ -92,19 +91,9 @@ def _same(a: Path, b: Path) -> bool:
 
 
 def _fetch(url: str, path: Path, proxy: Optional[str], timeout: float) -> None:
-    """Fetch a file; it appears whole or not at all."""
-    logging.info("fetching %s", url)
-    handlers = []
-    if proxy:
-        handlers.append(urllib.request.ProxyHandler({"http": proxy, "https": proxy}))
     try:
-        opener = urllib.request.build_opener(*handlers)
-        with opener.open(url, timeout=timeout) as answer, atomic_write(path, "wb") as f:
-            shutil.copyfileobj(answer, f)
-            stated = answer.headers.get("Content-Length")
-            if stated is not None and int(stated) != f.tell():
-                raise EOFError(f"{f.tell()} of {stated} bytes came")
-    except (urllib.error.URLError, ValueError, EOFError, TimeoutError) as error:
+        fetch_file(url, path, proxy=proxy, timeout=timeout)
+    except FetchError as error:
         raise InputError(
             f"{url}: cannot be fetched ({error}). Run again when the network is "
             f"there, give --proxy, or fetch {path.name} by other means and give "
