@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
-from espnet2_avsep.layers.upsampled_conv import TapInterpolation, tap_weights
+from espnet2_avsep.layers.upsampled_conv import interpolate_taps, tap_weights
 
 
 def level_widths(channels: int, layers: int) -> List[int]:
@@ -125,7 +125,6 @@ class UpBlock(nn.Module):
             bias=not norm,
         )
         self.norm = SourceBatchNorm2d(out_channels, statistics, sync) if norm else None
-        self.interpolate = TapInterpolation()
 
     def _at_low_resolution(self, x: Tensor) -> bool:
         """Whether convolving first is cheaper.
@@ -168,7 +167,7 @@ class UpBlock(nn.Module):
             shared = convolve(skip, weight[:, : self.skip_channels])
             y = (y.unflatten(0, (num_sources, -1)) + shared).flatten(0, 1)
         if low:
-            y = self.interpolate(y).permute(0, 3, 1, 2)
+            y = interpolate_taps(y).permute(0, 3, 1, 2)
         if self.norm is None:
             return y + bias[:, None, None]
         return self.norm(y, num_sources)
@@ -192,7 +191,6 @@ class QueriedUpBlock(nn.Module):
         self.conv = nn.Conv2d(
             skip_channels + in_channels, out_channels, kernel_size=3, padding=1
         )
-        self.interpolate = TapInterpolation()
 
     def forward(self, x: Tensor, skip: Optional[Tensor], query: Tensor) -> Tensor:
         """Run the block.
@@ -220,7 +218,7 @@ class QueriedUpBlock(nn.Module):
             taps = taps + self._mix(shared, F.relu(skip)[None])
         taps = taps.reshape(num_sources * batch, height, width, 9)
         bias = query @ self.conv.bias
-        result = self.interpolate(taps)[..., 0].unflatten(0, (num_sources, batch))
+        result = interpolate_taps(taps)[..., 0].unflatten(0, (num_sources, batch))
         return result + bias[..., None, None]
 
     @staticmethod

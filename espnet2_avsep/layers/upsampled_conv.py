@@ -9,9 +9,11 @@ is then
 
 so the sum over the C maps can be taken at the low resolution, as a 1x1 convolution with
 nine results ("taps") for each map of the result: a quarter of the multiplications, and
-the interpolation of the taps on top, which is small where C is larger than H and W.
-With the channels innermost ("channels last") the 1x1 convolution and both sums of the
-interpolation are plain matrix products.
+the interpolation of the taps on top. A row of A_i has two values other than zero, next
+to each other, so the matrices are never made: the interpolation works on blocks of
+``BLOCK`` rows, and its cost per value does not depend on H and W. With the channels
+innermost ("channels last") the 1x1 convolution and both sums of the interpolation are
+matrix products.
 
 It also serves the last layer of late fusion, where each source takes one weighted sum
 of the output maps: with the weights folded into the convolution,
@@ -22,28 +24,43 @@ those maps are never made. The results equal those of up-sampling first, up to r
 (see the tests).
 """
 
-from typing import Dict, Tuple
+from typing import Any, Iterator, Tuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Rows (or columns) of the low resolution that one matrix product interpolates.
+BLOCK = 16
+# Fewer maps than this make products too narrow; the batch joins them.
+_FEW_MAPS = 8
 
 
-def interpolation_taps(size: int) -> Tensor:
-    """Matrices A_-1, A_0, A_1 of an axis of ``size`` points, (3, 2 size, size)."""
-    position = torch.arange(2 * size, dtype=torch.float64)
-    position = position * (size - 1) / (2 * size - 1)
-    lower = position.floor().clamp(max=max(size - 2, 0)).long()
-    weight = position - lower
+def interpolation_blocks(size: int) -> Tensor:
+    """The matrices A_-1, A_0, A_1 of an axis of ``size`` points, cut into blocks.
+
+    Block b holds the rows [2 b BLOCK, 2 (b + 1) BLOCK) of the result and the points
+    [b BLOCK - 1, (b + 1) BLOCK + 1) that they need, whether or not these exist.
+
+    Returns:
+        (blocks, 2 BLOCK, (BLOCK + 2) * 3), the three taps of a point side by side;
+        float64.
+    """
     rows = torch.arange(2 * size)
-    matrix = torch.zeros(2 * size, size, dtype=torch.float64)
-    matrix[rows, lower] += 1 - weight
-    if size > 1:
-        matrix[rows, lower + 1] += weight
-    zero = torch.zeros(1, size, dtype=torch.float64)
-    return torch.stack(
-        [torch.cat([zero, matrix[:-1]]), matrix, torch.cat([matrix[1:], zero])]
-    )
+    # Position of a row among the points: row * (size - 1) / (2 size - 1).
+    lower = rows * (size - 1) // (2 * size - 1)
+    weight = (rows * (size - 1) % (2 * size - 1)).double() / (2 * size - 1)
+    blocks = -(-size // BLOCK)
+    matrix = torch.zeros(blocks, 2 * BLOCK, BLOCK + 2, 3, dtype=torch.float64)
+    for tap in range(3):
+        # The row that moves here; zeros beyond the ends.
+        row = rows[max(1 - tap, 0) : 2 * size - max(tap - 1, 0)]
+        moved = row + tap - 1
+        block = row // (2 * BLOCK)
+        point = lower[moved] - block * BLOCK + 1
+        matrix[block, row % (2 * BLOCK), point, tap] = 1 - weight[moved]
+        matrix[block, row % (2 * BLOCK), point + 1, tap] = weight[moved]
+    return matrix.flatten(2)
 
 
 def tap_weights(weight: Tensor) -> Tensor:
@@ -54,58 +71,91 @@ def tap_weights(weight: Tensor) -> Tensor:
     return weight.permute(3, 2, 0, 1).flatten(0, 2)
 
 
-class TapInterpolation(nn.Module):
-    """Interpolate and sum the nine low-resolution taps of each map.
+def interpolate_taps(taps: Tensor) -> Tensor:
+    """Interpolate and sum the nine taps of each map: sum A_i x_ij B_j^T over i and j.
 
-    Holds the matrices of the sizes it has seen; it has no parameters.
+    Args:
+        taps: (M, H, W, 9 O), in the order of tap_weights().
+
+    Returns:
+        (M, 2 H, 2 W, O).
+    """
+    taps = taps.unflatten(-1, (3, 3, -1))  # (M, H, W, j, i, O)
+    if taps.size(-1) >= _FEW_MAPS:
+        return _Interpolation.apply(taps)
+    joined = taps.permute(1, 2, 3, 4, 5, 0)  # (H, W, j, i, O, M)
+    result = _Interpolation.apply(joined.flatten(4)[None])[0]
+    return result.unflatten(-1, joined.shape[4:]).permute(3, 0, 1, 2)
+
+
+class _Interpolation(torch.autograd.Function):
+    """The sums over j and i: (M, H, W, j, i, O) -> (M, 2 H, 2 W, O).
+
+    The matrices are constants, so the backward pass is their transpose; it writes into
+    the gradient in place, which slices and concatenations would not.
     """
 
-    def __init__(self):
-        super().__init__()
-        self._taps: Dict[tuple, Tuple[Tensor, Tensor]] = {}
-
-    def _matrices(self, x: Tensor, height: int, width: int) -> Tuple[Tensor, Tensor]:
-        """Rows (2 H, 3 H), ordered (h', (i, h)), and columns (2 W, 3 W), (w', (w, j)).
-
-        Of the type and on the device of x.
-        """
-        key = (height, width, x.dtype, x.device)
-        if key not in self._taps:
-            rows = interpolation_taps(height).transpose(0, 1).flatten(1)
-            columns = interpolation_taps(width).permute(1, 2, 0).flatten(1)
-            self._taps[key] = (rows.to(x), columns.to(x))
-        return self._taps[key]
-
-    def forward(self, taps: Tensor) -> Tensor:
-        """Sum A_i x_ij B_j^T over i and j.
-
-        Args:
-            taps: (M, H, W, 9 O), in the order of tap_weights().
-
-        Returns:
-            (M, 2 H, 2 W, O).
-        """
-        num, height, width, maps = taps.shape
-        rows, columns = self._matrices(taps, height, width)
-        taps = taps.view(num, height, width, 3, 3, maps // 9)  # (M, H, W, j, i, O)
-        if maps == 9:
-            return self._single(taps, rows, columns)
-        # Maps stay the innermost axis: each sum is a product with long rows, and
-        # only the axis i has to move in between.
-        x = taps.flatten(4).reshape(num * height, 3 * width, -1)
-        x = torch.bmm(columns.expand(num * height, -1, -1), x)  # (M H, 2 W, 3 O)
-        x = x.view(num, height, 2 * width, 3, -1).permute(0, 3, 1, 2, 4)
-        x = x.reshape(num, 3 * height, -1)  # (M, 3 H, 2 W O)
-        x = torch.bmm(rows.expand(num, -1, -1), x)
-        return x.view(num, 2 * height, 2 * width, -1)
+    @staticmethod
+    def forward(ctx: Any, taps: Tensor) -> Tensor:
+        num, height, width, _, _, maps = taps.shape
+        ctx.columns = interpolation_blocks(width).to(taps)
+        ctx.rows = interpolation_blocks(height).to(taps)
+        x = taps.reshape(num * height, 3 * width, 3 * maps)
+        x = _multiply(ctx.columns, x)  # (M H, 2 W, (i, O))
+        x = x.view(num, height, 2 * width, 3, maps).transpose(2, 3)
+        x = _multiply(ctx.rows, x.reshape(num, 3 * height, -1))  # (M, 2 H, (2 W, O))
+        return x.view(num, 2 * height, 2 * width, maps)
 
     @staticmethod
-    def _single(taps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """One map: too narrow for products of its own, so all M join in one."""
-        x = taps.permute(0, 2, 3, 5, 4, 1).flatten(4)  # (M, W, j, 1, 3 H)
-        x = F.linear(x, rows).permute(0, 3, 4, 1, 2).flatten(3)  # (M, 1, 2 H, 3 W)
-        return F.linear(x, columns).permute(0, 2, 3, 1)
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        num, height, width, maps = grad.shape
+        height, width = height // 2, width // 2
+        x = _multiply_transposed(ctx.rows, grad.reshape(num, 2 * height, -1))
+        x = x.view(num, height, 3, 2 * width, maps).transpose(2, 3)
+        x = x.reshape(num * height, 2 * width, 3 * maps)
+        x = _multiply_transposed(ctx.columns, x)
+        return x.view(num, height, width, 3, 3, maps)
 
-    def __getstate__(self) -> dict:
-        """Leave the matrices out of copies and pickles."""
-        return {**self.__dict__, "_taps": {}}
+
+def _multiply(blocks: Tensor, x: Tensor) -> Tensor:
+    """Interpolate an axis: (batch, (size, tap), C) -> (batch, 2 size, C)."""
+    size = x.size(1) // 3
+    if len(blocks) == 1:
+        return _whole(blocks, size).expand(len(x), -1, -1).bmm(x)
+    result = x.new_empty(len(x), 2 * size, x.size(2))
+    for matrix, points, rows in _blocks(blocks, size):
+        matrix = matrix.expand(len(x), -1, -1)
+        torch.bmm(matrix, x[:, points], out=result[:, rows])
+    return result
+
+
+def _multiply_transposed(blocks: Tensor, grad: Tensor) -> Tensor:
+    """Gradient of _multiply(): (batch, 2 size, C) -> (batch, (size, tap), C)."""
+    size = grad.size(1) // 2
+    if len(blocks) == 1:
+        matrix = _whole(blocks, size).transpose(0, 1)
+        return matrix.expand(len(grad), -1, -1).bmm(grad)
+    result = grad.new_zeros(len(grad), 3 * size, grad.size(2))
+    for matrix, points, rows in _blocks(blocks, size):
+        matrix = matrix.transpose(0, 1).expand(len(grad), -1, -1)
+        result[:, points].baddbmm_(matrix, grad[:, rows])
+    return result
+
+
+def _whole(blocks: Tensor, size: int) -> Tensor:
+    """The matrix of an axis of one block."""
+    return next(_blocks(blocks, size))[0]
+
+
+def _blocks(blocks: Tensor, size: int) -> Iterator[Tuple[Tensor, slice, slice]]:
+    """Matrix of each block, and the slices of (points, taps) and rows it belongs to."""
+    for number, block in enumerate(blocks):
+        first, last = number * BLOCK, min((number + 1) * BLOCK, size)
+        low, high = max(first - 1, 0), min(last + 1, size)
+        inner = slice(3 * (low - first + 1), 3 * (high - first + 1))
+        yield (
+            block[: 2 * (last - first), inner],
+            slice(3 * low, 3 * high),
+            slice(2 * first, 2 * last),
+        )
