@@ -33,12 +33,12 @@ def video(tmp_path_factory):
 def test_region_is_read_along_the_video(video):
     read = reader([Region(video, every=0.5)])
     assert read.number == 1
-    # Looks at 0, 0.5, 1.0, ... s show pictures 0, 5, 10, ...
-    np.testing.assert_allclose(read(0.0, 1.0), [[2.5, 160]])
-    np.testing.assert_allclose(read(0.5, 2.0), [[10, 160]])
-    np.testing.assert_allclose(read(2.1, 2.4), [[20, 160]])  # the last look holds
-    np.testing.assert_allclose(read(3.5, 9.0), [[35, 160]])
-    np.testing.assert_allclose(read(7.0, 9.0), [[35, 160]])
+    # Looks at 0.25, 0.75, 1.25, ... s show pictures 2, 7, 12, ...
+    np.testing.assert_allclose(read(0.0, 1.0), [[4.5, 160]])
+    np.testing.assert_allclose(read(0.5, 2.0), [[12, 160]])
+    np.testing.assert_allclose(read(2.3, 2.6), [[22, 160]])  # the last look holds
+    np.testing.assert_allclose(read(3.5, 9.0), [[37, 160]])
+    np.testing.assert_allclose(read(7.0, 9.0), [[37, 160]])
 
 
 def test_region_held(video):
@@ -73,9 +73,9 @@ def test_models_of_pictures_get_the_middle_look(video):
         return np.stack([i.transpose(2, 0, 1) for i in images])
 
     read = PromptReader([Region(video, every=0.5)], None, frames, None)
-    picture = read(0.0, 1.4)[0]
+    picture = read(0.0, 1.3)[0]
     assert picture.dtype == np.uint8 and picture.shape == (3, 64, 160)
-    assert read_number(picture.transpose(1, 2, 0)) == 5
+    assert read_number(picture.transpose(1, 2, 0)) == 7
     with pytest.raises(InputError, match="no picture"):
         PromptReader([Text("tuba")], None, frames, None)
     with pytest.raises(InputError, match="no picture"):

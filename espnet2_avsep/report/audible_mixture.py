@@ -161,7 +161,8 @@ class _PromptTimes:
         self._count = mixtures.get("visual_frames", 1)
         self._stride = mixtures.get("visual_stride", 1)
         self._step: Optional[Fraction] = None
-        if info.get("fps") and info.get("every"):
+        # Rows of earlier versions: row i was taken at i * every / fps s.
+        if info.get("fps") and info.get("every") and "row_time" not in info:
             self._step = Fraction(info["every"]) / Fraction(str(info["fps"]))
 
     def prompt(self, clip: str, row: Optional[str]) -> Prompt:

@@ -194,8 +194,8 @@ def sample_pictures(video: Video, num_pictures: int) -> List[np.ndarray]:
     if not seconds:
         raise ClipError(video.path, "states no duration")
     rate = Fraction(num_pictures) / Fraction(seconds)
-    times = [time + 1 / (2 * rate) for time in sample_times(seconds, rate)]
-    frames = video_frames(video.path, times[:num_pictures], THUMBNAIL, info.start)
+    times = sample_times(seconds, rate)[:num_pictures]
+    frames = video_frames(video.path, times, THUMBNAIL, info.start)
     return [image for _, image in frames]
 
 

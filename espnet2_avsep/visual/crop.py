@@ -1,6 +1,5 @@
 """Pictures cut out around the best box, with a record of where each box came from."""
 
-from fractions import Fraction
 from pathlib import Path
 from typing import (
     Any,
@@ -120,14 +119,13 @@ class Cropper:
         self.notes: Dict[str, List[List[Any]]] = {}
 
     def cut(
-        self, key: str, images: Iterable[np.ndarray], rate: Fraction, encoder
+        self, key: str, images: Iterable[Tuple[float, np.ndarray]], encoder
     ) -> Iterator[np.ndarray]:
         """Yield the crops of a clip, as the encoder takes them.
 
         Args:
             key: The clip.
-            images: Its sampled pictures (H, W, 3), in their own size.
-            rate: Pictures per second of sound.
+            images: Time in s and picture (H, W, 3), in its own size, of each row.
             encoder: A :class:`FrameEncoder` or :class:`FramePacker`.
 
         Yields:
@@ -137,7 +135,7 @@ class Cropper:
             ClipError: boxes that cannot be read or lie outside of the picture.
         """
         notes = self.notes[key] = []
-        for image, boxes, source in self._with_boxes(key, images, rate):
+        for image, boxes, source in self._with_boxes(key, images):
             box = self.options.best(self.category.get(key, ""), boxes)
             height, width = image.shape[:2]
             if box is None:
@@ -150,10 +148,11 @@ class Cropper:
             yield encoder.fit(squeeze(part, encoder.preprocessing.resize.size))
 
     def _with_boxes(
-        self, key: str, images: Iterable[np.ndarray], rate: Fraction
+        self, key: str, images: Iterable[Tuple[float, np.ndarray]]
     ) -> Iterator[Tuple[np.ndarray, List[Box], str]]:
         if self.files is None:
-            for batch in _batches(images, self.batch_size):
+            pictures = (image for _, image in images)
+            for batch in _batches(pictures, self.batch_size):
                 for image, boxes in zip(
                     batch, self.detector.detect(batch), strict=True
                 ):
@@ -162,8 +161,8 @@ class Cropper:
         found = self.files.load(key)
         if found is not None:
             self._check_classes(key, found)
-        for row, image in enumerate(images):
-            boxes = found.at(float(row / rate)) if found is not None else []
+        for time, image in images:
+            boxes = found.at(time) if found is not None else []
             if boxes and found.size is not None:
                 height, width = image.shape[:2]
                 factors = (width / found.size[0], height / found.size[1]) * 2

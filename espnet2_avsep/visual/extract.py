@@ -37,8 +37,9 @@ from espnet2_avsep.visual.frames import (
 )
 
 INFO = "visual_info.yaml"
-# Cropper.cut of a clip: pictures, their rate, encoder -> pictures.
-Crop = Callable[[Iterator[np.ndarray], Fraction, Any], Iterator[np.ndarray]]
+# Cropper.cut of a clip: (time in s, picture) pairs, encoder -> pictures.
+Crop = Callable[[Iterator[Tuple[float, np.ndarray]], Any], Iterator[np.ndarray]]
+ROW_TIME = "(i + 1/2) / n of the sound"
 # Parts of a picture: where they begin and end, as shares of its width.
 REGIONS = {"whole": (0.0, 1.0), "left": (0.0, 0.5), "right": (0.5, 1.0)}
 
@@ -63,8 +64,9 @@ def extract_visual(
 ) -> None:
     """Encode sampled pictures of every clip; what a cut-off run has finished stays.
 
-    Row i of a clip is the picture at i * every / fps s of its sound, for all such times
-    before its end; of a folder of images it is the image i * every.
+    A clip of d seconds of sound has n = ceil(d * fps / every) rows, at least one. Row i
+    is the picture on show at (i + 1/2) / n of the sound; of a folder of images, which
+    are taken as spread evenly over the sound, likewise one in ``every`` is taken.
 
     Args:
         video_scp: clip -> video file, or folder of images.
@@ -306,9 +308,9 @@ def clip_pictures(
     resize = encoder.preprocessing.resize if whole else None
     images = _sampled_pictures(video, wav, rate, every, resize, demux)
     if crop is not None:
-        yield from crop(images, rate, encoder)
+        yield from crop(images, encoder)
         return
-    for image in images:
+    for _, image in images:
         yield encoder.fit(_cut(image, region))
 
 
@@ -319,18 +321,17 @@ def _sampled_pictures(
     every: int,
     resize: Optional[Resize],
     demux: Optional[Demux],
-) -> Iterator[np.ndarray]:
-    """Yield the sampled pictures (H, W, 3) of a clip; see :func:`clip_pictures`."""
+) -> Iterator[Tuple[float, np.ndarray]]:
+    """Yield time in s and picture (H, W, 3) of a clip; see :func:`clip_pictures`."""
     if Path(video).is_dir():
-        for _, image in folder_frames(video, every, resize):
-            yield image
+        for number, image in folder_frames(video, every, resize):
+            yield float(number / (rate * every)), image
         return
     duration, start = sound_on_video(video, wav)
     if duration * rate > MAX_ROWS:
         raise ClipError(wav, f"states {duration:.0f} s of sound, which cannot be")
     times = sample_times(duration, rate)
-    for _, image in video_frames(video, times, resize, start, demux=demux):
-        yield image
+    yield from video_frames(video, times, resize, start, demux=demux)
 
 
 def sound_on_video(video: str, wav: str) -> Tuple[float, float]:
@@ -353,7 +354,9 @@ def _cut(image: np.ndarray, region: str) -> np.ndarray:
 
 
 def _sampling(fps: float, every: int) -> Dict[str, Any]:
-    return {"fps": int(fps) if fps == int(fps) else fps, "every": every}
+    # "row_time" tells rows from those of earlier versions, taken at i * every / fps s.
+    fps = int(fps) if fps == int(fps) else fps
+    return {"fps": fps, "every": every, "row_time": ROW_TIME}
 
 
 def _shares_its_file(video: str, wav: str) -> bool:

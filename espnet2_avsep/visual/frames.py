@@ -67,15 +67,19 @@ class Resize(NamedTuple):
 
 
 def sample_times(duration: float, rate: Union[float, Fraction]) -> List[Fraction]:
-    """Return the times i / rate < duration in s; at least time 0.
+    """Return the times in s of a clip's n = ceil(duration * rate) rows, at least one.
+
+    Row i stands for the middle of its part of the clip, (i + 1/2) / n of the duration:
+    the readers of rows (data/segment_reader.py) and motion features have the same
+    convention.
 
     Args:
         duration: Seconds of sound of the clip.
         rate: Pictures per second.
     """
-    rate = Fraction(rate)
-    count = max(1, math.ceil(Fraction(duration) * rate))
-    return [Fraction(i) / rate for i in range(count)]
+    duration = Fraction(duration)
+    count = max(1, math.ceil(duration * Fraction(rate)))
+    return [duration * (2 * i + 1) / (2 * count) for i in range(count)]
 
 
 def video_frames(
@@ -123,11 +127,14 @@ def video_frames(
 def folder_frames(
     folder: PathLike, every: int = 1, resize: Optional[Resize] = None
 ) -> Iterator[Tuple[int, np.ndarray]]:
-    """Yield every k-th image of a folder, in the order of their numbers.
+    """Yield one in k images of a folder, in the order of their numbers.
+
+    The images are taken as spread evenly over the clip; of n = ceil(count / k) equal
+    parts, the image in the middle is taken, as :func:`sample_times` does.
 
     Args:
         folder: Holds 000001.jpg, 000002.jpg, ... (or png, bmp, webp).
-        every: Distance of the images to yield: the first, the (1 + every)-th, ...
+        every: One image in so many is taken.
         resize: Size to scale to; None keeps the images' size.
 
     Yields:
@@ -137,7 +144,9 @@ def folder_frames(
         ClipError: the folder is missing or without images, an image is unreadable.
     """
     paths = list_images(folder)
-    for number in range(0, len(paths), every):
+    count = -(-len(paths) // every)
+    for row in range(count):
+        number = (2 * row + 1) * len(paths) // (2 * count)
         yield number, read_image(paths[number], resize)
 
 

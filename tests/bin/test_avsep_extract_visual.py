@@ -78,7 +78,9 @@ def test_rows_are_the_pictures_of_each_second(tmp_path, clips, numbers):
     rows = loaded(out)
     for i, key in enumerate(clips):
         seconds = 1.0 + 0.5 * i
-        expected = [100 * i + 25 * t for t in range(int(np.ceil(seconds)))]
+        count = int(np.ceil(seconds))
+        times = (np.arange(count) + 0.5) / count * seconds
+        expected = [100 * i + int(25 * time) for time in times]
         assert shown(rows[key]) == expected
         assert rows[key].dtype == np.float32
     shapes = read_scp(out / "visual_shape")
@@ -94,13 +96,14 @@ def test_rows_are_the_pictures_of_each_second(tmp_path, clips, numbers):
         "dtype": "float32",
         "fps": 8,
         "every": 8,
+        "row_time": "(i + 1/2) / n of the sound",
     }
 
 
 def test_fps_and_every(tmp_path, clips, numbers):
     table = {"cello-1": clips["cello-1"]}  # 1.5 s
     _, out = run(table, tmp_path, "--fps", "8", "--every", "2")
-    assert shown(loaded(out)["cello-1"]) == [100, 106, 112, 118, 125, 131]
+    assert shown(loaded(out)["cello-1"]) == [103, 109, 115, 121, 128, 134]
 
 
 def test_splitting_and_batches_leave_no_trace(tmp_path, clips, numbers):
@@ -116,7 +119,7 @@ def test_the_sound_of_another_file_counts(tmp_path, clips, numbers):
     write_scp(tmp_path / "wav.scp", {"cello-0": str(wav), "cello-9": "x"})
     table = {"cello-0": clips["cello-0"]}  # 1 s
     _, out = run(table, tmp_path, "--wav_scp", str(tmp_path / "wav.scp"))
-    assert shown(loaded(out)["cello-0"]) == [0, 24, 24, 24]
+    assert shown(loaded(out)["cello-0"]) == [12, 24, 24, 24]
 
 
 def test_tables_that_disagree(tmp_path, clips, numbers, capsys):
@@ -133,7 +136,7 @@ def test_folders_of_images(tmp_path, numbers):
     for i in range(20):
         Image.fromarray(paint_number(i)).save(folder / f"{i + 1:06d}.png")
     _, out = run({"cello-0": str(folder)}, tmp_path, "--every", "8")
-    assert shown(loaded(out)["cello-0"]) == [0, 8, 16]
+    assert shown(loaded(out)["cello-0"]) == [3, 10, 16]
 
 
 @pytest.fixture
@@ -172,7 +175,7 @@ def test_bad_clips_are_left_out_with_the_reason(tmp_path, clips, bad_clips, numb
     status, out = run(table, tmp_path, "--batch_size", "4")
     assert status == 0
     assert set(loaded(out)) == {"cello-0", "cello-1", "cello-2"}
-    assert shown(loaded(out)["cello-2"]) == [200, 225]
+    assert shown(loaded(out)["cello-2"]) == [212, 237]
     skipped = {row.key: row for row in read_skipped(out / "visual_skipped.tsv")}
     assert set(skipped) == set(REASONS)
     for key, reason in REASONS.items():
@@ -219,10 +222,10 @@ def test_a_changed_video_is_encoded_again(tmp_path, clips, numbers):
     path = tmp_path / "a.mp4"
     write_clip(path, 1.0)
     _, out = run({"cello-0": str(path)}, tmp_path)
-    assert shown(loaded(out)["cello-0"]) == [0]
+    assert shown(loaded(out)["cello-0"]) == [12]
     write_clip(path, 3.0, paint=lambda k: paint_number(k + 5))
     run({"cello-0": str(path)}, tmp_path)
-    assert shown(loaded(out)["cello-0"]) == [5, 30, 55]
+    assert shown(loaded(out)["cello-0"]) == [17, 42, 67]
     path.unlink()
     other = {"cello-0": str(path), "cello-1": clips["cello-1"]}
     run(other, tmp_path)

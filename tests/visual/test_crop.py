@@ -1,7 +1,6 @@
 """Pictures cut out around boxes: stage 2 with --visual_boxes."""
 
 import json
-from fractions import Fraction
 
 import kaldiio
 import numpy as np
@@ -160,7 +159,7 @@ def test_a_margin_and_the_edge_of_the_picture():
     ):
         options = CropOptions({"*": ["any"]}, margin=margin)
         cropper = Cropper(options, {}, Finds(*corners))
-        (crop,) = cropper.cut("a", [image], Fraction(1), Whole)
+        (crop,) = cropper.cut("a", [(0.0, image)], Whole)
         assert crop.shape == (8, 8, 3)
         assert cropper.notes["a"] == [[*expected, 1.0, "x", "detector"]]
 

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from espnet2_avsep.data.media import ClipError
+from espnet2_avsep.data.segment_reader import nearest_row, rows_in_segment
 from espnet2_avsep.visual import frames as frames_module
 from espnet2_avsep.visual.frames import (
     Resize,
@@ -37,9 +38,24 @@ def no_full_decoding(*_):
     "duration, rate, count",
     [(10.0, 1, 10), (10.01, 1, 11), (0.3, 1, 1), (2.0, 8, 16), (0.0, 1, 1)],
 )
-def test_sample_times_end_before_the_sound_does(duration, rate, count):
+def test_sample_times_are_the_middles_of_equal_parts(duration, rate, count):
     times = sample_times(duration, rate)
-    assert times == [Fraction(i, rate) for i in range(count)]
+    part = Fraction(duration) / count
+    assert times == [part * i + part / 2 for i in range(count)]
+
+
+@pytest.mark.parametrize("duration", [10.0, 9.2, 10.01, 0.3])
+@pytest.mark.parametrize("rate", [1, 8])
+def test_rows_are_read_at_the_times_they_were_taken(duration, rate):
+    """Extraction took row i at i / rate, the reader put it at (i + 1/2) / n."""
+    fs = 1000
+    num_samples = round(duration * fs)
+    times = sample_times(num_samples / fs, rate)
+    for row, time in enumerate(times):
+        at = int(time * fs)
+        # A segment of one sample around the time has this row alone, in its middle.
+        assert nearest_row(at, 1, num_samples, len(times)) == row
+        assert rows_in_segment(at, 2, num_samples, len(times)) == (row, row + 1)
 
 
 # Files whose pictures refer to later ones, start late or have coarse time stamps.
@@ -64,7 +80,7 @@ def test_the_picture_on_show_at_each_time(tmp_path, kind, rate, monkeypatch):
     if not name.endswith(".avi"):
         monkeypatch.setattr(frames_module, "_all_frames", no_full_decoding)
     start = {"a.ts": 2 / 25, "a.mpg": 0.54}.get(name, 0)
-    times = sample_times(2.2, rate)
+    times = sample_times(Fraction(11, 5), rate)
     expected = [math.floor(time * 25) for time in times]
     assert (
         numbers(path, times, start=Fraction(start).limit_denominator(100)) == expected
@@ -90,17 +106,17 @@ def test_times_come_back_as_asked_for(tmp_path):
 
 def test_last_picture_is_held_where_the_sound_goes_on(tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=30, audio=tone(3.0, 22050))
-    assert numbers(path, sample_times(3.0, 2)) == [0, 12, 25, 29, 29, 29]
+    assert numbers(path, sample_times(3.0, 2)) == [6, 18, 29, 29, 29, 29]
 
 
 def test_pictures_after_the_sound_are_not_taken(tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=75, audio=tone(1.0, 22050))
-    assert numbers(path, sample_times(1.0, 2)) == [0, 12]
+    assert numbers(path, sample_times(1.0, 2)) == [6, 18]
 
 
 def test_first_picture_stands_in_where_the_picture_begins_late(tmp_path):
     path = write_video(tmp_path / "a.mp4", frames=25)
-    assert numbers(path, sample_times(1.0, 5), start=-0.5) == [0, 0, 0, 2, 7]
+    assert numbers(path, sample_times(1.0, 5), start=-0.5) == [0, 0, 0, 5, 10]
 
 
 def test_stretches_without_a_wanted_picture_are_not_decoded(tmp_path, monkeypatch):
@@ -206,7 +222,7 @@ def test_a_file_cut_at_its_very_end_is_used(tmp_path):
         tmp_path / "a.mp4", 4.0, container_options={"movflags": "faststart"}
     )
     cut = truncate(whole, 0.97, tmp_path / "cut.mp4")
-    assert numbers(cut, sample_times(4, 1)) == [0, 25, 50, 75]
+    assert numbers(cut, sample_times(4, 1)) == [12, 37, 62, 87]
 
 
 def test_a_file_without_picture(tmp_path):
@@ -227,8 +243,8 @@ def write_images(folder, count, ending="png", width=160):
 def test_every_kth_image_of_a_folder(tmp_path, ending):
     folder = write_images(tmp_path / "frames", 20, ending)
     found = list(folder_frames(folder, 8, Resize((32, 32))))
-    assert [number for number, _ in found] == [0, 8, 16]
-    assert [read_number(image) for _, image in found] == [0, 8, 16]
+    assert [number for number, _ in found] == [3, 10, 16]  # middles of 3 parts
+    assert [read_number(image) for _, image in found] == [3, 10, 16]
     assert found[0][1].shape == (32, 80, 3)
 
 

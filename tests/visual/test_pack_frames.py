@@ -46,7 +46,7 @@ def test_pictures_are_those_of_the_sampled_times(clips, tmp_path):
     for key in ("cello-0", "cello-1"):
         images = read_matrix(table[key]).transpose(0, 2, 3, 1)
         # 4 pictures a second of a video of 25 a second.
-        expected = [int(25 * i / 4 + 1e-9) for i in range(len(images))]
+        expected = [int(25 * (i + 0.5) / 4) for i in range(len(images))]
         assert [read_number(image) for image in images] == expected
     images = read_matrix(table["tuba-0"]).transpose(0, 2, 3, 1)
     assert [read_number(image) for image in images] == [0, 2, 4]
@@ -57,6 +57,7 @@ def test_pictures_are_those_of_the_sampled_times(clips, tmp_path):
         "jpeg_quality": 90,
         "fps": 8,
         "every": 2,
+        "row_time": "(i + 1/2) / n of the sound",
     }
 
 
