@@ -14,6 +14,7 @@ import logging
 import os
 import zipfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
@@ -30,7 +31,10 @@ from espnet2_avsep.visual.frame_encoder import (
     weights_error,
 )
 from espnet2_avsep.visual.frames import Resize
+from espnet2_avsep.visual.open_clip_import import import_open_clip
 
+# The least text tower that open_clip builds.
+_NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
 # What OpenAI's archives hold beside the weights.
 _ARCHIVE_CONSTANTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
@@ -59,20 +63,26 @@ def load_open_clip(
         InputError: unknown model or tag, weights that are neither here nor within
             reach, a checkpoint that does not fit.
     """
-    network, weights = build_open_clip(model, pretrained, seed, cache_dir)
+    network, weights = build_open_clip(model, pretrained, seed, cache_dir, text=False)
     return _wrap(network, model, pretrained, weights, options)
 
 
 def build_open_clip(
-    model: str, pretrained: str, seed: int = 0, cache_dir: Optional[str] = None
+    model: str,
+    pretrained: str,
+    seed: int = 0,
+    cache_dir: Optional[str] = None,
+    text: bool = True,
 ) -> Tuple[torch.nn.Module, Dict[str, Any]]:
-    """Build a whole open_clip model, both towers.
+    """Build an open_clip model.
 
     Args:
         model: See :func:`load_open_clip`.
         pretrained: See :func:`load_open_clip`.
         seed: Of random weights.
         cache_dir: See :func:`load_open_clip`.
+        text: Whether the text tower is needed; without it a placeholder of one layer
+            stands in its place, and only the weights of the image tower are loaded.
 
     Returns:
         The model, and what its weights are, for logs and result files.
@@ -80,8 +90,7 @@ def build_open_clip(
     Raises:
         InputError: see :func:`load_open_clip`.
     """
-    import open_clip
-
+    open_clip = import_open_clip(model, text)
     known = open_clip.list_models()
     if model not in known:
         near = difflib.get_close_matches(model, known, 3) or known[:3]
@@ -92,7 +101,7 @@ def build_open_clip(
     if pretrained == RANDOM:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = _build(model, quick_gelu=False, preprocess={})
+            network = _build(open_clip, model, text, quick_gelu=False, preprocess={})
         weights = warn_random(f"open_clip {model}", seed)
         return network, {"weights": weights, "seed": seed}
 
@@ -110,7 +119,7 @@ def build_open_clip(
             f"expected one of {', '.join(tags) or '(it has no tags)'}, the path of a "
             f"checkpoint, or '{RANDOM}'."
         )
-    network = _load(model, path, settings)
+    network = _load(open_clip, model, path, text, settings)
     sha256 = file_sha256(path)
     logging.info("open_clip %s: loaded %s (sha256 %s)", model, path, sha256)
     return network, {"weights": f"sha256 {sha256}"}
@@ -120,8 +129,7 @@ def _wrap(
     network, model: str, pretrained: str, weights: Dict[str, Any], options
 ) -> FrameEncoder:
     """Keep the image tower with the preprocessing that open_clip states for it."""
-    import open_clip
-
+    open_clip = import_open_clip(model, text=False)
     expected = open_clip.get_model_preprocess_cfg(network)
     size = expected["size"]
     size = (size, size) if isinstance(size, int) else tuple(size)
@@ -144,10 +152,14 @@ def _wrap(
     )
 
 
-def _build(model: str, quick_gelu: bool, preprocess: Dict[str, Any]):
-    """Build a whole open_clip model without weights and without the network."""
-    import open_clip
-
+def _build(
+    open_clip: ModuleType,
+    model: str,
+    text: bool,
+    quick_gelu: bool,
+    preprocess: Dict[str, Any],
+) -> torch.nn.Module:
+    """Build an open_clip model without weights and without the network."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it warns that no weights were loaded
@@ -160,22 +172,35 @@ def _build(model: str, quick_gelu: bool, preprocess: Dict[str, Any]):
             pretrained_text=False,
             force_quick_gelu=quick_gelu,
             force_preprocess_cfg=preprocess,
+            **({} if text else {"text_cfg": _NO_TEXT}),
         )
     finally:
         root.setLevel(level)
 
 
-def _load(model: str, path: str, settings: Dict[str, Any]):
-    """Build a model and load a checkpoint into it, every key of it, without pickle."""
-    import open_clip
-
-    archive = _is_torchscript(path)
-    network = _build(model, settings["quick_gelu"], settings["preprocess"])
+def _load(
+    open_clip: ModuleType, model: str, path: str, text: bool, settings: Dict[str, Any]
+) -> torch.nn.Module:
+    """Build a model and load a checkpoint into it, strictly and without pickle."""
     try:
-        if archive:
+        state = None
+        if _is_torchscript(path):
             state = torch.jit.load(path, map_location="cpu").state_dict()
             for key in _ARCHIVE_CONSTANTS:
                 state.pop(key, None)
+        elif not text and Path(path).suffix not in (".npz", ".npy"):
+            state = open_clip.factory.load_state_dict(path, weights_only=True)
+        tower = {
+            key.removeprefix("visual."): value
+            for key, value in (state or {}).items()
+            if key.startswith("visual.")
+        }
+        # Without such keys it is the file of another project: open_clip converts it.
+        text = text or not tower
+        network = _build(open_clip, model, text, **settings)
+        if not text:
+            network.visual.load_state_dict(tower, strict=True)
+        elif _is_torchscript(path):
             network.load_state_dict(state, strict=True)
         else:
             open_clip.load_checkpoint(network, path, strict=True, weights_only=True)

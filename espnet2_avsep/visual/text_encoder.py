@@ -5,6 +5,8 @@ from typing import Sequence
 import numpy as np
 import torch
 
+from espnet2_avsep.visual.open_clip_import import import_open_clip
+
 
 class TextEncoder:
     """Frozen text tower.
@@ -19,8 +21,7 @@ class TextEncoder:
     """
 
     def __init__(self, network: torch.nn.Module, model: str, device: str = "cpu"):
-        import open_clip
-
+        open_clip = import_open_clip(model)
         self.device = torch.device(device)
         self.network = network.eval().requires_grad_(False).to(self.device)
         self.tokenizer = open_clip.get_tokenizer(model)

@@ -59,7 +59,9 @@ def test_preprocessing_is_that_of_open_clip(tiny, mode, interpolation):
         "std": (0.5, 0.6, 0.7),
         "fill_color": 9,
     }
-    network = clip_encoder._build(tiny, quick_gelu=False, preprocess=asked)
+    network = clip_encoder._build(
+        open_clip, tiny, text=True, quick_gelu=False, preprocess=asked
+    )
     expected = open_clip.transform.image_transform_v2(
         open_clip.transform.PreprocessCfg(**network.visual.preprocess_cfg),
         is_train=False,

@@ -1,0 +1,64 @@
+"""Import open_clip without the packages that a model's towers do not need."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Dict
+
+# open_clip's wrappers of text and image towers from these packages work without them
+# until such a tower is built. Their imports take longer than open_clip's own.
+_OPTIONAL = {"transformers": "hf_model_name", "timm": "timm_model_name"}
+_WRAPPERS = {"transformers": "open_clip.hf_model", "timm": "open_clip.timm_model"}
+
+
+def import_open_clip(model: str, text: bool = True) -> ModuleType:
+    """Return the module open_clip, able to build a model.
+
+    Args:
+        model: open_clip's name of the model, e.g. "ViT-B-32".
+        text: Whether its text tower is needed.
+
+    Returns:
+        open_clip. transformers and timm are imported only where the model's
+        configuration names them, or where they are imported already.
+    """
+    needed = _needed(model, text)
+    if "open_clip" in sys.modules:
+        lacking = [
+            package
+            for package in needed
+            if getattr(sys.modules.get(_WRAPPERS[package]), package, None) is None
+        ]
+        if not lacking:
+            return sys.modules["open_clip"]
+        # It was imported for another model: import it again, with these packages.
+        for name in [n for n in sys.modules if n.partition(".")[0] == "open_clip"]:
+            del sys.modules[name]
+    left_out = [p for p in _OPTIONAL if p not in needed and p not in sys.modules]
+    # None in sys.modules: "import <name>" raises ImportError, as if not installed.
+    sys.modules.update(dict.fromkeys(left_out))
+    try:
+        return importlib.import_module("open_clip")
+    finally:
+        for package in left_out:
+            del sys.modules[package]
+
+
+def _needed(model: str, text: bool) -> set:
+    """Return which of the optional packages the configuration of a model names."""
+    config = _config(model)
+    towers = [config.get("vision_cfg", {}), config.get("text_cfg", {}) if text else {}]
+    keys = {key for tower in towers for key in tower}
+    return {package for package, key in _OPTIONAL.items() if key in keys}
+
+
+def _config(model: str) -> Dict[str, Any]:
+    """Read a model's configuration from open_clip's folder, without importing it."""
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or not spec.submodule_search_locations:
+        return {}  # the import tells what is wrong
+    folder = Path(spec.submodule_search_locations[0]) / "model_configs"
+    path = folder / f"{model.replace('/', '-')}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
