@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Optional
 
 import torch
-from espnet2.torch_utils.device_funcs import to_device
-from espnet2.train.trainer import Trainer, TrainerOptions
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.lean_imports import lean_imports
+
+with lean_imports():
+    from espnet2.torch_utils.device_funcs import to_device
+    from espnet2.train.trainer import Trainer, TrainerOptions
 
 CHECKPOINT = "checkpoint.pth"
 PREVIOUS = "checkpoint.previous.pth"

@@ -31,9 +31,10 @@ ALLOWED = {
         *("layers", "dsp", "metrics"),
     },
     "espnet_wave_model": {"espnet_model", "separator", "loss"},
-    "trainer": {"espnet_model", "plots", "data"},
+    "lean_imports": set(),
+    "trainer": {"espnet_model", "plots", "data", "lean_imports"},
     "tasks": {
-        *("trainer", "espnet_model", "espnet_wave_model", "data"),
+        *("trainer", "espnet_model", "espnet_wave_model", "data", "lean_imports"),
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
     },
     "analysis": {"separate", "data", "metrics"},

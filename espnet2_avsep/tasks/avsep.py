@@ -7,16 +7,6 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 import torch
 import yaml
-from espnet2.iterators.abs_iter_factory import AbsIterFactory
-from espnet2.tasks.abs_task import (
-    AbsTask,
-    IteratorOptions,
-    optim_classes,
-    scheduler_classes,
-)
-from espnet2.train.collate_fn import CommonCollateFn
-from espnet2.utils.nested_dict_action import NestedDictAction
-from espnet2.utils.types import str_or_none
 
 from espnet2_avsep.data.class_labels import (
     class_numbers,
@@ -31,6 +21,7 @@ from espnet2_avsep.data.scp import read_scp
 from espnet2_avsep.data.segment_reader import check_sample_rate, read_shape
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.espnet_model import ESPnetAVSeparationModel
+from espnet2_avsep.lean_imports import lean_imports
 from espnet2_avsep.tasks.choices import (
     CLASS_CHOICES,
     Needs,
@@ -41,6 +32,18 @@ from espnet2_avsep.tasks.choices import (
 )
 from espnet2_avsep.tasks.optim_groups import parameter_groups, split_by_optimizer
 from espnet2_avsep.trainer import AVSeparationTrainer
+
+with lean_imports():
+    from espnet2.iterators.abs_iter_factory import AbsIterFactory
+    from espnet2.tasks.abs_task import (
+        AbsTask,
+        IteratorOptions,
+        optim_classes,
+        scheduler_classes,
+    )
+    from espnet2.train.collate_fn import CommonCollateFn
+    from espnet2.utils.nested_dict_action import NestedDictAction
+    from espnet2.utils.types import str_or_none
 
 MAX_SOURCES = 8
 

@@ -1,0 +1,49 @@
+"""Importing ESPnet: no network, and nothing that separation does not need."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import importlib, json, pkgutil, socket, sys
+tried = []
+
+def refuse(*words, **options):
+    tried.append(str(words[-1]))
+    raise OSError("the network is not there")
+
+socket.socket.connect = socket.socket.connect_ex = refuse
+socket.getaddrinfo = socket.gethostbyname = refuse
+import espnet2_avsep
+for module in pkgutil.walk_packages(espnet2_avsep.__path__, "espnet2_avsep."):
+    importlib.import_module(module.name)
+heavy = ["g2p_en", "nltk", "inflect", "transformers", "wandb"]
+loaded = [name for name in heavy if name in sys.modules]
+from espnet2.text.cleaner import TextCleaner
+cleaned = TextCleaner("tacotron")("3 mics")
+import wandb
+print(json.dumps([tried, loaded, cleaned, wandb.__name__]))
+"""
+
+
+@pytest.fixture(scope="module")
+def found():
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_no_import_of_ours_tries_the_network(found):
+    assert found[0] == []
+
+
+def test_what_separation_does_not_need_is_not_imported(found):
+    assert found[1] == []
+
+
+def test_what_was_deferred_works_when_it_is_used(found):
+    assert found[2:] == ["THREE MICS", "wandb"]
