@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parent
 # What a recipe consists of, beside its own folder in egs2.
 RECIPE_PARTS = ("egs2", "conf", "local", "utils")
 # What else belongs into an archive of the sources.
-OTHER_SOURCES = ("tests", "CHANGELOG.md", "LICENSE", "Makefile", "constraints.txt")
-OTHER_SOURCES += (".ruff.toml", ".pytest.ini", ".gitignore", ".ci")
+OTHER_SOURCES = ("tests", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile")
+OTHER_SOURCES += ("constraints.txt", ".ruff.toml", ".pytest.ini", ".gitignore", ".ci")
+OTHER_SOURCES += (".github", ".pre-commit-config.yaml")
 # What running Python, and running a recipe, leaves behind.
 CACHES = {"__pycache__", ".pytest_cache", ".ruff_cache"}
 LEFTOVERS = {"data", "dump", "exp", "downloads", "nohup.out"}
@@ -123,7 +124,7 @@ setup(
     packages=find_packages(include=["espnet2_avsep", "espnet2_avsep.*"]),
     cmdclass={"build_py": BuildWithRecipes, "sdist": SourcesWithRecipes},
     package_data={
-        "espnet2_avsep": ["README.md"],
+        "espnet2_avsep": ["README.md", "py.typed"],
         "espnet2_avsep.report": ["*.css", "*.js"],
     },
     # ESPnet fixes sentencepiece 0.2.0, whose wheels end at Python 3.12; torchvision

