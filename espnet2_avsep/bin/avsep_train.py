@@ -23,9 +23,10 @@ visual_ref{n} (listed mixtures).
 Options of this task; each may stand in the config file:
   --sample_rate HZ          sampling rate of the waveforms (11625)
   --separator NAME          hfra, sound_of_pixels, wave_unet, decoupled_resunet,
-                            predictive_coding, semantic_grouping;
+                            predictive_coding, semantic_grouping, co_separation;
                             --separator_conf key=value
-  --visual_adapter NAME     mean, standardise, resnet18_dilated;
+  --visual_adapter NAME     mean, standardise, resnet18_dilated,
+                            resnet18_co_separation, resnet18_predictive_coding;
                             --visual_adapter_conf key=value
   --encoder, --decoder      stft; --encoder_conf n_fft=1024
   --teacher NAME            clap, precomputed; --teacher_conf checkpoint=FILE

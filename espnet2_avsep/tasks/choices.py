@@ -32,6 +32,7 @@ from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
 from espnet2_avsep.loss.wave_l1 import WaveL1
 from espnet2_avsep.separator.abs_separator import AbsSeparator
 from espnet2_avsep.separator.abs_wave_separator import AbsWaveSeparator
+from espnet2_avsep.separator.co_separation_separator import CoSeparationSeparator
 from espnet2_avsep.separator.decoupled_resunet_separator import (
     DecoupledResUNetSeparator,
 )
@@ -50,6 +51,10 @@ from espnet2_avsep.teacher.clap_teacher import ClapTeacher
 from espnet2_avsep.teacher.precomputed import PrecomputedTeacher
 from espnet2_avsep.visual.adapter import MeanAdapter, StandardiseAdapter
 from espnet2_avsep.visual.dilated_resnet import DilatedResNet18
+from espnet2_avsep.visual.frame_networks import (
+    CoSeparationResNet18,
+    PredictiveCodingResNet18,
+)
 
 encoder_choices = ClassChoices(
     "encoder", {"stft": STFTEncoder}, type_check=AbsEncoder, default="stft"
@@ -63,6 +68,8 @@ visual_adapter_choices = ClassChoices(
         "mean": MeanAdapter,
         "standardise": StandardiseAdapter,
         "resnet18_dilated": DilatedResNet18,
+        "resnet18_co_separation": CoSeparationResNet18,
+        "resnet18_predictive_coding": PredictiveCodingResNet18,
     },
     type_check=nn.Module,
     default="mean",
@@ -74,6 +81,7 @@ separator_choices = ClassChoices(
         "sound_of_pixels": SoundOfPixelsSeparator,
         "wave_unet": WaveUNetSeparator,
         "decoupled_resunet": DecoupledResUNetSeparator,
+        "co_separation": CoSeparationSeparator,
         "predictive_coding": PredictiveCodingSeparator,
         "semantic_grouping": SemanticGroupingSeparator,
         "query": QuerySeparator,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from espnet2_avsep.layers.batch_norm import STATISTICS
 from espnet2_avsep.visual.resnet_encoder import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -39,6 +40,8 @@ class DilatedResNet18(nn.Module):
         dilate: Whether the last stage is dilated; without it, it is the plain network.
         projection_kernel: Side of the convolution that makes the K maps; 1 is a linear
             layer at each position.
+        bn_statistics: BatchNorm statistics in training: "per_source", as where each
+            source's frames are one pass of the network (Sound of Pixels), or "joint".
     """
 
     takes_frames = True
@@ -50,6 +53,7 @@ class DilatedResNet18(nn.Module):
         pretrained: str = "IMAGENET1K_V1",
         dilate: bool = True,
         projection_kernel: int = 3,
+        bn_statistics: str = "per_source",
     ):
         super().__init__()
         import torchvision
@@ -67,6 +71,11 @@ class DilatedResNet18(nn.Module):
         self.projection = nn.Conv2d(
             512, embedding_dim, projection_kernel, padding=projection_kernel // 2
         )
+        if bn_statistics not in STATISTICS:
+            raise ValueError(
+                f"bn_statistics={bn_statistics!r}: expected one of {STATISTICS}."
+            )
+        self.bn_statistics = bn_statistics
         self.size = size
         self.pretrained = pretrained
         mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * _FULL_SCALE
@@ -94,6 +103,12 @@ class DilatedResNet18(nn.Module):
                 "works on frames (B, N, V, 3, H, W): pack them in stage 2 with "
                 "--visual_encoder frames."
             )
+        if self.training and self.bn_statistics == "per_source":
+            parts = visual.split(1, dim=1)
+            return torch.cat([self._embed(part) for part in parts], dim=1)
+        return self._embed(visual)
+
+    def _embed(self, visual: Tensor) -> Tensor:
         x = visual.flatten(0, 2).float()
         if x.shape[-2:] != (self.size, self.size):
             x = F.interpolate(
@@ -104,7 +119,10 @@ class DilatedResNet18(nn.Module):
                 antialias=True,
             )
         x = self._features((x - self.mean) / self.std)
-        x = self.projection(x).unflatten(0, visual.shape[:3])  # (B, N, V, K, h, w)
+        return self._reduce(self.projection(x).unflatten(0, visual.shape[:3]))
+
+    def _reduce(self, x: Tensor) -> Tensor:
+        """Reduce the projected maps (B, N, V, K, h, w) to (B, N, K)."""
         return x.amax(dim=(2, 4, 5))
 
     def _features(self, x: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ SEPARATORS = {
     "sound_of_pixels": ("sound_of_pixels", UNET),
     "semantic_grouping": ("semantic_grouping", GROUPING),
     "predictive_coding": ("predictive_coding", {"channels": 8, "layers": 3}),
+    "co_separation": ("co_separation", UNET),
     "wave_unet": ("wave_unet", {"channels": 8, "layers": 2, "condition_dim": 8}),
     "decoupled_resunet": ("decoupled_resunet", RESUNET),
     "iquery": ("query", {**QUERY, "gate": "none", "audio_attention": None}),

@@ -1,6 +1,7 @@
+"""The masks by the released weights' names: tests/sharing/test_released.py."""
+
 import pytest
 import torch
-from torch.nn import functional as F
 
 from espnet2_avsep.separator.predictive_coding_separator import (
     PredictiveCodingSeparator,
@@ -9,53 +10,58 @@ from espnet2_avsep.separator.predictive_coding_separator import (
 
 def build(**options):
     torch.manual_seed(0)
-    conf = {"visual_dim": 6, "channels": 8, "layers": 3, "cycles": 3, "width": 4}
+    conf = {"visual_dim": 6, "channels": 4, "layers": 3, "cycles": 3, "width": 2}
     model = PredictiveCodingSeparator(**{**conf, **options}).double()
     with torch.no_grad():
         for rate in [*model.rate_up, *model.rate_down]:
-            rate.normal_()
+            rate.uniform_(-0.3, 1.0)
     return model
 
 
-def one_source(model, feature, visual):
-    """The equations of the class, written out for one source of one mixture."""
-    act = lambda level, x: F.leaky_relu(model.norms[level](x), 0.2)  # noqa: E731
-    r = [model.stem(feature)]
-    for n, up in enumerate(model.up):
-        r.append(act(n, model.rate_up[n] * up(r[n])))
-    for cycle in range(model.cycles):
-        r[-1] = r[-1] + model.condition(visual)[:, :, None, None]
-        p = [None] * len(model.up)
-        for n in range(len(model.up) - 1, -1, -1):
-            p[n] = model.down[n](r[n + 1])
-            if n > 0:
-                b = torch.sigmoid(model.rate_down[n - 1])
-                r[n] = (1 - b) * r[n] + b * p[n]
-        if cycle == model.cycles - 1:
-            return model.head(torch.cat([p[0], r[0]], dim=1))[:, 0]
-        for n, up in enumerate(model.up):
-            r[n + 1] = act(n, r[n + 1] + model.rate_up[n] * up(r[n] - p[n]))
-    return None
+def inputs(sources=3):
+    generator = torch.Generator().manual_seed(1)
+    feature = torch.randn(2, 1, 16, 24, dtype=torch.float64, generator=generator)
+    visual = torch.randn(2, sources, 6, dtype=torch.float64, generator=generator)
+    return feature, visual
 
 
-@pytest.mark.parametrize("cycles", [1, 2, 4])
-def test_equals_the_equations_source_by_source(cycles):
-    model = build(cycles=cycles)
-    feature = torch.randn(2, 1, 16, 24, dtype=torch.float64)
-    visual = torch.randn(2, 3, 6, dtype=torch.float64)
+def test_the_size_of_the_released_network():
+    """PCNet-LR has 4.7 M parameters."""
+    count = sum(p.numel() for p in PredictiveCodingSeparator().parameters())
+    convolutions = 2 * (9 * (64 + 64**2 + 64 * 128 + 128**2 + 128 * 256 + 256**2))
+    convolutions += 2 * (9 * 256 * 512 + 16 * 512)
+    assert 4.6e6 < convolutions < count < 4.72e6
+
+
+def test_training_equals_one_pass_per_source():
+    model, (feature, visual) = build(), inputs()
     logits, _ = model(feature, visual)
-    for b in range(2):
-        for n in range(3):
-            expected = one_source(model, feature[b : b + 1], visual[b : b + 1, n])
-            torch.testing.assert_close(logits[b : b + 1, n], expected)
+    for n in range(3):
+        alone, _ = model(feature, visual[:, n : n + 1])
+        torch.testing.assert_close(logits[:, n], alone[:, 0])
+    joint = build(bn_statistics="joint")
+    assert (joint(feature, visual)[0] - logits).abs().max() > 1e-3
 
 
-def test_the_first_way_up_runs_once_per_mixture():
+def test_the_start_runs_once_per_mixture():
     model, sizes = build(cycles=2), []
-    model.up[0].register_forward_hook(lambda *args: sizes.append(len(args[2])))
-    feature = torch.randn(2, 1, 16, 16, dtype=torch.float64)
-    model(feature, torch.randn(2, 3, 6, dtype=torch.float64))
-    assert sizes == [2, 6]
+    model.down[0].register_forward_hook(lambda *args: sizes.append(len(args[2])))
+    model.down[1].register_forward_hook(lambda *args: sizes.append(len(args[2])))
+    model(*inputs())
+    assert sizes == [2, 2, 6, 6]  # the spectrogram's convolution is not repeated
+
+
+def test_visual_maps_are_taken_as_they_are_and_repeated_over_the_top():
+    model = build(visual_dim=8)
+    assert isinstance(model.condition, torch.nn.Identity)
+    feature = torch.randn(1, 1, 16, 32, dtype=torch.float64)  # the top is 2 x 4
+    visual = torch.arange(8, dtype=torch.float64)[None, None]
+    seen = []
+    model.visual_error.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    model.predict_visual.weight.data.zero_()
+    model(feature, visual)
+    expected = [[0, 0, 1, 1], [2, 2, 3, 3]]
+    assert seen[0].shape == (1, 2, 2, 4) and seen[0][0, 0].tolist() == expected
 
 
 @pytest.mark.parametrize("option", [{"layers": 1}, {"cycles": 0}])

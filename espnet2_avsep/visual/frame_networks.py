@@ -1,0 +1,97 @@
+"""Other heads on ResNet-18, trained together with the separator."""
+
+from torch import Tensor, nn
+
+from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
+from espnet2_avsep.layers.initialisation import initialise
+from espnet2_avsep.visual.dilated_resnet import DilatedResNet18
+
+# ResNet-18 halves the sides of a picture five times.
+_STRIDE = 32
+
+
+class CoSeparationResNet18(DilatedResNet18):
+    """Frames -> embedding: (B, N, V, 3, H, W) -> (B, N, K).
+
+    Gao and Grauman, "Co-Separating Sounds of Visual Objects", ICCV 2019, as released: a
+    1x1 convolution makes 128 maps of the 512, BatchNorm and ReLU follow, and a linear
+    layer makes K values of all positions. Of several frames, the mean is taken (the
+    release has one).
+
+    Args:
+        embedding_dim: K.
+        size: Side of the network's input in pixels; frames of another size are scaled.
+        pretrained: Name of torchvision weights, path of a state dict, or "random".
+        maps: Number of maps before the linear layer.
+        bn_statistics: See DilatedResNet18; the release passes all objects at once.
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int = 512,
+        size: int = 224,
+        pretrained: str = "IMAGENET1K_V1",
+        maps: int = 128,
+        bn_statistics: str = "joint",
+    ):
+        super().__init__(
+            embedding_dim, size, pretrained, dilate=False, bn_statistics=bn_statistics
+        )
+        positions = (-(-size // _STRIDE)) ** 2
+        self.projection = nn.Sequential(
+            nn.Conv2d(512, maps, 1),
+            SourceBatchNorm2d(maps),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(maps * positions, embedding_dim),
+        )
+        initialise(self.projection, "co_separation")
+
+    def _reduce(self, x: Tensor) -> Tensor:
+        return x.mean(dim=2)
+
+
+class PredictiveCodingResNet18(DilatedResNet18):
+    """Frames -> visual maps: (B, N, V, 3, H, W) -> (B, N, K * 2 * 2).
+
+    Song and Zhang, "Visually Guided Sound Source Separation with Audio-Visual
+    Predictive Coding", IEEE TNNLS 2023, as released: ResNet-18 is frozen; a convolution
+    that leaves 2 x 2 positions makes K maps of the 512, BatchNorm and LeakyReLU(0.2)
+    follow, and the mean over the frames is taken.
+
+    Notes:
+        The release leaves the frozen network's BatchNorms in training mode, so that
+        they normalise by the batch in training and collect its statistics. Here they
+        keep the pretrained statistics, as all that is frozen does.
+
+    Args:
+        maps: K.
+        size: Side of the network's input in pixels, at least 64; frames of another size
+            are scaled.
+        pretrained: Name of torchvision weights, path of a state dict, or "random".
+        bn_statistics: See DilatedResNet18; the release has one pass per source.
+    """
+
+    def __init__(
+        self,
+        maps: int = 16,
+        size: int = 224,
+        pretrained: str = "IMAGENET1K_V1",
+        bn_statistics: str = "per_source",
+    ):
+        super().__init__(
+            maps, size, pretrained, dilate=False, bn_statistics=bn_statistics
+        )
+        side = -(-size // _STRIDE)
+        if side < 2:
+            raise ValueError(f"size={size}: expected at least {_STRIDE * 2} pixels.")
+        self.features.requires_grad_(False)
+        self.projection = nn.Sequential(
+            nn.Conv2d(512, maps, side - 1),
+            SourceBatchNorm2d(maps),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+        )
+
+    def _reduce(self, x: Tensor) -> Tensor:
+        return x.mean(dim=2)

@@ -1,0 +1,94 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from espnet2_avsep.visual.dilated_resnet import DilatedResNet18
+from espnet2_avsep.visual.frame_networks import (
+    CoSeparationResNet18,
+    PredictiveCodingResNet18,
+)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (2, 2, 3, 3, 64, 64), generator=generator).byte()
+
+
+def maps_of(model, frames):
+    """Maps of the plain ResNet-18, (B, N, V, 512, 2, 2)."""
+    x = (frames.float() - model.mean) / model.std
+    return model._features(x.flatten(0, 2)).unflatten(0, frames.shape[:3])
+
+
+def randomise(norm):
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 1.5)
+
+
+def normalised(norm, x):
+    scale = norm.weight / (norm.running_var + 1e-5).sqrt()
+    return (x - norm.running_mean[:, None, None]) * scale[:, None, None] + norm.bias[
+        :, None, None
+    ]
+
+
+@torch.no_grad()
+def test_co_separation(frames):
+    torch.manual_seed(0)
+    model = CoSeparationResNet18(7, 64, "random", maps=5).eval()
+    conv, norm, *_, linear = model.projection
+    randomise(norm)
+    x = torch.einsum(
+        "kc,bnvchw->bnvkhw", conv.weight[:, :, 0, 0], maps_of(model, frames)
+    )
+    x = normalised(norm, x + conv.bias[:, None, None]).relu()
+    x = F.linear(x.flatten(3), linear.weight, linear.bias)
+    torch.testing.assert_close(model(frames), x.mean(dim=2), atol=1e-5, rtol=1e-4)
+    full = CoSeparationResNet18(pretrained="random").projection
+    assert full[-1].weight.shape == (512, 6272)  # 128 maps of 7 x 7
+    assert full[-1].weight.std() == pytest.approx(0.02, rel=0.01)
+
+
+@torch.no_grad()
+def test_predictive_coding(frames):
+    torch.manual_seed(0)
+    model = PredictiveCodingResNet18(4, 64, "random").eval()
+    conv, norm, *_ = model.projection
+    assert conv.weight.shape == (4, 512, 1, 1)  # 2 x 2 positions are left
+    randomise(norm)
+    x = torch.einsum(
+        "kc,bnvchw->bnvkhw", conv.weight[:, :, 0, 0], maps_of(model, frames)
+    )
+    x = normalised(norm, x + conv.bias[:, None, None])
+    x = torch.where(x > 0, x, 0.2 * x).mean(dim=2).flatten(2)
+    assert x.shape == (2, 2, 4 * 2 * 2)
+    torch.testing.assert_close(model(frames), x, atol=1e-5, rtol=1e-4)
+    full = PredictiveCodingResNet18(pretrained="random")
+    assert full.projection[0].weight.shape == (16, 512, 6, 6)
+    trained = {k.split(".")[0] for k, p in full.named_parameters() if p.requires_grad}
+    assert trained == {"projection"}
+    with pytest.raises(ValueError, match="size=32: expected at least 64"):
+        PredictiveCodingResNet18(4, 32, "random")
+
+
+@torch.no_grad()
+def test_statistics_of_each_source(frames):
+    """Sound of Pixels has one pass of its frame network per source."""
+    frames = frames.clone()
+    frames[:, 1] = frames[:, 1] // 4
+    for statistics in ("per_source", "joint"):
+        torch.manual_seed(0)
+        model = DilatedResNet18(5, 64, "random", bn_statistics=statistics)
+        apart = torch.cat([model(frames[:, n : n + 1]) for n in (0, 1)], dim=1)
+        means = model.features.bn1.running_mean.clone()
+        torch.manual_seed(0)
+        model = DilatedResNet18(5, 64, "random", bn_statistics=statistics)
+        together = model(frames)
+        if statistics == "per_source":
+            torch.testing.assert_close(together, apart)
+            torch.testing.assert_close(model.features.bn1.running_mean, means)
+        else:
+            assert (together - apart).abs().max() > 0.01
+    with pytest.raises(ValueError, match="bn_statistics='none'"):
+        DilatedResNet18(5, 64, "random", bn_statistics="none")
