@@ -8,10 +8,12 @@ from typing import Any, Callable, Deque, Iterator, List, Optional, Sequence, Tup
 
 import numpy as np
 
-from espnet2_avsep.data.media import probe
+from espnet2_avsep.data.media import ClipError, probe
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.file_name import is_image_name
+from espnet2_avsep.media.picture import read_image
 from espnet2_avsep.prompts import Region, Text
-from espnet2_avsep.visual.frames import IMAGE_SUFFIXES, sample_times, video_frames
+from espnet2_avsep.visual.frames import sample_times, video_frames
 
 # Pictures (H, W, 3) uint8 -> (n, D), or (n, 3, H, W); texts -> (n, D).
 EncodePictures = Callable[[List[np.ndarray]], np.ndarray]
@@ -129,7 +131,7 @@ class PromptReader:
         self, region: Region, index: int
     ) -> Callable[[float, float], np.ndarray]:
         path = Path(region.source)
-        if path.suffix.lower() in IMAGE_SUFFIXES:
+        if is_image_name(path.name):
             image = _open_picture(path, index)
             row = self._pictures([_cut(image, region, region.at)], index)
             return lambda begin, end: row
@@ -220,32 +222,23 @@ def _as_embedding(prompt: Any, index: int) -> Optional[np.ndarray]:
 
 def _as_picture(prompt: Any, index: int) -> np.ndarray:
     """Return (H, W, 3) uint8 of a path, a PIL image or an array."""
-    from PIL import Image
-
     if isinstance(prompt, (str, os.PathLike)):
         return _open_picture(prompt, index)
-    if isinstance(prompt, Image.Image):
-        return np.asarray(prompt.convert("RGB"))
     if hasattr(prompt, "detach"):
         prompt = prompt.detach().cpu().numpy()
-    picture = np.asarray(prompt)
-    right = picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[-1] == 3
-    if not right or 0 in picture.shape:
+    try:
+        return read_image(prompt, name=f"prompt {index + 1}")
+    except ClipError as error:
         raise InputError(
-            f"prompt {index + 1} is an array of {picture.dtype} {picture.shape}; "
-            "expected a picture as uint8 (H, W, 3), or an embedding as floats."
-        )
-    return picture
+            f"{error} A picture was expected, or an embedding as floats."
+        ) from error
 
 
 def _open_picture(path: Any, index: int) -> np.ndarray:
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return read_image(path)
+    except ClipError as error:
         raise InputError(
-            f"prompt {index + 1}, {path}: cannot be read as a picture: {error}. (Words "
-            f"are given as Text({str(path)!r}).)"
+            f"prompt {index + 1}, {path}: cannot be read as a picture: {error.reason}. "
+            f"(Words are given as Text({str(path)!r}).)"
         ) from error

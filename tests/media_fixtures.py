@@ -7,7 +7,7 @@ that any picture taken from a video tells which frame it is, at any size.
 import struct
 from fractions import Fraction
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, Optional, Sequence
 
 import av
 import numpy as np
@@ -147,13 +147,18 @@ def blank_out(path: Path, begin: float, end: float) -> Path:
 
 def rotate(path: Path, quarter_turns: int) -> Path:
     """Tell players, in an mp4's header, to turn the picture clockwise."""
-    content = bytearray(path.read_bytes())
     matrix = {
         0: (1, 0, 0, 1),
         1: (0, 1, -1, 0),
         2: (-1, 0, 0, -1),
         3: (0, -1, 1, 0),
     }[quarter_turns % 4]
+    return set_matrix(path, matrix)
+
+
+def set_matrix(path: Path, matrix: Sequence[int]) -> Path:
+    """Write (a, b, c, d) of x' = a x + c y, y' = b x + d y into an mp4's header."""
+    content = bytearray(path.read_bytes())
     a, b, c, d = (value << 16 for value in matrix)
     at = content.index(b"tkhd") + 44  # the first track's
     content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)

@@ -94,7 +94,7 @@ def test_pictures(folder, tmp_path):
     with pytest.raises(InputError, match="no.png"):
         separate(mixture(), [tmp_path / "no.png"])
     with pytest.raises(InputError, match="uint8"):
-        separate(mixture(), [np.zeros((4, 4), np.uint8)])
+        separate(mixture(), [np.zeros((4, 4, 5), np.uint8)])
 
 
 def test_words(folder):

@@ -20,6 +20,8 @@ from typing import List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.container import ClipError
+from espnet2_avsep.media.picture import read_image
 
 MARK = b"\0AVF "
 _SIZES = struct.Struct("<III")
@@ -110,18 +112,20 @@ def decode(ref: str, frames: PackedFrames) -> np.ndarray:
     Raises:
         InputError: a frame is damaged or has another size than the record says.
     """
-    from PIL import Image
-
     images = np.empty(frames.shape, np.uint8)
     for n, jpeg in enumerate(frames.jpegs):
         try:
-            with Image.open(io.BytesIO(jpeg)) as image:
-                images[n] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-        except (OSError, SyntaxError, ValueError) as error:
+            image = read_image(jpeg)
+            if image.shape[:2] != frames.shape[2:]:
+                raise ClipError(
+                    ref, f"its size is {image.shape[:2]}, not {frames.shape[2:]}"
+                )
+        except ClipError as error:
             raise InputError(
-                f"{ref}: frame {n} of those asked for cannot be decoded ({error}); run "
-                "stage 2 again."
+                f"{ref}: frame {n} of those asked for cannot be decoded "
+                f"({error.reason}); run stage 2 again."
             ) from error
+        images[n] = image.transpose(2, 0, 1)
     return images
 
 

@@ -21,6 +21,7 @@ import torch
 
 from espnet2_avsep.data.fetch import fetch_file
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.visual.frame_encoder import (
     RANDOM,
     FrameEncoder,
@@ -30,7 +31,6 @@ from espnet2_avsep.visual.frame_encoder import (
     warn_random,
     weights_error,
 )
-from espnet2_avsep.visual.frames import Resize
 from espnet2_avsep.visual.open_clip_import import import_open_clip
 
 # The least text tower that open_clip builds.

@@ -17,10 +17,11 @@ from typing import (
 import numpy as np
 
 from espnet2_avsep.data.boxes import Box, BoxFiles, ClipBoxes
-from espnet2_avsep.data.file_name import looks_like_file
 from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.scp import PathLike, atomic_write, read_scp
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.file_name import looks_like_file
+from espnet2_avsep.media.picture import scale
 
 ANY = "any"
 DETECTOR, FILE, WHOLE = "detector", "file", "whole_frame"
@@ -145,7 +146,7 @@ class Cropper:
             left, top, right, bottom = corners = self._place(key, box, width, height)
             notes.append([*corners, round(box.score, 4), box.label, source])
             part = image[top:bottom, left:right]
-            yield encoder.fit(squeeze(part, encoder.preprocessing.resize.size))
+            yield encoder.fit(scale(part, encoder.preprocessing.resize.size))
 
     def _with_boxes(
         self, key: str, images: Iterable[Tuple[float, np.ndarray]]
@@ -212,15 +213,6 @@ class Cropper:
         # At least one pixel.
         x1, y1 = min(x1, width - 1), min(y1, height - 1)
         return x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)
-
-
-def squeeze(image: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
-    """Scale a picture (H, W, 3) to a height and width, whatever its aspect ratio."""
-    if image.shape[:2] == tuple(size):
-        return np.ascontiguousarray(image)
-    from PIL import Image
-
-    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
 def write_box_table(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.visual.frames import Resize
+from espnet2_avsep.media.picture import Resize, read_image, scale
 
 RANDOM = "random"
 # How long to wait for the server of the weights before taking it as out of reach, s.
@@ -43,15 +43,8 @@ class Preprocessing(NamedTuple):
         Returns:
             (crop height, crop width, 3), uint8.
         """
-        height, width = image.shape[:2]
-        target = self.resize.target(height, width)
-        if (height, width) != target:
-            from PIL import Image
-
-            kind = self.resize.interpolation.upper()
-            image = np.array(
-                Image.fromarray(image).resize(target[::-1], Image.Resampling[kind])
-            )
+        target = self.resize.target(*image.shape[:2])
+        image = scale(image, target, self.resize.interpolation, keep=self.crop)
         return _centre(image, self.crop, self.fill)
 
 
@@ -125,12 +118,12 @@ class FrameEncoder:
         """Embed pictures of any size.
 
         Args:
-            images: n pictures (H, W, 3), uint8, RGB.
+            images: n pictures, whatever read_image takes.
 
         Returns:
             (n, D), float32.
         """
-        fitted = [self.fit(np.asarray(image)) for image in images]
+        fitted = [self.fit(read_image(image)) for image in images]
         parts = [
             self.encode_fitted(fitted[i : i + self.batch_size])
             for i in range(0, len(fitted), self.batch_size)

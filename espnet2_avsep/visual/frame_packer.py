@@ -6,8 +6,8 @@ import numpy as np
 
 from espnet2_avsep.data.frame_store import PackedFrames, encode_jpeg
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.picture import Resize, read_image
 from espnet2_avsep.visual.frame_encoder import Preprocessing
-from espnet2_avsep.visual.frames import Resize
 
 
 class FramePacker:
@@ -43,5 +43,5 @@ class FramePacker:
 
     def encode(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Bring pictures of any size to what the network sees: (n, 3, size, size)."""
-        fitted = [self.fit(np.asarray(image)) for image in images]
+        fitted = [self.fit(read_image(image)) for image in images]
         return np.stack(fitted).transpose(0, 3, 1, 2)

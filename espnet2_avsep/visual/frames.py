@@ -28,6 +28,10 @@ from espnet2_avsep.data.media import (
     tolerate_decode_error,
     video_stream,
 )
+from espnet2_avsep.media.file_name import is_image_name
+from espnet2_avsep.media.picture import Resize, check_pixels, read_image
+from espnet2_avsep.media.to_rgb import ToRGB as _ToRGB
+from espnet2_avsep.media.to_rgb import pixel_aspect
 
 # Decoders that, told to, leave out exactly the pictures that no other one refers to.
 _CAN_SKIP = frozenset(("h264", "mpeg2video", "mpeg4"))
@@ -35,35 +39,6 @@ _CAN_SKIP = frozenset(("h264", "mpeg2video", "mpeg4"))
 _MAX_ROUNDING = Fraction(1, 2000)
 # Takes an open container and yields all of its packets.
 Demux = Callable[["av.container.InputContainer"], Iterator["av.Packet"]]  # noqa: F821
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
-
-
-class Resize(NamedTuple):
-    """How a picture is brought to the size that an encoder wants, before its crop.
-
-    Attributes:
-        size: Height and width of the encoder's input in pixels.
-        mode: "shortest" scales the picture until it covers ``size``, "longest" until
-            it fits in, "squash" gives up its aspect ratio.
-        interpolation: "bicubic" or "bilinear", both low-pass filtered when shrinking.
-    """
-
-    size: Tuple[int, int] = (224, 224)
-    mode: str = "shortest"
-    interpolation: str = "bicubic"
-
-    def target(self, height: int, width: int) -> Tuple[int, int]:
-        """Return the height and width to scale a picture to (open_clip's rounding)."""
-        if self.mode == "squash":
-            return self.size
-        if self.mode == "shortest" and self.size[0] == self.size[1]:
-            side = self.size[0]
-            if height <= width:
-                return side, int(side * width / height)
-            return int(side * height / width), side
-        ratios = (height / self.size[0], width / self.size[1])
-        ratio = max(ratios) if self.mode == "longest" else min(ratios)
-        return round(height / ratio), round(width / ratio)
 
 
 def sample_times(duration: float, rate: Union[float, Fraction]) -> List[Fraction]:
@@ -133,7 +108,7 @@ def folder_frames(
     parts, the image in the middle is taken, as :func:`sample_times` does.
 
     Args:
-        folder: Holds 000001.jpg, 000002.jpg, ... (or png, bmp, webp).
+        folder: Holds 000001.jpg, 000002.jpg, ... (or another of IMAGE_SUFFIXES).
         every: One image in so many is taken.
         resize: Size to scale to; None keeps the images' size.
 
@@ -150,37 +125,6 @@ def folder_frames(
         yield number, read_image(paths[number], resize)
 
 
-def read_image(path: PathLike, resize: Optional[Resize] = None) -> np.ndarray:
-    """Read an image file.
-
-    Args:
-        path: The file.
-        resize: Size to scale to; None keeps the image's size.
-
-    Returns:
-        (H, W, 3), uint8, RGB.
-
-    Raises:
-        ClipError: unreadable.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ClipError(
-            path,
-            f"unreadable image ({error})",
-            "Extract the frames of this clip again.",
-        ) from error
-    if resize is not None:
-        height, width = resize.target(image.height, image.width)
-        kind = Image.Resampling[resize.interpolation.upper()]
-        image = image.resize((width, height), kind)
-    return np.asarray(image)
-
-
 def list_images(folder: PathLike) -> List[Path]:
     """Return the images of a folder, ordered by the numbers in their names.
 
@@ -190,7 +134,7 @@ def list_images(folder: PathLike) -> List[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ClipError(folder, "folder of frames not found", "Correct the path.")
-    paths = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+    paths = [p for p in folder.iterdir() if is_image_name(p.name)]
     if not paths:
         raise ClipError(
             folder,
@@ -215,6 +159,7 @@ class _Index(NamedTuple):
             hide some).
         time_base: Unit of the time stamps in s.
         duration: Stated duration of the stream in s, or None.
+        aspect: Width of a pixel by its height.
     """
 
     pts: List[int]
@@ -222,6 +167,7 @@ class _Index(NamedTuple):
     shown: List[int]
     time_base: Fraction
     duration: Optional[float]
+    aspect: Fraction
 
 
 def _read_index(path: PathLike, demux: Optional[Demux]) -> Optional[_Index]:
@@ -241,6 +187,7 @@ def _read_index(path: PathLike, demux: Optional[Demux]) -> Optional[_Index]:
     with open_media(path) as container:
         stream = _video(path, container)
         stated = stream_duration(container, stream)
+        aspect = pixel_aspect(stream)
         time_base = stream.time_base  # not to be asked for once the file is closed
         for packet in _packets(path, container, stream, demux):
             end = max(end, packet_end(packet))
@@ -261,7 +208,7 @@ def _read_index(path: PathLike, demux: Optional[Demux]) -> Optional[_Index]:
         ordered = "avi" not in container.format.name  # see _all_frames
     if not ordered or None in pts or len(set(pts)) < len(pts) or not (keys and shown):
         return None
-    return _Index(pts, keys, sorted(shown), time_base, stated)
+    return _Index(pts, keys, sorted(shown), time_base, stated, aspect)
 
 
 def _indexed_frames(
@@ -288,7 +235,7 @@ def _indexed_frames(
     to_send = sorted(position[pts] for pts in set(chosen))
     keep = {index.pts[i] for i in to_send}
     images: Dict[int, np.ndarray] = {}
-    to_rgb = _ToRGB(resize)
+    to_rgb = _ToRGB(resize, index.aspect)
     done = 0
     for frame in _decode_packets(path, index, to_send, threads):
         if frame.pts in keep:
@@ -384,10 +331,10 @@ def _all_frames(
     import av
 
     shown = None
-    to_rgb = _ToRGB(resize)
     done = 0
     with open_media(path) as container:
         stream = _video(path, container)
+        to_rgb = _ToRGB(resize, pixel_aspect(stream))
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
         stated = stream_duration(container, stream)
@@ -425,46 +372,13 @@ def _all_frames(
         yield image
 
 
-class _ToRGB:
-    """Scales decoded pictures, converts them to RGB and turns them upright.
-
-    Args:
-        resize: As for :func:`video_frames`.
-    """
-
-    def __init__(self, resize: Optional[Resize]):
-        from av.video.reformatter import VideoReformatter
-
-        self.resize = resize
-        self.reformatter = VideoReformatter()  # keeps its filters between pictures
-
-    def __call__(self, frame: "av.VideoFrame") -> np.ndarray:  # noqa: F821
-        """Return a picture as (H, W, 3), uint8."""
-        turns = round(frame.rotation / 90) % 4  # quarter turns, counter-clockwise
-        height, width = frame.height, frame.width
-        interpolation = "BICUBIC"
-        if self.resize is not None:
-            interpolation = self.resize.interpolation.upper()
-            if turns % 2:
-                width, height = self.resize.target(width, height)
-            else:
-                height, width = self.resize.target(height, width)
-        scaled = self.reformatter.reformat(
-            frame,
-            width=width,
-            height=height,
-            format="rgb24",
-            interpolation=interpolation,
-            threads=1,
-        )
-        image = scaled.to_ndarray()
-        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-
-
 def _video(path: PathLike, container) -> "av.video.stream.VideoStream":  # noqa: F821
     stream = video_stream(container)
     if stream is None:
         raise ClipError(path, "no video stream", "A file with a picture is needed.")
+    decoder = stream.codec_context
+    if decoder is not None:
+        check_pixels(decoder.width, decoder.height, path)
     return stream
 
 

@@ -14,6 +14,7 @@ from espnet2_avsep.data.journal import signature
 from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.precomputed_motion import CHANNELS, MotionFiles
 from espnet2_avsep.data.scp import PathLike, read_scp
+from espnet2_avsep.media.picture import read_image
 from espnet2_avsep.visual.batches import encode_clips, in_background
 from espnet2_avsep.visual.device import choose_device
 from espnet2_avsep.visual.extract import sound_on_video
@@ -25,7 +26,7 @@ from espnet2_avsep.visual.feature_job import (
     run_feature_job,
     write_info,
 )
-from espnet2_avsep.visual.frames import list_images, read_image, video_frames
+from espnet2_avsep.visual.frames import list_images, video_frames
 
 NAME = "motion"
 INFO = "motion_info.yaml"

@@ -13,13 +13,13 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 import torch
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.visual.frame_encoder import (
     RANDOM,
     FrameEncoder,
     Preprocessing,
     warn_random,
 )
-from espnet2_avsep.visual.frames import Resize
 from espnet2_avsep.visual.torchvision_weights import load_weights
 
 OPTION = "--motion_pretrained"

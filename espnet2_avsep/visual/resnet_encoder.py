@@ -9,13 +9,13 @@ from typing import Any, Dict, Optional, Tuple
 
 import torch
 
+from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.visual.frame_encoder import (
     RANDOM,
     FrameEncoder,
     Preprocessing,
     warn_random,
 )
-from espnet2_avsep.visual.frames import Resize
 from espnet2_avsep.visual.torchvision_weights import load_weights
 
 # What torchvision states for its ImageNet weights of this network.

@@ -88,11 +88,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_video(path: Path) -> None:
     from espnet2_avsep.data.media import probe
-    from espnet2_avsep.visual.frames import IMAGE_SUFFIXES
+    from espnet2_avsep.media.file_name import is_image_name
 
     if path.is_dir():
         return
-    if path.suffix.lower() in IMAGE_SUFFIXES or not probe(path).has_video:
+    if is_image_name(path.name) or not probe(path).has_video:
         raise InputError(
             f"{path}: is no video. Give a video, or a folder of numbered pictures."
         )

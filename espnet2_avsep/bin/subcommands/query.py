@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from espnet2_avsep.data.file_name import looks_like_file
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.file_name import looks_like_file
 from espnet2_avsep.prompts import LEFT, RIGHT, Region, Text, check_box
 
 RULE = """\

@@ -8,8 +8,8 @@ from typing import Dict, List, Optional, Tuple
 from espnet2_avsep.data.clip_id import MEDIA_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES
 from espnet2_avsep.data.corpus.clip import NOT_FOUND, Clip
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.file_name import IMAGE_SUFFIXES, is_image_name
 
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
 # What lies in folders of videos and is none, besides images.
 _NOT_MEDIA = frozenset((".json", ".txt", ".csv", ".tsv", ".part", ".ytdl", ".tmp"))
 _NOT_MEDIA |= {".vtt", ".srt", ".description", ".npy", ".h5", ".hdf5", ".md", ".yaml"}
@@ -138,10 +138,7 @@ class Tree:
 def count_images(folder: Path) -> int:
     """Return the number of images of a folder."""
     with os.scandir(folder) as entries:
-        return sum(
-            os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
-            for entry in entries
-        )
+        return sum(is_image_name(entry.name) for entry in entries)
 
 
 def _holds_images(folder: Path) -> bool:
@@ -152,10 +149,12 @@ def _holds_images(folder: Path) -> bool:
     images = 0
     with os.scandir(folder) as entries:
         for entry in entries:
+            if entry.name.startswith("."):
+                continue
             suffix = os.path.splitext(entry.name)[1].lower()
             if suffix in MEDIA_SUFFIXES or entry.is_dir():
                 return False
-            images += suffix in IMAGE_SUFFIXES
+            images += is_image_name(entry.name)
             if images == 50:
                 break
     return images > 0
