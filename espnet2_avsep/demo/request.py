@@ -10,7 +10,8 @@ from espnet2_avsep.data.audio_io import read_audio, write_audio
 from espnet2_avsep.data.media import ClipError, probe
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.visual.frames import Resize, video_frames
+from espnet2_avsep.media.picture import Resize
+from espnet2_avsep.visual.frames import video_frames
 
 # Pictures are shown no larger than this.
 SHOWN = Resize((540, 960), "longest", "bilinear")
