@@ -14,7 +14,7 @@ network. Maps and weights lie in memory with the channels innermost (channels la
 convolutions need no reordering then, and sums over channels are plain matrix products.
 """
 
-from typing import List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -101,9 +101,10 @@ class UpBlock(nn.Module):
         in_channels: Channels of the part that differs between sources.
         skip_channels: Channels of the part that belongs to the mixture (0: none).
         out_channels: Channels of the result.
-        norm: Whether BatchNorm follows; without it the convolution has a bias.
+        norm: Whether BatchNorm follows.
         statistics: See SourceBatchNorm2d.
         sync: See SourceBatchNorm2d.
+        bias: Whether the convolution has a bias; None: where no norm follows.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class UpBlock(nn.Module):
         norm: bool = True,
         statistics: str = "per_source",
         sync: bool = True,
+        bias: Optional[bool] = None,
     ):
         super().__init__()
         self.skip_channels = skip_channels
@@ -122,7 +124,7 @@ class UpBlock(nn.Module):
             out_channels,
             kernel_size=3,
             padding=1,
-            bias=not norm,
+            bias=not norm if bias is None else bias,
         )
         self.norm = SourceBatchNorm2d(out_channels, statistics, sync) if norm else None
 
@@ -141,13 +143,20 @@ class UpBlock(nn.Module):
         size = max(x.shape[-2:]) * (4 if bfloat16 else 1)
         return maps * size < x.size(1) * (maps + 32)
 
-    def forward(self, x: Tensor, skip: Optional[Tensor], num_sources: int) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        skip: Optional[Tensor],
+        num_sources: int,
+        attend: Optional[Callable[[Tensor, int], Tensor]] = None,
+    ) -> Tensor:
         """Run the block.
 
         Args:
             x: (N * B, C_in, H, W), source by source.
             skip: (B, C_skip, H, W) or None, shared by the sources.
             num_sources: N.
+            attend: Applied to the maps and N before the norm.
 
         Returns:
             (N * B, C_out, 2 H, 2 W).
@@ -168,9 +177,11 @@ class UpBlock(nn.Module):
             y = (y.unflatten(0, (num_sources, -1)) + shared).flatten(0, 1)
         if low:
             y = interpolate_taps(y).permute(0, 3, 1, 2)
-        if self.norm is None:
-            return y + bias[:, None, None]
-        return self.norm(y, num_sources)
+        if bias is not None:
+            y = y + bias[:, None, None]
+        if attend is not None:
+            y = attend(y, num_sources)
+        return y if self.norm is None else self.norm(y, num_sources)
 
 
 class QueriedUpBlock(nn.Module):
@@ -183,13 +194,24 @@ class QueriedUpBlock(nn.Module):
         in_channels: Channels of the part that differs between sources.
         skip_channels: Channels of the part that belongs to the mixture (0: none).
         out_channels: Maps K that a query weighs.
+        bias: Whether the convolution has a bias.
     """
 
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int):
+    def __init__(
+        self,
+        in_channels: int,
+        skip_channels: int,
+        out_channels: int,
+        bias: bool = True,
+    ):
         super().__init__()
         self.skip_channels = skip_channels
         self.conv = nn.Conv2d(
-            skip_channels + in_channels, out_channels, kernel_size=3, padding=1
+            skip_channels + in_channels,
+            out_channels,
+            kernel_size=3,
+            padding=1,
+            bias=bias,
         )
 
     def forward(self, x: Tensor, skip: Optional[Tensor], query: Tensor) -> Tensor:
@@ -217,9 +239,10 @@ class QueriedUpBlock(nn.Module):
             shared = weight[..., : self.skip_channels]
             taps = taps + self._mix(shared, F.relu(skip)[None])
         taps = taps.reshape(num_sources * batch, height, width, 9)
-        bias = query @ self.conv.bias
         result = interpolate_taps(taps)[..., 0].unflatten(0, (num_sources, batch))
-        return result + bias[..., None, None]
+        if self.conv.bias is None:
+            return result
+        return result + (query @ self.conv.bias)[..., None, None]
 
     @staticmethod
     def _mix(weight: Tensor, x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The separator of iQuery and DGFNet: a query per class asks motion and sound."""
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,13 @@ from espnet2_avsep.layers.unet import UNetEncoder, level_widths
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
 
 QUERIES = ("class", "label_free")
+FUSED_MAPS = ("network", "transformer")
 
 
 class Explanation(NamedTuple):
     """What a mask came from.
 
-    H and W are rows and columns of the map that is fused, padding left out.
+    H and W are rows and columns of the map that is fused, without padding.
 
     Attributes:
         gate: Share sigma of the visual features, (B, N, H, W); None without a gate.
@@ -45,7 +46,7 @@ class _Pass(NamedTuple):
 
 
 class QuerySeparator(AbsAVSeparator):
-    """U-Net whose maps are weighed by what a query of the source has found.
+    """U-Net whose output maps are weighed by the decoded query of each source.
 
     Chen et al., "iQuery: Instruments as Queries for Audio-Visual Sound Separation",
     CVPR 2023; Yu and Sun, "DGFNet: End-to-End Audio-Visual Source Separation Based on
@@ -57,12 +58,15 @@ class QuerySeparator(AbsAVSeparator):
         M   = MLP(q) . F_a
 
     Notes:
-        Each source has a pass of its own: its query alone is named, and F_d and F_a are
-        its own with a gate. What precedes the gate runs once per mixture; with ``gate:
-        none`` so does all of the U-Net.
+        Each source has a pass of its own, in which only its query has an object
+        feature. What precedes the gate runs once per mixture; with ``gate: none`` and
+        with ``fused_map: transformer`` so does the whole U-Net.
         iQuery is ``gate: none`` and ``audio_attention: null``; DGFNet is ``gate:
-        dynamic`` and ``audio_attention: every`` ("after each up-sampling layer"; its
-        released code leaves out the last layer: "inner").
+        dynamic`` and ``audio_attention: every`` ("after each upsampling layer"). Its
+        released code has ``gate: multiply``, ``fused_map: transformer``,
+        ``audio_attention: [6, 5, 4, 3, 2, 1]``, ``attention_place: before_norm``.
+        The options from ``positions`` to ``final_norm`` are the transformer's: see
+        QueryTransformer, also for the values of the released code.
         Object features go through a linear layer each for the fusion and the query.
 
     Args:
@@ -74,16 +78,27 @@ class QuerySeparator(AbsAVSeparator):
         motion: Whether there are motion features of each source.
         motion_dim: Size of a motion feature (1024 for I3D).
         gate: "dynamic", "multiply" or "none"; see GatedFusion.
-        audio_attention: null, "inner" or "every"; see FusedUNetDecoder.
+        fused_map: Where F_d replaces F_mid: "network", in the transformer and in the
+            U-Net ("the resulting feature F_d replaces F_a^mid in the network"), or
+            "transformer", there only.
+        audio_attention: Levels of the U-Net with audio attention; see
+            layers.fused_unet_decoder.attention_levels.
         attention_groups: Groups of channels of the audio attention.
+        attention_place: "after_norm" or "before_norm"; see FusedUNetDecoder.
         channels: Channels of the first level; each level doubles, at most 8 times it.
         layers: Levels of the U-Net.
         middle_level: See FusedUNetDecoder; 3 is 1/8 of the resolution.
         width: Output maps of the U-Net.
+        output_bias: Whether the U-Net's last convolution has a bias.
         dim: Width of the transformer.
         heads: Attention heads.
         feedforward_dim: Inner width of the transformer's feed-forward networks.
-        decoder_layers: Layers that ask the sound.
+        decoder_layers: Layers that attend to the sound.
+        positions: "index" or "normalised"; see map_positions().
+        positions_in_values: See QueryTransformer.
+        query_positions: See QueryTransformer.
+        motion_positions: See QueryTransformer.
+        final_norm: See QueryTransformer.
         bn_statistics: BatchNorm statistics behind the gate; see SourceBatchNorm2d.
         bn_sync: See SourceBatchNorm2d.
     """
@@ -97,24 +112,35 @@ class QuerySeparator(AbsAVSeparator):
         motion: bool = True,
         motion_dim: int = 1024,
         gate: str = "dynamic",
-        audio_attention: Optional[str] = "every",
+        fused_map: str = "network",
+        audio_attention: Union[None, str, Sequence[int]] = "every",
         attention_groups: int = 8,
+        attention_place: str = "after_norm",
         channels: int = 64,
         layers: int = 7,
         middle_level: int = 3,
         width: int = 32,
+        output_bias: bool = True,
         dim: int = 256,
         heads: int = 8,
         feedforward_dim: int = 1024,
         decoder_layers: int = 3,
+        positions: str = "index",
+        positions_in_values: bool = True,
+        query_positions: bool = False,
+        motion_positions: bool = False,
+        final_norm: bool = False,
         bn_statistics: str = "per_source",
         bn_sync: bool = True,
     ):
         super().__init__()
-        if queries not in QUERIES:
-            raise ValueError(f"queries={queries!r}: expected one of {QUERIES}.")
-        if gate not in GATES:
-            raise ValueError(f"gate={gate!r}: expected one of {GATES}.")
+        for name, value, known in (
+            ("queries", queries, QUERIES),
+            ("gate", gate, GATES),
+            ("fused_map", fused_map, FUSED_MAPS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}={value!r}: expected one of {known}.")
         if new_queries and queries != "class":
             raise ValueError(
                 f"new_queries={new_queries} with queries={queries!r}: only 'class' has "
@@ -125,6 +151,7 @@ class QuerySeparator(AbsAVSeparator):
         self.motion_dim = motion_dim
         self.needs_motion = motion
         self.needs_labels = queries == "class"
+        self.fused_map = fused_map
         self.layers = layers
         self.middle_level = middle_level
         self._bottleneck_dim = widths[-1]
@@ -136,8 +163,10 @@ class QuerySeparator(AbsAVSeparator):
             middle_level,
             audio_attention,
             attention_groups,
+            attention_place,
             statistics=bn_statistics,
             sync=bn_sync,
+            output_bias=output_bias,
         )
         fused = self.decoder.middle_channels
         self.fusion = None
@@ -154,6 +183,11 @@ class QuerySeparator(AbsAVSeparator):
             heads,
             feedforward_dim,
             decoder_layers=decoder_layers,
+            positions=positions,
+            positions_in_values=positions_in_values,
+            query_positions=query_positions,
+            motion_positions=motion_positions,
+            final_norm=final_norm,
         )
         self.mask_head = nn.Sequential(
             nn.Linear(dim, dim),
@@ -237,17 +271,19 @@ class QuerySeparator(AbsAVSeparator):
             )
         padded, (num_bins, num_frames) = pad_to_multiple(feature, 2**self.layers)
         features = self.encoder(padded)
-        audio = self.decoder.middle(features)
+        audio = fused = self.decoder.middle(features)
 
         visual = visual.transpose(0, 1)  # (N, B, D)
         gate = None
         if self.fusion is not None:
-            audio, gate = self.fusion(audio, visual)  # (N * B, C, H, W)
+            fused, gate = self.fusion(audio, visual)  # (N * B, C, H, W)
+            if self.fused_map == "network":
+                audio = fused
         if labels is not None:
             labels = labels.transpose(0, 1)
         queries, index = self.queries(visual, labels)  # (N * B, Q, dim)
         queries, weights = self.transformer(
-            queries, audio, motion, padding, self.queries.hidden, with_weights
+            queries, fused, motion, padding, self.queries.hidden, with_weights
         )
         rows = torch.arange(len(index), device=index.device)
         query = self.mask_head(queries[rows, index]).unflatten(0, visual.shape[:2])
