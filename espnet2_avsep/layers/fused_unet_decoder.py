@@ -1,6 +1,6 @@
 """A U-Net decoder in two parts, with a fusion of the map between them."""
 
-from typing import List, Optional, Sequence, Union
+from typing import List, Sequence, Union
 
 import torch
 from torch import Tensor, nn

@@ -19,8 +19,8 @@ class GatedFusion(nn.Module):
         F_d = sigma * F_av + (1 - sigma) * F_a
 
     Notes:
-        The released code goes on with F_av in place of F_d, so that its gate never
-        learns: that is ``gate: multiply`` here.
+        The released code replaces F_d by F_av, so that its gate never learns: that is
+        ``gate: multiply`` here.
         Proj is a linear layer; the paper has features of equal width or does not say.
 
     Args:

@@ -49,7 +49,7 @@ def map_positions(
     def encode(number: int) -> Tensor:
         if kind == "normalised":
             position = torch.arange(1, number + 1, device=device, dtype=torch.float64)
-            return _sines(position * 2 * math.pi / (number + 1e-6), dim // 2).float()
+            return _sines(position * 2 * math.pi / (number + 1e-6), dim // 2)
         steps = torch.arange(dim // 4, device=device)
         scale = torch.exp(-math.log(_WAVELENGTHS) * steps / (dim // 4))
         angle = torch.arange(number, device=device)[:, None] * scale
@@ -68,7 +68,7 @@ def step_positions(
     Vaswani et al., "Attention is All you Need", 2017, section 3.5.
     """
     position = torch.arange(number, device=device, dtype=torch.float64)
-    return _sines(position, dim).float()
+    return _sines(position, dim)
 
 
 class Attention(nn.MultiheadAttention):

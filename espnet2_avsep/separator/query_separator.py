@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from espnet2_avsep.dsp.log_frequency import pad_to_multiple
 from espnet2_avsep.layers.fused_unet_decoder import FusedUNetDecoder
 from espnet2_avsep.layers.gated_fusion import GATES, GatedFusion
+from espnet2_avsep.layers.initialisation import initialise
 from espnet2_avsep.layers.queries import BuiltQueries, ClassQueries
 from espnet2_avsep.layers.query_transformer import QueryTransformer
 from espnet2_avsep.layers.unet import UNetEncoder, level_widths
@@ -101,6 +102,10 @@ class QuerySeparator(AbsAVSeparator):
         final_norm: See QueryTransformer.
         bn_statistics: BatchNorm statistics behind the gate; see SourceBatchNorm2d.
         bn_sync: See SourceBatchNorm2d.
+        end_bias: See UNetEncoder; false in the released networks.
+        initialisation: Initial weights of the U-Net and its attention: null (torch's
+            own) or one of layers.initialisation.INITIALISATIONS ("sound_of_pixels": the
+            released networks).
     """
 
     def __init__(
@@ -132,6 +137,8 @@ class QuerySeparator(AbsAVSeparator):
         final_norm: bool = False,
         bn_statistics: str = "per_source",
         bn_sync: bool = True,
+        end_bias: bool = True,
+        initialisation: Optional[str] = None,
     ):
         super().__init__()
         for name, value, known in (
@@ -156,7 +163,7 @@ class QuerySeparator(AbsAVSeparator):
         self.middle_level = middle_level
         self._bottleneck_dim = widths[-1]
 
-        self.encoder = UNetEncoder(widths, sync=bn_sync)
+        self.encoder = UNetEncoder(widths, sync=bn_sync, end_bias=end_bias)
         self.decoder = FusedUNetDecoder(
             widths,
             width,
@@ -168,6 +175,8 @@ class QuerySeparator(AbsAVSeparator):
             sync=bn_sync,
             output_bias=output_bias,
         )
+        for network in (self.encoder, self.decoder):
+            initialise(network, initialisation)
         fused = self.decoder.middle_channels
         self.fusion = None
         if gate != "none":

@@ -3,11 +3,18 @@
 Zhao et al., "The Sound of Pixels", ECCV 2018: the last stage of ResNet-18 (He et al.,
 CVPR 2016) keeps the resolution of the stage before it, its 3x3 convolutions dilated by
 two instead; a 3x3 convolution makes K maps of the 512, and the maximum over all
-positions and frames is the embedding. Without the dilation, and with a linear layer in
-place of the convolution, these are the object features of CCoL, iQuery and DGFNet.
+positions and frames is the embedding.
+
+The object features of CCoL, iQuery and DGFNet: DGFNet's paper has "a pre-trained
+ResNet-18, followed by a linear layer and max pooling" (``dilate: false``,
+``projection_kernel: 1``). The programs released by iQuery's and DGFNet's authors have
+the dilated network and the 3x3 convolution, take the sigmoid of the maximum, and train
+only the 3x3 convolution, 147 k of 11.3 M parameters (``train_features: false``,
+``activation: sigmoid``).
 """
 
 import logging
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +29,7 @@ from espnet2_avsep.visual.resnet_encoder import (
 
 # Frames are taken as 8-bit values, of whatever type.
 _FULL_SCALE = 255.0
+ACTIVATIONS = (None, "sigmoid")
 
 
 class DilatedResNet18(nn.Module):
@@ -42,6 +50,9 @@ class DilatedResNet18(nn.Module):
             layer at each position.
         bn_statistics: BatchNorm statistics in training: "per_source", as where each
             source's frames are one pass of the network (Sound of Pixels), or "joint".
+        train_features: Whether ResNet-18 learns; otherwise only the projection does,
+            and the BatchNorms keep the pretrained statistics.
+        activation: "sigmoid", of the embedding, or null.
     """
 
     takes_frames = True
@@ -54,6 +65,8 @@ class DilatedResNet18(nn.Module):
         dilate: bool = True,
         projection_kernel: int = 3,
         bn_statistics: str = "per_source",
+        train_features: bool = True,
+        activation: Optional[str] = None,
     ):
         super().__init__()
         import torchvision
@@ -76,6 +89,11 @@ class DilatedResNet18(nn.Module):
                 f"bn_statistics={bn_statistics!r}: expected one of {STATISTICS}."
             )
         self.bn_statistics = bn_statistics
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation={activation!r}: expected null or 'sigmoid'.")
+        self.activation = activation
+        self.train_features = train_features
+        self.features.requires_grad_(train_features)
         self.size = size
         self.pretrained = pretrained
         mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * _FULL_SCALE
@@ -103,7 +121,8 @@ class DilatedResNet18(nn.Module):
                 "works on frames (B, N, V, 3, H, W): pack them in stage 2 with "
                 "--visual_encoder frames."
             )
-        if self.training and self.bn_statistics == "per_source":
+        learning = self.training and self.train_features
+        if learning and self.bn_statistics == "per_source":
             parts = visual.split(1, dim=1)
             return torch.cat([self._embed(part) for part in parts], dim=1)
         return self._embed(visual)
@@ -123,7 +142,14 @@ class DilatedResNet18(nn.Module):
 
     def _reduce(self, x: Tensor) -> Tensor:
         """Reduce the projected maps (B, N, V, K, h, w) to (B, N, K)."""
-        return x.amax(dim=(2, 4, 5))
+        x = x.amax(dim=(2, 4, 5))
+        return x.sigmoid() if self.activation == "sigmoid" else x
+
+    def train(self, mode: bool = True) -> "DilatedResNet18":
+        """Set the mode; a ResNet that does not learn keeps its statistics."""
+        super().train(mode)
+        self.features.train(mode and self.train_features)
+        return self
 
     def _features(self, x: Tensor) -> Tensor:
         """Feature maps (M, 512, H / 16, W / 16) of (M, 3, H, W), / 32 undilated."""

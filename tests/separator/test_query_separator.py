@@ -78,8 +78,7 @@ def test_joint_pass_equals_one_pass_per_source(gate):
 
 
 def test_folded_maps_equal_made_ones():
-    """With "inner" the last maps are never made; "every" makes and weighs them."""
-    # DEL the last maps; "every" does, and weighs them afterwards."""
+    """Without attention at level 1 the last maps are never computed."""
     folded = build(audio_attention="inner")
     made = build(audio_attention="every")
     made.load_state_dict(folded.state_dict(), strict=False)
@@ -89,6 +88,17 @@ def test_folded_maps_equal_made_ones():
     torch.testing.assert_close(
         made(feature, **told)[0], folded(feature, **told)[0], atol=1e-5, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize(("named", "levels"), [("every", [1, 2, 3]), ("inner", [3, 2])])
+def test_named_levels_of_the_attention_are_lists(named, levels):
+    """Level 1 is the last up-sampling layer; the highest lies at the bottleneck."""
+    one, other = (build(audio_attention=value) for value in (named, levels))
+    other.load_state_dict(one.state_dict(), strict=True)
+    feature, told = inputs()
+    assert torch.equal(one(feature, **told)[0], other(feature, **told)[0])
+    deepest = build(audio_attention=[3]).decoder.attentions
+    assert [attention is None for attention in deepest] == [False, True, True]
 
 
 @pytest.mark.parametrize(("gate", "passes"), [("none", (1, 1)), ("dynamic", (1, 3))])
@@ -205,6 +215,14 @@ def test_what_is_missing_or_does_not_fit(changes, message):
         ({"queries": "free"}, "queries"),
         ({"queries": "label_free", "new_queries": 1}, "new_queries"),
         ({"audio_attention": "all"}, "audio_attention"),
+        ({"audio_attention": [0, 1]}, "audio_attention=.0, 1.: expected"),
+        ({"audio_attention": [4]}, "1 .full resolution. to 3"),
+        ({"audio_attention": [2, 2]}, "different levels"),
+        ({"audio_attention": []}, "audio_attention"),
+        ({"audio_attention": [True]}, "audio_attention"),
+        ({"attention_place": "before"}, "attention_place"),
+        ({"fused_map": "decoder"}, "fused_map"),
+        ({"positions": "learned"}, "positions"),
         ({"middle_level": 3}, "middle_level"),
         ({"heads": 3}, "heads"),
         ({"dim": 18, "heads": 2}, "multiple of 4"),

@@ -33,8 +33,10 @@ def reduced(path: Path) -> argparse.Namespace:
     if isinstance(separator.get("channels"), list):
         separator["channels"] = [4] * len(separator["channels"])
     elif config["separator"] == "query":
-        # Two channels in each of the eight groups of the audio attention.
+        # Two channels in each of the eight groups of the audio attention. Weights of
+        # N(0, 0.001) learn nothing in four steps.
         separator.update(channels=16, dim=32, heads=4, feedforward_dim=32)
+        separator.pop("initialisation", None)
     elif "channels" in separator:
         separator["channels"] = 4
     adapter = config["visual_adapter_conf"]
@@ -86,8 +88,9 @@ def test_trains(path):
         optimizer.zero_grad()
         loss.backward()
         for name, parameter in model.named_parameters():
-            assert parameter.grad is not None, name
-            assert parameter.grad.isfinite().all(), name
+            if parameter.requires_grad:
+                assert parameter.grad is not None, name
+                assert parameter.grad.isfinite().all(), name
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0], losses

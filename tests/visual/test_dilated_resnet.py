@@ -110,6 +110,31 @@ def test_every_parameter_learns(frames):
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
+def test_only_the_projection_learns_where_the_features_are_frozen(frames):
+    """As in iQuery's and DGFNet's released code: 512 * 5 * 9 weights and 5 biases."""
+    model = build(train_features=False).train()
+    learning = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert learning == ["projection.weight", "projection.bias"]
+    assert sum(p.numel() for p in model.projection.parameters()) == 23045
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model(frames).square().sum().backward()
+    assert all(p.grad is None for p in model.features.parameters())
+    assert model.projection.weight.grad.abs().max() > 0
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    # In training and in evaluation it is the same function.
+    with torch.no_grad():
+        torch.testing.assert_close(model(frames), model.eval()(frames))
+
+
+def test_sigmoid_of_the_embedding(frames):
+    with torch.no_grad():
+        expected = build()(frames).sigmoid()
+        torch.testing.assert_close(build(activation="sigmoid")(frames), expected)
+    with pytest.raises(ValueError, match="activation='tanh'"):
+        build(activation="tanh")
+
+
 def test_embeddings_are_refused():
     with pytest.raises(ValueError, match="--visual_encoder frames"):
         build()(torch.zeros(2, 2, 1, 512))

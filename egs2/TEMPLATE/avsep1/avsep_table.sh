@@ -274,7 +274,7 @@ for input in ${inputs}; do
             ;;
         motion)
             # shellcheck disable=SC2206  # options are several words
-            opts=(--visual_encoder frames --mix_visual_frames 3 --mix_visual_stride 2
+            opts=(--visual_encoder frames --mix_visual_frames 3 --mix_visual_stride 1
                 ${frames_opts} --motion_encoder s3d ${motion_opts})
             ;;
     esac

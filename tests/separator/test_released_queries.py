@@ -1,0 +1,156 @@
+"""The released iQuery and DGFNet, against their equations, from the shipped YAMLs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from espnet2_avsep.separator.query_separator import QuerySeparator
+from tests.separator import released_queries
+
+TUNING = Path(__file__).resolve().parents[2] / "conf" / "tuning"
+HEADS, LEVELS = 4, 7
+# In the YAMLs the map in the middle has as many channels as the transformer.
+SMALL = {
+    "channels": 8,
+    "dim": 32,
+    "heads": HEADS,
+    "feedforward_dim": 24,
+    "width": 8,
+    "visual_dim": 6,
+    "motion_dim": 5,
+    "num_queries": 4,
+}
+
+
+def options(name):
+    path = TUNING / f"train_avsep_{name}_released.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["separator_conf"]
+
+
+def build(name, **changes):
+    """The network of the YAML, small, with random weights and statistics."""
+    torch.manual_seed(0)
+    conf = {**options(name), **SMALL, "initialisation": None, **changes}
+    model = QuerySeparator(**conf).double().eval()
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            if key.endswith("running_var"):
+                value.uniform_(0.5, 1.5)
+            elif "norm" in key and value.is_floating_point():
+                value.add_(0.2 * torch.randn_like(value))
+        model.mask_head[-1].weight.mul_(20)  # masks far from 0.5
+    return model
+
+
+def inputs():
+    generator = torch.Generator().manual_seed(1)
+    draw = {"generator": generator, "dtype": torch.float64}
+    feature = torch.randn(2, 1, 128, 256, **draw)
+    return feature, {
+        "visual": torch.rand(2, 2, 6, **draw),
+        "motion": torch.randn(2, 2, 7, 5, **draw),
+        "labels": torch.tensor([[0, 2], [3, 1]]),
+    }
+
+
+def found(model, feature, told):
+    embeddings = []
+    hook = model.mask_head.register_forward_hook(
+        lambda module, given, output: embeddings.append(output)
+    )
+    with torch.no_grad():
+        logits, _ = model(feature, **told)
+    hook.remove()
+    return embeddings[0].unflatten(0, (2, 2)).transpose(0, 1), logits.sigmoid()
+
+
+ATTENDED = {"iquery": (), "dgfnet": (6, 5, 4, 3, 2, 1)}
+
+
+def expected(name, model, feature, told):
+    return released_queries.masks(
+        model.state_dict(),
+        feature,
+        **told,
+        levels=LEVELS,
+        middle=3,
+        heads=HEADS,
+        attended=ATTENDED[name],
+    )
+
+
+@pytest.mark.parametrize("name", ["iquery", "dgfnet"])
+def test_equals_the_released_structure(name):
+    model = build(name)
+    feature, told = inputs()
+    names = ("embeddings", "masks")
+    ours = found(model, feature, told)
+    theirs = expected(name, model, feature, told)
+    for what, one, other in zip(names, ours, theirs, strict=True):
+        assert other.std() > 0.02, what
+        assert (one - other).abs().max() < 1e-10, what
+    assert not [key for key in model.state_dict() if key.endswith("last.conv.bias")]
+    assert "encoder.convs.0.bias" not in model.state_dict()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"positions": "index"},
+        {"positions_in_values": True},
+        {"query_positions": False},
+        {"motion_positions": False},
+        {"final_norm": False},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_each_option_of_the_transformer_changes_the_embeddings(change):
+    model = build("iquery")
+    feature, told = inputs()
+    state = model.state_dict()
+    other = build("iquery", **change)
+    other.load_state_dict(
+        {key: value for key, value in state.items() if key in other.state_dict()}
+    )
+    theirs, _ = expected("iquery", model, feature, told)
+    ours, _ = found(other, feature, told)
+    assert (ours - theirs).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"audio_attention": "inner"},
+        {"audio_attention": "every"},
+        {"attention_place": "after_norm"},
+        {"fused_map": "network"},
+        {"gate": "none"},
+    ],
+    ids=lambda change: "-".join(map(str, *change.items())),
+)
+def test_each_option_of_dgfnet_changes_the_masks(change):
+    model = build("dgfnet")
+    feature, told = inputs()
+    other = build("dgfnet", **change)
+    other.load_state_dict(model.state_dict(), strict=False)
+    _, theirs = expected("dgfnet", model, feature, told)
+    _, ours = found(other, feature, told)
+    assert (ours - theirs).abs().max() > 1e-6
+
+
+def test_the_u_net_runs_once_where_only_the_transformer_sees_the_fused_map():
+    model = build("dgfnet")
+    sizes = []
+    for block in [*model.decoder.blocks, model.decoder.last]:
+        block.register_forward_hook(lambda m, given, _: sizes.append(len(given[0])))
+    feature, told = inputs()
+    model(feature, **told)
+    assert sizes == [2] * LEVELS
+    told = {**told, "visual": told["visual"] + 1.0}
+    other = build("dgfnet", fused_map="network")
+    sizes = []
+    other.decoder.last.register_forward_hook(lambda m, x, _: sizes.append(len(x[0])))
+    other(feature, **told)
+    assert sizes == [4]
