@@ -68,7 +68,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             before it, which gives about 0.1 dB more SDR.
         warp_align_corners: See LogFrequencyWarp.
         stft_padding: What the STFT sees beyond the ends of the sound: "reflect" (its
-            mirror image; librosa before 0.10) or "zeros" (librosa since). The inverse
+            mirror image; librosa before 0.9) or "zeros" (librosa since). The inverse
             STFT cuts these ends off and has no such choice.
         precision: Of the separator in training: "float32", or "bfloat16" for its
             matrix products and convolutions (autocast). STFT, loss and weights are in

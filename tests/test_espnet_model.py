@@ -148,7 +148,7 @@ def test_binary_masks_are_rounded_after_the_return_to_linear_frequency():
 @pytest.mark.parametrize("n_fft", [N_FFT, N_FFT - 2])
 @pytest.mark.parametrize("length", [31 * HOP, 31 * HOP + 7])
 def test_stft_padding(n_fft, length):
-    """CLIPSep and HFRA pad with zeros (librosa since 0.10), ESPnet's STFT reflects."""
+    """CLIPSep and HFRA pad with zeros (librosa since 0.9), ESPnet's STFT reflects."""
     stft = {"n_fft": n_fft, "hop_length": HOP, "default_fs": FS}
     torch.manual_seed(0)
     wav = torch.randn(2, 1, length)

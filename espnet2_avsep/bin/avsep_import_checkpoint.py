@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Convert a released checkpoint of HFRA, CLIPSep or Sound of Pixels."""
+"""Convert a released checkpoint of another implementation."""
 
 import argparse
 import logging
@@ -7,11 +7,19 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-from espnet2_avsep.bin.cli import command, setup_logging
+from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.data.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
-LAYOUTS = ("auto", "sound_of_pixels", "clipsep", "clipsep_middle", "hfra")
+LAYOUTS = (
+    "auto",
+    "sound_of_pixels",
+    "clipsep",
+    "clipsep_middle",
+    "hfra",
+    "co_separation",
+    "avpc",
+)
 WEIGHTS = "imported.pth"
 
 
@@ -27,8 +35,10 @@ def get_parser() -> argparse.ArgumentParser:
         "--checkpoint",
         action="append",
         required=True,
-        help="the file; for Sound of Pixels, the option three times: sound_best.pth, "
-        "frame_best.pth, synthesizer_best.pth",
+        help="the file; the option once for each file of a system that has several: "
+        "Sound of Pixels (sound_best.pth, frame_best.pth, synthesizer_best.pth), "
+        "Co-Separation (unet_latest.pth, visual_latest.pth), AVPC (sound_best.pth, "
+        "frame_best.pth)",
     )
     parser.add_argument("--output_dir", required=True, help="folder of the model")
     parser.add_argument(
@@ -43,6 +53,20 @@ def get_parser() -> argparse.ArgumentParser:
         choices=("own", "last_source"),
         help="HFRA's bottleneck condition: of each source its own, or, as the released "
         "program computes, the last source's for all",
+    )
+    parser.add_argument(
+        "--warp_align_corners",
+        type=str2bool,
+        help="align_corners of the frequency warp (default: what the released weights "
+        "were trained with: true, but false for AVPC). Weights trained by Sound of "
+        "Pixels' or Co-Separation's program with torch 1.3 or later need false",
+    )
+    parser.add_argument(
+        "--stft_padding",
+        choices=("reflect", "zeros"),
+        help="what the STFT sees beyond the ends of the sound (default: what the "
+        "released weights were trained with: zeros, but reflect for Sound of Pixels "
+        "and Co-Separation). librosa 0.9 and later pads with zeros",
     )
     parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
     return parser
@@ -67,11 +91,13 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
     names = ("sample_rate", "n_fft", "hop_length")
     audio = {name: getattr(args, name) for name in names if getattr(args, name)}
+    names = ("warp_align_corners", "stft_padding")
+    chosen = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
     if any(value < 1 for value in audio.values()):
         raise InputError(f"{audio}: expected values of 1 or more.")
     try:
         state = released.merge(read_checkpoint(path) for path in args.checkpoint)
-        model = released.convert(state, args.layout, audio, args.condition)
+        model = released.convert(state, args.layout, audio, args.condition, chosen)
     except InputError as error:
         raise InputError(f"{', '.join(args.checkpoint)}: {error}") from error
 

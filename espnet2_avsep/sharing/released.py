@@ -1,8 +1,9 @@
 """Checkpoints that others have released, under the names of this package's networks.
 
-Three systems share one U-Net (Zhao et al., "The Sound of Pixels", ECCV 2018), each with
-names of its own. What is known of them, from the programs that write the checkpoints
-(names are facts; no line of those programs is here):
+Sound of Pixels, CLIPSep and HFRA share one U-Net (Zhao et al., "The Sound of Pixels",
+ECCV 2018), each with names of its own; Co-Separation and AVPC have other networks. What
+is known of them, from the programs that write the checkpoints (names are facts; no line
+of those programs is here):
 
 ===============  ======================================================================
 sound_of_pixels  three files: ``bn0``, ``unet_block.model.<i>...`` (blocks nested in
@@ -16,24 +17,43 @@ clipsep_middle   ``sound_net.unet_block`` of named parts (``downconv``, ``downno
                  ``synth_net``.
 hfra             ``sound_net`` of named parts, ``frame_net_mid``, ``frame_net_late``,
                  ``synth_net``. 11,625 Hz, STFT 1024/256.
+co_separation    two or three files: ``audionet_convlayer<n>``,
+                 ``audionet_upconvlayer<n>``; ``conv1``, ``feature_extraction.<i>...``,
+                 ``conv1x1``, ``fc``; and a classifier that separation does not use.
+                 11,025 Hz, STFT 1022/256, 65,535 samples.
+avpc             two files: ``DownConvs``, ``UpConvs``, ``a0``, ``b0``, ``BNUp``,
+                 ``BNDown``, ``BNUp_step``, ``BNDown_step``; ``features.<i>...``,
+                 ``fc``. 11,025 Hz, STFT 1022/256, 65,535 samples.
 ===============  ======================================================================
 
 The files themselves could not be had where this was written: the names were read in the
 public sources, and the tests build checkpoints of these names with random weights. A
 file with any other name in it is refused, by that name.
 
-The computation is the same: BatchNorm on the input; LeakyReLU(0.2), 4x4 convolution of
-stride 2 without bias, BatchNorm on the way down (level 1 has but the convolution, the
-deepest no BatchNorm); ReLU, bilinear up-sampling (corners aligned), 3x3 convolution,
-BatchNorm on the way up, the skip first in each concatenation; sigmoid after the
-projections and after the masks. Their activations work in place, so what is skipped is
-rectified already: the ReLU that follows makes that the same. One thing differs: with
-``binary_mask`` they round masks after the return to linear frequency, this package
-before it.
+The computation of the shared U-Net is the same: BatchNorm on the input; LeakyReLU(0.2),
+4x4 convolution of stride 2 without bias, BatchNorm on the way down (level 1 has only
+the convolution, the deepest no BatchNorm); ReLU, bilinear up-sampling (corners
+aligned), 3x3 convolution, BatchNorm on the way up, the skip first in each
+concatenation; sigmoid after the projections and after the masks. Their activations work
+in place, so what is skipped is rectified already: the ReLU that follows makes that the
+same.
+
+Two things depend on the libraries that a program runs with, not on its weights:
+
+* ``align_corners`` of the frequency warp. CLIPSep and HFRA give True, AVPC False. Sound
+  of Pixels and Co-Separation do not give it: torch took True before 1.3, when these
+  weights were trained, and takes False since, when they are run today.
+* What the STFT pads with: librosa reflected before 0.9 and pads with zeros since. The
+  programs of 2018 and 2019 (Sound of Pixels, Co-Separation) reflected.
+
+The values of the time of training are taken, and logged; ``model`` of :func:`convert`
+has other ones.
 """
 
 import dataclasses
+import itertools
 import logging
+import math
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import torch
@@ -46,8 +66,13 @@ State = Dict[str, Tensor]
 
 # Checkpoints of a training program may hold the weights under one of these names.
 _WRAPPERS = ("state_dict", "model_state_dict")
-_SOUND_OF_PIXELS = {  # what tells the three files apart -> the network's name
+_PARTS = {  # a name that only this file of a system has -> its network; first counts
     "bn0.weight": "net_sound.",
+    "audionet_convlayer1.0.weight": "net_unet.",
+    "conv1x1.0.weight": "net_visual.",
+    "feature_extraction.0.weight": "net_classifier.",
+    "BNDown.0.weight": "net_sound.",
+    "fc.0.weight": "net_frame.",
     "fc.weight": "net_frame.",
     "scale": "net_synthesizer.",
 }
@@ -114,23 +139,23 @@ def merge(checkpoints: Iterable[Mapping[str, Any]]) -> State:
 
     Raises:
         InputError: a file holds other things than tensors, several files are not those
-            of Sound of Pixels, or two are the same part.
+            of a system that is released in several, or two are the same part.
     """
     states = [_unwrap(checkpoint) for checkpoint in checkpoints]
     if len(states) == 1:
         return states[0]
     merged: State = {}
     for state in states:
-        parts = [part for key, part in _SOUND_OF_PIXELS.items() if key in state]
-        if len(parts) != 1:
+        part = next((part for key, part in _PARTS.items() if key in state), None)
+        if part is None:
             raise InputError(
-                "of several files, each must be a part of Sound of Pixels (with "
-                f"{', '.join(_SOUND_OF_PIXELS)}); one has names that begin with "
-                f"{_some(state)}."
+                "of several files, each must be a part of Sound of Pixels, "
+                f"Co-Separation or AVPC (with one of {', '.join(_PARTS)}); one has "
+                f"names that begin with {_some(state)}."
             )
-        if any(name.startswith(parts[0]) for name in merged):
-            raise InputError(f"two files are the part {parts[0][:-1]}; give one.")
-        merged.update({parts[0] + name: value for name, value in state.items()})
+        if any(name.startswith(part) for name in merged):
+            raise InputError(f"two files are the part {part[:-1]}; give one.")
+        merged.update({part + name: value for name, value in state.items()})
     return merged
 
 
@@ -139,6 +164,7 @@ def convert(
     layout: str = "auto",
     audio: Optional[Mapping[str, int]] = None,
     condition: str = "own",
+    model: Optional[Mapping[str, Any]] = None,
 ) -> Converted:
     """Bring a released checkpoint under this package's names.
 
@@ -147,6 +173,8 @@ def convert(
         layout: One of LAYOUTS; "auto" recognises it by its names.
         audio: sample_rate, n_fft, hop_length, where they are not the released ones'.
         condition: "own", or "last_source": with HFRA, see HFRASeparator.
+        model: warp_align_corners and stft_padding of ESPnetAVSeparationModel, where
+            they are not those that the weights were trained with.
 
     Raises:
         InputError: the layout is none of these, a tensor is missing or left over, or
@@ -189,15 +217,23 @@ def convert(
         "separator_conf": conf,
         "teacher": None,
         "teacher_conf": {},
-        "criterions": [{"name": "binary_mask_bce", "weight": 1.0}],
+        "criterions": [{"name": entry.criterion, "weight": 1.0}],
         "model_conf": {
             "num_log_bins": 256,
             "compression": "log",
             "log_eps": 1e-10,
             "mask_max": 1.0,
+            **entry.model,
+            **(model or {}),
         },
-        "dataset_conf": {"num_sources": 2, "visual_frames": 3},
+        "dataset_conf": {"num_sources": 2, "visual_frames": entry.visual_frames},
     }
+    for name in entry.model:
+        value = config["model_conf"][name]
+        logging.info(
+            f"{name}: {value} (what the weights were trained with: "
+            f"{entry.model[name]}); it changes the tracks"
+        )
     for name in unused:
         logging.info(f"not used: {name}")
     return Converted(found[0], config, dict(entry.visual), weights, unused)
@@ -297,9 +333,6 @@ def _unet(
         if level.down_norm:
             target = f"separator.encoder.norms.{n}"
             state.update(source.take_norm(level.down_norm, target))
-        else:  # where no norm follows, ours has a bias, theirs has none
-            bias = weight.new_zeros(len(weight))
-            state[f"separator.encoder.convs.{n}.bias"] = bias
         target = f"separator.decoder.blocks.{len(levels) - 1 - n}"
         weight = source.take(f"{level.up}.weight")
         state[f"{target}.conv.weight"] = weight
@@ -337,14 +370,15 @@ def _from_sound_of_pixels(source: _Source) -> _Result:
     state, channels, layers, maps = _unet(source, "net_sound.bn0", levels)
     state["separator.scale"] = source.take("net_synthesizer.scale")
     state["separator.bias"] = source.take("net_synthesizer.bias")
-    for name in [n for n in source.state if n.startswith("net_frame.features.")]:
-        place, _, rest = name[len("net_frame.features.") :].partition(".")
-        if place in _RESNET:
-            target = f"visual_adapter.features.{_RESNET[place]}.{rest}"
-            state[target] = source.take(name)
+    _resnet(source, "net_frame.features.", state)
     for key in ("weight", "bias"):
         state[f"visual_adapter.projection.{key}"] = source.take(f"net_frame.fc.{key}")
-    conf = {"visual_dim": maps, "channels": channels, "layers": layers}
+    conf = {
+        "visual_dim": maps,
+        "channels": channels,
+        "layers": layers,
+        "end_bias": False,
+    }
     adapter = {
         "visual_adapter": "resnet18_dilated",
         "visual_adapter_conf": {"embedding_dim": maps, "size": 224},
@@ -400,7 +434,110 @@ def _hfra_conf(
         "layers": layers,
         "width": width,
         "projection_activation": "sigmoid",
+        "end_bias": False,
     }
+
+
+def _resnet(source: _Source, prefix: str, state: State) -> None:
+    """Take ResNet-18, whose children are numbered, without pooling and classifier."""
+    for name in [n for n in source.state if n.startswith(prefix)]:
+        place, _, rest = name[len(prefix) :].partition(".")
+        if place in _RESNET:
+            target = f"visual_adapter.features.{_RESNET[place]}.{rest}"
+            state[target] = source.take(name)
+
+
+def _numbered(source: _Source, name: str, first: int = 0) -> int:
+    """How many of name.format(first), name.format(first + 1), ... are there."""
+    numbers = itertools.count()
+    return next(n for n in numbers if name.format(first + n) not in source)
+
+
+def _from_co_separation(source: _Source) -> _Result:
+    state: State = {}
+    layers = _numbered(source, "net_unet.audionet_convlayer{}.0.weight", 1)
+    for n in range(layers):
+        for way, norms in (("conv", "down"), ("upconv", "up")):
+            name = f"net_unet.audionet_{way}layer{n + 1}"
+            for key in ("weight", "bias"):
+                state[f"separator.{norms}.{n}.{key}"] = source.take(f"{name}.0.{key}")
+            if (way, n) != ("upconv", layers - 1):
+                target = f"separator.{norms}_norms.{n}"
+                state.update(source.take_norm(f"{name}.1", target))
+    source.drop("net_visual.feature_extraction.0.")  # the same as conv1
+    target = "visual_adapter.features.conv1.weight"
+    state[target] = source.take("net_visual.conv1.weight")
+    _resnet(source, "net_visual.feature_extraction.", state)
+    for key in ("weight", "bias"):
+        name = f"visual_adapter.projection.0.{key}"
+        state[name] = source.take(f"net_visual.conv1x1.0.{key}")
+    target = "visual_adapter.projection.1"
+    state.update(source.take_norm("net_visual.conv1x1.1", target))
+    target = "visual_adapter.projection.4"
+    visual_dim, values = _linear(source, "net_visual.fc", target, state)
+    maps = len(state["visual_adapter.projection.0.weight"])
+    channels = len(state["separator.down.0.weight"])
+    conf = {"visual_dim": visual_dim, "channels": channels, "layers": layers}
+    adapter = {
+        "visual_adapter": "resnet18_co_separation",
+        "visual_adapter_conf": {
+            "embedding_dim": visual_dim,
+            "maps": maps,
+            "size": 32 * math.isqrt(values // maps),
+        },
+    }
+    return "co_separation", conf, adapter, source.drop("net_classifier."), state
+
+
+def _from_avpc(source: _Source) -> _Result:
+    state: State = {}
+    layers = _numbered(source, "net_sound.a0.{}")
+    cycles = _numbered(source, "net_sound.BNUp_step.{}.weight") // max(layers, 1)
+    weights = {
+        "predict_visual": "DownConvs.0",
+        "visual_error": "UpConvs.0",
+        **{f"down.{layers - n}": f"DownConvs.{n}.conv2d" for n in range(1, layers + 1)},
+        **{
+            f"up.{layers - n}": f"UpConvs.{n}.convtrans2d" for n in range(1, layers + 1)
+        },
+    }
+    for target, name in weights.items():
+        state[f"separator.{target}.weight"] = source.take(f"net_sound.{name}.weight")
+    norms = {"input_norm": f"BNDown.{layers}"}
+    for n in range(layers):  # theirs are numbered from the top down
+        level = layers - 1 - n
+        for target, name in (("rate_up", "a0"), ("rate_down", "b0")):
+            rate = source.take(f"net_sound.{name}.{n}")
+            state[f"separator.{target}.{level}"] = rate.squeeze(0)
+        norms[f"start_norms.{level}"] = f"BNDown.{n}"
+        norms[f"refine_norms.0.{level}"] = f"BNUp.{n}"
+        for cycle in range(cycles):
+            number = layers * cycle + n
+            norms[f"refine_norms.{cycle + 1}.{level}"] = f"BNUp_step.{number}"
+            if level > 0:
+                number = (layers - 1) * cycle + n
+                norms[f"predict_norms.{cycle}.{level - 1}"] = f"BNDown_step.{number}"
+    for target, name in norms.items():
+        state.update(source.take_norm(f"net_sound.{name}", f"separator.{target}"))
+    _resnet(source, "net_frame.features.", state)
+    for key in ("weight", "bias"):
+        name = f"visual_adapter.projection.0.{key}"
+        state[name] = source.take(f"net_frame.fc.0.{key}")
+    target = "visual_adapter.projection.1"
+    state.update(source.take_norm("net_frame.fc.1", target))
+    maps, _, side, _ = state["visual_adapter.projection.0.weight"].shape
+    conf = {
+        "visual_dim": maps * 4,
+        "channels": len(state["separator.down.0.weight"]),
+        "layers": layers,
+        "cycles": cycles,
+        "width": maps,
+    }
+    adapter = {
+        "visual_adapter": "resnet18_predictive_coding",
+        "visual_adapter_conf": {"maps": maps, "size": 32 * (side + 1)},
+    }
+    return "predictive_coding", conf, adapter, [], state
 
 
 @dataclasses.dataclass
@@ -415,6 +552,9 @@ class _Layout:
         convert: Takes the tensors.
         audio: sample_rate, n_fft, hop_length of the released model.
         visual: What made its visual input; which weights, its files do not say.
+        model: model_conf that depends on the libraries of the time of training.
+        criterion: What it was trained with.
+        visual_frames: Pictures of a source.
     """
 
     system: str
@@ -424,6 +564,9 @@ class _Layout:
     convert: Callable[[_Source], _Result]
     audio: Dict[str, int]
     visual: Dict[str, Any]
+    model: Dict[str, Any]
+    criterion: str = "binary_mask_bce"
+    visual_frames: int = 3
 
     def fits(self, state: Mapping[str, Tensor]) -> bool:
         def there(prefix: str) -> bool:
@@ -440,6 +583,7 @@ _CLIP = {
     "dim": 512,
 }
 _FRAMES = {"encoder": "frames", "size": 224, "jpeg_quality": 90}
+_AUDIO_11025 = {"sample_rate": 11025, "n_fft": 1022, "hop_length": 256}
 
 LAYOUTS: Dict[str, _Layout] = {
     "sound_of_pixels": _Layout(
@@ -448,8 +592,9 @@ LAYOUTS: Dict[str, _Layout] = {
         ("net_sound.bn0.", "net_frame.fc.", "net_synthesizer."),
         (),
         _from_sound_of_pixels,
-        {"sample_rate": 11025, "n_fft": 1022, "hop_length": 256},
+        _AUDIO_11025,
         _FRAMES,
+        {"warp_align_corners": True, "stft_padding": "reflect"},
     ),
     "clipsep": _Layout(
         "CLIPSep late",
@@ -459,6 +604,7 @@ LAYOUTS: Dict[str, _Layout] = {
         _from_clipsep,
         {"sample_rate": 16000, "n_fft": 1024, "hop_length": 256},
         _CLIP,
+        {"warp_align_corners": True, "stft_padding": "zeros"},
     ),
     "clipsep_middle": _Layout(
         "CLIPSep middle",
@@ -468,6 +614,7 @@ LAYOUTS: Dict[str, _Layout] = {
         _from_clipsep_middle,
         {"sample_rate": 16000, "n_fft": 1024, "hop_length": 256},
         _CLIP,
+        {"warp_align_corners": True, "stft_padding": "zeros"},
     ),
     "hfra": _Layout(
         "HFRA",
@@ -477,5 +624,28 @@ LAYOUTS: Dict[str, _Layout] = {
         _from_hfra,
         {"sample_rate": 11625, "n_fft": 1024, "hop_length": 256},
         _CLIP,
+        {"warp_align_corners": True, "stft_padding": "zeros"},
+    ),
+    "co_separation": _Layout(
+        "Co-Separation",
+        "net_unet, net_visual, perhaps net_classifier: a file of each",
+        ("net_unet.audionet_convlayer1.", "net_visual.conv1x1."),
+        (),
+        _from_co_separation,
+        _AUDIO_11025,
+        _FRAMES,
+        {"warp_align_corners": True, "stft_padding": "reflect"},
+        "ratio_mask_l1",
+        1,
+    ),
+    "avpc": _Layout(
+        "AVPC",
+        "net_sound, net_frame: a file of each",
+        ("net_sound.DownConvs.", "net_sound.BNDown.", "net_frame.fc.0."),
+        (),
+        _from_avpc,
+        _AUDIO_11025,
+        _FRAMES,
+        {"warp_align_corners": False, "stft_padding": "zeros"},
     ),
 }

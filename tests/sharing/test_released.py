@@ -4,9 +4,30 @@ The reference computes from the tensors by their released names, with torch's fu
 and no network of this package.
 """
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from released_layouts import (
+    DIM,
+    LEVELS,
+    MAPS,
+    avpc,
+    avpc_maps,
+    avpc_masks,
+    co_separation,
+    co_separation_embedding,
+    co_separation_masks,
+    floats,
+    inner_product,
+    make,
+    random_unet,
+    released_masks,
+    sound_of_pixels,
+    sound_of_pixels_masks,
+    sound_of_pixels_query,
+)
 from torch.nn import functional as F
 
 from espnet2_avsep import SeparateAV
@@ -15,160 +36,6 @@ from espnet2_avsep.errors import InputError
 from espnet2_avsep.separate import load_config
 from espnet2_avsep.sharing import released
 from espnet2_avsep.tasks.choices import build_model
-
-CHANNELS, LEVELS, MAPS, DIM = 2, 6, 5, 7
-WIDTHS = [min(2**n, 8) * CHANNELS for n in range(LEVELS)]
-
-
-def random(rng, *shape):
-    return torch.from_numpy(rng.normal(size=shape)) / max(1, np.prod(shape[1:])) ** 0.5
-
-
-def random_norm(rng, name, size):
-    return {
-        f"{name}.weight": 1 + random(rng, size) / 4,
-        f"{name}.bias": random(rng, size),
-        f"{name}.running_mean": random(rng, size),
-        f"{name}.running_var": random(rng, size).square() + 0.5,
-        f"{name}.num_batches_tracked": torch.tensor(9),
-    }
-
-
-def block_names(layout, level):
-    """Names of a block's convolutions and norms, of both kinds of U-Net."""
-    if layout == "named":
-        prefix = "submodule." * level
-        return [prefix + part for part in ("downconv", "downnorm", "upconv", "upnorm")]
-    prefix = "model.1." + "model.3." * (level - 1) if level else ""
-    places = {0: (0, None, 4, None), LEVELS - 1: (1, None, 4, 5)}
-    return [f"{prefix}model.{i}" for i in places.get(level, (1, 2, 6, 7))]
-
-
-def random_unet(rng, layout, maps, condition=0):
-    state = random_norm(rng, "bn0", 1)
-    for level, width in enumerate(WIDTHS):
-        down, down_norm, up, up_norm = (
-            f"unet_block.{name}" for name in block_names(layout, level)
-        )
-        inside = WIDTHS[level - 1] if level else 1
-        outside = WIDTHS[level - 1] if level else maps
-        deepest = level == LEVELS - 1
-        state[f"{down}.weight"] = random(rng, width, inside, 4, 4)
-        if layout == "named" or 0 < level < LEVELS - 1:
-            state.update(random_norm(rng, down_norm, width))
-        below = width + condition if deepest else 2 * width
-        state[f"{up}.weight"] = random(rng, outside, below, 3, 3)
-        if level == 0:
-            state[f"{up}.bias"] = random(rng, outside)
-        else:
-            state.update(random_norm(rng, up_norm, outside))
-    return state
-
-
-def norm(state, name, x):
-    mean, var, weight, bias = (
-        state[f"{name}.{key}"]
-        for key in ("running_mean", "running_var", "weight", "bias")
-    )
-    return F.batch_norm(x, mean, var, weight, bias, training=False, eps=1e-5)
-
-
-def unet_maps(state, layout, x, condition=None, level=0):
-    """The U-Net by its released names: maps of (B, 1, F, T)."""
-    if level == 0:
-        x = norm(state, "bn0", x)
-    down, down_norm, up, up_norm = (
-        f"unet_block.{name}" for name in block_names(layout, level)
-    )
-    y = x if level == 0 else F.leaky_relu(x, 0.2)
-    y = F.conv2d(y, state[f"{down}.weight"], stride=2, padding=1)
-    if level == LEVELS - 1:
-        if condition is not None:
-            tiled = condition[:, :, None, None].expand(-1, -1, *y.shape[2:])
-            y = torch.cat([y, tiled], dim=1)
-    else:
-        y = norm(state, down_norm, y) if level else y
-        y = torch.cat([y, unet_maps(state, layout, y, condition, level + 1)], dim=1)
-    y = F.interpolate(y.relu(), scale_factor=2, mode="bilinear", align_corners=True)
-    y = F.conv2d(y, state[f"{up}.weight"], state.get(f"{up}.bias"), padding=1)
-    return norm(state, up_norm, y) if level else y
-
-
-def part(state, name):
-    return {k[len(name) + 1 :]: v for k, v in state.items() if k.startswith(name + ".")}
-
-
-def join(**parts):
-    return {f"{n}.{k}": v for n, state in parts.items() for k, v in state.items()}
-
-
-def linear(rng, out, inner):
-    return {"weight": 3 * random(rng, out, inner), "bias": random(rng, out)}
-
-
-def inner_product(rng):
-    return {"scale": random(rng, MAPS) + 1, "bias": random(rng, 1)}
-
-
-def make(layout):
-    """A checkpoint of random weights in float64."""
-    rng = np.random.default_rng(3)
-    if layout == "clipsep":
-        return join(
-            sound_net=random_unet(rng, "nested", MAPS),
-            frame_net=linear(rng, MAPS, DIM),
-            synth_net=inner_product(rng),
-        )
-    if layout == "clipsep_nit":
-        heads = {
-            f"{n}.{k}": v for n in "01" for k, v in linear(rng, MAPS, MAPS).items()
-        }
-        return {**make("clipsep"), **join(pit_nets=heads)}
-    if layout == "clipsep_middle":
-        return join(
-            sound_net=random_unet(rng, "named", 1, condition=MAPS),
-            frame_net=linear(rng, MAPS, DIM),
-            synth_net=inner_product(rng),
-        )
-    return join(
-        sound_net=random_unet(rng, "named", MAPS, condition=4),
-        frame_net_mid=linear(rng, 4, DIM),
-        frame_net_late=linear(rng, MAPS, DIM),
-        synth_net=inner_product(rng),
-    )
-
-
-def project(state, name, x):
-    return F.linear(x, state[f"{name}.weight"], state[f"{name}.bias"]).sigmoid()
-
-
-def weigh(state, name, query, maps):
-    """Scaled inner product of queries (B, K) and maps, and one bias."""
-    scaled = query * state[f"{name}.scale"]
-    return torch.einsum("bk,bkft->bft", scaled, maps) + state[f"{name}.bias"]
-
-
-def masks(layout, state, feature, visual, last_source=False):
-    """Masks (B, N, F, T), one pass of the network per source."""
-    unet = part(state, "sound_net")
-    found = []
-    for n in range(visual.size(1)):
-        if layout == "clipsep_middle":
-            condition = project(state, "frame_net", visual[:, n])
-            logits = unet_maps(unet, "named", feature, condition)[:, 0]
-        elif layout == "hfra":
-            seen = visual[:, -1 if last_source else n]
-            condition = project(state, "frame_net_mid", seen)
-            maps = unet_maps(unet, "named", feature, condition)
-            query = project(state, "frame_net_late", visual[:, n])
-            logits = weigh(state, "synth_net", query, maps)
-        else:
-            query = project(state, "frame_net", visual[:, n])
-            logits = weigh(
-                state, "synth_net", query, unet_maps(unet, "nested", feature)
-            )
-        found.append(logits.sigmoid())
-    return torch.stack(found, dim=1)
 
 
 def build(converted, tmp_path, dtype):
@@ -207,7 +74,7 @@ def test_same_masks(tmp_path, layout, options, dtype, tolerance):
     feature = torch.from_numpy(rng.normal(size=(2, 1, 64, 128)) * 3).to(dtype)
     visual = torch.from_numpy(rng.normal(size=(2, 3, DIM))).to(dtype)
     name = layout.removesuffix("_nit")
-    expected = masks(name, state, feature, visual, last_source=bool(options))
+    expected = released_masks(name, state, feature, visual, last_source=bool(options))
     given = {f"module.{key}": value for key, value in state.items()}
     converted = released.convert(released.merge([given]), **options)
     assert converted.layout == name
@@ -229,86 +96,148 @@ def test_what_is_not_used_is_named():
     assert deepest in unused and len(unused) == 12
 
 
-def sound_of_pixels(rng):
-    """Its three files, and the frame network as torchvision has it."""
-    import torchvision
-
-    torch.manual_seed(0)
-    network = torchvision.models.resnet18(weights=None)
-    for module in network.layer4.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            if module.stride == (2, 2):
-                module.stride = (1, 1)
-            elif module.kernel_size == (3, 3):
-                module.dilation = module.padding = (2, 2)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(std=0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    features = torch.nn.Sequential(*list(network.children())[:-2]).eval()
-    frame = {f"features.{k}": v for k, v in features.state_dict().items()}
-    frame["fc.weight"] = random(rng, MAPS, 512, 3, 3).float()
-    frame["fc.bias"] = random(rng, MAPS).float()
-    sound = {k: v.float() for k, v in random_unet(rng, "nested", MAPS).items()}
-    synthesizer = {k: v.float() for k, v in inner_product(rng).items()}
-    return features, [sound, frame, synthesizer]
+def grid(rows, frames, inverse):
+    """Where the frequency warp reads, (1, rows, frames, 2): time, frequency."""
+    y = torch.linspace(-1, 1, rows, dtype=torch.float64)
+    if inverse:
+        y = torch.log(10 * y + 11) / np.log(21) * 2 - 1
+    else:
+        y = (21 ** ((y + 1) / 2) - 11) / 10
+    time = torch.linspace(-1, 1, frames, dtype=torch.float64)
+    axes = torch.broadcast_tensors(time, y[:, None])
+    return torch.stack(axes, dim=-1)[None].float()
 
 
-def test_sound_of_pixels(tmp_path):
-    rng = np.random.default_rng(3)
-    features, (sound, frame, synthesizer) = sound_of_pixels(rng)
-    names = ("sound", "frame", "synthesizer")
+def tracks_of(masks, wav, n_fft, pad_mode, align_corners, rounded):
+    """From waveform to waveforms as the released programs have it, (B, N, L)."""
+    window = torch.hann_window(n_fft)
+    spectrum = torch.stft(
+        wav, n_fft, 256, window=window, pad_mode=pad_mode, return_complex=True
+    )
+    frames = spectrum.size(-1)
+    feature = F.grid_sample(
+        spectrum.abs()[:, None] + 1e-10,
+        grid(256, frames, inverse=False),
+        align_corners=align_corners,
+    )
+    mask = F.grid_sample(
+        masks(feature.log()),
+        grid(n_fft // 2 + 1, frames, inverse=True),
+        align_corners=align_corners,
+    )
+    if rounded:
+        mask = (mask > 0.5).float()
+    estimate = (mask * spectrum[:, None])[0]
+    return torch.istft(estimate, n_fft, 256, window=window, length=wav.size(-1))[None]
+
+
+def released_system(layout):
+    """Files of a layout, its visual input, its masks, its STFT, its samples."""
+    rng = np.random.default_rng(7)
+    size, frames = (32, 2) if layout == "sound_of_pixels" else (64, 2)
+    shape = (1, 2, 1 if layout == "co_separation" else frames, 3, size, size)
+    pictures = torch.from_numpy(rng.integers(0, 256, shape, np.uint8))
+    samples = 256 * (255 if layout == "avpc" else 63)
+    if layout == "sound_of_pixels":
+        features, files = sound_of_pixels()
+        query = sound_of_pixels_query(features, files[1], pictures)
+
+        def masks(feature, double=lambda x: x):
+            parts = [{k: double(v) for k, v in files[n].items()} for n in (0, 2)]
+            return sound_of_pixels_masks(*parts, double(feature), double(query))
+
+        return files, pictures, query.logit(), masks, (1022, "reflect", True), samples
+    if layout == "co_separation":
+        features, files = co_separation()
+        embedding = co_separation_embedding(features, files[1], pictures)
+
+        def masks(feature, double=lambda x: x):
+            unet = {k: double(v) for k, v in files[0].items()}
+            return co_separation_masks(unet, double(feature), double(embedding))
+
+        return files, pictures, embedding, masks, (1022, "reflect", True), samples
+    if layout == "avpc":
+        features, files = avpc()
+        maps = avpc_maps(features, files[1], pictures)
+
+        def masks(feature, double=lambda x: x):
+            sound = {k: double(v) for k, v in files[0].items()}
+            return avpc_masks(sound, double(feature), double(maps))
+
+        embedding = maps.flatten(2)
+        return files, pictures, embedding, masks, (1022, "constant", False), samples
+    state = floats(make(layout))
+    visual = torch.from_numpy(rng.normal(size=(1, 2, DIM))).float()
+
+    def masks(feature, double=lambda x: x):
+        given = {k: double(v) for k, v in state.items()}
+        return released_masks(layout, given, double(feature), double(visual))
+
+    return [state], visual[:, :, None], visual, masks, (1024, "constant", True), samples
+
+
+@pytest.mark.parametrize("layout", released.LAYOUTS)
+@torch.no_grad()
+def test_same_tracks_from_the_waveform_on(tmp_path, layout):
+    files, given, embedding, masks, stft, samples = released_system(layout)
     words = ["--output_dir", str(tmp_path / "model")]
-    for name, state in zip(names, (sound, frame, synthesizer), strict=True):
+    for n, state in enumerate(files):
         torch.save(
             state,
-            tmp_path / f"{name}_best.pth",
+            tmp_path / f"{n}.pth",
             _use_new_zipfile_serialization=False,  # as they were written in 2019
         )
-        words += ["--checkpoint", str(tmp_path / f"{name}_best.pth")]
+        words += ["--checkpoint", str(tmp_path / f"{n}.pth")]
     assert avsep_import_checkpoint.main(words) == 0
     separate = SeparateAV.from_pretrained(tmp_path / "model")
-    assert separate.sample_rate == 11025 and separate.model.encoder.n_fft == 1022
+    model = separate.model
+    if layout == "sound_of_pixels":
+        model.visual_adapter.size = 32  # smaller than 224, for the test's time
+    assert model.encoder.n_fft == stft[0]
 
-    # From the waveform on: STFT, log frequency by grid_sample, logarithm, networks.
-    wav = torch.from_numpy(rng.normal(size=(1, 256 * 63))).float()
-    frames = torch.from_numpy(rng.integers(0, 256, (1, 2, 3, 3, 32, 32), np.uint8))
-    separate.model.visual_adapter.size = 32  # smaller than 224, for the test's time
-    spectrum = torch.stft(
-        wav, 1022, 256, window=torch.hann_window(1022), return_complex=True
-    )
-    magnitude = spectrum.abs()[:, None] + 1e-10
-    row = (21 ** (torch.linspace(0, 1, 256, dtype=torch.float64)) - 11) / 10
-    grid = torch.stack(
-        torch.broadcast_tensors(
-            torch.linspace(-1, 1, 64, dtype=torch.float64), row[:, None]
-        ),
-        dim=-1,
-    )[None].float()
-    feature = F.grid_sample(magnitude, grid, align_corners=True).log()
-    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
-    with torch.no_grad():
-        pictures = (frames / 255 - mean[:, None, None]) / std[:, None, None]
-        maps = features(pictures.flatten(0, 2))
-        maps = F.conv2d(maps, frame["fc.weight"], frame["fc.bias"], padding=1)
-        visual = maps.unflatten(0, (2, 3)).amax(dim=(1, 3, 4))  # (N, K)
-        state = join(s=synthesizer)
-        sounds = unet_maps(sound, "nested", feature).expand(2, -1, -1, -1)
-        expected = weigh(state, "s", visual.sigmoid(), sounds).sigmoid()
-        _, found = separate.model.separate(wav, frames)
-    assert expected.max() - expected.min() > 0.5
-    # Logarithms of bins that are nearly empty magnify the rounding of two STFTs.
-    assert (found[0] - expected).abs().max() <= 1e-4
-    # The separator alone, on the same feature and embeddings.
-    with torch.no_grad():
-        found, _ = separate.model.separator(feature, visual[None])
-        assert (found[0].sigmoid() - expected).abs().max() <= 2e-5
-        double = {k: v.double() for k, v in {**sound, **state}.items()}
-        maps = unet_maps(double, "nested", feature.double()).expand(2, -1, -1, -1)
-        expected = weigh(double, "s", visual.double().sigmoid(), maps).sigmoid()
-        separator = separate.model.separator.double()
-        found, _ = separator(feature.double(), visual[None].double())
-    assert (found[0].sigmoid() - expected).abs().max() <= 1e-10
+    # The separator in float64, on the same feature.
+    rng = np.random.default_rng(3)
+    feature = torch.from_numpy(rng.normal(size=(1, 1, 256, samples // 256 + 1))).float()
+    expected = masks(feature, torch.Tensor.double)
+    assert expected.max() - expected.min() > 0.3
+    assert (expected[:, 0] - expected[:, 1]).abs().max() > 1e-3
+    network = copy.deepcopy(model.separator).double()
+    logits, _ = network(feature.double(), embedding.double())
+    # A sigmoid of float32 values has no exact inverse.
+    tolerance = 1e-6 if layout == "sound_of_pixels" else 1e-10
+    assert (logits.sigmoid() - expected).abs().max() <= tolerance
+
+    # From waveform and pictures (or embeddings) to waveforms.
+    wav = torch.from_numpy(rng.normal(size=(1, samples))).float() / 4
+    for rounded in (False, True):
+        expected = tracks_of(masks, wav, *stft, rounded)
+        found, _ = model.separate(wav, given, binary_mask=rounded)
+        error = (found - expected).square().sum() / expected.square().sum()
+        # Where a mask is close to 1/2, rounding it may fall to either side.
+        assert 10 * error.log10() < (-45 if rounded else -70), rounded
+
+
+@torch.no_grad()
+def test_the_warp_and_the_padding_can_be_chosen(tmp_path, caplog):
+    """Weights that a program without align_corners trained with torch 1.3 or later."""
+    caplog.set_level("INFO")
+    files, given, _, masks, _, samples = released_system("co_separation")
+    words = ["--output_dir", str(tmp_path / "model")]
+    for n, state in enumerate(files[:2]):
+        torch.save(state, tmp_path / f"{n}.pth")
+        words += ["--checkpoint", str(tmp_path / f"{n}.pth")]
+    words += ["--warp_align_corners", "false", "--stft_padding", "zeros"]
+    assert avsep_import_checkpoint.main(words) == 0
+    assert "warp_align_corners: False" in caplog.text
+    assert "stft_padding: zeros" in caplog.text
+    model = SeparateAV.from_pretrained(tmp_path / "model").model
+    wav = torch.from_numpy(np.random.default_rng(3).normal(size=(1, samples))).float()
+    expected = tracks_of(masks, wav, 1022, "constant", False, False)
+    found, _ = model.separate(wav, given)
+    error = (found - expected).square().sum() / expected.square().sum()
+    assert 10 * error.log10() < -70
+    other = tracks_of(masks, wav, 1022, "reflect", True, False)
+    assert (found - other).square().sum() / other.square().sum() > 1e-3
 
 
 def test_command(tmp_path, capsys):
