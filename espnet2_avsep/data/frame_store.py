@@ -162,6 +162,25 @@ def crop_and_flip(
     return np.ascontiguousarray(frames)
 
 
+def jitter(frames: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Change the brightness and then the saturation of all frames alike.
+
+    Args:
+        frames: (V, 3, H, W), uint8, RGB.
+        strength: Both factors are drawn from [1 - strength, 1 + strength].
+        rng: Draws the brightness, then the saturation.
+
+    Returns:
+        (V, 3, H, W), uint8.
+    """
+    brightness, saturation = rng.uniform(1 - strength, 1 + strength, size=2)
+    values = np.clip(frames * np.float32(brightness), 0, 255)
+    gray = np.tensordot(np.float32([0.299, 0.587, 0.114]), values, axes=(0, 1))
+    gray = gray[:, None]
+    values = gray + np.float32(saturation) * (values - gray)
+    return np.clip(values, 0, 255).round().astype(np.uint8)
+
+
 def _cut_off(ref: str) -> InputError:
     return InputError(
         f"{ref}: the file ends within the packed frames; run stage 2 again."

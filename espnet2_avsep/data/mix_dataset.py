@@ -6,7 +6,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 import numpy as np
 from torch.utils.data import Dataset
 
-from espnet2_avsep.data.frame_store import crop_and_flip
+from espnet2_avsep.data.frame_store import crop_and_flip, jitter
 from espnet2_avsep.data.key_check import check_same_keys, shorten
 from espnet2_avsep.data.motion import ALIGNMENTS, read_motion
 from espnet2_avsep.data.segment_reader import (
@@ -32,7 +32,7 @@ class MixAndSeparateDataset(Dataset):
     and the visual rows that are used are read from disk.
 
     A source is ``gain * segment / N`` and the mixture their sum: with gain 1 the mean
-    of the segments. Nothing is clipped.
+    of the segments.
 
     Args:
         audio: Clip -> mono audio file.
@@ -53,8 +53,15 @@ class MixAndSeparateDataset(Dataset):
         frame_crop: Packed frames only: side of the square that is cut out at random,
             the same for the V frames of a source; 0 keeps them whole.
         frame_flip: Packed frames only: mirror the frames of every other source.
-        different_class: Whether the sources of a mixture must be of different classes.
-        gain_range: Least and greatest gain; drawn uniformly for each source.
+        frame_jitter: Packed frames only: change brightness and saturation of each
+            source's frames by factors drawn from 1 - jitter to 1 + jitter
+            (Co-Separation: 0.3).
+        different_class: Whether the sources of a mixture must be of different classes
+            (iQuery, DGFNet).
+        gain_range: Least and greatest gain; drawn uniformly for each source (0.5 to 1.5
+            in Sound of Pixels, CLIPSep, Co-Separation, AVPC, iQuery, DGFNet and HFRA's
+            release).
+        clip: Whether samples are clipped to [-1, 1] after the gain (these systems do).
         silence_dbfs: A segment whose RMS is below this is drawn again (dB, full scale =
             0 dB).
         max_redraws: After so many new segments of a clip, another clip is drawn; after
@@ -87,8 +94,10 @@ class MixAndSeparateDataset(Dataset):
         visual_stride: Optional[int] = None,
         frame_crop: int = 0,
         frame_flip: bool = False,
+        frame_jitter: float = 0.0,
         different_class: bool = False,
         gain_range: Tuple[float, float] = (1.0, 1.0),
+        clip: bool = False,
         silence_dbfs: float = -60.0,
         max_redraws: int = 10,
         seed: int = 0,
@@ -123,6 +132,10 @@ class MixAndSeparateDataset(Dataset):
             raise InputError(
                 f"gain_range is {gain_range}; two gains were expected, the lesser "
                 "first, both above 0."
+            )
+        if not 0 <= frame_jitter <= 1:
+            raise InputError(
+                f"frame_jitter is {frame_jitter}; expected a number from 0 to 1."
             )
         if motion_align not in ALIGNMENTS:
             raise InputError(
@@ -199,8 +212,10 @@ class MixAndSeparateDataset(Dataset):
         self.visual_stride = visual_stride
         self.frame_crop = int(frame_crop)
         self.frame_flip = bool(frame_flip)
+        self.frame_jitter = float(frame_jitter)
         self.different_class = different_class
         self.gain_range = (float(gain_range[0]), float(gain_range[1]))
+        self.clip = bool(clip)
         self.silence_dbfs = float(silence_dbfs)
         self.max_redraws = int(max_redraws)
         self.seed = int(seed)
@@ -226,9 +241,10 @@ class MixAndSeparateDataset(Dataset):
             f"{counts}, segment_samples={self.segment_samples}, "
             f"visual_frames={self.visual_frames}, visual_stride={self.visual_stride}, "
             f"frame_crop={self.frame_crop}, frame_flip={self.frame_flip}, "
-            f"different_class="
-            f"{self.different_class}, gain_range={self.gain_range}, silence_dbfs="
-            f"{self.silence_dbfs}, seed={self.seed}, repeat={self.repeat}"
+            f"frame_jitter={self.frame_jitter}, "
+            f"different_class={self.different_class}, gain_range={self.gain_range}, "
+            f"clip={self.clip}, silence_dbfs={self.silence_dbfs}, seed={self.seed}, "
+            f"repeat={self.repeat}"
             + ("" if self.motion is None else f", motion_align={self.motion_align}")
             + ")"
         )
@@ -258,7 +274,11 @@ class MixAndSeparateDataset(Dataset):
             silent_redraws += silent
             low, high = self.gain_range
             gain = low if low == high else rng.uniform(low, high)
-            samples *= np.float32(gain / num_sources)
+            if self.clip:
+                samples = np.clip(samples * np.float32(gain), -1, 1)
+                samples /= np.float32(num_sources)
+            else:
+                samples *= np.float32(gain / num_sources)
             data[f"speech_ref{n}"] = samples
             data[f"visual_ref{n}"] = self._read_visual(rng, clip, start)
             if self.motion is not None:
@@ -342,15 +362,16 @@ class MixAndSeparateDataset(Dataset):
             else:
                 rows = np.sort(rng.integers(first, last, size=count))
         values = read_rows(self.visual[clip], [int(row) for row in rows])
-        if not (self.frame_crop or self.frame_flip):
+        if not (self.frame_crop or self.frame_flip or self.frame_jitter):
             return values
         if values.ndim != 4:
             raise InputError(
-                f"{self.visual[clip]}: frame_crop and frame_flip are for packed frames "
-                f"(stage 2, --visual_encoder frames), but this is a matrix, "
-                f"{values.shape}. Remove the two from dataset_conf."
+                f"{self.visual[clip]}: frame_crop, frame_flip and frame_jitter are for "
+                "packed frames (stage 2, --visual_encoder frames), but this is a "
+                f"matrix, {values.shape}. Remove them from dataset_conf."
             )
-        return crop_and_flip(values, self.frame_crop, self.frame_flip, rng)
+        values = crop_and_flip(values, self.frame_crop, self.frame_flip, rng)
+        return jitter(values, self.frame_jitter, rng) if self.frame_jitter else values
 
     def _read_motion(self, clip: int, start: int) -> np.ndarray:
         ref, span = self.motion[clip], None

@@ -1,6 +1,5 @@
 """Classification of the separated spectrogram: it should sound like its class."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,18 +14,33 @@ class ObjectClassification(AbsCriterion):
     with the separator, weight 0.05.
 
     Notes:
-        The classifier sees log(1 + mask * mixture). It is needed in training alone; its
-        weights stand in the saved model all the same.
+        The classifier is needed only in training; its weights are in the saved model
+        all the same. The release starts all layers but the first from ImageNet's
+        weights; here they are random.
 
     Args:
         num_classes: Classes of the data, and one more for what is none of them (15 + 1
             in the paper).
+        compression: What the classifier sees of x = mask * mixture: "log", log(x +
+            1e-10), as released, or "log1p", log(1 + x).
+        pooling: Of its last maps, "maximum" (as released) or "average".
     """
 
     needs_labels = True
 
-    def __init__(self, num_classes: int = 16):
+    def __init__(
+        self,
+        num_classes: int = 16,
+        compression: str = "log",
+        pooling: str = "maximum",
+    ):
         super().__init__()
+        for name, value, known in (
+            ("compression", compression, ("log", "log1p")),
+            ("pooling", pooling, ("maximum", "average")),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}={value!r}: expected one of {known}.")
         import torchvision
 
         self.num_classes = num_classes
@@ -34,6 +48,9 @@ class ObjectClassification(AbsCriterion):
             weights=None, num_classes=num_classes
         )
         self.network.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+        self.compression = compression
+        if pooling == "maximum":
+            self.network.avgpool = nn.AdaptiveMaxPool2d(1)
 
     def forward(self, output: SeparationOutput) -> Tensor:
         """Return the loss of each mixture, (B,), a mean over its sources."""
@@ -42,7 +59,11 @@ class ObjectClassification(AbsCriterion):
                 "the criterion object_classification needs the classes of the sources: "
                 "set dataset_conf.labels to true."
             )
-        spectrum = torch.log1p(output.mask * output.mixture)  # (B, N, F, T)
+        spectrum = output.mask * output.mixture  # (B, N, F, T)
+        if self.compression == "log":
+            spectrum = (spectrum + 1e-10).log()
+        else:
+            spectrum = spectrum.log1p()
         scores = self.network(spectrum.flatten(0, 1)[:, None])
         loss = F.cross_entropy(scores, output.labels.flatten(), reduction="none")
         return loss.unflatten(0, output.labels.shape).mean(dim=1)

@@ -7,7 +7,12 @@ from PIL import Image
 
 from espnet2_avsep.data.clip_filter import Limits, filter_clips
 from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
-from espnet2_avsep.data.frame_store import PackedFrames, crop_and_flip, encode_jpeg
+from espnet2_avsep.data.frame_store import (
+    PackedFrames,
+    crop_and_flip,
+    encode_jpeg,
+    jitter,
+)
 from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.mixtures import make_mixtures
 from espnet2_avsep.data.segment_reader import (
@@ -153,6 +158,38 @@ def test_augmentation_depends_on_seed_epoch_and_item_alone(corpus):
     np.testing.assert_array_equal(item, b[5][1]["visual_ref1"])
     with pytest.raises(InputError, match="frame_crop is 13"):
         build(frame_crop=13)[0]
+
+
+def test_jitter_changes_brightness_then_saturation_of_all_frames_alike():
+    frames = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 5), np.uint8)
+    found = jitter(frames, 0.3, np.random.default_rng(1))
+    brightness, saturation = np.random.default_rng(1).uniform(0.7, 1.3, 2)
+    for v, row, column in np.ndindex(2, 4, 5):
+        red, green, blue = np.minimum(brightness * frames[v, :, row, column], 255)
+        gray = 0.299 * red + 0.587 * green + 0.114 * blue
+        for channel, value in enumerate((red, green, blue)):
+            expected = np.clip(gray + saturation * (value - gray), 0, 255)
+            assert abs(found[v, channel, row, column] - expected) < 0.51
+    factors = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        gray = jitter(np.full((1, 3, 1, 1), 100, np.uint8), 0.3, rng)
+        factors.append(gray[0, 0, 0, 0] / 100)
+        assert (gray == gray[0, 0, 0, 0]).all()
+    assert 0.69 < min(factors) < 0.75 and 1.25 < max(factors) < 1.31
+
+
+def test_jitter_of_a_dataset(corpus):
+    plain, changed = (
+        MixAndSeparateDataset(
+            **corpus.tables(), segment_samples=4096, frame_crop=8, frame_jitter=value
+        )
+        for value in (0.0, 0.3)
+    )
+    a, b = plain[0][1]["visual_ref1"], changed[0][1]["visual_ref1"]
+    assert a.shape == b.shape and b.dtype == np.uint8 and (a != b).any()
+    with pytest.raises(InputError, match="frame_jitter is 2"):
+        MixAndSeparateDataset(**corpus.tables(), segment_samples=4096, frame_jitter=2)
 
 
 def test_crops_of_matrices_are_refused(tmp_path):

@@ -201,6 +201,17 @@ def test_gain_range(corpus):
     )
 
 
+def test_samples_are_clipped_after_the_gain_before_the_sum(corpus):
+    loud = {"gain_range": (50.0, 50.0)}
+    plain, clipped = build(corpus, **loud), build(corpus, **loud, clip=True)
+    for n in (1, 2):
+        before = plain[0][1][f"speech_ref{n}"]
+        after = clipped[0][1][f"speech_ref{n}"]
+        assert before.max() > 0.6  # of at most 1/2 when clipped
+        np.testing.assert_allclose(after, before.clip(-0.5, 0.5), rtol=1e-6)
+    assert "clip=True" in repr(clipped)
+
+
 def silent_corpus(tmp_path, silent):
     """Clips of which a part (0 to 1) at the beginning is silent."""
     corpus = write_corpus(tmp_path / "silent", ["a"], len(silent))

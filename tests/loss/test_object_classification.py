@@ -19,19 +19,33 @@ def output(labels=None):
     )
 
 
-def test_it_is_torchvisions_network_on_the_separated_spectrograms():
+@pytest.mark.parametrize(
+    ("options", "compress", "pool"),
+    [
+        ({}, lambda x: (x + 1e-10).log(), torch.nn.AdaptiveMaxPool2d(1)),
+        (
+            {"compression": "log1p", "pooling": "average"},
+            torch.log1p,
+            torch.nn.AdaptiveAvgPool2d(1),
+        ),
+    ],
+)
+def test_it_is_torchvisions_network_on_the_separated_spectrograms(
+    options, compress, pool
+):
     import torchvision
 
     torch.manual_seed(1)
-    criterion = ObjectClassification(num_classes=5).eval()
+    criterion = ObjectClassification(5, **options).eval()
     reference = torchvision.models.resnet18(num_classes=5).eval()
+    reference.avgpool = pool
     reference.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
     reference.load_state_dict(criterion.network.state_dict())
     labels = torch.tensor([[0, 4, 2], [1, 1, 3]])
     out = output(labels)
     found = criterion(out)
     for n in range(2):
-        spectra = torch.log1p(out.mask[n] * out.mixture[n])[:, None]
+        spectra = compress(out.mask[n] * out.mixture[n])[:, None]
         expected = F.cross_entropy(reference(spectra), labels[n])
         assert found[n].item() == pytest.approx(expected.item(), rel=1e-4)
 
@@ -43,6 +57,12 @@ def test_its_gradient_reaches_the_masks():
     assert out.mask.grad.abs().max() > 0
     for name, parameter in criterion.named_parameters():
         assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("option", ["compression", "pooling"])
+def test_unknown_choices(option):
+    with pytest.raises(ValueError, match=f"{option}='x': expected one of"):
+        ObjectClassification(4, **{option: "x"})
 
 
 def test_without_labels():
