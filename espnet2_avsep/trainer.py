@@ -1,24 +1,24 @@
-"""ESPnet's trainer with spectrogram pictures and a checkpoint that survives a kill."""
+"""ESPnet's trainer with pictures, safe checkpoints and checks of the loss."""
 
 import argparse
 import dataclasses
 import logging
-import os
-import shutil
+import math
 from pathlib import Path
-from typing import Optional
+from typing import Dict, Iterator, Optional, Sequence
 
 import torch
 
+from espnet2_avsep import checkpoints
+from espnet2_avsep.checkpoints import CHECKPOINT
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import lean_imports
 
 with lean_imports():
+    from espnet2.main_funcs.average_nbest_models import average_nbest_models
     from espnet2.torch_utils.device_funcs import to_device
+    from espnet2.train.reporter import Reporter, SubReporter
     from espnet2.train.trainer import Trainer, TrainerOptions
-
-CHECKPOINT = "checkpoint.pth"
-PREVIOUS = "checkpoint.previous.pth"
 
 
 @dataclasses.dataclass
@@ -35,10 +35,13 @@ class AVSeparationTrainerOptions(TrainerOptions):
 class AVSeparationTrainer(Trainer):
     """Trainer of AVSeparationTask.
 
-    ESPnet writes ``checkpoint.pth`` in place after every epoch. A process killed while
-    writing leaves half a file, from which training could not go on. So before each
-    rewrite a copy of the last complete checkpoint is kept under another name, and
-    resume() falls back to it.
+    ESPnet writes ``checkpoint.pth`` in place after every epoch, then the weights of the
+    epoch and the links to the best ones. Here the last checkpoint is kept under another
+    name while the next one is written, so that there is always a complete one. A start
+    sets aside an incomplete one and writes what a kill has left out.
+
+    A loss or weights that are not finite end the training before they are saved:
+    ESPnet leaves such values out of its averages and goes on.
     """
 
     @classmethod
@@ -49,58 +52,123 @@ class AVSeparationTrainer(Trainer):
             **options, picture_interval=args.picture_interval
         )
 
-    @staticmethod
-    def resume(checkpoint, model, **kwargs) -> None:
-        """Resume from the checkpoint, or from the one before it if it is broken.
+    @classmethod
+    def run(cls, model, trainer_options, distributed_option, **kwargs) -> None:
+        """Train, from the newest complete checkpoint if there is one.
 
         Raises:
-            InputError: neither can be read, or the checkpoint does not fit the model.
+            InputError: the checkpoint does not fit the model or the options; the
+                training diverges.
         """
-        checkpoint = Path(checkpoint)
-        candidates = [checkpoint, checkpoint.with_name(PREVIOUS)]
-        errors = []
-        for path in candidates:
-            if not path.exists():
-                continue
-            try:
-                torch.load(path, map_location="meta", weights_only=False)
-            except Exception as error:  # what torch.load raises varies with the damage
-                errors.append(f"{path}: {error}")
-                logging.warning(
-                    f"{path} cannot be read ({error}); it was probably being written "
-                    "when the training was stopped."
-                )
-                continue
-            try:
-                Trainer.resume(checkpoint=path, model=model, **kwargs)
-            except (RuntimeError, ValueError, KeyError) as error:
-                raise InputError(
-                    f"{path} does not fit this model and optimizer: {error}\n"
-                    "It was written by a training with another configuration. Give "
-                    "this one another --avsep_tag (or --output_dir), or start anew "
-                    "with --resume false."
-                ) from error
-            return
-        raise InputError(
-            "no checkpoint could be read:\n  "
-            + "\n  ".join(errors)
-            + f"\nRemove them from {checkpoint.parent} to start the training anew."
+        folder = Path(trainer_options.output_dir)
+        if _writes(distributed_option):
+            _prepare(folder, model, trainer_options)
+        if distributed_option.distributed:
+            torch.distributed.barrier()
+        super().run(
+            model=model,
+            # ESPnet would draw all curves anew after every epoch: seconds each time.
+            trainer_options=dataclasses.replace(trainer_options, use_matplotlib=False),
+            distributed_option=distributed_option,
+            **kwargs,
         )
+        if _writes(distributed_option) and (folder / CHECKPOINT).exists():
+            checkpoints.flush(folder / CHECKPOINT)
+            _finish(folder, trainer_options)
+
+    @staticmethod
+    def resume(
+        checkpoint,
+        model,
+        reporter,
+        optimizers,
+        schedulers,
+        scaler,
+        ngpu: int = 0,
+        strict: bool = True,
+    ) -> None:
+        """Continue from a checkpoint; as ESPnet does, without running code in it.
+
+        Raises:
+            InputError: it cannot be read, or it does not fit.
+        """
+        states = checkpoints.read_checkpoint(Path(checkpoint))
+        try:
+            model.load_state_dict(states["model"], strict=strict)
+            reporter.load_state_dict(states["reporter"])
+            for optimizer, state in zip(optimizers, states["optimizers"], strict=True):
+                optimizer.load_state_dict(state)
+            for scheduler, state in zip(schedulers, states["schedulers"], strict=True):
+                if scheduler is not None:
+                    scheduler.load_state_dict(state)
+            if scaler is not None and states["scaler"] is not None:
+                scaler.load_state_dict(states["scaler"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _does_not_fit(checkpoint, str(error)) from error
+        logging.info(f"The training continues from {checkpoint}")
+
+    @classmethod
+    def train_one_epoch(
+        cls,
+        iterator,
+        optimizers,
+        reporter,
+        options,
+        distributed_option,
+        model,
+        **kwargs,
+    ) -> bool:
+        """Train for an epoch.
+
+        Raises:
+            InputError: the training diverges.
+        """
+        if _writes(distributed_option):
+            checkpoints.flush(Path(options.output_dir) / CHECKPOINT)
+        epoch = reporter.get_epoch()
+        _check_accumulation(options.accum_grad, len(iterator), epoch)
+        for optimizer in optimizers:
+            optimizer.zero_grad()  # what the last batches of the epoch before left
+        rates = sorted({g["lr"] for o in optimizers for g in o.param_groups})
+        where = f"epoch {epoch}, learning rate {', '.join(f'{r:g}' for r in rates)}"
+        without_a_step = super().train_one_epoch(
+            model=model,
+            iterator=_FiniteLoss(iterator, reporter, where),
+            optimizers=optimizers,
+            reporter=reporter,
+            options=options,
+            distributed_option=distributed_option,
+            **kwargs,
+        )
+        if without_a_step:
+            raise _diverged(where, "no step has finite gradients")
+        for name, value in model.state_dict().items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise _diverged(where, f"{name} is no longer finite")
+        return without_a_step
 
     @classmethod
     def validate_one_epoch(
         cls, model, iterator, reporter, options, distributed_option
     ) -> None:
-        """Validate; then put the last checkpoint out of the way of the next one."""
+        """Validate; then put the last checkpoint out of the way of the next one.
+
+        Raises:
+            InputError: the loss, or what chooses the best epoch, is not finite.
+        """
+        where = f"epoch {reporter.get_epoch()}, validation"
         super().validate_one_epoch(
             model=model,
-            iterator=iterator,
+            iterator=_FiniteLoss(iterator, reporter, where),
             reporter=reporter,
             options=options,
             distributed_option=distributed_option,
         )
-        if not distributed_option.distributed or distributed_option.dist_rank == 0:
-            keep_previous_checkpoint(Path(options.output_dir))
+        for phase, key, _ in options.best_model_criterion:
+            if phase == "valid" and not _has_finite(reporter, key):
+                raise _diverged(where, f"{key} is not finite in any batch")
+        if _writes(distributed_option):
+            checkpoints.make_room_for_next(Path(options.output_dir))
 
     @classmethod
     @torch.no_grad()
@@ -144,14 +212,153 @@ class AVSeparationTrainer(Trainer):
             reporter.next()
 
 
-def keep_previous_checkpoint(output_dir: Path) -> None:
-    """Copy checkpoint.pth to checkpoint.previous.pth, completely or not at all."""
-    checkpoint = output_dir / CHECKPOINT
-    if not checkpoint.exists():
+class _FiniteLoss:
+    """Batches of an iterator; after each, the loss must be finite.
+
+    Args:
+        iterator: The batches.
+        reporter: Gets each batch's statistics before the next batch is asked for.
+        where: Epoch and learning rate, for the message.
+    """
+
+    def __init__(self, iterator, reporter: SubReporter, where: str):
+        self.iterator, self.reporter, self.where = iterator, reporter, where
+
+    def __len__(self) -> int:
+        return len(self.iterator)
+
+    def __iter__(self) -> Iterator:
+        for number, batch in enumerate(self.iterator, 1):
+            yield batch
+            losses = self.reporter.stats.get("loss")
+            if losses and not math.isfinite(losses[-1].value):
+                raise _diverged(
+                    self.where, f"the loss of batch {number} is {losses[-1].value}"
+                )
+
+
+def _writes(distributed_option) -> bool:
+    """Whether this process is the one that writes files."""
+    return not distributed_option.distributed or distributed_option.dist_rank == 0
+
+
+def _check_accumulation(accum_grad: int, num_batches: int, epoch: int) -> None:
+    """Check that an epoch has a step, and say how many batches make none."""
+    if accum_grad > num_batches:
+        raise InputError(
+            f"accum_grad is {accum_grad}, but an epoch has {num_batches} batches, so "
+            "that no step would be made. Lower accum_grad, or raise "
+            "num_iters_per_epoch."
+        )
+    rest = num_batches % accum_grad
+    if rest and epoch == 1:
+        logging.warning(
+            f"accum_grad is {accum_grad}: the last {rest} of the {num_batches} batches "
+            "of each epoch make no step."
+        )
+
+
+def _has_finite(reporter: SubReporter, key: str) -> bool:
+    values = reporter.stats.get(key)
+    return not values or any(math.isfinite(v.value) for v in values)
+
+
+def _diverged(where: str, what: str) -> InputError:
+    return InputError(
+        f"{where}: {what}; the training has diverged. Nothing of this epoch is saved. "
+        "Lower the learning rate (optim_conf.lr), or set grad_clip, under another "
+        "--avsep_tag (or --output_dir)."
+    )
+
+
+def _does_not_fit(checkpoint, reason: str) -> InputError:
+    return InputError(
+        f"{checkpoint} does not fit this configuration: {reason}\nIt was written by a "
+        "training with another one. Give this training another --avsep_tag (or "
+        "--output_dir), or start anew with --resume false."
+    )
+
+
+def _prepare(
+    folder: Path, model: torch.nn.Module, options: AVSeparationTrainerOptions
+) -> None:
+    """Make the files of a training those of its newest complete checkpoint.
+
+    Raises:
+        InputError: it does not fit the model or best_model_criterion.
+    """
+    if not options.resume:
+        checkpoints.remove_checkpoints(folder)
         return
-    temporary = output_dir / f".{PREVIOUS}.tmp"
-    with checkpoint.open("rb") as source, temporary.open("wb") as target:
-        shutil.copyfileobj(source, target, length=1 << 24)
-        target.flush()
-        os.fsync(target.fileno())
-    os.replace(temporary, output_dir / PREVIOUS)
+    path = checkpoints.newest_checkpoint(folder)
+    if path is None:
+        if (folder / checkpoints.BROKEN).exists():
+            logging.warning(
+                f"{folder} has no complete checkpoint: the training starts from the "
+                "beginning."
+            )
+        return
+    states = checkpoints.read_checkpoint(path)
+    weights = states["model"]
+    expected = model.state_dict()
+    other = sorted(
+        name
+        for name in weights.keys() | expected.keys()
+        if name not in weights
+        or name not in expected
+        or weights[name].shape != expected[name].shape
+    )
+    if other:
+        raise _does_not_fit(
+            path, f"{len(other)} of its weights differ, the first is {other[0]}"
+        )
+    reporter = Reporter()
+    reporter.load_state_dict(states["reporter"])
+    epoch = reporter.get_epoch()
+    for phase, key, _ in options.best_model_criterion:
+        known = [key in stats.get(phase, {}) for stats in reporter.stats.values()]
+        if not all(known) and epoch < options.max_epoch:
+            raise _does_not_fit(
+                path, f"its epochs have no {phase}.{key} (best_model_criterion)"
+            )
+    _repair(folder, reporter, weights, options.best_model_criterion)
+
+
+def _repair(
+    folder: Path,
+    reporter: Reporter,
+    weights: Dict[str, torch.Tensor],
+    criteria: Sequence[Sequence[str]],
+) -> None:
+    """Write what a kill after the checkpoint was saved has left out."""
+    epoch = reporter.get_epoch()
+    path = folder / f"{epoch}epoch.pth"
+    if not checkpoints.is_complete(path):
+        checkpoints.save_weights(weights, path)
+    checkpoints.link(folder / "latest.pth", path.name)
+    for phase, key, mode in criteria:
+        if not reporter.has(phase, key):
+            continue
+        best = f"{reporter.get_best_epoch(phase, key, mode)}epoch.pth"
+        if (folder / best).exists():
+            checkpoints.link(folder / f"{phase}.{key}.best.pth", best)
+
+
+def _finish(folder: Path, options: AVSeparationTrainerOptions) -> None:
+    """Draw the curves of the whole training; average the best epochs correctly.
+
+    In one call of ESPnet 202511, averages after the first one contain the first one.
+    """
+    reporter = Reporter()
+    states = checkpoints.read_checkpoint(folder / CHECKPOINT)
+    reporter.load_state_dict(states["reporter"])
+    curve, checkpoint = folder / "images" / "loss.png", folder / CHECKPOINT
+    is_new = not curve.exists() or curve.stat().st_mtime < checkpoint.stat().st_mtime
+    if options.use_matplotlib and is_new:
+        reporter.matplotlib_plot(curve.parent)
+    numbers = options.keep_nbest_models
+    numbers = [numbers] if isinstance(numbers, int) else sorted(set(numbers))
+    if len(numbers) * len(options.best_model_criterion) > 1:
+        for criterion in options.best_model_criterion:
+            for number in numbers:
+                average_nbest_models(folder, reporter, [criterion], number)

@@ -32,7 +32,8 @@ ALLOWED = {
     },
     "espnet_wave_model": {"espnet_model", "separator", "loss"},
     "lean_imports": set(),
-    "trainer": {"espnet_model", "plots", "data", "lean_imports"},
+    "checkpoints": {"data"},
+    "trainer": {"espnet_model", "plots", "data", "lean_imports", "checkpoints"},
     "tasks": {
         *("trainer", "espnet_model", "espnet_wave_model", "data", "lean_imports"),
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),

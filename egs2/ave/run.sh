@@ -2,7 +2,7 @@
 # AVE: audio as in iQuery (CVPR 2023), 22,050 Hz, 47,087 samples, window 1022, hop 184.
 set -euo pipefail
 
-./avsep.sh \
+exec ./avsep.sh \
     --corpus ave \
     --train_set train \
     --valid_set valid \

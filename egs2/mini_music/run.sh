@@ -3,7 +3,7 @@
 # untrained (random weights); --visual_pretrained openai takes CLIP's instead.
 set -euo pipefail
 
-./avsep.sh \
+exec ./avsep.sh \
     --corpus mini_music \
     --train_set train \
     --valid_set valid \

@@ -2,7 +2,7 @@
 # MUSIC-21, solo videos: HFRA with CLIP features, the protocol of the BMVC 2025 paper.
 set -euo pipefail
 
-./avsep.sh \
+exec ./avsep.sh \
     --corpus music21 \
     --train_set train \
     --valid_set valid \

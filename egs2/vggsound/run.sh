@@ -3,7 +3,7 @@
 # 114,432 samples are 448 frames, 9.84 s: what nearly every clip has.
 set -euo pipefail
 
-./avsep.sh \
+exec ./avsep.sh \
     --corpus vggsound \
     --train_set train \
     --valid_set valid \

@@ -15,6 +15,7 @@ from espnet2_avsep.data.class_labels import (
 )
 from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
 from espnet2_avsep.data.loader import build_loader, num_items_for
+from espnet2_avsep.data.lock import lock_folder
 from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.mixture_table import read_classes
 from espnet2_avsep.data.scp import read_scp
@@ -42,6 +43,7 @@ with lean_imports():
         scheduler_classes,
     )
     from espnet2.train.collate_fn import CommonCollateFn
+    from espnet2.train.distributed_utils import get_rank
     from espnet2.utils.nested_dict_action import NestedDictAction
     from espnet2.utils.types import str_or_none
 
@@ -79,6 +81,19 @@ class AVSeparationTask(AbsTask):
     num_optimizers: int = 1  # of ESPnet's own options; see optim2
     class_choices_list = CLASS_CHOICES
     trainer = AVSeparationTrainer
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        """Run one process of a training; the first one locks the experiment's folder.
+
+        Raises:
+            InputError: another training is at work there.
+        """
+        if args.distributed and get_rank(args.dist_rank, args.dist_launcher) != 0:
+            super().main_worker(args)
+            return
+        with lock_folder(args.output_dir, "a training"):
+            super().main_worker(args)
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:

@@ -797,19 +797,26 @@ def test_progress_is_shown(again):
     assert "    collect_stats.log: 17 of 20 clips" in result.stdout
 
 
-@pytest.mark.parametrize("name", ["avsep_extract_visual", "avsep_train"])
-def test_stopping_the_recipe_stops_its_jobs(again, name):
-    stage = {"avsep_extract_visual": 2, "avsep_train": 6}[name]
+@pytest.mark.parametrize(
+    ("script", "stage", "name"),
+    [
+        ("./run.sh", 1, "prepare_music"),
+        ("./run.sh", 2, "avsep_extract_visual"),
+        ("./run.sh", 6, "avsep_train"),
+        ("exp/avsep_train_raw/run.sh", 6, "avsep_train"),
+    ],
+)
+def test_stopping_the_recipe_stops_its_jobs(again, script, stage, name):
     words = ["--stage", stage, "--stop_stage", stage, "--python", again.python]
     process = subprocess.Popen(
-        ["./avsep.sh", "--train_set", "train", "--valid_set", "valid", "--test_sets"]
-        + ["test", "--ngpu", "0", *map(str, words)],
+        [script, "--ngpu", "0", *map(str, words)],
         cwd=again.recipe,
-        env=again.environment(FAKE_HANGS=name),
+        env=again.environment(FAKE_HANGS=name, MUSIC="/tmp"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     mark = again.recipe / "hanging"
+    mark.unlink(missing_ok=True)
     deadline = time.monotonic() + 60
     while not (mark.exists() and mark.read_text()):
         assert time.monotonic() < deadline and process.poll() is None

@@ -62,12 +62,7 @@ def test_train_and_resume_after_a_kill(corpus, config, tmp_path, caplog):
     argv = train_command(corpus, config(max_epoch=4), exp, "--resume", "true")
     assert main(argv) == 0
     assert epochs_logged(caplog) == [3, 4]
-    assert any("cannot be read" in r.getMessage() for r in caplog.records)
-
-    # Both broken: an error that names the files, nothing is overwritten.
-    for name in ("checkpoint.pth", "checkpoint.previous.pth"):
-        (exp / name).write_bytes(b"half")
-    assert main(argv) == 2
+    assert any("is incomplete" in r.getMessage() for r in caplog.records)
 
     # Another model: an error, not a silent start from scratch.
     other = config(separator_conf={**MODEL_OPTIONS["separator_conf"], "channels": 4})

@@ -551,6 +551,19 @@ run_and_show() {
     fi
 }
 
+# run_group <command> ...: run it as a process group, which ends with this script
+run_group() {
+    local job status=0
+    set -m
+    "$@" < /dev/null &
+    job=$!
+    set +m
+    trap 'kill -TERM -- "-${job}" 2> /dev/null || true; wait; exit 143' INT TERM HUP
+    wait "${job}" || status=$?
+    trap - INT TERM HUP
+    return "${status}"
+}
+
 # keep_if_same <folder> <from>: make the folder; if it was made from other data, empty it
 keep_if_same() {
     if [ -d "$1" ] && [ "$(cat "$1/made_from" 2> /dev/null)" != "$2" ]; then
@@ -615,7 +628,7 @@ if ! "${skip_data_prep}"; then
     if wanted 1; then
         log "Stage 1: Data preparation: data/${train_set}, data/${valid_set}, ..."
         # shellcheck disable=SC2086  # local_data_opts is several words
-        local/data.sh ${corpus:+--corpus "${corpus}"} --python "${python}" \
+        run_group local/data.sh ${corpus:+--corpus "${corpus}"} --python "${python}" \
             --train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}" \
             ${real_sets:+--real_sets "${real_sets}"} \
             ${download_opts:+--download_opts "${download_opts}"} ${local_data_opts}
@@ -1009,7 +1022,7 @@ elif ! "${skip_train}"; then
         cat > "${avsep_exp}/run.sh.tmp" << EOF
 #!/usr/bin/env bash
 # To be run in the recipe's folder.
-${run_args} --stage 6 "\$@"
+exec ${run_args} --stage 6 "\$@"
 EOF
         chmod +x "${avsep_exp}/run.sh.tmp"
         # Renamed, not written over: it may be running this.
@@ -1051,8 +1064,10 @@ if ! "${skip_eval}"; then
                 _opts+=(--made_by "${data_feats}/${dset}/motion_info.yaml")
             fi
         done
-        inference_model=$("${python}" -m espnet2_avsep.bin.avsep_fetch_model \
-            --model "${download_model}" --output_dir "${avsep_exp}" "${_opts[@]}" | tail -n 1)
+        mkdir -p "${avsep_exp}"
+        run_group "${python}" -m espnet2_avsep.bin.avsep_fetch_model --model "${download_model}" \
+            --output_dir "${avsep_exp}" "${_opts[@]}" > "${avsep_exp}/fetched_model"
+        inference_model=$(tail -n 1 "${avsep_exp}/fetched_model")
     fi
 
     if wanted 7; then

@@ -54,7 +54,7 @@ cat > "${target}/run.sh" << EOF
 # ${corpus}: say here what is trained on what, and whose protocol it is.
 set -euo pipefail
 
-./avsep.sh \\
+exec ./avsep.sh \\
     --corpus ${corpus} \\
     --train_set train \\
     --valid_set valid \\
