@@ -1,10 +1,11 @@
 """A video with another sound: the picture is copied as it is, the sound encoded."""
 
+import itertools
 import os
 import tempfile
 from fractions import Fraction
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -12,29 +13,38 @@ from espnet2_avsep.data.audio_blocks import AudioBlocks
 from espnet2_avsep.data.media import (
     open_media,
     probe,
-    tolerate_decode_error,
     video_stream,
 )
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import local_url
+from espnet2_avsep.media.video_encoder import VideoEncoder, timed_frames
 
 # What AAC has; of other rates the sound is converted to the next higher one.
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000)
 _FRAME = 1024
 
 
-def write_video(video: PathLike, sound: PathLike, path: PathLike) -> bool:
+class _HiddenPicturesError(ValueError):
+    """Copied, these packets would show pictures that the source hides."""
+
+
+def write_video(
+    video: PathLike, sound: PathLike, path: PathLike, start: Optional[float] = None
+) -> bool:
     """Write an mp4 of the picture of one file and the sound of another.
 
-    The picture's packets are copied; where an mp4 cannot hold their format, they are
-    encoded again as H.264. The sound is encoded as AAC and begins where the sound of
-    the video begins.
+    The picture's packets are copied; where an mp4 cannot hold their format, or an edit
+    list cuts the video in a way that an mp4 of ours cannot state, they are encoded
+    again as H.264. Times, orientation, shape of the pixels and colours stay. The sound
+    is encoded as AAC and begins where the sound of the video begins.
 
     Args:
         video: Where the picture is.
         sound: Where the sound is, of one or two channels (of more, the first two).
         path: The mp4; it appears whole or not at all.
+        start: Time on the video's clock of the first sample in s; None: that of the
+            video's own sound.
 
     Returns:
         Whether the picture was copied.
@@ -45,13 +55,15 @@ def write_video(video: PathLike, sound: PathLike, path: PathLike) -> bool:
     import av
 
     path = Path(path)
+    if start is None:
+        start = probe(video).audio_start
     for copy in (True, False):
         handle, temporary = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.name[:64]}.", suffix=".mp4"
         )
         os.close(handle)
         try:
-            _write(Path(video), Path(sound), temporary, copy)
+            _write(Path(video), Path(sound), temporary, copy, start)
             with open(temporary, "rb") as f:
                 os.fsync(f.fileno())
             mask = os.umask(0)
@@ -72,10 +84,9 @@ def write_video(video: PathLike, sound: PathLike, path: PathLike) -> bool:
     ) from problem
 
 
-def _write(video: Path, sound: Path, path: str, copy: bool) -> None:
+def _write(video: Path, sound: Path, path: str, copy: bool, start: float) -> None:
     import av
 
-    start = probe(video).audio_start
     blocks = AudioBlocks(sound)
     with (
         open_media(video) as source,
@@ -84,13 +95,13 @@ def _write(video: Path, sound: Path, path: str, copy: bool) -> None:
         picture = video_stream(source)
         if picture is None:
             raise InputError(f"{video}: has no picture.")
+        packets = source.demux(picture)
         if copy:
-            out = target.add_stream_from_template(picture)
+            # opaque: FFmpeg may know no encoder of that name (libdav1d).
+            out = target.add_stream_from_template(picture, opaque=True)
+            pictures = _copied(packets, out)
         else:
-            out = target.add_stream("libx264", rate=picture.average_rate or 25)
-            out.width = picture.codec_context.width // 2 * 2
-            out.height = picture.codec_context.height // 2 * 2
-            out.pix_fmt = "yuv420p"
+            pictures = _encoded(video, packets, picture, target)
         voice = target.add_stream(
             "aac",
             rate=next((r for r in AAC_RATES if r >= blocks.fs), AAC_RATES[-1]),
@@ -98,41 +109,63 @@ def _write(video: Path, sound: Path, path: str, copy: bool) -> None:
         )
         frames = _frames(blocks, voice, start)
         ahead = next(frames, None)
-        for packet in source.demux(picture):
-            if packet.size == 0 and copy:
-                continue
-            if packet.dts is not None:
-                # Players want the two interleaved, and the muxer holds what waits.
-                until = packet.dts * packet.time_base
-                while ahead is not None and ahead.pts * ahead.time_base <= until:
-                    target.mux(voice.encode(ahead))
-                    ahead = next(frames, None)
-            if copy:
-                packet.stream = out
-                target.mux(packet)
-            else:
-                _encode_again(video, packet, out, target)
-        if not copy:
-            target.mux(out.encode())
+        for time, content in pictures:
+            # Players want the two interleaved, and the muxer holds what waits.
+            while (
+                time is not None
+                and ahead is not None
+                and ahead.pts * ahead.time_base <= time
+            ):
+                target.mux(voice.encode(ahead))
+                ahead = next(frames, None)
+            target.mux(content)
         while ahead is not None:
             target.mux(voice.encode(ahead))
             ahead = next(frames, None)
         target.mux(voice.encode())
 
 
-def _encode_again(video: Path, packet, out, target) -> None:
-    import av
+# Time in s, and the packets to be muxed next.
+_Pictures = Iterator[Tuple[Optional[Fraction], List["av.Packet"]]]  # noqa: F821
 
-    try:
-        frames = packet.decode()
-    except av.error.InvalidDataError as error:
-        time = float(packet.pts * packet.time_base) if packet.pts is not None else 0.0
-        tolerate_decode_error(video, "video", time, None, error)
-        return
-    for frame in frames:
-        frame = frame.reformat(out.width, out.height, "yuv420p")
-        frame.pict_type = 0
-        target.mux(out.encode(frame))
+
+def _copied(packets: Iterator["av.Packet"], out) -> _Pictures:  # noqa: F821
+    """Yield the packets of the pictures that the source shows.
+
+    Raises:
+        _HiddenPicturesError: pictures after the first are hidden, but others need them.
+    """
+    shown = hidden = False
+    for packet in packets:
+        if packet.size == 0:
+            continue
+        if packet.is_discard and shown:
+            hidden = True  # of a video that was cut: behind its end, if none follows
+            continue
+        if hidden:
+            raise _HiddenPicturesError(
+                "pictures are cut out of the middle of the video"
+            )
+        shown = shown or not packet.is_discard
+        packet.stream = out
+        time = packet.dts
+        yield (None if time is None else time * packet.time_base), [packet]
+
+
+def _encoded(video: Path, packets, picture, target) -> _Pictures:
+    """Yield the pictures encoded again; the encoder's stream is there at once."""
+    frames = timed_frames(packets, picture)
+    first = next(frames, None)
+    if first is None:
+        raise InputError(f"{video}: no picture can be decoded.")
+    encoder = VideoEncoder(target, picture, first[1])
+
+    def pictures() -> _Pictures:
+        for time, frame in itertools.chain([first], frames):
+            yield time, encoder.encode(time, frame)
+        yield None, encoder.flush()
+
+    return pictures()
 
 
 def _frames(blocks: AudioBlocks, voice, start: float) -> Iterator["av.AudioFrame"]:  # noqa: F821
