@@ -12,6 +12,8 @@ from espnet2_avsep.data.audio_blocks import AudioBlocks
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.data.track_writer import TrackWriter
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.sound import DownMix
+from espnet2_avsep.media.stream import measure
 from espnet2_avsep.streaming.chunked import Chunking
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class SeparatedFile:
         samples: Length of each.
         channels: Of each track.
         clipped: Name of each track -> samples that exceeded full scale.
+        start: Time of the first sample on the source's clock in s.
+        notes: What is unusual about the source's sound, a sentence each.
     """
 
     tracks: Dict[str, Path]
@@ -37,6 +41,8 @@ class SeparatedFile:
     samples: int
     channels: int
     clipped: Dict[str, int]
+    start: float = 0.0
+    notes: Sequence[str] = ()
 
 
 def separate_file(
@@ -49,6 +55,7 @@ def separate_file(
     audio_format: str = "wav",
     channels: str = "mean",
     chunking: Optional[Chunking] = None,
+    audio_stream: Optional[int] = None,
     progress: Optional[Callable[[float, Optional[float]], None]] = None,
 ) -> SeparatedFile:
     """Separate the sound of any media file into files of its rate and length.
@@ -68,6 +75,8 @@ def separate_file(
         audio_format: "wav" or "flac".
         channels: As for SeparateAV.__call__.
         chunking: As for SeparateAV.stream.
+        audio_stream: Number, from 1, of the audio stream to separate, of files with
+            several; None: the first with the default flag that can be decoded.
         progress: Is told the seconds that are done, and how many there are (None: not
             known).
 
@@ -87,10 +96,12 @@ def separate_file(
             f"names={names[:-1]!r}: expected {len(prompts)} different names, none of "
             f"them {RESIDUAL}."
         )
-    blocks = AudioBlocks(source)
+    blocks = AudioBlocks(source, audio_stream)
     number = 1 if channels == "mean" else blocks.channels
+    length = blocks.length or measure(source, audio_stream).samples
+    mix = DownMix()
     tracks = separate.stream(
-        _told(blocks, progress),
+        _told(blocks, length, mix if channels == "mean" else None, progress),
         prompts,
         blocks.fs,
         classes=classes,
@@ -108,7 +119,7 @@ def separate_file(
                     output_dir / f"{name}.{audio_format}",
                     blocks.fs,
                     number,
-                    blocks.length,
+                    length,
                 )
             )
             for name in names
@@ -117,6 +128,11 @@ def separate_file(
             for writer, track in zip(writers, stretch, strict=True):
                 writer.write(track)
             samples += stretch.shape[-1]
+    notes = [*blocks.notes]
+    if mix.note():
+        notes.append(f"{mix.note()}; --channels each (channels='each') keeps them")
+    for note in notes:
+        logging.warning("%s: %s", source, note)
     clipped = {
         name: writer.clipped for name, writer in zip(names, writers, strict=True)
     }
@@ -129,17 +145,22 @@ def separate_file(
         samples,
         number,
         clipped,
+        blocks.start,
+        notes,
     )
 
 
 def _told(
-    blocks: AudioBlocks, progress: Optional[Callable[[float, Optional[float]], None]]
+    blocks: AudioBlocks,
+    length: Optional[int],
+    mix: Optional[DownMix],
+    progress: Optional[Callable[[float, Optional[float]], None]],
 ) -> Iterator[np.ndarray]:
-    """Pass blocks on and tell how far it is."""
-    total = None if blocks.length is None else blocks.length / blocks.fs
+    """Pass blocks on, averaged by ``mix``, and tell how far it is."""
+    total = None if length is None else length / blocks.fs
     done = 0
     for block in blocks:
-        yield block
+        yield block if mix is None else mix(block)[None]
         done += block.shape[-1]
         if progress is not None:
             seconds = done / blocks.fs

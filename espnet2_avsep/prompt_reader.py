@@ -8,10 +8,11 @@ from typing import Any, Callable, Deque, Iterator, List, Optional, Sequence, Tup
 
 import numpy as np
 
-from espnet2_avsep.data.media import ClipError, probe
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.file_name import is_image_name
 from espnet2_avsep.media.picture import read_image
+from espnet2_avsep.media.stream import measure, probe
 from espnet2_avsep.prompts import Region, Text
 from espnet2_avsep.visual.frames import sample_times, video_frames
 
@@ -180,10 +181,10 @@ class _VideoReader:
 
 def _looks(region: Region) -> Iterator[Tuple[float, np.ndarray]]:
     """Yield time in s and cut picture of each look at a video."""
-    info = probe(region.source)
-    start = info.audio_start if info.has_audio else info.start
-    durations = [info.audio_duration, info.video_duration]
-    duration = max([seconds for seconds in durations if seconds], default=0.0)
+    read = measure if region.every else probe
+    info = read(region.source, region.audio_stream)
+    ends = [info.audio_end, info.video_end]
+    duration = max([end - info.zero for end in ends if end is not None], default=0.0)
     if region.every is not None and duration / region.every > _MAX_LOOKS:
         raise InputError(
             f"{region.source}: {duration:.0f} s of video, a look every {region.every} "
@@ -193,7 +194,7 @@ def _looks(region: Region) -> Iterator[Tuple[float, np.ndarray]]:
         times = [Fraction(region.at)]
     else:
         times = sample_times(duration, 1 / Fraction(region.every))
-    for time, image in video_frames(region.source, times, start=start):
+    for time, image in video_frames(region.source, times, start=info.zero):
         yield time, _cut(image, region, time)
 
 

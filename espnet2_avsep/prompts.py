@@ -51,6 +51,8 @@ class Region:
         every: Seconds between looks. None looks once, at ``at``, for the whole
             recording.
         at: When the single look is taken, in s.
+        audio_stream: Of a video with several audio streams, the number, from 1, of the
+            one that is the mixture; None: the one that is read by default.
 
     Example:
         >>> Region("duet.mp4", LEFT).box_at(3.0)
@@ -64,6 +66,7 @@ class Region:
     box: Union[Box, Track] = WHOLE
     every: Optional[float] = 1.0
     at: float = 0.0
+    audio_stream: Optional[int] = None
 
     def __post_init__(self):
         """Check the values.

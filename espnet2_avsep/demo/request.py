@@ -7,10 +7,11 @@ from typing import Any, Callable, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from espnet2_avsep.data.audio_io import read_audio, write_audio
-from espnet2_avsep.data.media import ClipError, probe
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.picture import Resize
+from espnet2_avsep.media.stream import measure
 from espnet2_avsep.visual.frames import video_frames
 
 # Pictures are shown no larger than this.
@@ -121,12 +122,12 @@ def picture_at(video: PathLike, share: float, resize: Any = SHOWN) -> np.ndarray
     Raises:
         ClipError: the video cannot be read, or has no picture.
     """
-    info = probe(video)
+    info = measure(video)
     if not info.has_video:
         raise ClipError(video, "no video stream", "Give a file with a picture.")
     seconds = info.video_duration or 0.0
     time = Fraction(min(max(share, 0.0), 1.0) * seconds)
-    return next(iter(video_frames(video, [time], resize, info.start)))[1]
+    return next(iter(video_frames(video, [time], resize, info.video_start)))[1]
 
 
 def queries(

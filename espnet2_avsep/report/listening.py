@@ -15,10 +15,11 @@ import numpy as np
 
 from espnet2_avsep.data.audio_io import clear_disk_errors, read_audio, write_audio
 from espnet2_avsep.data.journal import Journal, remove_leftovers, signature
-from espnet2_avsep.data.media import ClipError, probe
 from espnet2_avsep.data.progress import Progress
 from espnet2_avsep.data.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.container import ClipError
+from espnet2_avsep.media.stream import probe
 from espnet2_avsep.report.audible_mixture import AudibleMixture, Prompt
 from espnet2_avsep.report.spectrogram import (
     canvas,
@@ -137,7 +138,7 @@ def prompt_pictures(prompt: Prompt) -> np.ndarray:
         if not info.has_video:
             raise ClipError(prompt.video, "no video stream")
         times = [Fraction(time) for time in order]
-        frames = video_frames(prompt.video, times, THUMBNAIL, info.start)
+        frames = video_frames(prompt.video, times, THUMBNAIL, info.zero)
         pictures = [image for _, image in frames]
     begin, end = REGIONS[prompt.region]
     width = pictures[0].shape[1]

@@ -15,9 +15,10 @@ import numpy as np
 
 from espnet2_avsep.data.audio_io import clear_disk_errors
 from espnet2_avsep.data.journal import Journal, remove_leftovers, signature
-from espnet2_avsep.data.media import ClipError, probe
 from espnet2_avsep.data.progress import Progress
 from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.media.container import ClipError
+from espnet2_avsep.media.stream import measure, probe
 from espnet2_avsep.visual.frames import (
     Resize,
     folder_frames,
@@ -185,17 +186,17 @@ def sample_pictures(video: Video, num_pictures: int) -> List[np.ndarray]:
         every = max(1, len(list_images(video.path)) // num_pictures)
         frames = folder_frames(video.path, every, THUMBNAIL)
         return [image for _, image in itertools.islice(frames, num_pictures)]
-    info = probe(video.path)
+    info = measure(video.path) if not video.seconds else probe(video.path)
     if not info.has_video:
         raise ClipError(
             video.path, "no video stream", "A file with a picture is needed."
         )
     seconds = video.seconds or info.video_duration
     if not seconds:
-        raise ClipError(video.path, "states no duration")
+        raise ClipError(video.path, "no pictures in the video stream")
     rate = Fraction(num_pictures) / Fraction(seconds)
     times = sample_times(seconds, rate)[:num_pictures]
-    frames = video_frames(video.path, times, THUMBNAIL, info.start)
+    frames = video_frames(video.path, times, THUMBNAIL, info.zero)
     return [image for _, image in frames]
 
 

@@ -15,21 +15,16 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, 
 
 import numpy as np
 
-from espnet2_avsep.data.media import (
-    ClipError,
-    PathLike,
+from espnet2_avsep.media.clock import frame_seconds, packet_end, packets
+from espnet2_avsep.media.complete import (
     check_complete,
     check_container_complete,
-    frame_seconds,
-    open_media,
-    packet_end,
-    states_duration,
-    stream_duration,
     tolerate_decode_error,
-    video_stream,
 )
+from espnet2_avsep.media.container import ClipError, PathLike, open_media
 from espnet2_avsep.media.file_name import is_image_name
 from espnet2_avsep.media.picture import Resize, check_pixels, read_image
+from espnet2_avsep.media.stream import stated_end, video_stream
 from espnet2_avsep.media.to_rgb import ToRGB as _ToRGB
 from espnet2_avsep.media.to_rgb import pixel_aspect
 
@@ -158,7 +153,7 @@ class _Index(NamedTuple):
         shown: Ascending time stamps of the pictures that are shown (an edit list may
             hide some).
         time_base: Unit of the time stamps in s.
-        duration: Stated duration of the stream in s, or None.
+        duration: Seconds that the stream lasts.
         aspect: Width of a pixel by its height.
     """
 
@@ -166,7 +161,7 @@ class _Index(NamedTuple):
     keys: List[int]
     shown: List[int]
     time_base: Fraction
-    duration: Optional[float]
+    duration: float
     aspect: Fraction
 
 
@@ -186,7 +181,6 @@ def _read_index(path: PathLike, demux: Optional[Demux]) -> Optional[_Index]:
     end = video_end = 0.0
     with open_media(path) as container:
         stream = _video(path, container)
-        stated = stream_duration(container, stream)
         aspect = pixel_aspect(stream)
         time_base = stream.time_base  # not to be asked for once the file is closed
         for packet in _packets(path, container, stream, demux):
@@ -201,14 +195,15 @@ def _read_index(path: PathLike, demux: Optional[Demux]) -> Optional[_Index]:
             pts.append(packet.pts)
         if not pts:
             raise ClipError(path, "no pictures in the video stream")
-        if states_duration(container):
-            start = float((stream.start_time or 0) * stream.time_base)
-            check_container_complete(path, container, end)
-            check_complete(path, "video", video_end - start, stated)
+        start = _start(stream)
+        stated = _stated(container, stream)
+        check_container_complete(path, container, end)
+        check_complete(path, "video", video_end - start, stated)
+        duration = video_end - start if stated is None else stated
         ordered = "avi" not in container.format.name  # see _all_frames
     if not ordered or None in pts or len(set(pts)) < len(pts) or not (keys and shown):
         return None
-    return _Index(pts, keys, sorted(shown), time_base, stated, aspect)
+    return _Index(pts, keys, sorted(shown), time_base, duration, aspect)
 
 
 def _indexed_frames(
@@ -312,8 +307,8 @@ def _decode_packets(
                     resume = max(resume, begin[following])
             yield from decoder.decode(None)
         except av.error.FFmpegError as error:
-            start = float((stream.start_time or 0) * stream.time_base)
-            tolerate_decode_error(path, "video", time - start, index.duration, error)
+            time -= _start(stream)
+            tolerate_decode_error(path, "video", time, index.duration, error)
 
 
 def _key_before(index: _Index, number: int) -> int:
@@ -337,15 +332,23 @@ def _all_frames(
         to_rgb = _ToRGB(resize, pixel_aspect(stream))
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
-        stated = stream_duration(container, stream)
+        stated = _stated(container, stream)
         time = start = Fraction(0)
-        # AVI has no time stamps for pictures that are decoded out of order, but its
-        # rate is constant.
-        by_count = "avi" in container.format.name and stream.codec_context.has_b_frames
+        # AVI has no time stamps for pictures that are decoded out of order. The decoder
+        # gives one for each packet, at that packet's time, later by a constant delay.
+        out_of_order = (
+            "avi" in container.format.name and stream.codec_context.has_b_frames
+        )
+        if out_of_order:
+            stream.codec_context.thread_count = 1  # else the delay is not constant
+        first: Optional[int] = None
         try:
-            for count, frame in enumerate(container.decode(stream)):
-                if frame.pts is None or by_count:
-                    time = start + Fraction(count) / (stream.average_rate or 25)
+            for frame in _decoded(container, stream):
+                first = frame.dts if first is None else first
+                if out_of_order and frame.dts is not None:
+                    time = (frame.dts - first) * frame.time_base
+                elif out_of_order or frame.pts is None:
+                    time += 0 if shown is None else 1 / (stream.average_rate or 25)
                 else:
                     time = frame.pts * frame.time_base
                 if shown is None:
@@ -364,9 +367,8 @@ def _all_frames(
             tolerate_decode_error(path, "video", float(time - start), stated, error)
         if shown is None:
             raise ClipError(path, "no picture could be decoded")
-        if states_duration(container):
-            shown_for = time - start + frame_seconds(stream)
-            check_complete(path, "video", float(shown_for), stated)
+        shown_for = time - start + frame_seconds(stream)
+        check_complete(path, "video", float(shown_for), stated)
     image = to_rgb(shown)
     for _ in range(done, len(wanted)):
         yield image
@@ -377,9 +379,30 @@ def _video(path: PathLike, container) -> "av.video.stream.VideoStream":  # noqa:
     if stream is None:
         raise ClipError(path, "no video stream", "A file with a picture is needed.")
     decoder = stream.codec_context
-    if decoder is not None:
-        check_pixels(decoder.width, decoder.height, path)
+    if decoder is None:
+        raise ClipError(
+            path,
+            "its picture is of no known kind",
+            "Convert it to H.264 where it can be read.",
+        )
+    check_pixels(decoder.width, decoder.height, path)
     return stream
+
+
+def _decoded(container, stream) -> Iterator["av.VideoFrame"]:  # noqa: F821
+    for packet in packets(container, stream):
+        yield from packet.decode()
+
+
+def _start(stream) -> float:
+    """Return when a stream begins on the file's clock in s."""
+    return float((stream.start_time or 0) * stream.time_base)
+
+
+def _stated(container, stream) -> Optional[float]:
+    """Return the seconds that a stream lasts by the header, or None."""
+    end = stated_end(container, stream)
+    return None if end is None else end - _start(stream)
 
 
 def _packets(
@@ -393,14 +416,14 @@ def _packets(
     import av
 
     time = 0.0
-    packets = container.demux() if demux is None else demux(container)
+    source = packets(container) if demux is None else demux(container)
     while True:
         try:
-            packet = next(packets)
+            packet = next(source)
         except StopIteration:
             return
         except av.error.FFmpegError as error:
-            stated = stream_duration(container, stream)
+            stated = _stated(container, stream)
             tolerate_decode_error(path, "video", time, stated, error)
             return
         if packet.stream_index == stream.index:

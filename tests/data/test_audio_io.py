@@ -218,7 +218,8 @@ def test_a_file_cut_at_its_very_end_is_used_with_a_warning(tmp_path, caplog):
     )
     audio, rate = read_audio(str(truncate(path, 0.97)))
     assert 3.6 < len(audio) / rate < 4.0
-    assert "used up to there" in caplog.text
+    assert "its sound ends at 3.8" in caplog.text
+    assert "left out: 1 packet of its sound" in caplog.text
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac"])

@@ -6,6 +6,7 @@ track, spectrogram pictures, result.json and index.html, a page with players.
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -61,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="mean: tracks of the mean of the channels (default); each: of each, with "
         "the masks of their mean",
     )
+    add(
+        "--audio_stream",
+        type=int,
+        metavar="N",
+        help="which audio stream of a file with several, from 1 (default: the first "
+        "with the default flag that can be decoded)",
+    )
     add("--format", choices=("wav", "flac"), default="wav", help="(default: wav)")
     add(
         "--chunk",
@@ -94,13 +102,14 @@ def run(args: argparse.Namespace) -> int:
     for name in ("every", "embed_seconds"):
         if not 0 <= getattr(args, name) < 1e6:
             raise InputError(f"--{name} {getattr(args, name)}: expected seconds, >= 0.")
-    from espnet2_avsep.data.media import probe
+    from espnet2_avsep.media.stream import probe
 
-    info = probe(source)
+    info = probe(source, args.audio_stream)
     if not info.has_audio:
         raise InputError(f"{source}: has no sound; there is nothing to separate.")
     video = source if info.has_video else None
     queries = parse_queries(args.query, video, args.every or None, args.sources)
+    queries = [_on_stream(query, source, args.audio_stream) for query in queries]
 
     from espnet2_avsep.file_separation import separate_file
     from espnet2_avsep.separate import Chunking, SeparateAV
@@ -120,6 +129,7 @@ def run(args: argparse.Namespace) -> int:
             audio_format=args.format,
             channels=args.channels,
             chunking=Chunking(args.chunk),
+            audio_stream=args.audio_stream,
             progress=bar.update,
         )
     seconds = found.samples / found.fs
@@ -135,10 +145,11 @@ def run(args: argparse.Namespace) -> int:
         "queries": describe(queries),
         "tracks": {name: {"sound": path.name} for name, path in found.tracks.items()},
         "clipped": found.clipped,
+        "notes": list(found.notes),
     }
     if args.mp4 and video is not None:
         _write_videos(video, found.tracks, result["tracks"])
-    _draw(source, found.tracks, found.samples, result["tracks"], out)
+    _draw(source, args.audio_stream, found.tracks, found.samples, result["tracks"], out)
     if args.page:
         result["page"] = PAGE
         _write_page(out, result, queries, seconds <= args.embed_seconds)
@@ -169,8 +180,23 @@ def _write_videos(video: Path, tracks: Dict[str, Path], result: Dict) -> None:
         result[name]["picture_copied"] = copied
 
 
+def _on_stream(query: Query, source: Path, audio_stream: Optional[int]) -> Query:
+    """Count a region's time from the audio stream that is separated."""
+    from espnet2_avsep.prompts import Region
+
+    prompt = query.prompt
+    if not isinstance(prompt, Region) or Path(prompt.source) != source:
+        return query
+    return query._replace(prompt=dataclasses.replace(prompt, audio_stream=audio_stream))
+
+
 def _draw(
-    source: Path, tracks: Dict[str, Path], samples: int, result: Dict, out: Path
+    source: Path,
+    audio_stream: Optional[int],
+    tracks: Dict[str, Path],
+    samples: int,
+    result: Dict,
+    out: Path,
 ) -> None:
     """Draw all spectrograms on one scale: 0 dB is the mixture's largest value."""
     import io
@@ -182,7 +208,7 @@ def _draw(
 
     peak = None
     for name, path in {"mixture": source, **tracks}.items():
-        blocks = AudioBlocks(path)
+        blocks = AudioBlocks(path, audio_stream if path == source else None)
         magnitude = pooled_spectrogram(blocks, samples)
         peak = max(float(magnitude.max()), 1e-6) if peak is None else peak
         figure = spectrogram(magnitude / peak, samples / blocks.fs, blocks.fs, name)

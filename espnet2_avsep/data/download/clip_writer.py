@@ -11,14 +11,10 @@ from pathlib import Path
 from typing import Iterator, Optional, Sequence, Tuple
 
 from espnet2_avsep.data.download.video_error import VideoError
-from espnet2_avsep.data.media import (
-    ClipError,
-    audio_stream,
-    open_media,
-    packet_end,
-    video_stream,
-)
-from espnet2_avsep.media.container import local_url
+from espnet2_avsep.media.clock import packet_end
+from espnet2_avsep.media.container import ClipError, local_url, open_media
+from espnet2_avsep.media.sound import find_sound
+from espnet2_avsep.media.stream import video_stream
 
 # Of the pictures of a section: visually lossless at the size that they are kept in.
 _ENCODER = "libx264"
@@ -66,7 +62,8 @@ def write_clip(
 def _part_with(parts: Sequence[Path], kind: str) -> Path:
     for path in parts:
         with open_media(path) as container:
-            if (video_stream if kind == "video" else audio_stream)(container):
+            found = video_stream(container) if kind == "video" else None
+            if found or (kind == "audio" and container.streams.audio):
                 return path
     raise VideoError(f"no {kind}")
 
@@ -77,7 +74,7 @@ def _copy(output, picture: Path, sound: Path) -> None:
         pairs = []
         for container, stream in (
             (first, video_stream(first)),
-            (second, audio_stream(second)),
+            (second, _sound_stream(sound, second)),
         ):
             pairs.append((container, stream, output.add_stream_from_template(stream)))
         for packet, target in _merge([_packets(*pair) for pair in pairs]):
@@ -109,13 +106,19 @@ def _cut(output, picture: Path, sound: Path, start: float, seconds: float) -> No
         video.height = source.codec_context.height // 2 * 2
         video.pix_fmt = "yuv420p"
         video.time_base = video.codec_context.time_base = source.time_base
-        audio = output.add_stream_from_template(audio_stream(second))
-        _copy_sound(output, second, audio, begin, seconds)
+        audio = output.add_stream_from_template(_sound_stream(sound, second))
+        _copy_sound(output, sound, second, audio, begin, seconds)
         _encode_pictures(output, first, source, video, begin, seconds)
 
 
-def _copy_sound(output, container, target, begin: float, seconds: float) -> None:
-    stream = audio_stream(container)
+def _sound_stream(path: Path, container) -> "av.audio.stream.AudioStream":  # noqa: F821
+    return container.streams[find_sound(path).index]
+
+
+def _copy_sound(
+    output, path: Path, container, target, begin: float, seconds: float
+) -> None:
+    stream = _sound_stream(path, container)
     container.seek(int(max(begin - 1, 0) / stream.time_base), stream=stream)
     offset = None
     for packet in container.demux(stream):

@@ -1,19 +1,16 @@
 """Whether a fetched file is what it should be."""
 
+import contextlib
 from pathlib import Path
 from typing import Any, Dict, Optional
 
 from espnet2_avsep.data.download.metadata import sha256
 from espnet2_avsep.data.download.video_error import VideoError
-from espnet2_avsep.data.media import (
-    COMPLETE_SHARE,
-    ClipError,
-    audio_stream,
-    open_media,
-    packet_end,
-    probe,
-    video_stream,
-)
+from espnet2_avsep.media.clock import packet_end, packets
+from espnet2_avsep.media.complete import check_complete
+from espnet2_avsep.media.container import ClipError, open_media
+from espnet2_avsep.media.sound import find_sound
+from espnet2_avsep.media.stream import probe, stated_end, video_stream
 
 # A whole video may differ from what the site states by 2 s or 2 %: sites round, and
 # picture and sound end at different times.
@@ -53,14 +50,6 @@ def verify(
         raise VideoError("unreadable", error.reason) from error
     except av.error.FFmpegError as error:
         raise VideoError("truncated", str(error)) from error
-    for kind, header in (
-        ("audio", info.audio_duration),
-        ("video", info.video_duration),
-    ):
-        if header is not None and ends[kind] < COMPLETE_SHARE * header:
-            raise VideoError(
-                "truncated", f"{ends[kind]:.1f} of {header:.1f} s of {kind} are there"
-            )
     longest = max(ends.values())
     if section is not None:
         shortest = min(ends.values())
@@ -81,23 +70,43 @@ def verify(
 
 
 def _read_through(path: Path) -> Dict[str, float]:
-    """Return the seconds of sound and of picture whose packets are there."""
+    """Return the seconds of sound and of picture whose packets are there.
+
+    Raises:
+        VideoError: one of the two cannot be decoded, or is cut.
+    """
+    import av
+
+    sound = find_sound(path)
     with open_media(path) as container:
-        streams = {"audio": audio_stream(container), "video": video_stream(container)}
+        streams = {
+            "audio": container.streams[sound.index],
+            "video": video_stream(container),
+        }
         kinds = {stream.index: kind for kind, stream in streams.items()}
         ends = dict.fromkeys(streams, 0.0)
         starts: Dict[str, float] = {}
         decoded = dict.fromkeys(streams, False)
-        for packet in container.demux(*streams.values()):
+        for packet in packets(container, *streams.values()):
             kind = kinds[packet.stream_index]
             if not decoded[kind]:
-                decoded[kind] = bool(packet.decode())
+                with contextlib.suppress(av.error.InvalidDataError):
+                    decoded[kind] = bool(packet.decode())
             if packet.pts is None:
                 continue
             begin = float(packet.pts * packet.time_base)
             starts[kind] = min(starts.get(kind, begin), begin)
             ends[kind] = max(ends[kind], packet_end(packet))
-    for kind, found in decoded.items():
-        if not found:
+        stated = {kind: stated_end(container, streams[kind]) for kind in streams}
+    found: Dict[str, float] = {}
+    for kind, end in ends.items():
+        if not decoded[kind]:
             raise VideoError("unreadable", f"no {kind} can be decoded")
-    return {kind: ends[kind] - max(starts.get(kind, 0.0), 0.0) for kind in ends}
+        start = max(starts.get(kind, 0.0), 0.0)
+        found[kind] = end - start
+        if stated[kind] is not None:
+            try:
+                check_complete(path, kind, found[kind], stated[kind] - start)
+            except ClipError as error:
+                raise VideoError("truncated", error.reason) from error
+    return found
