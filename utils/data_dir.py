@@ -19,12 +19,15 @@ import shutil
 import stat
 import sys
 import tempfile
+import unicodedata
 from pathlib import Path
 from typing import Callable, Dict, Iterable, List, Sequence, Set, Tuple
 
 Table = Dict[str, str]
 
 BLANKS = re.compile(r"[ \t]+")
+# Some editors begin UTF-8 files with it.
+BOM = "\ufeff"
 # How many examples a message gives.
 EXAMPLES = 3
 
@@ -51,7 +54,7 @@ def read_lines(path: Path) -> List[Tuple[str, str]]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
     pairs = []
-    for line in text.split("\n"):
+    for line in text.removeprefix(BOM).split("\n"):
         fields = BLANKS.split(line.strip(" \t\r"), maxsplit=1)
         if fields != [""]:
             pairs.append((fields[0], fields[1] if len(fields) == 2 else ""))
@@ -231,8 +234,18 @@ def fix(arguments: argparse.Namespace) -> None:
 # ----------------------------------------------------------------------- validate
 
 
-# What ids may be made of: they become names of files, and words of shell commands.
-PLAIN_ID = re.compile(r"[A-Za-z0-9_+=@%,.^-]+")
+def is_plain_id(key: str) -> bool:
+    """Return whether an id can be a file's name and a word of a shell command.
+
+    Letters, digits and combining marks of any script, in normal form NFC, and some
+    signs; espnet2_avsep.data.clip_id makes such ids.
+    """
+    return unicodedata.is_normalized("NFC", key) and all(
+        c.isalnum() or c in "_+=@%,.^-" or unicodedata.category(c)[0] == "M"
+        for c in key
+    )
+
+
 # Kaldi's ark:offset, perhaps with a range.
 IN_ARCHIVE = re.compile(r"(.+):\d+(\[.*\])?")
 
@@ -249,12 +262,17 @@ def state_of(path: str) -> str:
 
 
 def state_of_value(value: str) -> str:
-    """Return state_of for what a table's value names; pipes are not looked at."""
-    if value.endswith("|"):
+    """Return state_of for what a table's value names; commands are not looked at."""
+    if is_command(value):
         return ""
     state = state_of(value)
     archive = IN_ARCHIVE.fullmatch(value) if state == "lost" else None
     return state_of(archive[1]) if archive else state
+
+
+def is_command(value: str) -> bool:
+    """Return whether Kaldi's programs would run a table's value as a command."""
+    return value.startswith("|") or value.endswith("|")
 
 
 def sampling_rate(path: str) -> int:
@@ -281,6 +299,11 @@ def check_form(path: Path, fix_it: str) -> List[str]:
     """Return what is wrong with the bytes of a table."""
     content = path.read_bytes()
     problems = []
+    if content.startswith(BOM.encode()):
+        problems.append(
+            f"{path}: begins with a byte order mark, which becomes part of the first "
+            f"key for other programs. {fix_it}"
+        )
     if b"\r" in content:
         problems.append(
             f"{path}: has Windows' line ends (CRLF), which become part of the values "
@@ -316,17 +339,20 @@ def check_lines(path: Path, lines: List[Tuple[str, str]], fix_it: str) -> List[s
             f"{path}: is not sorted as LC_ALL=C sort does; {keys[wrong]} stands too "
             f"late. {fix_it}"
         )
-    if odd := [key for key in keys if not PLAIN_ID.fullmatch(key)]:
+    if odd := [key for key in keys if not is_plain_id(key)]:
         problems.append(
             f"{path}: the id {odd[0]!r}{f' and {len(odd) - 1} more' * (len(odd) > 1)} "
             "has characters that file names or shells stumble over; letters, digits "
-            "and _ - . , + = @ % ^ are fine. Rename it where it comes from: in the "
-            "corpus' list, or in what local/prepare_<corpus>.py makes of it."
+            "and _ - . , + = @ % ^ are fine, accents in Unicode's form NFC. Rename it "
+            "where it comes from: in the corpus' list, or in what "
+            "local/prepare_<corpus>.py makes of it."
         )
     return problems
 
 
-def check_paths(path: Path, table: Table, allow_empty: bool) -> List[str]:
+def check_paths(
+    path: Path, table: Table, allow_empty: bool, allow_pipes: bool
+) -> List[str]:
     """Return what is wrong with the files that a table names."""
     folder = path.parent
     delete = f"delete the line and run utils/fix_data_dir.sh {folder}"
@@ -335,6 +361,13 @@ def check_paths(path: Path, table: Table, allow_empty: bool) -> List[str]:
         if value and (state := state_of_value(value)):
             states[state].append(key)
     problems = []
+    commands = [key for key, value in table.items() if is_command(value)]
+    if commands and not allow_pipes:
+        problems.append(
+            f"{path}: {some(commands)} has a command for a file: "
+            f"{table[commands[0]]!r}. Give files; or, if you wrote the table and trust "
+            "it, --allow-pipes here and --allow_pipes true to avsep.sh."
+        )
     lost = states["lost"]
     # "an id /a/file": the line was split at the first blank.
     split = [
@@ -460,7 +493,9 @@ def validate(arguments: argparse.Namespace) -> None:
         tables[name] = dict(lines)
         problems += check_lines(path, lines, fix_it)
         if name.endswith(".scp"):
-            problems += check_paths(path, tables[name], arguments.allow_empty_media)
+            problems += check_paths(
+                path, tables[name], arguments.allow_empty_media, arguments.allow_pipes
+            )
     if arguments.fs and "wav.scp" in tables:
         problems += check_rates(folder / "wav.scp", tables["wav.scp"], arguments.fs)
     problems += check_agreement(folder, tables, fix_it)
@@ -664,6 +699,11 @@ def get_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="wav.scp and the like may name empty files (which later stages leave out "
         "and count)",
+    )
+    new.add_argument(
+        "--allow-pipes",
+        action="store_true",
+        help="tables may hold commands ('cmd |'), see --allow_pipes of avsep.sh",
     )
     new.add_argument("--fs", type=int, help="sampling rate of all wav and flac files")
     for option in ("--no-feats", "--no-text", "--no-spk-sort", "--non-print"):

@@ -78,6 +78,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         device=args.device,
         dtype=args.dtype,
         allow_empty=args.allow_empty,
+        allow_pipes=args.allow_pipes,
     )
 
 

@@ -197,6 +197,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             allow_empty=args.allow_empty,
             boxes=boxes,
             device=args.device,
+            allow_pipes=args.allow_pipes,
         )
         return
     with contextlib.ExitStack() as stack:
@@ -222,6 +223,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             audio=audio,
             region=args.region,
             boxes=boxes,
+            allow_pipes=args.allow_pipes,
         )
 
 

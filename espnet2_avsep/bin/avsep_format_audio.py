@@ -6,19 +6,20 @@ import sys
 from typing import Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
+from espnet2_avsep.bin.feature_options import add_pipe_option
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Build the command line's parser."""
     parser = argparse.ArgumentParser(
-        description="Decode the sound of every clip (any media file, or a Kaldi pipe), "
+        description="Decode the sound of every clip (any media file), "
         "average its channels, resample it and write it as 16-bit PCM, with wav.scp, "
         "utt2num_samples and skipped.tsv. A run that was cut off goes on where it "
         "stopped.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        "--wav_scp", required=True, help="table: clip, media file or 'command |'"
+        "--wav_scp", required=True, help="table: clip, media file (or 'command |')"
     )
     parser.add_argument("--output_dir", required=True, help="where tables and wavs go")
     parser.add_argument(
@@ -32,6 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="true: write empty tables where every clip is left out, instead of an "
         "error (for one job of several)",
     )
+    add_pipe_option(parser)
     parser.add_argument("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
     return parser
 
@@ -44,7 +46,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     from espnet2_avsep.data.audio_format import format_audio
 
     format_audio(
-        args.wav_scp, args.output_dir, args.fs, args.audio_format, args.allow_empty
+        args.wav_scp,
+        args.output_dir,
+        args.fs,
+        args.audio_format,
+        args.allow_empty,
+        args.allow_pipes,
     )
 
 

@@ -22,6 +22,7 @@ from espnet2_avsep.bin.separation import (
     mixtures_of,
     read_tables,
 )
+from espnet2_avsep.data.clip_id import file_stem
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def analyse(args: argparse.Namespace, separate: "SeparateAV", tables: Tables) ->
                 motion = list(found.motion)
             sources = list(zip(names, found.attention, motion, strict=True))
             figure = attention_maps(found.mixture, sources, f"{found.key}: attention")
-            _save(figure, folder / "attention" / f"{found.key}.png")
+            _save(figure, folder / "attention" / f"{file_stem(found.key)}.png")
     if not gates:
         logging.info("this separator has no gate: only its attention was drawn")
         return

@@ -17,6 +17,18 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         help="table: clip, its sound, whose duration counts (None: the sound of the "
         "video file itself)",
     )
+    add_pipe_option(parser)
+
+
+def add_pipe_option(parser: argparse.ArgumentParser) -> None:
+    """Add whether the table of sounds may hold commands."""
+    parser.add_argument(
+        "--allow_pipes",
+        type=str2bool,
+        default=False,
+        help="true: run the commands ('cmd |') that --wav_scp has in place of files, "
+        "without a shell; only for tables that you wrote yourself",
+    )
 
 
 def add_network_options(

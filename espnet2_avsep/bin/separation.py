@@ -14,6 +14,7 @@ from typing import (
     Tuple,
 )
 
+from espnet2_avsep.data.clip_id import file_stem
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
@@ -148,9 +149,12 @@ def separate_listed(
     Raises:
         InputError: the key file names a mixture that is not in the tables.
     """
+    from espnet2_avsep.data.clip_id import check_id
     from espnet2_avsep.data.scp import atomic_write, read_scp, write_scp
 
     keys = list(tables["speech_mix"])
+    for key in keys:
+        check_id("speech_mix", key)
     if key_file:
         wanted = read_scp(key_file)
         unknown = sorted(set(wanted) - set(keys))
@@ -207,4 +211,4 @@ def pending(
 
 def track_path(output_dir: Path, key: str, source: int) -> Path:
     """Where the track of a source is written."""
-    return output_dir / "wavs" / f"spk{source}" / f"{key}.wav"
+    return output_dir / "wavs" / f"spk{source}" / f"{file_stem(key)}.wav"

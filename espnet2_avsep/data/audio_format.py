@@ -7,16 +7,17 @@ from typing import Any, Iterable, List
 import numpy as np
 
 from espnet2_avsep.data.audio_io import clear_disk_errors, load_audio, write_audio
+from espnet2_avsep.data.clip_id import check_id, file_stem
 from espnet2_avsep.data.journal import Journal, remove_leftovers, signature
 from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.progress import Progress
 from espnet2_avsep.data.scp import (
     PathLike,
     Skipped,
-    read_scp,
     write_scp,
     write_skipped,
 )
+from espnet2_avsep.data.table_entry import read_sources
 from espnet2_avsep.errors import InputError
 
 STAGE = "audio"
@@ -54,7 +55,7 @@ class AudioStore:
 
     def path(self, key: str) -> Path:
         """Return where a clip's file is, or will be."""
-        return self.folder / "data" / f"{key}.{self.audio_format}"
+        return self.folder / "data" / f"{file_stem(key)}.{self.audio_format}"
 
     def num_samples(self, key: str) -> int:
         """Return the number of samples of a finished clip."""
@@ -111,11 +112,7 @@ def check_file_names(table: PathLike, keys: Iterable[str]) -> None:
         InputError: one cannot.
     """
     for key in keys:
-        if "/" in key:
-            raise InputError(
-                f"{table}: the key {key!r} cannot be a file's name; keys must be "
-                "without '/'."
-            )
+        check_id(table, key)
 
 
 def format_audio(
@@ -124,22 +121,24 @@ def format_audio(
     fs: int,
     audio_format: str = "wav",
     allow_empty: bool = False,
+    allow_pipes: bool = False,
 ) -> None:
     """Write the sound of every clip, with tables; finished files of a cut-off run stay.
 
     Args:
-        wav_scp: clip -> media file or Kaldi pipe.
+        wav_scp: clip -> media file, or with ``allow_pipes`` a command.
         output_dir: Gets data/<clip>.<format>, utt2num_samples, skipped.tsv and, last,
             wav.scp.
         fs: Sampling rate in Hz.
         audio_format: "wav" or "flac".
         allow_empty: Whether empty tables are fine where no clip can be used (for one
             job of several).
+        allow_pipes: See :func:`~espnet2_avsep.data.table_entry.read_sources`.
 
     Raises:
         InputError: no clip can be used, the disk is full, another process works here.
     """
-    sources = read_scp(wav_scp)
+    sources = read_sources(wav_scp, allow_pipes)
     folder = Path(output_dir)
     check_file_names(wav_scp, sources)
     with AudioStore(folder, fs, audio_format) as store:

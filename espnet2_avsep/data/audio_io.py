@@ -1,14 +1,13 @@
 """Read the sound of any media file as mono float32; write 16-bit PCM.
 
-Ways in: any file that :class:`AudioBlocks` reads, and Kaldi pipes ("command |"), whose
-output may be any of these.
+Ways in: any file that :class:`AudioBlocks` reads, and commands of tables that allow
+them (data/table_entry.py), whose output may be any of these.
 """
 
 import contextlib
 import errno
 import io
 import logging
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
@@ -17,6 +16,12 @@ import numpy as np
 
 from espnet2_avsep.data.audio_blocks import AudioBlocks, SoundPass, no_audio
 from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.data.table_entry import (
+    Command,
+    is_command,
+    refuse_command,
+    run_command,
+)
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.clock import packets
 from espnet2_avsep.media.container import ClipError
@@ -30,7 +35,7 @@ def load_audio(source: str, fs: int, audio_stream: Optional[int] = None) -> np.n
     """Read a sound as mono at a given rate.
 
     Args:
-        source: A media file, or a Kaldi pipe: a command that ends in "|".
+        source: A media file, or a :class:`~espnet2_avsep.data.table_entry.Command`.
         fs: Sampling rate to resample to in Hz.
         audio_stream: Which audio stream, from 1; None: see media.sound.find_sound.
 
@@ -39,7 +44,8 @@ def load_audio(source: str, fs: int, audio_stream: Optional[int] = None) -> np.n
 
     Raises:
         ClipError: missing, unreadable, no audio stream, truncated, without samples,
-            holding NaN or infinite samples, or a pipe that failed.
+            holding NaN or infinite samples, or a command that failed.
+        InputError: a command that was not allowed.
     """
     audio, rate = read_audio(source, audio_stream)
     return resample(audio, rate, fs)
@@ -55,10 +61,11 @@ def read_audio(
     Returns:
         The samples, float32, (L,), and the sampling rate in Hz.
     """
-    if not source.rstrip().endswith("|"):
+    refuse_command(source, "table of sounds")
+    if not isinstance(source, Command):
         return _mono(AudioBlocks(source, audio_stream), source)
     with tempfile.NamedTemporaryFile(prefix="avsep_pipe_") as f:
-        f.write(_run_pipe(source))
+        f.write(run_command(source))
         f.flush()
         try:
             blocks = AudioBlocks(f.name, audio_stream)
@@ -99,7 +106,7 @@ def resample(audio: np.ndarray, rate: int, fs: int) -> np.ndarray:
 
 def may_be_tapped(source: str) -> bool:
     """Return whether a sound can be decoded while its file's packets are read."""
-    return not source.rstrip().endswith("|")
+    return not is_command(source)
 
 
 def audio_span(source: str, audio_stream: Optional[int] = None) -> Tuple[float, float]:
@@ -110,7 +117,7 @@ def audio_span(source: str, audio_stream: Optional[int] = None) -> Tuple[float, 
     Raises:
         ClipError: as for :func:`load_audio`.
     """
-    if source.rstrip().endswith("|"):
+    if is_command(source):
         audio, rate = read_audio(source, audio_stream)
         return len(audio) / rate, 0.0
     info = probe(source, audio_stream)
@@ -184,23 +191,6 @@ def clear_disk_errors(path: PathLike) -> Iterator[None]:
             f"{path}: cannot be written, {error.strerror.lower()}. Free some space and "
             "run the same command again: what is finished is kept."
         ) from error
-
-
-def _run_pipe(source: str) -> bytes:
-    """Run a Kaldi pipe and return what it prints."""
-    command = source.rstrip()[:-1].strip()
-    result = subprocess.run(command, shell=True, capture_output=True, check=False)
-    if result.returncode != 0:
-        lines = result.stderr.decode(errors="replace").strip().splitlines()
-        raise ClipError(
-            source,
-            f"pipe failed with exit status {result.returncode}"
-            + (f": {lines[-1]}" if lines else ""),
-            "Run the command by hand to see why.",
-        )
-    if not result.stdout:
-        raise ClipError(source, "pipe printed nothing", "Run the command by hand.")
-    return result.stdout
 
 
 class AudioTap:

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
-import numpy as np
-
 from espnet2_avsep.data.clip_files import ClipFiles
 from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.data.table_entry import load_npy
 from espnet2_avsep.errors import InputError
 
 ENDINGS = (".npy", ".json")
@@ -108,18 +107,17 @@ class BoxFiles:
 
 def _read_npy(path: Path) -> List[Tuple[Any, Any, Any, Any]]:
     try:
-        rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        rows = load_npy(path)
+    except (OSError, ValueError) as error:
         raise ClipError(path, f"unreadable boxes: {error}") from error
     if (
-        not isinstance(rows, np.ndarray)
-        or rows.dtype.kind not in "fiu"
+        rows.dtype.kind not in "fiu"
         or rows.size
         and (rows.ndim != 2 or rows.shape[1] != 7)
     ):
         raise ClipError(
             path,
-            f"wrong boxes: {getattr(rows, 'shape', 'no array')}, expected rows of 7 "
+            f"wrong boxes: {rows.shape}, expected rows of 7 "
             "numbers: picture, class, score, left, top, right, bottom",
         )
     rows = rows.reshape(-1, 7).tolist()

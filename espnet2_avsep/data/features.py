@@ -12,6 +12,12 @@ from espnet2_avsep.data.frame_store import PackedFrames
 from espnet2_avsep.data.journal import Journal
 from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.scp import PathLike, read_scp, write_scp
+from espnet2_avsep.data.table_entry import (
+    load_matrix,
+    open_h5,
+    parse_ref,
+    read_h5,
+)
 from espnet2_avsep.errors import InputError
 
 
@@ -180,10 +186,8 @@ class PrecomputedFeatures:
                 f"--precomputed {path}: its keys are category/video_id; give "
                 "--utt2clip, the table of stage 1 that tells which clip is which."
             )
-        import h5py
-
         try:
-            self._h5 = h5py.File(self.path, "r")
+            self._h5 = open_h5(self.path)
         except OSError as error:
             raise InputError(
                 f"--precomputed {path}: not readable as HDF5 ({error}); copy it again."
@@ -234,21 +238,18 @@ class PrecomputedFeatures:
     def _read(self, key: str) -> np.ndarray:
         clip = self.utt2clip.get(key, key)
         if self._h5 is not None:
-            import h5py
-
-            found = self._h5.get(clip)
-            if not isinstance(found, h5py.Dataset):
-                raise ClipError(self.path, f"{clip} is not in the precomputed features")
             try:
-                return found[()]
-            except OSError as error:
+                return read_h5(self._h5, clip)
+            except KeyError:
+                reason = f"{clip} is not in the precomputed features"
+                raise ClipError(self.path, reason) from None
+            except (OSError, ValueError) as error:
                 raise ClipError(self.path, f"{clip} is unreadable ({error})") from error
         value = self._table.get(key) or self._table.get(clip)
         if value is None:
             raise ClipError(self.path, f"{key} is not in the precomputed features")
-        import kaldiio
-
+        parse_ref(value)  # a command ends the run: it is not a fault of this clip
         try:
-            return np.asarray(kaldiio.load_mat(value))
-        except Exception as error:  # kaldiio raises whatever the damage leads to
-            raise ClipError(self.path, f"{value} is unreadable ({error})") from error
+            return load_matrix(value)
+        except InputError as error:
+            raise ClipError(self.path, f"unreadable: {error}") from error

@@ -97,7 +97,7 @@ def signature(source: str) -> List[Any]:
     """Return what tells whether a table's value still stands for the same content.
 
     Args:
-        source: A file, a folder, or a Kaldi pipe (told apart by its command alone).
+        source: A file, a folder, or a command (told apart by its words only).
     """
     with contextlib.suppress(OSError):
         status = Path(source).stat()

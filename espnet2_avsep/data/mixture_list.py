@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
-from espnet2_avsep.data.clip_id import ClipFinder
+from espnet2_avsep.data.clip_id import ClipFinder, check_id, stem_key
 from espnet2_avsep.data.key_check import shorten
 from espnet2_avsep.data.scp import Skipped
 from espnet2_avsep.data.segment_reader import nearest_row
@@ -194,13 +194,14 @@ def _table_rows(
                 f"{path}, line {number}: cannot be read ({error}); expected the "
                 f"columns {', '.join(columns)}, separated by tabs."
             ) from error
-        if values["mix_id"] in seen or not re.fullmatch(r"[\w.-]+", values["mix_id"]):
+        mix_id = check_id(f"{path}, line {number}", values["mix_id"])
+        if mix_id in seen or stem_key(mix_id) != mix_id:
             raise InputError(
-                f"{path}, line {number}: the id {values['mix_id']!r} comes twice or "
-                "has characters that a file name should not have."
+                f"{path}, line {number}: the id {mix_id!r} comes twice or has "
+                "characters that a file name should not have."
             )
-        seen.add(values["mix_id"])
-        yield number, values["mix_id"], wanted
+        seen.add(mix_id)
+        yield number, mix_id, wanted
 
 
 def _pair_rows(

@@ -16,6 +16,7 @@ from espnet2_avsep.data.clip_filter import (
     unique,
     write_counts,
 )
+from espnet2_avsep.data.clip_id import file_stem
 from espnet2_avsep.data.features import write_record
 from espnet2_avsep.data.key_check import check_same_keys
 from espnet2_avsep.data.mixture_draw import draw_groups
@@ -331,9 +332,8 @@ def _write_audio(
     size = HEADER_BYTES + 4 * segment_samples
     step = max(len(mixtures) // 10, 1)
     for i, mixture in enumerate(mixtures, 1):
-        paths = {
-            name: output_dir / "data" / name / f"{mixture.mix_id}.wav" for name in names
-        }
+        file = f"{file_stem(mixture.mix_id)}.wav"
+        paths = {name: output_dir / "data" / name / file for name in names}
         for name, path in paths.items():
             tables[name][mixture.mix_id] = str(path)
         if not all(p.exists() and p.stat().st_size == size for p in paths.values()):

@@ -8,6 +8,7 @@ import numpy as np
 from espnet2_avsep.data.clip_files import ClipFiles
 from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.data.table_entry import load_npy
 
 CHANNELS = 1024
 # iQuery looks at the first 160 pictures, one a second.
@@ -66,10 +67,10 @@ def read_motion_file(path: PathLike) -> np.ndarray:
         ClipError: see :meth:`MotionFiles.load`.
     """
     try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        values = load_npy(path)
+    except (OSError, ValueError) as error:
         raise ClipError(path, f"unreadable motion features: {error}") from error
-    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+    if values.dtype.kind != "f":
         raise ClipError(path, "motion features are no array of floating-point numbers")
     if values.ndim not in (2, 4) or CHANNELS not in values.shape[:2]:
         raise ClipError(

@@ -26,7 +26,7 @@ from espnet2_avsep.data.clip_filter import (
     read_source,
     write_counts,
 )
-from espnet2_avsep.data.clip_id import category_key
+from espnet2_avsep.data.clip_id import category_key, file_stem
 from espnet2_avsep.data.scp import (
     PathLike,
     Skipped,
@@ -200,7 +200,7 @@ def _write(
     lines = ["mix_id\tspk1\tspk2\tprompt1\tprompt2\tstart"]
     for key, (start, _) in kept.items():
         segment = read_segment(wavs[key], start, limits.segment_samples)
-        table[key] = str(data / "wav" / f"{key}.wav")
+        table[key] = str(data / "wav" / f"{file_stem(key)}.wav")
         write_float_wav(Path(table[key]), segment, limits.fs)
         content.update(segment.tobytes())
         names = pairs[key] if prompts == "class_mean" else ("left half", "right half")

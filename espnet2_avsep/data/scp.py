@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Dict, Iterator, List, Mapping, NamedTuple, TextIO, Union
 
+from espnet2_avsep.data.clip_id import is_printable, nfc
 from espnet2_avsep.errors import InputError
 
 PathLike = Union[str, Path]
@@ -28,8 +29,9 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[TextIO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Not the whole name: with what is added it could be too long for the file system.
     handle, temporary = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+        dir=path.parent, prefix=f".{path.name[:20]}.", suffix=".tmp"
     )
     try:
         with os.fdopen(
@@ -53,11 +55,11 @@ def _umask() -> int:
 
 
 def read_scp(path: PathLike, allow_empty: bool = False) -> Dict[str, str]:
-    """Read a ``key value`` table, keeping the file's order.
+    """Read a ``key value`` table, keeping the file's order; keys are put into NFC.
 
     Raises:
-        InputError: the file is missing or empty, a line has no value, a key is not
-            unique.
+        InputError: the file is missing, empty or not UTF-8, a line has no value, a key
+            is not unique.
     """
     path = Path(path)
     if not path.is_file():
@@ -66,23 +68,28 @@ def read_scp(path: PathLike, allow_empty: bool = False) -> Dict[str, str]:
             "again, or correct the path."
         )
     table: Dict[str, str] = {}
-    with path.open(encoding="utf-8") as f:
-        for number, line in enumerate(f, 1):
-            if not line.strip():
-                continue
-            parts = line.rstrip("\n").split(maxsplit=1)
-            if len(parts) != 2:
-                raise InputError(
-                    f"{path}, line {number}: {line.rstrip()!r} has no value; each line "
-                    "must be 'key value'."
-                )
-            key, value = parts[0], parts[1].strip()
-            if key in table:
-                raise InputError(
-                    f"{path}, line {number}: key {key!r} comes a second time; keys "
-                    "must be unique (utils/fix_data_dir.sh removes duplicates)."
-                )
-            table[key] = value
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); a table in UTF-8 was expected."
+        ) from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        parts = line.split(maxsplit=1)
+        if len(parts) != 2:
+            raise InputError(
+                f"{path}, line {number}: {line.rstrip()!r} has no value; each line "
+                "must be 'key value'."
+            )
+        key, value = nfc(parts[0]), parts[1].strip()
+        if key in table:
+            raise InputError(
+                f"{path}, line {number}: key {key!r} comes a second time; keys "
+                "must be unique (utils/fix_data_dir.sh removes duplicates)."
+            )
+        table[key] = value
     if not table and not allow_empty:
         raise InputError(
             f"{path}: is empty. At least one 'key value' line was expected; look at "
@@ -91,17 +98,35 @@ def read_scp(path: PathLike, allow_empty: bool = False) -> Dict[str, str]:
     return table
 
 
+def value_problem(value: str) -> str:
+    """Return why a file's name cannot be a value of a table; "" where it can."""
+    if not is_printable(value):
+        return "has control characters, line ends or bytes that are not UTF-8"
+    if value.startswith("|") or value.endswith("|"):
+        return "begins or ends with '|', which tables have for commands"
+    if not value or value != value.strip():
+        return "is empty, or begins or ends with a blank"
+    return ""
+
+
 def write_scp(path: PathLike, table: Mapping[str, object]) -> None:
     """Write a ``key value`` table atomically, sorted by key as Kaldi wants (LC_ALL=C).
 
     Raises:
-        InputError: a key is empty or holds white space.
+        InputError: a key is empty or holds white space, or a value cannot stand in a
+            table (see :func:`value_problem`).
     """
     for key in table:
         if not key or len(key.split()) != 1 or key != key.strip():
             raise InputError(
                 f"{path}: the key {key!r} cannot stand in a table; keys must be "
                 "non-empty and free of white space."
+            )
+        problem = value_problem(str(table[key]))
+        if problem:
+            raise InputError(
+                f"{path}: the value of {key}, {str(table[key])!r:.200}, {problem}. "
+                "Rename the file or folder."
             )
     with atomic_write(path) as f:
         for key in sorted(table, key=lambda k: k.encode()):
@@ -149,4 +174,5 @@ def write_skipped(path: PathLike, skipped: List[Skipped]) -> None:
     with atomic_write(path) as f:
         for row in sorted(skipped):
             fields = [" ".join(str(value).split()) for value in row]
-            f.write("\t".join(fields) + "\n")
+            line = "\t".join(fields).encode("utf-8", "backslashreplace")
+            f.write(line.decode() + "\n")

@@ -19,6 +19,7 @@ from espnet2_avsep.data.frame_store import (
     is_frames,
     read_jpegs,
 )
+from espnet2_avsep.data.table_entry import load_matrix, parse_ref
 from espnet2_avsep.errors import InputError
 
 # Start of a binary Kaldi object -> bytes of a value. M: matrix, V: vector of one row.
@@ -223,19 +224,19 @@ def matrix_shape(ref: str) -> Tuple[int, ...]:
     Raises:
         InputError: the reference cannot be read as a matrix.
     """
-    path, offset, plain = _parse_ref(ref)
+    path, offset, span = parse_ref(ref)
     head = _read_bytes(ref, path, offset, _HEADER_BYTES)
     if is_frames(head):
         return frames_shape(ref, head)
-    if plain and head[:5] in _MATRIX_TYPES:
+    if not span and head[:5] in _MATRIX_TYPES:
         return _sizes(ref, head)
-    if plain and head[:5] in _VECTOR_TYPES and len(head) >= 10:
+    if not span and head[:5] in _VECTOR_TYPES and len(head) >= 10:
         return 1, struct.unpack("<i", head[6:10])[0]
-    if plain and head[:5] in _COMPRESSED_TYPES:
+    if not span and head[:5] in _COMPRESSED_TYPES:
         at = head.index(b" ") + 9  # after the least value and the range
         if len(head) >= at + 8:
             return struct.unpack("<ii", head[at : at + 8])
-    return _load(ref, path, head).shape
+    return _load(ref).shape
 
 
 def read_matrix(ref: str) -> np.ndarray:
@@ -243,12 +244,12 @@ def read_matrix(ref: str) -> np.ndarray:
 
     Args: see matrix_shape.
     """
-    path, offset, plain = _parse_ref(ref)
+    path, offset, span = parse_ref(ref)
     head = _read_bytes(ref, path, offset, _HEADER_BYTES)
     if is_frames(head):
         return read_rows(ref, range(frames_shape(ref, head)[0]))
-    if not plain or head[:5] not in _MATRIX_TYPES:
-        return _check_rows(ref, _load(ref, path, head))
+    if span or head[:5] not in _MATRIX_TYPES:
+        return _check_rows(ref, _load(ref))
     rows, dim = _sizes(ref, head)
     dtype = np.dtype(_MATRIX_TYPES[head[:5]])
     wanted = rows * dim * dtype.itemsize
@@ -280,7 +281,7 @@ def read_rows(ref: str, rows: Sequence[int]) -> np.ndarray:
         InputError: the reference cannot be read, has no such row, or the row holds NaN
             or infinite values.
     """
-    path, offset, plain = _parse_ref(ref)
+    path, offset, span = parse_ref(ref)
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -290,8 +291,8 @@ def read_rows(ref: str, rows: Sequence[int]) -> np.ndarray:
         if is_frames(head):
             _check_numbers(ref, rows, frames_shape(ref, head)[0])
             return decode(ref, read_jpegs(ref, handle, offset, rows))
-        if not plain or head[:5] not in _MATRIX_TYPES:
-            matrix = _load(ref, path, head)
+        if span or head[:5] not in _MATRIX_TYPES:
+            matrix = _load(ref)
             _check_numbers(ref, rows, len(matrix))
             return _check_rows(ref, matrix[list(rows)])
         count, dim = _sizes(ref, head)
@@ -313,7 +314,7 @@ def read_packed(ref: str, rows: Sequence[int]) -> Optional[PackedFrames]:
 
     Args and errors: see read_rows.
     """
-    path, offset, _ = _parse_ref(ref)
+    path, offset, _ = parse_ref(ref)
     head = _read_bytes(ref, path, offset, _HEADER_BYTES)
     if not is_frames(head):
         return None
@@ -322,27 +323,12 @@ def read_packed(ref: str, rows: Sequence[int]) -> Optional[PackedFrames]:
         return read_jpegs(ref, f.fileno(), offset, rows)
 
 
-def _parse_ref(ref: str) -> Tuple[str, int, bool]:
-    """Return (path, offset, whether the reference is plain: no range of rows)."""
-    ref = ref.strip()
-    if ref.endswith("|") or ref.startswith("|"):
-        raise InputError(
-            f"{ref}: a command cannot stand for a visual matrix; give "
-            "'file.ark:offset', as stage 2 writes it."
-        )
-    plain = True
-    if ref.endswith("]") and "[" in ref:
-        ref, plain = ref[: ref.rindex("[")], False
-    path, colon, tail = ref.rpartition(":")
-    if colon and tail.isdigit():
-        return path, int(tail), plain
-    return ref, 0, plain
-
-
 def _read_bytes(ref: str, path: str, offset: int, size: int) -> bytes:
     try:
         with open(path, "rb", buffering=0) as f:
             f.seek(offset)
+            # A damaged header may ask for more than there is memory.
+            size = min(size, max(os.fstat(f.fileno()).st_size - offset, 0))
             data = f.read(size)
             while len(data) < size:
                 more = f.read(size - len(data))
@@ -357,35 +343,22 @@ def _read_bytes(ref: str, path: str, offset: int, size: int) -> bytes:
 def _sizes(ref: str, head: bytes) -> Tuple[int, int]:
     _check_length(ref, head[:15], 15)
     rows, dim = struct.unpack("<xixi", head[5:15])
+    if min(rows, dim) < 0:
+        raise InputError(f"{ref}: states {rows} rows of {dim} values; it is damaged.")
     return rows, dim
 
 
-def _load(ref: str, path: str, head: bytes) -> np.ndarray:
+def _load(ref: str) -> np.ndarray:
     """Read whatever else is a matrix, whole; (rows, D) float32."""
-    if not head or head.startswith(b"PKL"):
-        # kaldiio would unpickle, which runs code from the file.
-        raise InputError(
-            f"{ref}: {'a pickle' if head else 'nothing'} where a Kaldi matrix was "
-            "expected; write the visual features again with stage 2."
-        )
-    try:
-        if head.startswith(b"\x93NUMPY"):
-            matrix = np.load(path, allow_pickle=False)
-        else:
-            import kaldiio
-
-            matrix = kaldiio.load_mat(ref)
-        matrix = np.asarray(matrix, dtype=np.float32)
-    except Exception as error:  # noqa: BLE001 - kaldiio raises whatever comes up
-        raise _unreadable(ref, error) from error
+    matrix = load_matrix(ref)
     if matrix.ndim == 1:
         matrix = matrix[None]
-    if matrix.ndim != 2:
+    if matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
         raise InputError(
-            f"{ref}: the visual features have the shape {matrix.shape}; a matrix "
-            "(rows, D) was expected."
+            f"{ref}: the visual features are {matrix.dtype} of shape {matrix.shape}; a "
+            "matrix (rows, D) of numbers was expected."
         )
-    return matrix
+    return matrix.astype(np.float32)
 
 
 def _check_mono(path: str, channels: int) -> None:

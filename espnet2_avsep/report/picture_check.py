@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional
 import numpy as np
 
 from espnet2_avsep.data.audio_io import clear_disk_errors
+from espnet2_avsep.data.clip_id import file_stem
 from espnet2_avsep.data.journal import Journal, remove_leftovers, signature
 from espnet2_avsep.data.progress import Progress
 from espnet2_avsep.data.scp import PathLike, atomic_write
@@ -90,7 +91,7 @@ class Video(NamedTuple):
     @property
     def thumbnail(self) -> str:
         """Name of its file, within the folder of thumbnails."""
-        return f"{self.dset}/{self.clip}.jpg"
+        return f"{self.dset}/{file_stem(self.clip)}.jpg"
 
 
 def choose_clips(category: Mapping[str, str], most: int) -> List[str]:

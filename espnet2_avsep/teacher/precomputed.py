@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from espnet2_avsep.data.scp import read_scp
+from espnet2_avsep.data.table_entry import load_matrix
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.teacher.abs_teacher import AbsTeacher
 
@@ -74,12 +75,10 @@ class PrecomputedTeacher(AbsTeacher):
         return torch.from_numpy(np.stack([self._load(key) for key in keys]))
 
     def _load(self, key: str) -> np.ndarray:
-        import kaldiio
-
         value = self._table[key]
         try:
-            array = np.asarray(kaldiio.load_mat(value))
-        except Exception as error:  # kaldiio raises whatever its parser stumbles over
+            array = load_matrix(value)
+        except InputError as error:
             raise InputError(
                 f"{self._scp}: the entry of {key!r}, {value}, cannot be read: {error}. "
                 "Run avsep_extract_teacher again."
@@ -95,7 +94,7 @@ class PrecomputedTeacher(AbsTeacher):
                 f"{self._scp}: the entry of {key!r} is {width} wide, the first entry "
                 f"{self._output_dim}; all must be as wide as each other."
             )
-        if not np.isfinite(array).all():
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             raise InputError(
                 f"{self._scp}: the entry of {key!r} holds NaN or infinite values. Look "
                 "at the audio it was computed from, then run avsep_extract_teacher "

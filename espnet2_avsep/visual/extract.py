@@ -61,6 +61,7 @@ def extract_visual(
     audio: Optional[AudioStore] = None,
     region: str = "whole",
     boxes: Optional[BoxSource] = None,
+    allow_pipes: bool = False,
 ) -> None:
     """Encode sampled pictures of every clip; what a cut-off run has finished stays.
 
@@ -89,13 +90,14 @@ def extract_visual(
             both. What is not in it afterwards is left to that function.
         region: The part of the pictures that is encoded, a key of REGIONS.
         boxes: Pictures are cut out around these boxes; visual_boxes.tsv says where.
+        allow_pipes: Whether ``wav_scp`` may hold commands.
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
             fit, disk full, another process works here.
     """
     check_positive(fps=fps, every=every, batch_size=batch_size)
-    videos, wavs = read_clips(video_scp, wav_scp)
+    videos, wavs = read_clips(video_scp, wav_scp, allow_pipes)
     if audio is not None:
         check_file_names(video_scp, videos)
     chosen: Dict[str, Any] = {
@@ -174,6 +176,7 @@ def pack_frames(
     allow_empty: bool = False,
     boxes: Optional[BoxSource] = None,
     device: str = "cpu",
+    allow_pipes: bool = False,
 ) -> None:
     """Pack sampled pictures of every clip as JPEGs, for networks trained on them.
 
@@ -192,12 +195,13 @@ def pack_frames(
         allow_empty: As for :func:`extract_visual`.
         boxes: As for :func:`extract_visual`.
         device: Where a detector computes.
+        allow_pipes: As for :func:`extract_visual`.
 
     Raises:
         InputError: as for :func:`extract_visual`.
     """
     check_positive(fps=fps, every=every)
-    videos, wavs = read_clips(video_scp, wav_scp)
+    videos, wavs = read_clips(video_scp, wav_scp, allow_pipes)
     packer = FramePacker(size, jpeg_quality)
     info = {**packer.info, **_sampling(fps, every)}
 

@@ -16,9 +16,9 @@ from espnet2_avsep.data.scp import (
     PathLike,
     Skipped,
     atomic_write,
-    read_scp,
     write_skipped,
 )
+from espnet2_avsep.data.table_entry import read_sources
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.box_source import BoxSource
 from espnet2_avsep.visual.crop import write_box_table
@@ -118,17 +118,19 @@ def check_positive(**options: float) -> None:
 
 
 def read_clips(
-    video_scp: PathLike, wav_scp: Optional[PathLike]
+    video_scp: PathLike, wav_scp: Optional[PathLike], allow_pipes: bool = False
 ) -> Tuple[Dict[str, str], Dict[str, str]]:
     """Read clip -> video and clip -> sound; without wav_scp the video's own.
+
+    Sounds may be commands with ``allow_pipes``, videos never.
 
     Raises:
         InputError: a table cannot be read, or a clip has no sound.
     """
-    videos = read_scp(video_scp)
+    videos = read_sources(video_scp)
     if wav_scp is None:
         return videos, videos
-    return videos, _matching(read_scp(wav_scp), videos, wav_scp)
+    return videos, _matching(read_sources(wav_scp, allow_pipes), videos, wav_scp)
 
 
 def _matching(

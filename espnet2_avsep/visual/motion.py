@@ -44,6 +44,7 @@ def extract_motion(
     device: str = "cpu",
     dtype: str = "float32",
     allow_empty: bool = False,
+    allow_pipes: bool = False,
 ) -> None:
     """Encode windows of every clip's pictures; what a cut-off run has finished stays.
 
@@ -65,13 +66,14 @@ def extract_motion(
         device: "cpu", "cuda", "cuda:N" or "auto".
         dtype: "float32" or "bfloat16".
         allow_empty: Whether empty tables are fine where no clip can be used.
+        allow_pipes: Whether ``wav_scp`` may hold commands.
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
             fit, disk full, another process works here.
     """
     check_positive(motion_rate=rows_per_second, batch_size=batch_size)
-    videos, wavs = read_clips(video_scp, wav_scp)
+    videos, wavs = read_clips(video_scp, wav_scp, allow_pipes)
     chosen: Dict[str, Any] = {"model": model, "pretrained": pretrained, "seed": seed}
     how = {"rows_per_second": rows_per_second}
     settings = {**chosen, **how, "dtype": dtype}

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from espnet2_avsep.bin.avsep_format_audio import main
-from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp
+from espnet2_avsep.data.scp import read_scp, read_skipped
 from tests.media_fixtures import (
     tone,
     truncate,
@@ -37,9 +37,15 @@ def clips(tmp_path_factory):
     }
 
 
+def write_table(scp, table):
+    scp.parent.mkdir(exist_ok=True)
+    scp.write_text("".join(f"{key} {table[key]}\n" for key in sorted(table)))
+
+
 def run(table, folder, *options):
     scp = folder / "wav.scp"
-    write_scp(scp, table)
+    write_table(scp, table)
+    options = ("--allow_pipes", "true", *options)
     out = folder / "out"
     arguments = ["--wav_scp", str(scp), "--output_dir", str(out), "--fs", str(FS)]
     return main([*arguments, *options]), out
@@ -203,7 +209,8 @@ def test_kill_9_and_again_ends_byte_identical(tmp_path, clips):
     for path in [*(out / "data").iterdir(), *out.glob("*.*"), out / "utt2num_samples"]:
         path.unlink()
     arguments = ["--wav_scp", str(tmp_path / "wav.scp"), "--output_dir", str(out)]
-    code = KILL.format(arguments=[*arguments, "--fs", str(FS)])
+    arguments += ["--fs", str(FS), "--allow_pipes", "true"]
+    code = KILL.format(arguments=arguments)
     result = subprocess.run([sys.executable, "-c", code], check=False)
     assert result.returncode == -signal.SIGKILL
     assert not (out / "wav.scp").exists()
@@ -240,8 +247,43 @@ def test_full_disk(tmp_path, clips, monkeypatch, capsys):
 
 def test_unusable_keys_and_options(tmp_path, clips, capsys):
     assert run({"a/b": "x"}, tmp_path)[0] == 2
-    assert "'a/b' cannot be a file's name" in capsys.readouterr().err
+    assert "the id 'a/b' has a '/'" in capsys.readouterr().err
     assert run(clips, tmp_path, "--fs", "0")[0] == 2
     assert "--fs 0: expected a sampling rate" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["--wav_scp", "a", "--output_dir", "b", "--fs", "1", "--nonsense", "2"])
+
+
+def test_commands_are_refused_unless_they_are_allowed(tmp_path, clips, capsys):
+    write_table(tmp_path / "wav.scp", {**clips, "tuba-e": f"touch {tmp_path}/MARK |"})
+    arguments = ["--wav_scp", str(tmp_path / "wav.scp"), "--fs", str(FS)]
+    assert main([*arguments, "--output_dir", str(tmp_path / "out")]) == 2
+    assert "wav.scp, tuba-d" in (said := capsys.readouterr().err)
+    assert "--allow_pipes true" in said
+    assert not (tmp_path / "MARK").exists() and not (tmp_path / "out").exists()
+
+
+def test_long_ids_stay_whole_in_tables_and_their_files_are_short(tmp_path, clips):
+    table = {"x" * 247: clips["tuba-b"], "x" * 300: clips["tuba-b"]}
+    status, out = run(table, tmp_path)
+    assert status == 0
+    files = read_scp(out / "wav.scp")
+    assert set(files) == set(table) == set(read_scp(out / "utt2num_samples"))
+    assert len({os.path.basename(file) for file in files.values()}) == 2
+    assert all(soundfile.info(file).frames == FS for file in files.values())
+
+
+def test_table_with_a_byte_order_mark(tmp_path, clips):
+    """Some editors write it; it was part of the first key and of its file's name."""
+    table = tmp_path / "wav.scp"
+    text = f"\ufefftuba-a {clips['tuba-a']}\r\ntuba-b {clips['tuba-b']}\r\n"
+    table.write_bytes(text.encode())
+    out = tmp_path / "out"
+    assert (
+        main(["--wav_scp", str(table), "--output_dir", str(out), "--fs", "8000"]) == 0
+    )
+    assert list(read_scp(out / "wav.scp")) == ["tuba-a", "tuba-b"]
+    assert sorted(path.name for path in (out / "data").iterdir()) == [
+        "tuba-a.wav",
+        "tuba-b.wav",
+    ]

@@ -1,5 +1,4 @@
 import errno
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from espnet2_avsep.data.audio_io import (
     write_audio,
 )
 from espnet2_avsep.data.media import ClipError
+from espnet2_avsep.data.table_entry import Command
 from espnet2_avsep.errors import InputError
 from tests.media_fixtures import (
     blank_out,
@@ -104,14 +104,10 @@ def test_video_to_the_corpus_rate(tmp_path):
     assert level == pytest.approx(0.5, rel=0.05)
 
 
-def python_pipe(code):
-    return f"{sys.executable} -c '{code}' |"
-
-
 def test_kaldi_pipe(tmp_path):
     samples = tone(0.5, 8000)
     path = write_wav(tmp_path / "a.wav", samples, 8000)
-    audio, rate = read_audio(f"cat {path} |")
+    audio, rate = read_audio(Command(f"cat {path} |"))
     assert rate == 8000
     np.testing.assert_array_equal(audio, samples)
 
@@ -125,17 +121,17 @@ def test_pipe_that_does_not_know_its_length(tmp_path, size):
     at = content.index(b"data") + 4
     content[4:8] = content[at : at + 4] = size.to_bytes(4, "little")
     path.write_bytes(content)
-    audio, _ = read_audio(f"cat {path} |")
+    audio, _ = read_audio(Command(f"cat {path} |"))
     np.testing.assert_allclose(audio, samples, atol=1 / 32767)
 
 
 def test_pipes_that_fail(tmp_path):
     with pytest.raises(ClipError, match="exit status 3: no such tape"):
-        read_audio("sh -c 'echo no such tape >&2; exit 3' |")
+        read_audio(Command("sh -c 'echo no such tape >&2; exit 3' |"))
     with pytest.raises(ClipError, match="printed nothing"):
-        read_audio("true |")
+        read_audio(Command("true |"))
     with pytest.raises(ClipError, match="unreadable"):
-        read_audio("echo this is no sound |")
+        read_audio(Command("echo this is no sound |"))
 
 
 def test_duration_and_start(tmp_path):
@@ -144,7 +140,7 @@ def test_duration_and_start(tmp_path):
     assert (duration, start) == (pytest.approx(2.0, abs=0.05), 0.0)
     wav = write_wav(tmp_path / "a.wav", tone(1.25, 8000), 8000)
     assert audio_span(str(wav)) == (1.25, 0.0)
-    assert audio_span(f"cat {wav} |") == (1.25, 0.0)
+    assert audio_span(Command(f"cat {wav} |")) == (1.25, 0.0)
     with pytest.raises(ClipError, match="no audio stream"):
         audio_span(str(write_video(tmp_path / "v.mp4")))
 

@@ -1,6 +1,13 @@
 import pytest
 
-from espnet2_avsep.data.clip_id import ClipFinder, category_key, clip_key, split_name
+from espnet2_avsep.data.clip_id import (
+    ClipFinder,
+    category_key,
+    check_id,
+    clip_key,
+    file_stem,
+    split_name,
+)
 from espnet2_avsep.errors import InputError
 
 
@@ -64,3 +71,63 @@ def test_a_name_that_may_be_two(finder):
     with pytest.raises(InputError, match="list, line 3: 'm0' may be Female-m0 or Male"):
         finder.find("list, line 3", "m0")
     assert finder.find_all("v1") == ["cat-v1_000001", "cat-v1_000040"]
+
+
+NFC, NFD = "fl\u00fbte", "flu\u0302te"
+
+
+@pytest.mark.parametrize(
+    "name, problem",
+    [
+        ("", "is empty"),
+        (" ", "is empty"),
+        ("..", "begins with '.'"),
+        (".", "begins with '.'"),
+        ("/etc/passwd", "has a '/'"),
+        ("a/b", "has a '/'"),
+        ("a\nb", "control characters"),
+        ("a\0b", "control characters"),
+        ("a\x85b", "control characters"),
+        ("a\u2028b", "control characters"),
+        ("a\udc80b", "not UTF-8"),
+        (7, "is of type int"),
+        (None, "is of type NoneType"),
+    ],
+)
+def test_ids_that_are_refused(name, problem):
+    with pytest.raises(InputError, match=f"list.txt, line 3: the id .*{problem}"):
+        check_id("list.txt, line 3", name)
+
+
+@pytest.mark.parametrize("name", ["-0123456789", "a b, (c)", "x" * 300, "किताब", NFC])
+def test_ids_that_are_taken_whole(name):
+    assert check_id("list", name) == name
+
+
+def test_one_normal_form_per_id():
+    assert check_id("list", NFD) == NFC
+    assert clip_key(NFD, NFD) == clip_key(NFC, NFC) == f"{NFC}-{NFC}"
+    assert split_name(f"{NFD}/{NFD}.wav") == [NFC, NFC]
+    assert ClipFinder({f"{NFC}-a": NFC}).find("list", f"{NFD}/a.wav") == f"{NFC}-a"
+
+
+@pytest.mark.parametrize(
+    "stem, key",
+    [
+        ("run me.q|", "run_me.q"),
+        ("a;b $(c) [1:2]", "a_b_c_1_2"),
+        ("(?)", "_"),
+        ("-x", "-x"),
+        ("किताब", "किताब"),
+        ("a\nb", "a_b"),
+    ],
+)
+def test_keys_hold_nothing_that_a_shell_acts_on(stem, key):
+    assert clip_key("c", stem) == f"c-{key}"
+
+
+def test_file_names_are_bounded_and_differ():
+    assert file_stem("x" * 200) == "x" * 200
+    long = [file_stem(c + "\u00e9" * 250) for c in "ab"]
+    assert all(len(stem.encode()) <= 200 for stem in long)
+    assert long[0][1:] != long[1][1:]

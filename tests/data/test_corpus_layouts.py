@@ -419,6 +419,14 @@ def test_pair_lists_are_no_lists_of_clips(tmp_path, prepare, caplog):
         ("a.csv", "a/x/c0.wav,f/x/c0.mp4,3,30.0,96.7\n", [("x", "c0")]),
         ("a.csv", "c0\nc1\n", [(None, "c0"), (None, "c1")]),
         ("a.txt", "Church bell&b0&good&0&10\n", [("Church bell", "b0")]),
+        (
+            "a.txt",
+            "drums & bass/a1\nflute/b1\n",
+            [("drums & bass", "a1"), ("flute", "b1")],
+        ),
+        ("a.txt", "R&B_01\nR&B_02\n", [(None, "R&B_01"), (None, "R&B_02")]),
+        ("a.txt", "\ufeffcello/c0\n", [("cello", "c0")]),
+        ("a.txt", "flu\u0302te/u\u0308\n", [("fl\u00fbte", "\u00fc")]),
         ("a.txt", "", []),
     ],
 )
@@ -432,6 +440,46 @@ def test_a_list_that_is_no_text(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot be read"):
         read_list(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", "flute/..\n"),
+        ("a.txt", "../x\n"),
+        ("a.txt", "flute/a\x07b\n"),
+        ("a.txt", "flute/a\0b\n"),
+        ("a.txt", " /x\n"),
+        ("a.txt", ".\n"),
+        ("a.csv", "audio/flute/...wav,frames/flute/..,3,..\n"),
+        ("a.csv", "audio/a\0/c0.wav,f/x/c0,3\n"),
+        ("a.txt", "..&b0&good&0&10\n"),
+        ("a.txt", "Bell&/etc/passwd&good&0&10\n"),
+    ],
+)
+def test_names_in_lists_that_cannot_be_ids(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=f"{name}, line 1: "):
+        read_list(tmp_path / name)
+
+
+def test_names_of_a_mac_are_found_by_lists_and_the_other_way_round(tmp_path, prepare):
+    """macOS writes NFD, lists have NFC; both are one clip with one id."""
+    nfc, nfd = "fl\u00fbte", "flu\u0302te"
+    lists = {
+        "train": [f"{nfc}/\u00e41"],
+        "val": [f"{nfd}/a\u03082"],
+        "test": [f"{nfc}/x"],
+    }
+    for category, stem in ((nfd, "a\u03081"), (nfc, "\u00e42"), (nfd, "x")):
+        PUT.video(tmp_path / "corpus/videos" / category / f"{stem}.mp4", stem)
+    splits = layouts.write_splits(tmp_path / "splits", lists)
+    data = prepare("music", tmp_path / "corpus", "--splits", splits)
+    for name, stem in (("train", "\u00e41"), ("valid", "\u00e42"), ("test", "x")):
+        table = read_scp(data / name / "video.scp")
+        assert list(table) == [f"{nfc}-{stem}"] and os.path.exists(
+            table[f"{nfc}-{stem}"]
+        )
 
 
 # ------------------------------------------------------------------ VGGSound

@@ -329,7 +329,8 @@ def test_bad_lists(tmp_path, clips_dir, text, message):
         ("m\ttuba-video0\t\t-1\t0\ttuba-video1\t\t0\t0", "a negative number"),
         ("m\ttuba-video0\t\tx\t0\ttuba-video1\t\t0\t0", "line 2: cannot be read"),
         ("m\ttuba-video0", "line 2: cannot be read"),
-        ("../m\ttuba-video0\t\t0\t0\ttuba-video1\t\t0\t0", "a file name should not"),
+        ("../m\ttuba-video0\t\t0\t0\ttuba-video1\t\t0\t0", "the id '../m' has a '/'"),
+        ("a b\ttuba-video0\t\t0\t0\ttuba-video1\t\t0\t0", "a file name should not"),
     ],
 )
 def test_bad_lines_of_a_table(tmp_path, clips_dir, line, message):

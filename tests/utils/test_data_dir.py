@@ -40,7 +40,9 @@ def tool(name, *arguments):
 
 
 def validate(*arguments):
-    return tool("validate_data_dir", "--no-feats", "--no-text", *arguments)
+    return tool(
+        "validate_data_dir", "--no-feats", "--no-text", "--allow-pipes", *arguments
+    )
 
 
 def edit(path, old, new):
@@ -196,7 +198,7 @@ def test_validate_sees_a_cut_table(data):
 
 
 @pytest.mark.parametrize(
-    "odd", ["tuba/a", "tuba*a", "tuba'a", "tüba", "tuba;a", "tu|a"]
+    "odd", ["tuba/a", "tuba*a", "tuba'a", "tu\u0308ba", "tuba;a", "tu|a"]
 )
 def test_validate_sees_odd_characters(data, odd):
     for path in data.iterdir():
@@ -337,3 +339,27 @@ def test_subset_by_list_and_speaker(data, tmp_path):
     assert keys(target / "spk2utt") in (["cello"], ["tuba"])
     assert "5 utterances; 6" in tool("subset_data_dir", data, 6, tmp_path / "d").stderr
     assert tool("subset_data_dir", data, tmp_path / "d").returncode == 2
+
+
+def test_validate_refuses_commands_unless_they_are_allowed(data):
+    message = tool("validate_data_dir", "--no-feats", data).stderr
+    assert "wav.scp: tuba-a, tuba-b, tuba-c has a command for a file: 'cat " in message
+    assert "--allow-pipes" in message and "--allow_pipes true" in message
+
+
+def test_byte_order_marks_are_seen_and_removed(data):
+    for name in ("wav.scp", "utt2spk"):
+        (data / name).write_bytes(b"\xef\xbb\xbf" + (data / name).read_bytes())
+    message = validate(data).stderr
+    assert "wav.scp: begins with a byte order mark" in message
+    assert "cello-a is in" not in message
+    assert tool("fix_data_dir", data).returncode == 0
+    assert validate(data).returncode == 0
+
+
+@pytest.mark.parametrize("key", ["tüba-a", "किताब-a", "笛-a"])
+def test_ids_of_other_scripts_are_fine(data, key):
+    for path in data.iterdir():
+        path.write_text(path.read_text().replace("tuba-a", key))
+    assert tool("fix_data_dir", data).returncode == 0
+    assert validate(data).returncode == 0

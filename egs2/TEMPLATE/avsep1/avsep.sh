@@ -61,6 +61,7 @@ box_size=                # <width>x<height> of the pictures of box files (defaul
 visual_batch_size=32     # Pictures encoded at a time.
 visual_device=auto       # auto, cpu or cuda.
 visual_dtype=float32     # float32, or bfloat16: faster where the device has it.
+allow_pipes=false        # Whether data/<set>/wav.scp may hold commands in place of files.
 one_pass=true            # Whether stage 2 also does stage 3's work where one file has picture and sound.
 
 motion_encoder=          # Motion features too, of this video network: s3d, r2plus1d_18, mvit_v2_s.
@@ -213,6 +214,9 @@ Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtur
                         # <category>/<video>.mp4.npy.
     --use_motion        # Whether stage 4 writes motion tables, and stages 5-7 hand them on: true
                         # or false (default: true where one of the two options above is given).
+    --allow_pipes       # Whether stages 2 and 3 run the commands ("cmd |") that data/<set>/wav.scp
+                        # has in place of files, without a shell; only for tables that you
+                        # wrote yourself (default="${allow_pipes}").
     --one_pass          # Whether stage 2 also does stage 3's work where one file has picture and
                         # sound, so that it is read once less (default="${one_pass}").
 
@@ -683,7 +687,7 @@ if ! "${skip_data_prep}"; then
             # A job may lose all of its clips, as long as the set has some.
             _opts=(--allow_empty true)
             if [ -f "data/${dset}/wav.scp" ]; then
-                _opts+=(--wav_scp "data/${dset}/wav.scp")
+                _opts+=(--wav_scp "data/${dset}/wav.scp" --allow_pipes "${allow_pipes}")
             fi
             if [ -n "${visual_precomputed}" ]; then
                 _opts+=(--precomputed "${visual_precomputed}")
@@ -765,7 +769,7 @@ if ! "${skip_data_prep}"; then
                 if [ -n "${motion_precomputed}" ] && [ -f "data/${dset}/utt2clip" ]; then
                     _files=(--utt2clip "data/${dset}/utt2clip")
                 elif [ -z "${motion_precomputed}" ] && [ -f "data/${dset}/wav.scp" ]; then
-                    _files=(--wav_scp "data/${dset}/wav.scp")
+                    _files=(--wav_scp "data/${dset}/wav.scp" --allow_pipes "${allow_pipes}")
                 fi
                 # shellcheck disable=SC2086  # commands are several words
                 run_and_show "Motion features of ${dset}" "${_logdir}/motion.*.log" \
@@ -792,7 +796,8 @@ if ! "${skip_data_prep}"; then
                 ${train_cmd} JOB=1:"${_nj}" "${_logdir}/format_audio.JOB.log" \
                 "${python}" -m espnet2_avsep.bin.avsep_format_audio \
                 --wav_scp "${_logdir}/wav.JOB.scp" --output_dir "${_split}/JOB" \
-                --fs "${fs}" --audio_format "${audio_format}" --allow_empty true
+                --fs "${fs}" --audio_format "${audio_format}" --allow_empty true \
+                --allow_pipes "${allow_pipes}"
             utils/merge_scp.py "${_nj}" "${_logdir}/wav.JOB.scp" "${_split}/JOB" "${_dir}" \
                 skipped.tsv utt2num_samples wav.scp
             utils/check_keys.sh "data/${dset}/wav.scp" "${_dir}/wav.scp" "${_dir}/skipped.tsv"

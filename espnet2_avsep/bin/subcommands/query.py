@@ -135,13 +135,15 @@ def _region(text: str, box: tuple, video: Optional[Path], every) -> Region:
 def _embedding(path: Path) -> Any:
     import numpy as np
 
+    from espnet2_avsep.data.table_entry import load_npy
+
     try:
-        rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        rows = load_npy(path)
+    except (OSError, ValueError) as error:
         raise InputError(
             f"--query {path}: cannot be read as an array of numpy ({error})."
         ) from error
-    if not isinstance(rows, np.ndarray) or rows.dtype.kind != "f":
+    if rows.dtype.kind != "f":
         raise InputError(
             f"--query {path}: expected an array of floats, (D,) or (V, D)."
         )

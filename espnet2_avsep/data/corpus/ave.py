@@ -46,13 +46,13 @@ def read_ave(root: Path, check_count: bool = True) -> Corpus:
         clip = apply_manifest(clip, failed)
         return clips.setdefault(clip.name, clip).name
 
-    for row in read_list(folder / ANNOTATIONS):
-        add(row.category.replace("/", " "), row.stem)
+    for row in read_list(folder / ANNOTATIONS, ave=True):
+        add(row.category, row.stem)
     lists = {}
     for stem in LISTS:
         path = folder / f"{stem}.txt"
         if path.is_file():
-            names = [add(r.category.replace("/", " "), r.stem) for r in read_list(path)]
+            names = [add(r.category, r.stem) for r in read_list(path, ave=True)]
             names = list(dict.fromkeys(names))
             lists[stem] = GivenList(names, path.name, sha256_of(path))
     if all(clip.problem == NOT_FOUND for clip in clips.values()):

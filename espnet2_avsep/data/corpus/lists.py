@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 from typing import List, NamedTuple, Optional
 
-from espnet2_avsep.data.clip_id import SOUND_SUFFIXES, split_name
+from espnet2_avsep.data.clip_id import SOUND_SUFFIXES, check_id, split_name
 from espnet2_avsep.errors import InputError
 
 AVE_COLUMNS = "Category&VideoID&Quality&StartTime&EndTime"
@@ -47,15 +47,23 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def read_list(path: Path) -> List[Row]:
+def read_list(path: Path, ave: bool = False) -> List[Row]:
     """Read a list; which form it has shows in its first line.
 
     The forms are: category/id; video ids alone; rows of peers' CSV files
     (audio path, folder of frames, number of frames, perhaps the category and more);
     AVE's Category&VideoID&Quality&StartTime&EndTime.
 
+    Args:
+        path: The file.
+        ave: Whether it must have AVE's form.
+
+    Returns:
+        Its rows; categories and names are in NFC.
+
     Raises:
-        InputError: a line has another form than the first one.
+        InputError: a line has another form than the first one, or a name that cannot
+            be an id.
     """
     lines = [(n, x.strip()) for n, x in enumerate(read_text(path).splitlines(), 1)]
     lines = [(n, line) for n, line in lines if line and not line.startswith("#")]
@@ -63,13 +71,13 @@ def read_list(path: Path) -> List[Row]:
         return []
     if path.suffix.lower() == ".csv":
         return _csv_rows(path)
-    if "&" in lines[0][1]:
+    if ave or lines[0][1].count("&") == AVE_COLUMNS.count("&"):
         return _ave_rows(path, lines)
     ids = not any("/" in line for _, line in lines)
     rows = []
     for number, line in lines:
         if ids:
-            rows.append(Row(number, None, split_name(line)[-1], []))
+            rows.append(_row(path, number, None, split_name(line)[-1:], []))
             continue
         if line.count("/") != 1 or line.startswith("/") or line.endswith("/"):
             raise InputError(
@@ -77,8 +85,18 @@ def read_list(path: Path) -> List[Row]:
                 "in all lines."
             )
         category, stem = line.split("/")
-        rows.append(Row(number, category, stem, []))
+        rows.append(_row(path, number, category, [stem], []))
     return rows
+
+
+def _row(
+    path: Path, number: int, category: Optional[str], stem: List[str], cells: List[str]
+) -> Row:
+    """Return a row whose names can be ids; ``stem`` is empty where there is no name."""
+    where = f"{path}, line {number}"
+    if category is not None:
+        category = check_id(where, category)
+    return Row(number, category, check_id(where, stem[0] if stem else ""), cells)
 
 
 def is_pair_list(path: Path) -> bool:
@@ -105,7 +123,7 @@ def _csv_rows(path: Path) -> List[Row]:
         fits = len(cells) >= 3 and cells[2].isdigit() and len(parts) >= 2
         if len(cells) == 1 and len(parts) in (1, 2):  # ids, or category/id
             category = parts[0] if len(parts) == 2 else None
-            rows.append(Row(number, category, parts[-1], []))
+            rows.append(_row(path, number, category, parts[-1:], []))
             continue
         # Words in the fourth column are the class; numbers there are rate and duration.
         label = cells[3] if fits and len(cells) > 3 else ""
@@ -114,7 +132,7 @@ def _csv_rows(path: Path) -> List[Row]:
                 f"{path}, line {number}: {','.join(line)!r}; expected {CSV_FORM}."
             )
         category = label if _is_word(label) else parts[-2]
-        rows.append(Row(number, category, parts[-1], cells))
+        rows.append(_row(path, number, category, parts[-1:], cells))
     return rows
 
 
@@ -126,7 +144,8 @@ def _ave_rows(path: Path, lines: List) -> List[Row]:
         cells = line.split("&")
         if len(cells) != 5 or not all(cells[:2]):
             raise InputError(f"{path}, line {number}: {line!r}; expected {AVE_COLUMNS}")
-        rows.append(Row(number, cells[0].strip(), cells[1].strip(), []))
+        category = cells[0].strip().replace("/", " ")
+        rows.append(_row(path, number, category, [cells[1].strip()], []))
     return rows
 
 

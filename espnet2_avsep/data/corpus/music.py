@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
+from espnet2_avsep.data.clip_id import check_id
 from espnet2_avsep.data.corpus.clip import UNLISTED, Clip, Corpus
 from espnet2_avsep.data.corpus.lists import read_text
 from espnet2_avsep.data.corpus.manifest import apply_manifest, read_manifest
@@ -109,9 +110,12 @@ def read_video_json(path: Path) -> Dict[str, List[str]]:
     """
     try:
         listed = json.loads(read_text(path))["videos"]
-        if not all(isinstance(i, str) for ids in listed.values() for i in ids):
-            raise ValueError("an id is not a string")
-        return {category: list(ids) for category, ids in listed.items()}
+        return {
+            check_id(path, category): [check_id(path, i) for i in ids]
+            for category, ids in listed.items()
+        }
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); expected "

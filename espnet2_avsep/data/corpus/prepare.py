@@ -10,7 +10,13 @@ from espnet2_avsep.data.corpus.clip import UNLISTED, Clip, Corpus
 from espnet2_avsep.data.corpus.peer_tree import COUNT
 from espnet2_avsep.data.corpus.splits import Rule, SetNames, Split, choose_split
 from espnet2_avsep.data.key_check import shorten
-from espnet2_avsep.data.scp import Skipped, atomic_write, write_scp, write_skipped
+from espnet2_avsep.data.scp import (
+    Skipped,
+    atomic_write,
+    value_problem,
+    write_scp,
+    write_skipped,
+)
 from espnet2_avsep.errors import InputError
 
 STAGE = "data"
@@ -47,6 +53,9 @@ def prepare(corpus: Corpus, plan: Plan) -> None:
         InputError: more is missing than ``max_missing`` allows, a set is empty, a
             real set without duets, and what choose_split raises.
     """
+    corpus = corpus._replace(
+        clips={name: _with_file_names(clip) for name, clip in corpus.clips.items()}
+    )
     logging.info(
         "%s: %d clips are listed or found, %d of them can be used",
         corpus.layout,
@@ -94,6 +103,16 @@ def prepare(corpus: Corpus, plan: Plan) -> None:
             write_scp(folder / "utt2pair", there)
     with atomic_write(plan.data_dir / "local" / "split_rule.txt") as f:
         f.write(split.rule + "\n")
+
+
+def _with_file_names(clip: Clip) -> Clip:
+    """Return a clip; one whose files' names cannot stand in a table has a problem."""
+    for path in (clip.sound, clip.picture):
+        problem = value_problem(path)
+        if problem and not clip.problem:
+            problem = f"name of the file refused: {path!r} {problem}"
+            return clip._replace(sound="", picture="", problem=problem)
+    return clip
 
 
 def _wanted(name: str, corpus: Corpus, videos: str) -> bool:

@@ -5,7 +5,12 @@ import os
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from espnet2_avsep.data.clip_id import MEDIA_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES
+from espnet2_avsep.data.clip_id import (
+    MEDIA_SUFFIXES,
+    SOUND_SUFFIXES,
+    VIDEO_SUFFIXES,
+    plain_name,
+)
 from espnet2_avsep.data.corpus.clip import NOT_FOUND, Clip
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.file_name import IMAGE_SUFFIXES, is_image_name
@@ -19,8 +24,9 @@ _Place = Tuple[str, str]  # (category, stem)
 class Tree:
     """Sounds, videos and folders of images below a folder.
 
-    A file's category is the name of its folder. Hidden and unfinished files are passed
-    over, and so is what lies in a folder of images.
+    A file's category is the name of its folder; names are as :func:`plain_name` makes
+    them, so that a list finds files whatever form their accents have. Hidden
+    and unfinished files are left out, and so is what lies in a folder of images.
 
     Args:
         root: The folder; links are followed once.
@@ -77,14 +83,14 @@ class Tree:
     def _enter(self, folder: Path, in_videos: bool, seen: set) -> None:
         if _holds_images(folder):
             stem = folder.stem if folder.suffix in MEDIA_SUFFIXES else folder.name
-            place = (folder.parent.name, stem)
-            self.frames.setdefault(place, []).append(folder)
+            self._add(self.frames, folder, stem)
         else:
             self._walk(folder, in_videos, seen)
 
     @staticmethod
-    def _add(table: Dict[_Place, List[Path]], path: Path) -> None:
-        table.setdefault((path.parent.name, path.stem), []).append(path)
+    def _add(table: Dict[_Place, List[Path]], path: Path, stem: str = "") -> None:
+        place = (plain_name(path.parent.name), plain_name(stem or path.stem))
+        table.setdefault(place, []).append(path)
 
     def by_stem(self, kind: str) -> Dict[str, List[Path]]:
         """Return stem -> files of "sounds", "videos" or "frames", in any folder."""

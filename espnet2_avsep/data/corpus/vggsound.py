@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
+from espnet2_avsep.data.clip_id import check_id
 from espnet2_avsep.data.corpus.archives import extract_videos, find_archives
 from espnet2_avsep.data.corpus.clip import NOT_FOUND, Clip, Corpus, GivenList
 from espnet2_avsep.data.corpus.lists import read_text, sha256_of
@@ -131,8 +132,10 @@ def read_rows(path: Path) -> List[ListedClip]:
             raise InputError(
                 f"{path}, line {number}: {','.join(cells)!r}; expected {COLUMNS}."
             )
-        label = cells[2].replace("/", " ")
-        rows.append(ListedClip(cells[0], int(cells[1]), label, cells[3]))
+        where = f"{path}, line {number}"
+        label = check_id(where, cells[2].replace("/", " "))
+        video = check_id(where, cells[0])
+        rows.append(ListedClip(video, int(cells[1]), label, cells[3]))
     logging.info("%s: %d clips are listed", path, len(rows))
     return rows
 

@@ -1,11 +1,12 @@
 """What each corpus lists: its files of metadata, and the videos that they name."""
 
 import csv
-import json
 import re
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
+from espnet2_avsep.data.corpus.lists import read_text
+from espnet2_avsep.data.corpus.music import read_video_json
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.errors import InputError
 
@@ -56,17 +57,13 @@ def read_music(folder: Path, *names: str) -> List[Video]:
     for name in names:
         path = folder / name
         try:
-            listed = json.loads(path.read_text(encoding="utf-8"))["videos"]
-            pairs = [(category, i) for category, ids in listed.items() for i in ids]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            listed = read_video_json(path)
+        except InputError as error:
             raise _wrong_form(
-                path, str(error), '{"videos": {category: [id, ...]}}'
+                path, str(error), "names of folders and ids of videos"
             ) from error
+        pairs = [(category, i) for category, ids in listed.items() for i in ids]
         for category, video_id in pairs:
-            if "/" in category or category.startswith("."):
-                raise _wrong_form(
-                    path, f"category {category!r}", "the name of a folder"
-                )
             _check_id(path, video_id)
             videos.append(Video(f"{category}/{video_id}", video_id, (category,)))
     return _unique(videos)
@@ -76,19 +73,16 @@ def read_vggsound(folder: Path) -> List[Video]:
     """Read vggsound.csv: rows id,start in s,label,train|test without a header."""
     path = folder / "vggsound.csv"
     videos = []
-    with path.open(encoding="utf-8", newline="") as f:
-        for number, row in enumerate(csv.reader(f), 1):
-            if not row:
-                continue
-            if len(row) != 4 or not row[1].isdigit() or row[3] not in ("train", "test"):
-                raise _wrong_form(
-                    path, f"line {number}: {row!r}", "id,start,label,train|test"
-                )
-            _check_id(path, row[0])
-            start = int(row[1])
-            videos.append(
-                Video(f"{row[0]}_{start:06d}", row[0], (row[2],), float(start))
+    for number, row in enumerate(csv.reader(read_text(path).splitlines()), 1):
+        if not row:
+            continue
+        if len(row) != 4 or not row[1].isdigit() or row[3] not in ("train", "test"):
+            raise _wrong_form(
+                path, f"line {number}: {row!r}", "id,start,label,train|test"
             )
+        _check_id(path, row[0])
+        start = int(row[1])
+        videos.append(Video(f"{row[0]}_{start:06d}", row[0], (row[2],), float(start)))
     return _unique(videos)
 
 
@@ -120,14 +114,13 @@ def write_ave_splits(folder: PathLike) -> None:
     Raises:
         InputError: a number is no row's.
     """
-    import h5py
-
     from espnet2_avsep.data.scp import atomic_write
+    from espnet2_avsep.data.table_entry import open_h5, read_h5
 
     folder = Path(folder)
     lines = [
         line
-        for line in (folder / "Annotations.txt").read_text("utf-8").splitlines()
+        for line in read_text(folder / "Annotations.txt").splitlines()
         if line.strip() and not line.startswith("Category&")
     ]
     for name in ("train", "val", "test"):
@@ -136,8 +129,8 @@ def write_ave_splits(folder: PathLike) -> None:
         if path.exists() or not order.exists():
             continue
         try:
-            with h5py.File(order) as f:
-                numbers = [int(number) for number in f["order"][:].ravel()]
+            with open_h5(order) as f:
+                numbers = [int(number) for number in read_h5(f, "order").ravel()]
         except (OSError, KeyError, ValueError) as error:
             raise _wrong_form(order, str(error), "HDF5 with a list 'order'") from error
         if numbers and not 0 <= min(numbers) <= max(numbers) < len(lines):
@@ -150,7 +143,7 @@ def write_ave_splits(folder: PathLike) -> None:
 
 def _ave_rows(path: Path) -> List[Tuple[str, str]]:
     rows = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         fields = line.strip().split("&")
         if not line.strip() or fields[0] == "Category":
             continue

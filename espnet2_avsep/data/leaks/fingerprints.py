@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import multiprocessing
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Tuple
@@ -14,6 +13,7 @@ import numpy as np
 from espnet2_avsep.data.journal import remove_leftovers, signature
 from espnet2_avsep.data.progress import Progress
 from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.data.table_entry import load_npz
 
 # Clips of a file, about; a run that was cut off computes one file again at the most.
 _CLIPS_OF_FILE = 256
@@ -85,10 +85,10 @@ def make_fingerprints(
 
 def read_fingerprints(path: PathLike) -> Fingerprints:
     """Read one file of ``make_fingerprints``."""
-    with np.load(path) as f:
-        return Fingerprints(
-            f["keys"].tolist(), f["sizes"], f["bounds"], f["hashes"], f["frames"]
-        )
+    f = load_npz(path)
+    return Fingerprints(
+        f["keys"].tolist(), f["sizes"], f["bounds"], f["hashes"], f["frames"]
+    )
 
 
 def fingerprint(
@@ -135,9 +135,8 @@ def _digest(files: Mapping[str, str], shifts: int) -> str:
 
 def _is_of(path: Path, digest: str) -> bool:
     try:
-        with np.load(path) as f:
-            return str(f["digest"]) == digest
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return str(load_npz(path)["digest"]) == digest
+    except (OSError, ValueError, KeyError):
         return False
 
 
