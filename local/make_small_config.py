@@ -72,7 +72,7 @@ def small(
     config["separator_conf"] = small_separator(config["separator_conf"])
     dataset = {**config["dataset_conf"], "different_class": True}
     dataset.pop("repeat", None)  # as many passes as the steps need
-    if config["visual_adapter"] == "resnet18_dilated":
+    if config["visual_adapter"].startswith("resnet18_"):
         adapter = config["visual_adapter_conf"]
         config["visual_adapter_conf"] = {
             **adapter,
