@@ -2,7 +2,6 @@
 """Separate listed mixtures with a system that is not trained (stage 7)."""
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 from typing import List, Optional, Sequence
@@ -10,12 +9,15 @@ from typing import List, Optional, Sequence
 from espnet2_avsep.bin.cli import command, setup_logging
 from espnet2_avsep.bin.separation import (
     Tables,
-    content_sha256,
     read_tables,
     separate_listed,
+    table_paths,
     track_path,
 )
 from espnet2_avsep.errors import InputError
+
+# To be raised when the same inputs give other tracks.
+VERSION = 1
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -60,19 +62,22 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         raise InputError(
             f"--config {config}: no such file; see conf/tuning/untrained_*."
         )
-    description = {
-        "assignment": str(args.assignment),
-        "config": hashlib.sha256(config.read_bytes()).hexdigest(),
-        "data": content_sha256(args.data_path_and_name_and_type),
-        "fs": str(args.fs),
-    }
+    from espnet2_avsep.data.made_from import make_record
+
+    record = make_record(
+        7,
+        table_paths(args.data_path_and_name_and_type),
+        {"config": config},
+        {"assignment": args.assignment, "fs": args.fs},
+        VERSION,
+    )
     output_dir = Path(args.output_dir)
     separate_listed(
         tables,
         args.key_file,
         output_dir,
         num_sources,
-        description,
+        record,
         lambda keys: _separate(args, keys, tables, num_sources, output_dir),
     )
 

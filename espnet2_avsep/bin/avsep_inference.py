@@ -4,16 +4,16 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.separation import (
     Tables,
-    content_sha256,
     mixture_dataset,
     mixtures_of,
     read_tables,
     separate_listed,
+    table_paths,
     track_path,
 )
 from espnet2_avsep.errors import InputError
@@ -93,33 +93,37 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         args.key_file,
         output_dir,
         num_sources,
-        _identity(args),
+        _record(args),
         lambda keys: _separate(args, keys, tables, num_sources, output_dir),
     )
 
 
-def _identity(args: argparse.Namespace) -> Dict[str, str]:
-    """What the tracks depend on, so that a second run knows which ones to keep."""
-    import hashlib
+# To be raised when the same inputs give other tracks.
+VERSION = 1
 
-    model_file = Path(args.model_file)
-    if not model_file.is_file():
-        raise InputError(
-            f"{model_file}: no such file. Train first (stage 6), or give another "
-            "--inference_model."
-        )
-    digest = hashlib.sha256(model_file.read_bytes()).hexdigest()
+
+def _record(args: argparse.Namespace) -> Dict[str, Any]:
+    """What the tracks depend on, so that a second run knows whether to keep them."""
+    from espnet2_avsep.data.made_from import make_record
+
+    files = {"model": args.model_file, "training config": args.train_config}
+    for path in files.values():
+        if not Path(path).is_file():
+            raise InputError(
+                f"{path}: no such file. Train first (stage 6), or give another "
+                "--inference_model."
+            )
     mixtures = mixtures_of(args)
-    listed = mixtures.read_bytes() if mixtures.is_file() else b""
-    return {
-        "binary_mask": str(args.binary_mask),
-        "data": content_sha256(args.data_path_and_name_and_type),
-        "dtype": args.dtype,
-        "mixtures": hashlib.sha256(listed).hexdigest(),
-        "model": digest,
-        "shuffle_visual": f"{args.shuffle_visual} {args.shuffle_seed}",
-        "threshold": str(args.threshold),
-    }
+    if mixtures.is_file():
+        files["mixtures"] = str(mixtures)
+    options = ("binary_mask", "dtype", "shuffle_visual", "shuffle_seed", "threshold")
+    return make_record(
+        7,
+        table_paths(args.data_path_and_name_and_type),
+        files,
+        {name: getattr(args, name) for name in options},
+        VERSION,
+    )
 
 
 def _separate(

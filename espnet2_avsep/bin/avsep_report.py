@@ -21,7 +21,6 @@ from espnet2_avsep.bin.avsep_results import (
     leak_line,
     scores_lines,
     set_lines,
-    stale_note,
     untrained,
     visual_line,
 )
@@ -272,7 +271,6 @@ def scored_part(
     return ScoredPart(
         name=name,
         facts=facts,
-        warnings=list(dict.fromkeys(note for s in sets if (note := stale_note(s)))),
         tables=tables,
         rows=rows,
         intervals=intervals(rows, sets),

@@ -17,6 +17,13 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.score_files import read_scores
 from espnet2_avsep.data.leaks.table import leaking_clips, read_leaks
+from espnet2_avsep.data.made_from import (
+    check_current,
+    make_record,
+    record_path,
+    write_record,
+)
+from espnet2_avsep.data.mixture_table import read_sources
 from espnet2_avsep.data.scp import PathLike, atomic_write, read_skipped
 from espnet2_avsep.data.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
@@ -24,6 +31,7 @@ from espnet2_avsep.metrics.score_table import (
     METRICS,
     MIXTURE_SAR,
     TITLES,
+    ScoreRow,
     Summary,
     count_reasons,
     decibel,
@@ -136,6 +144,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     output = Path(args.output or exp / "RESULTS.md")
     with atomic_write(output) as f:
         f.write("\n\n".join(section for section in sections if section) + "\n")
+    files = {f"scores of {s.name}": record_path(s.scores) for s in sets}
+    files = {name: path for name, path in files.items() if path.is_file()}
+    if config.get("trained") is not False and (exp / args.inference_model).is_file():
+        files["model"] = exp / args.inference_model
+    write_record(output, make_record(8, {}, files, {}))
     print(output)
 
 
@@ -163,6 +176,7 @@ class ScoredSet(NamedTuple):
     Attributes:
         name: Its name.
         dump: Folder of its mixtures, dump/raw/<set>.
+        scores: Folder of its scores.
         summary: Of its scores.
         head: "key: value" lines at the head of result_<set>.txt.
         list_sha256: SHA-256 of the mixtures.tsv that is in ``dump`` now.
@@ -173,6 +187,7 @@ class ScoredSet(NamedTuple):
 
     name: str
     dump: Path
+    scores: Path
     summary: Summary
     head: Dict[str, str]
     list_sha256: str
@@ -192,7 +207,8 @@ class ScoredSet(NamedTuple):
             leak_free: Whether to average the mixtures without leaking clips too.
 
         Raises:
-            InputError: a file of scores, of leaks or the list of mixtures is missing.
+            InputError: a file of scores, of leaks or the list of mixtures is missing;
+                the scores are not those of the present list and tracks.
         """
         name, scores, dump = parse_set(text, ("NAME", "SCOREDIR", "DUMPDIR"))
         list_file = dump / "mixtures.tsv"
@@ -200,9 +216,16 @@ class ScoredSet(NamedTuple):
             raise InputError(f"{list_file}: no such file; stage 4 writes it.")
         digest = hashlib.sha256(list_file.read_bytes()).hexdigest()
         head = read_head(scores)
+        if head.get("list_sha256") != digest:
+            raise InputError(
+                f"{scores}: the scores are of another list of mixtures (SHA-256 "
+                f"{head.get('list_sha256')}) than {list_file} ({digest}). Run stages 7 "
+                "and 8 again."
+            )
+        check_current(scores)
         seed = bootstrap_seed(head)
-        rows = read_scores(scores / "scores.tsv")
-        result = cls(name, dump, summarise(rows, seed=seed), head, digest)
+        rows = read_scored_rows(scores, head, list_file)
+        result = cls(name, dump, scores, summarise(rows, seed=seed), head, digest)
         if leaks is None:
             return result
         clips = leaking_clips(read_leaks(leaks), clip_set(name, dump))
@@ -245,6 +268,34 @@ def read_head(folder: Path) -> Dict[str, str]:
             break
         head[key] = value
     return head
+
+
+def read_scored_rows(
+    folder: Path, head: Dict[str, str], list_file: Optional[Path] = None
+) -> List[ScoreRow]:
+    """Read a folder's scores.tsv, which must have a row for each source to be scored.
+
+    Args:
+        folder: scored_<set>.
+        head: What :func:`read_head` returned for it.
+        list_file: mixtures.tsv; None: as the head says, where it is still that.
+
+    Raises:
+        InputError: rows are missing or come more than once.
+    """
+    path = list_file or Path(head.get("list", ""))
+    wanted = None
+    if path.is_file() and "key_file" not in head:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest == head.get("list_sha256"):
+            wanted = read_sources(path)
+    rows = read_scores(folder / "scores.tsv", wanted)
+    if head.get("sources", str(len(rows))) != str(len(rows)):
+        raise InputError(
+            f"{folder / 'scores.tsv'}: has {len(rows)} rows, but the result beside it "
+            f"is of {head['sources']} sources; score again (stage 8)."
+        )
+    return rows
 
 
 def bullets(lines: Dict[str, object]) -> str:
@@ -519,23 +570,10 @@ def set_lines(s: ScoredSet) -> Dict[str, object]:
     }
 
 
-def stale_note(s: ScoredSet) -> str:
-    """Say where the list of mixtures has changed since the scores; else empty."""
-    scored = s.head.get("list_sha256")
-    if scored == s.list_sha256:
-        return ""
-    return (
-        f"**The scores are of another list ({scored}) than the one in the dump folder "
-        "now; score again (stage 8).**"
-    )
-
-
 def set_section(s: ScoredSet) -> str:
     """Return one set's list, table, skips and instruments."""
     summary = s.summary
     parts = [f"## {s.name}", bullets(set_lines(s))]
-    if stale_note(s):
-        parts.append(stale_note(s))
     if summary.skipped:
         skips = [["skipped, by reason", "sources"]]
         skips += [[reason, str(n)] for reason, n in summary.skipped.items()]

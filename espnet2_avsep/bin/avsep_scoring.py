@@ -12,6 +12,13 @@ from espnet2_avsep.bin.cli import command, setup_logging
 from espnet2_avsep.bin.mixture_scorer import MixtureScorer, Tables
 from espnet2_avsep.bin.score_files import MixtureScores, write_scores
 from espnet2_avsep.data.key_check import check_same_keys, shorten
+from espnet2_avsep.data.made_from import (
+    Record,
+    check_current,
+    make_record,
+    record_path,
+    write_record,
+)
 from espnet2_avsep.data.mixture_table import read_sources, sound_sha256
 from espnet2_avsep.data.scp import PathLike, atomic_write, read_scp
 from espnet2_avsep.errors import InputError
@@ -23,6 +30,9 @@ from espnet2_avsep.metrics.score_table import (
     score_table,
     summarise,
 )
+
+# To be raised when the same tracks get other scores.
+VERSION = 1
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -70,6 +80,12 @@ def get_parser() -> argparse.ArgumentParser:
         help="fast: our own in torch; mir_eval: the reference computation",
     )
     parser.add_argument(
+        "--separated_dir",
+        help="stage 7's folder of the estimates: an error where they were separated "
+        "from other mixtures or by another model than those that are there now (None: "
+        "not checked)",
+    )
+    parser.add_argument(
         "--key_file", help="score only the mixtures that stand in its first column"
     )
     parser.add_argument(
@@ -102,8 +118,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     check_options(args)
     output_dir = Path(args.output_dir)
     result_file = output_dir / f"result_{set_name(output_dir)}.txt"
-    result_file.unlink(missing_ok=True)
+    for stale in (result_file, record_path(output_dir)):
+        stale.unlink(missing_ok=True)
+    if args.separated_dir:
+        check_current(args.separated_dir, required=True)
     tables = read_tables(args)
+    record = _record(args)
     list_sha256 = hashlib.sha256(Path(args.mixtures).read_bytes()).hexdigest()
     cache = MixtureScores(args.mix_scores, list_sha256, len(tables.clips), args.backend)
 
@@ -139,13 +159,30 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         "singular_mixtures": scorer.num_singular,
         "estimates_clipped": scorer.num_clipped,
         "samples_clipped": scorer.num_clipped_samples,
+        **({"key_file": args.key_file} if args.key_file else {}),
         "bootstrap": f"{RESAMPLES} resamples of the mixtures, seed {args.seed}",
     }
     text = result_text(head, summary)
     with atomic_write(result_file) as f:
         f.write(text)
+    write_record(output_dir, record)
     print(text)
     logging.info("wrote %s and %s", output_dir / "scores.tsv", result_file)
+
+
+def _record(args: argparse.Namespace) -> Record:
+    """Return what the scores are made from."""
+    tables = {"mixtures' sound": args.mix_scp}
+    for name, paths in (("reference", args.ref_scp), ("estimate", args.inf_scp)):
+        tables.update({f"{name} {n}": path for n, path in enumerate(paths, 1)})
+    files = {"mixtures": args.mixtures}
+    if args.key_file:
+        files["keys"] = args.key_file
+    if args.separated_dir:
+        files["separation"] = str(record_path(args.separated_dir))
+    options = ("backend", "max_length_difference", "seed")
+    options = {name: getattr(args, name) for name in options}
+    return make_record(8, tables, files, options, VERSION)
 
 
 def check_options(args: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
+from espnet2_avsep.data.made_from import check_current
 from espnet2_avsep.data.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
@@ -74,6 +75,7 @@ def write_folder(packed: Path, folder: Path, repo_id: str, licence: str) -> None
 
     if not packed.is_file():
         raise InputError(f"{packed}: no such file; stage 9 writes it.")
+    check_current(packed)
     if folder.exists() and any(folder.iterdir()) and not (folder / META).is_file():
         raise InputError(
             f"{folder}: holds other things than a packed model; give another folder."

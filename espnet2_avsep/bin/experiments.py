@@ -3,8 +3,13 @@
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from espnet2_avsep.bin.avsep_results import assignment_of, read_head, read_yaml
-from espnet2_avsep.bin.score_files import read_scores
+from espnet2_avsep.bin.avsep_results import (
+    assignment_of,
+    read_head,
+    read_scored_rows,
+    read_yaml,
+)
+from espnet2_avsep.data.made_from import check_current
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.comparison import MIXTURE
 from espnet2_avsep.metrics.score_table import ScoreRow
@@ -116,9 +121,11 @@ def read_experiment(text: str, set_name: str) -> Experiment:
         notes = [note for note in (tag, system_kind(config, options)) if note]
         name = config.get("system") or own.name
         name += f" ({', '.join(notes)})" if notes else ""
-    rows = read_scores(scores / "scores.tsv")
+    check_current(scores)
+    head = read_head(scores)
+    rows = read_scored_rows(scores, head)
     visual = read_yaml(own / "visual_info.yaml")
-    return Experiment(name, folder, config, read_head(scores), rows, options, visual)
+    return Experiment(name, folder, config, head, rows, options, visual)
 
 
 def merge_seeds(experiments: Sequence[Experiment]) -> List[Experiment]:

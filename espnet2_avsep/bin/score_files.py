@@ -3,9 +3,11 @@
 import csv
 import dataclasses
 import logging
+from collections import Counter
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from espnet2_avsep.data.key_check import shorten
 from espnet2_avsep.data.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import COLUMNS, METRICS, SCORES, ScoreRow
@@ -98,11 +100,18 @@ def write_scores(path: PathLike, rows: Sequence[ScoreRow]) -> None:
             writer.writerow(fields.values())
 
 
-def read_scores(path: PathLike) -> List[ScoreRow]:
+def read_scores(
+    path: PathLike, mixtures: Optional[Mapping[str, Sequence[Any]]] = None
+) -> List[ScoreRow]:
     """Read ``scores.tsv``.
 
+    Args:
+        path: The table.
+        mixtures: mixture -> its sources, those that were to be scored; None: not known.
+
     Raises:
-        InputError: the file is missing or not a table of scores.
+        InputError: the file is missing or not a table of scores; a row comes twice, or
+            is missing, or is of another mixture.
     """
     path = Path(path)
     if not path.is_file():
@@ -126,4 +135,33 @@ def read_scores(path: PathLike) -> List[ScoreRow]:
             raise InputError(
                 f"{path}, line {number}: {error}; score again (stage 8)."
             ) from None
+    _check_rows(path, [(row.mix_id, row.source) for row in rows], mixtures)
     return rows
+
+
+def _check_rows(
+    path: Path,
+    found: Sequence[Tuple[str, int]],
+    mixtures: Optional[Mapping[str, Sequence[Any]]],
+) -> None:
+    """Check that each source that was to be scored has one row."""
+    counts = Counter(found)
+    wanted = counts.keys()
+    if mixtures is not None:
+        wanted = {
+            (mix_id, n)
+            for mix_id, sources in mixtures.items()
+            for n in range(1, len(sources) + 1)
+        }
+    for what, rows in (
+        ("come more than once", [row for row, count in counts.items() if count > 1]),
+        ("are missing", sorted(wanted - counts.keys())),
+        ("are of sources that the list does not have", sorted(counts.keys() - wanted)),
+    ):
+        if rows:
+            names = shorten([f"{mix_id}, source {n}" for mix_id, n in rows])
+            raise InputError(
+                f"{path}: {len(rows)} row(s) {what}: {names}. A mean over other rows "
+                "than those of the list of mixtures would be another score; score "
+                "again (stage 8)."
+            )

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import shutil
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -19,6 +20,7 @@ from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
     from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
+    from espnet2_avsep.data.made_from import Record
     from espnet2_avsep.separate import SeparateAV
 
 Tables = Mapping[str, Mapping[str, str]]
@@ -62,6 +64,11 @@ def read_tables(
                 "again."
             )
     return tables
+
+
+def table_paths(triples: Sequence[str]) -> Dict[str, str]:
+    """Return name -> table of ``path,name,type`` triples."""
+    return {name: path for path, name, _ in (t.split(",") for t in triples)}
 
 
 def mixtures_of(args: argparse.Namespace) -> Path:
@@ -132,7 +139,7 @@ def separate_listed(
     key_file: Optional[str],
     output_dir: Path,
     num_sources: int,
-    description: Mapping[str, str],
+    record: "Record",
     separate: Callable[[List[str]], None],
 ) -> None:
     """Separate the mixtures whose tracks are not there yet, then write the tables.
@@ -140,17 +147,18 @@ def separate_listed(
     Args:
         tables: What read_tables returned.
         key_file: Lists the mixtures to separate; None: all.
-        output_dir: Gets wavs/spk{n}/, settings and, last, spk{n}.scp.
+        output_dir: Gets wavs/spk{n}/, made_from.json and, last, spk{n}.scp.
         num_sources: Number of sources N.
-        description: What the tracks depend on; where it has changed, earlier tracks
-            are made again.
+        record: What the tracks depend on (data/made_from.py); where it has changed,
+            earlier tracks are removed.
         separate: Writes the tracks of some mixtures, each atomically.
 
     Raises:
         InputError: the key file names a mixture that is not in the tables.
     """
     from espnet2_avsep.data.clip_id import check_id
-    from espnet2_avsep.data.scp import atomic_write, read_scp, write_scp
+    from espnet2_avsep.data.made_from import differences, read_record, write_record
+    from espnet2_avsep.data.scp import read_scp, write_scp
 
     keys = list(tables["speech_mix"])
     for key in keys:
@@ -163,35 +171,26 @@ def separate_listed(
                 f"{key_file}: {unknown[0]} is not among the mixtures of speech_mix."
             )
         keys = [key for key in keys if key in wanted]
-    settings = output_dir / "settings"
-    text = "".join(f"{name} {value}\n" for name, value in sorted(description.items()))
-    if settings.exists() and settings.read_text(encoding="utf-8") != text:
-        logging.info("model or settings have changed: earlier tracks are made again")
-        for key in keys:
-            for n in range(1, num_sources + 1):
-                track_path(output_dir, key, n).unlink(missing_ok=True)
+    before = read_record(output_dir)
+    changed = ["it has no record"] if before is None else differences(before, record)
+    if changed:
+        if (output_dir / "wavs").exists():
+            logging.info("earlier tracks are made again: %s", "; ".join(changed))
+        # The record last: without it, all is made again.
+        for n in range(1, num_sources + 1):
+            (output_dir / f"spk{n}.scp").unlink(missing_ok=True)
+        shutil.rmtree(output_dir / "wavs", ignore_errors=True)
+        write_record(output_dir, record)
     todo, done = pending(keys, output_dir, num_sources)
     if done:
         logging.info(f"{len(done)} of {len(keys)} mixtures are separated already")
     if todo:
-        with atomic_write(settings) as f:
-            f.write(text)
         separate(todo)
     for n in range(1, num_sources + 1):
         write_scp(
             output_dir / f"spk{n}.scp",
             {key: track_path(output_dir, key, n) for key in keys},
         )
-
-
-def content_sha256(triples: Sequence[str]) -> str:
-    """SHA-256 of the tables of ``path,name,type`` triples."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for triple in sorted(triples):
-        digest.update(Path(triple.split(",")[0]).read_bytes())
-    return digest.hexdigest()
 
 
 def pending(

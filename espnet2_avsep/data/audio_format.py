@@ -2,13 +2,25 @@
 
 import logging
 from pathlib import Path
-from typing import Any, Iterable, List
+from typing import Any, Dict, Iterable, List
 
 import numpy as np
 
 from espnet2_avsep.data.audio_io import clear_disk_errors, load_audio, write_audio
 from espnet2_avsep.data.clip_id import check_id, file_stem
-from espnet2_avsep.data.journal import Journal, remove_leftovers, signature
+from espnet2_avsep.data.content import (
+    Content,
+    file_digest,
+    is_older,
+    write_content,
+    written_at,
+)
+from espnet2_avsep.data.journal import (
+    Journal,
+    remove_leftovers,
+    signature,
+    unchanged,
+)
 from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.progress import Progress
 from espnet2_avsep.data.scp import (
@@ -47,9 +59,11 @@ class AudioStore:
         self.audio_format = audio_format
         self.clipped = 0
         self._tables_are_gone = False
-        self._journal = Journal(
-            self.folder / "format_audio.journal", {"fs": fs, "format": audio_format}
-        )
+        # clip -> its source as it was before it was read
+        self._sources: Dict[str, List[Any]] = {}
+        journal = self.folder / "format_audio.journal"
+        self._written = written_at(journal)
+        self._journal = Journal(journal, {"fs": fs, "format": audio_format})
         remove_leftovers(self.folder)
         remove_leftovers(self.folder / "data")
 
@@ -57,21 +71,24 @@ class AudioStore:
         """Return where a clip's file is, or will be."""
         return self.folder / "data" / f"{file_stem(key)}.{self.audio_format}"
 
-    def num_samples(self, key: str) -> int:
-        """Return the number of samples of a finished clip."""
-        return self._journal.entries[key]["num_samples"]
-
     def is_finished(self, key: str, source: str) -> bool:
         """Return whether a clip's file is there and still that of its source."""
         entry = self._journal.entries.get(key, {})
-        if entry.get("source") != signature(source):
+        self._sources[key] = signature(source)
+        if not unchanged(entry.get("source"), self._sources[key]):
             return False
         path = self.path(key)
-        return path.is_file() and path.stat().st_size == entry["bytes"]
+        if not path.is_file() or path.stat().st_size != entry["bytes"]:
+            return False
+        return (
+            is_older(path.stat(), self._written)
+            or entry.get("digest") is None  # of an earlier version
+            or entry["digest"] == file_digest(path)
+        )
 
     def remove_tables(self) -> None:
         """Remove the tables of an earlier run: work on the files goes on."""
-        for table in ("wav.scp", "utt2num_samples"):
+        for table in ("wav.scp", "wav.content", "utt2num_samples"):
             (self.folder / table).unlink(missing_ok=True)
         self._tables_are_gone = True
 
@@ -93,10 +110,37 @@ class AudioStore:
         with clear_disk_errors(self._journal.path):
             self._journal.add(
                 key,
-                source=signature(source),
+                source=self._sources.get(key) or signature(source),
                 num_samples=len(audio),
                 bytes=path.stat().st_size,
+                digest=file_digest(path),
             )
+
+    def write_tables(self, keys: List[str]) -> None:
+        """Write utt2num_samples, wav.content and, last, wav.scp.
+
+        Args:
+            keys: Finished clips.
+        """
+        entries = {key: self._journal.entries[key] for key in keys}
+        write_scp(
+            self.folder / "utt2num_samples",
+            {key: entry["num_samples"] for key, entry in entries.items()},
+        )
+        table = {key: str(self.path(key)) for key in keys}
+        scp = self.folder / "wav.scp"
+        write_content(
+            scp,
+            {
+                key: Content(
+                    entry.get("digest") or file_digest(table[key]),
+                    entry["bytes"],
+                    entry["source"],
+                )
+                for key, entry in entries.items()
+            },
+        )
+        write_scp(scp, table)
 
     def __enter__(self) -> "AudioStore":
         return self
@@ -127,8 +171,8 @@ def format_audio(
 
     Args:
         wav_scp: clip -> media file, or with ``allow_pipes`` a command.
-        output_dir: Gets data/<clip>.<format>, utt2num_samples, skipped.tsv and, last,
-            wav.scp.
+        output_dir: Gets data/<clip>.<format>, utt2num_samples, skipped.tsv,
+            wav.content and, last, wav.scp.
         fs: Sampling rate in Hz.
         audio_format: "wav" or "flac".
         allow_empty: Whether empty tables are fine where no clip can be used (for one
@@ -171,11 +215,7 @@ def format_audio(
                     f"be used; {skipped[0].key}: {skipped[0].reason}. All reasons: "
                     f"{folder / 'skipped.tsv'}."
                 )
-            write_scp(
-                folder / "utt2num_samples",
-                {key: store.num_samples(key) for key in kept},
-            )
-            write_scp(folder / "wav.scp", {key: str(store.path(key)) for key in kept})
+            store.write_tables(kept)
     logging.info(
         "%d clips at %d Hz in %s, %d left out (%s), %d samples clipped",
         len(kept),

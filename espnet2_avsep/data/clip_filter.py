@@ -7,6 +7,7 @@ from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, U
 
 import soundfile
 
+from espnet2_avsep.data.content import copy_content
 from espnet2_avsep.data.key_check import shorten
 from espnet2_avsep.data.levels import Level, measure, write_levels
 from espnet2_avsep.data.scp import (
@@ -18,6 +19,7 @@ from espnet2_avsep.data.scp import (
     write_skipped,
 )
 from espnet2_avsep.data.segment_reader import matrix_shape
+from espnet2_avsep.data.source_check import check_sources
 from espnet2_avsep.errors import InputError
 
 PathLike = Union[str, Path]
@@ -72,7 +74,8 @@ def filter_clips(
         visual_dir: Stage 2: visual.scp, visual_skipped.tsv.
         output_dir: Gets wav.scp, spk1.scp, visual_spk1.scp, utt2spk, spk2utt,
             utt2num_samples, visual_shape, levels.tsv (of every clip whose samples were
-            looked at, kept or not), skipped.tsv and, last, counts.yaml.
+            looked at, kept or not), skipped.tsv, the tables' contents
+            (data/content.py) and, last, counts.yaml.
         limits: What is kept.
         motion_dir: Stage 2: motion.scp, motion_skipped.tsv. Then clips without motion
             features are dropped, and output_dir gets motion_spk1.scp, too.
@@ -85,7 +88,8 @@ def filter_clips(
 
     Raises:
         InputError: a clip is neither usable nor listed as skipped, or is both; nothing
-            is left; sampling rates or embedding widths disagree.
+            is left; sampling rates or embedding widths disagree; a file of the corpus
+            has changed since it was read.
     """
     data_dir, wav_dir = Path(data_dir), Path(wav_dir)
     visual_dir, output_dir = Path(visual_dir), Path(output_dir)
@@ -104,6 +108,8 @@ def filter_clips(
         paths["motion"] = Path(motion_dir) / "motion.scp"
     tables = {name: read_scp(path, allow_empty=True) for name, path in paths.items()}
     candidates = _candidates(category, earlier, tables, data_dir, paths)
+    scps = {name: path for name, path in paths.items() if name != "num_samples"}
+    check_sources(data_dir, scps, candidates)
     logging.info(f"{len(listed)} clips listed, {len(candidates)} to be checked")
 
     kept: Dict[str, Clip] = {}
@@ -145,6 +151,9 @@ def filter_clips(
     if motion_dir is not None:
         _check_widths({k: (clip.motion, clip.motion_shape) for k, clip in kept.items()})
     _write_tables(output_dir, kept, category)
+    for name, path in scps.items():
+        for table in ("wav", "spk1") if name == "wav" else (f"{name}_spk1",):
+            copy_content(path, output_dir / f"{table}.scp", kept)
     write_counts(output_dir / "counts.yaml", counts)
     _log_summary(kept, listed, category)
     return counts

@@ -1,13 +1,21 @@
 """Visual embeddings (or packed frames) on disk: written resumably, read with checks."""
 
+import hashlib
 import io
 import os
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterable, Mapping, Optional, Union
+from typing import Any, BinaryIO, Dict, Iterable, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
 from espnet2_avsep.data.audio_io import clear_disk_errors
+from espnet2_avsep.data.content import (
+    Content,
+    digest_bytes,
+    is_older,
+    write_content,
+    written_at,
+)
 from espnet2_avsep.data.frame_store import PackedFrames
 from espnet2_avsep.data.journal import Journal
 from espnet2_avsep.data.media import ClipError
@@ -46,6 +54,7 @@ class FeatureWriter:
         self.name = name
         self.ark = self.folder / f"{name}.ark"
         with clear_disk_errors(self.ark):
+            written = written_at(self.folder / f"{name}.journal")
             self._journal = Journal(self.folder / f"{name}.journal", settings)
             size = self.ark.stat().st_size if self.ark.exists() else 0
             self.entries = {
@@ -53,12 +62,14 @@ class FeatureWriter:
                 for key, entry in self._journal.entries.items()
                 if entry["end"] <= size
             }
+            self._drop_overwritten(written)
             self._end = max(
                 (entry["end"] for entry in self.entries.values()), default=0
             )
             # Unbuffered: what fails to be written must not be written on closing.
             self._file = open(self.ark, "ab", buffering=0)  # noqa: SIM115
-            self._file.truncate(self._end)
+            if size != self._end:
+                self._file.truncate(self._end)
 
     def write(
         self,
@@ -88,6 +99,9 @@ class FeatureWriter:
                 "end": self._end + content.getbuffer().nbytes,
                 "shape": list(matrix.shape),
                 "source": source,
+                "digest": hashlib.blake2b(
+                    content.getbuffer()[len(key.encode()) + 1 :], digest_size=16
+                ).hexdigest(),
                 **({} if notes is None else {"notes": notes}),
             }
             self._journal.add(key, **entry)
@@ -96,11 +110,11 @@ class FeatureWriter:
 
     def remove_tables(self) -> None:
         """Remove the tables of an earlier run: work on the ark goes on."""
-        for table in (f"{self.name}.scp", f"{self.name}_shape"):
-            (self.folder / table).unlink(missing_ok=True)
+        for suffix in (".scp", ".content", "_shape"):
+            (self.folder / f"{self.name}{suffix}").unlink(missing_ok=True)
 
     def write_tables(self, keys: Iterable[str]) -> None:
-        """Write <name>_shape ("key n,D") and, last, <name>.scp.
+        """Write <name>_shape ("key n,D"), <name>.content and, last, <name>.scp.
 
         Args:
             keys: The finished matrices to list.
@@ -111,10 +125,40 @@ class FeatureWriter:
                 self.folder / f"{self.name}_shape",
                 {k: ",".join(map(str, self.entries[k]["shape"])) for k in keys},
             )
-            write_scp(
-                self.folder / f"{self.name}.scp",
-                {k: f"{self.ark}:{self.entries[k]['offset']}" for k in keys},
+            scp = self.folder / f"{self.name}.scp"
+            write_content(
+                scp,
+                {
+                    k: Content(
+                        self._digest(self.entries[k]),
+                        self.entries[k]["end"] - self.entries[k]["offset"],
+                        self.entries[k]["source"],
+                    )
+                    for k in keys
+                },
             )
+            write_scp(scp, {k: f"{self.ark}:{self.entries[k]['offset']}" for k in keys})
+
+    def _digest(self, entry: Dict[str, Any]) -> str:
+        """Return a record's digest; an earlier version did not note it."""
+        if "digest" in entry:
+            return entry["digest"]
+        start = entry["offset"]
+        return digest_bytes(self.ark, start, entry["end"] - start)
+
+    def _drop_overwritten(self, written: Tuple[int, int]) -> None:
+        """Forget matrices that are no longer in the ark as they were written.
+
+        Args:
+            written: Of the journal; see data.content.written_at.
+        """
+        if not self.entries or is_older(self.ark.stat(), written):
+            return
+        for key, entry in list(self.entries.items()):
+            start = entry["offset"]
+            found = digest_bytes(self.ark, start, entry["end"] - start)
+            if entry.get("digest", found) != found:
+                del self.entries[key]
 
     def close(self) -> None:
         """Close the files."""
@@ -149,6 +193,38 @@ def write_record(
 
         kaldiio.save_ark(file, {key: np.asarray(matrix, dtype=np.float32)})
     return offset
+
+
+class ArkTable:
+    """Writes the records of an ark, then the table of them and its content.
+
+    Args:
+        scp: The table.
+        ark: The ark that it refers to.
+    """
+
+    def __init__(self, scp: PathLike, ark: PathLike):
+        self.scp, self.ark = Path(scp), Path(ark)
+        self._table: Dict[str, str] = {}
+        self._digests: Dict[str, Tuple[str, int]] = {}
+
+    def write(
+        self, f: BinaryIO, key: str, record: Union[np.ndarray, PackedFrames]
+    ) -> None:
+        """Append a record to the open file of the ark; see :func:`write_record`."""
+        content = io.BytesIO()
+        offset = write_record(content, key, record)
+        self._table[key] = f"{self.ark}:{f.tell() + offset}"
+        body = content.getbuffer()[offset:]
+        digest = hashlib.blake2b(body, digest_size=16).hexdigest()
+        self._digests[key] = digest, len(body)
+        f.write(content.getbuffer())
+
+    def finish(self) -> None:
+        """Write the tables; the ark must be there."""
+        rows = {key: Content(*known) for key, known in self._digests.items()}
+        write_content(self.scp, rows)
+        write_scp(self.scp, self._table)
 
 
 def _write_all(file, content: memoryview) -> None:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, Dict, List
 
+from espnet2_avsep.data.content import ends_digest
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.errors import InputError
 
@@ -97,12 +98,31 @@ def signature(source: str) -> List[Any]:
     """Return what tells whether a table's value still stands for the same content.
 
     Args:
-        source: A file, a folder, or a command (told apart by its words only).
+        source: A file, a folder, or a command.
+
+    Returns:
+        Path, size, time in ns, and a digest of the file's first and last bytes (of a
+        folder: of its files' names, sizes and times). Of a command, its words only.
     """
     with contextlib.suppress(OSError):
-        status = Path(source).stat()
-        return [source, status.st_size, status.st_mtime_ns]
+        status = os.stat(source)
+        return [source, status.st_size, status.st_mtime_ns, ends_digest(source)]
     return [source]
+
+
+def unchanged(before: Any, now: Any) -> bool:
+    """Return whether something is made from the same as before.
+
+    Args:
+        before: Signatures as a journal has them, perhaps nested in lists. One that an
+            earlier version wrote has no digest: then size and time decide.
+        now: Those of the present.
+    """
+    if not (isinstance(before, list) and isinstance(now, list)):
+        return before == now
+    if len(before) == 3 and len(now) == 4 and isinstance(before[1], int):
+        return before == now[:3]
+    return len(before) == len(now) and all(map(unchanged, before, now))
 
 
 def _line(fields: Dict[str, Any]) -> bytes:

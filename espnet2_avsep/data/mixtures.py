@@ -2,11 +2,10 @@
 
 import hashlib
 import logging
-import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Union
+from typing import Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
@@ -17,7 +16,17 @@ from espnet2_avsep.data.clip_filter import (
     write_counts,
 )
 from espnet2_avsep.data.clip_id import file_stem
-from espnet2_avsep.data.features import write_record
+from espnet2_avsep.data.content import (
+    Content,
+    content_of,
+    file_digest,
+    is_older,
+    read_content,
+    table_digest,
+    write_content,
+    written_at,
+)
+from espnet2_avsep.data.features import ArkTable
 from espnet2_avsep.data.key_check import check_same_keys
 from espnet2_avsep.data.mixture_draw import draw_groups
 from espnet2_avsep.data.mixture_list import (
@@ -52,6 +61,7 @@ from espnet2_avsep.errors import InputError
 PathLike = Union[str, Path]
 STAGE = "mixtures"
 # Names of our files that were not finished.
+_TABLES = ("wav", "spk*", "visual_spk*")
 _OURS = re.compile(r"\.(mixtures|wav|spk|(visual|motion)_spk|skipped|counts)[0-9.]")
 
 
@@ -82,8 +92,9 @@ def make_mixtures(
     Args:
         clips_dir: What filter_clips wrote.
         output_dir: Gets wav.scp, spk{n}.scp, visual_spk{n}.scp, mixtures.tsv,
-            mixtures.sha256, skipped.tsv, data/ and, last, counts.yaml; where the clips
-            have motion features, motion_spk{n}.scp.
+            mixtures.sha256, skipped.tsv, data/, the tables' contents (data/content.py)
+            and, last, counts.yaml; where the clips have motion features,
+            motion_spk{n}.scp.
         fs: Sampling rate of the clips in Hz.
         num_sources: Sources N of a mixture.
         segment_samples: Samples of a mixture.
@@ -181,7 +192,7 @@ def make_mixtures(
         "most_uses": max(uses.values()),
     }
 
-    state = _state(digest, clips, uses, fs, segment_samples)
+    state = _state(digest, clips_dir, uses, fs, segment_samples)
     if visual_frames > 1:
         state += f" {visual_frames} rows, {visual_stride} apart"
     if clips.motion is not None and motion_align == "segment":
@@ -192,7 +203,7 @@ def make_mixtures(
         _write_visual(output_dir, mixtures, clips, n, visual_frames, visual_stride)
         if clips.motion is not None:
             part = segment_samples if motion_align == "segment" else None
-            _write_motion(output_dir, mixtures, clips, n, part)
+            _write_motion(clips_dir, output_dir, mixtures, clips, n, part)
     write_skipped(output_dir / "skipped.tsv", unique(earlier + silent + not_made))
     with atomic_write(output_dir / "mixtures.tsv", "wb") as f:
         f.write(table)
@@ -274,18 +285,15 @@ def _unfit_clips(
 
 def _state(
     digest: str,
-    clips: ClipTable,
+    clips_dir: Path,
     uses: Mapping[str, int],
     fs: int,
     segment_samples: int,
 ) -> str:
     """Return a digest of all that the wavs are made of."""
-    state = hashlib.sha256(f"{digest} {fs} {segment_samples}\n".encode())
-    for clip in sorted(uses, key=str.encode):
-        info = os.stat(clips.wav[clip])
-        line = f"{clip} {clips.wav[clip]} {info.st_size} {info.st_mtime_ns}\n"
-        state.update(line.encode())
-    return state.hexdigest()
+    content = table_digest(clips_dir / "wav.scp", uses)
+    text = f"{digest} {fs} {segment_samples} {content}\n"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _prepare_folder(output_dir: Path, state: str) -> None:
@@ -297,7 +305,8 @@ def _prepare_folder(output_dir: Path, state: str) -> None:
     same = marker.exists() and marker.read_text(encoding="utf-8").strip() == state
     if not same:
         # The tables first: what a table lists must be there and complete.
-        for pattern in ("wav.scp", "spk*.scp", "visual_spk*.scp", "mixtures.*"):
+        tables = [f"{name}.{end}" for name in _TABLES for end in ("scp", "content")]
+        for pattern in (*tables, "mixtures.*"):
             for path in output_dir.glob(pattern):
                 path.unlink()
         marker.unlink(missing_ok=True)
@@ -305,7 +314,7 @@ def _prepare_folder(output_dir: Path, state: str) -> None:
             for path in data.glob(pattern):
                 path.unlink()
     # With or without motion: the wavs are the same, these tables are made anew.
-    for path in [*output_dir.glob("motion_spk*.scp"), *data.glob("motion_spk*.ark")]:
+    for path in [*output_dir.glob("motion_spk*.*"), *data.glob("motion_spk*.ark")]:
         path.unlink()
     # Stage 2 may be at work in output_dir: its half-written files are not ours.
     for path in output_dir.glob(".*.tmp"):
@@ -330,13 +339,18 @@ def _write_audio(
     names = ["wav", *(f"spk{n}" for n in range(1, num_sources + 1))]
     tables: Dict[str, Dict[str, str]] = {name: {} for name in names}
     size = HEADER_BYTES + 4 * segment_samples
+    known = {name: read_content(output_dir / f"{name}.scp") for name in names}
+    written = {name: written_at(output_dir / f"{name}.content") for name in names}
     step = max(len(mixtures) // 10, 1)
     for i, mixture in enumerate(mixtures, 1):
         file = f"{file_stem(mixture.mix_id)}.wav"
         paths = {name: output_dir / "data" / name / file for name in names}
         for name, path in paths.items():
             tables[name][mixture.mix_id] = str(path)
-        if not all(p.exists() and p.stat().st_size == size for p in paths.values()):
+        if not all(
+            _is_finished(path, size, known[name].get(mixture.mix_id), written[name])
+            for name, path in paths.items()
+        ):
             signals = [
                 read_segment(clips.wav[source.clip], source.start, segment_samples)
                 / np.float32(num_sources)
@@ -348,7 +362,22 @@ def _write_audio(
         if i % step == 0 or i == len(mixtures):
             logging.info(f"{i}/{len(mixtures)} mixtures written")
     for name, table in tables.items():
-        write_scp(output_dir / f"{name}.scp", table)
+        scp = output_dir / f"{name}.scp"
+        write_content(scp, content_of(table, scp, whole=True))
+        write_scp(scp, table)
+
+
+def _is_finished(
+    path: Path, size: int, content: Optional[Content], written: Tuple[int, int]
+) -> bool:
+    """Return whether a wav is there as it was written."""
+    if not path.exists() or path.stat().st_size != size:
+        return False
+    return (
+        content is None
+        or is_older(path.stat(), written)
+        or content.digest == file_digest(path)
+    )
 
 
 def _write_visual(
@@ -361,7 +390,7 @@ def _write_visual(
 ) -> None:
     """Write the rows of source n, (count, D) matrices or packed frames, with an scp."""
     path = output_dir / "data" / f"visual_spk{n + 1}.ark"
-    table = {}
+    table = ArkTable(output_dir / f"visual_spk{n + 1}.scp", path)
     with atomic_write(path, "wb") as f:
         for mixture in mixtures:
             source = mixture.sources[n]
@@ -372,12 +401,12 @@ def _write_visual(
             record = read_packed(ref, rows)
             if record is None:
                 record = read_rows(ref, rows)
-            offset = write_record(f, mixture.mix_id, record)
-            table[mixture.mix_id] = f"{path}:{offset}"
-    write_scp(output_dir / f"visual_spk{n + 1}.scp", table)
+            table.write(f, mixture.mix_id, record)
+    table.finish()
 
 
 def _write_motion(
+    clips_dir: Path,
     output_dir: Path,
     mixtures: List[Mixture],
     clips: ClipTable,
@@ -387,6 +416,7 @@ def _write_motion(
     """Write a table of source n's motion rows: the clip's matrix, or rows cut from it.
 
     Args:
+        clips_dir: Where the clips' tables are.
         output_dir: Where the set goes.
         mixtures: The mixtures.
         clips: The clips, with motion.
@@ -397,10 +427,13 @@ def _write_motion(
     scp = output_dir / f"motion_spk{n + 1}.scp"
     sources = {mixture.mix_id: mixture.sources[n] for mixture in mixtures}
     if segment_samples is None:
+        known = read_content(clips_dir / "motion_spk1.scp")
+        if known:
+            write_content(scp, {k: known[s.clip] for k, s in sources.items()})
         write_scp(scp, {key: clips.motion[s.clip] for key, s in sources.items()})
         return
     path = output_dir / "data" / f"motion_spk{n + 1}.ark"
-    table = {}
+    table = ArkTable(scp, path)
     with atomic_write(path, "wb") as f:
         for key, source in sources.items():
             ref = clips.motion[source.clip]
@@ -410,6 +443,5 @@ def _write_motion(
                 clips.num_samples[source.clip],
                 matrix_shape(ref)[0],
             )
-            offset = write_record(f, key, read_rows(ref, range(first, last)))
-            table[key] = f"{path}:{offset}"
-    write_scp(scp, table)
+            table.write(f, key, read_rows(ref, range(first, last)))
+    table.finish()

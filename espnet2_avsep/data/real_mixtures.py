@@ -27,6 +27,8 @@ from espnet2_avsep.data.clip_filter import (
     write_counts,
 )
 from espnet2_avsep.data.clip_id import category_key, file_stem
+from espnet2_avsep.data.content import content_of, write_content
+from espnet2_avsep.data.features import ArkTable
 from espnet2_avsep.data.scp import (
     PathLike,
     Skipped,
@@ -43,6 +45,7 @@ from espnet2_avsep.data.segment_reader import (
     read_row,
     read_segment,
 )
+from espnet2_avsep.data.source_check import check_sources
 from espnet2_avsep.data.wav_writer import write_float_wav
 from espnet2_avsep.errors import InputError
 
@@ -106,6 +109,8 @@ def make_real_mixtures(
             rows = read_skipped(Path(folder) / "visual_skipped.tsv")
             skipped += [row for row in rows if row.key in pairs]
     left_out = {row.key for row in skipped}
+    read = {str(d): Path(d) / "visual.scp" for d in visual_dirs if tables}
+    check_sources(data_dir, {"wav": wav_dir / "wav.scp", **read}, set(pairs) - left_out)
 
     kept: Dict[str, Tuple[int, List[np.ndarray]]] = {}
     for key in sorted(set(pairs) - left_out, key=str.encode):
@@ -193,8 +198,6 @@ def _write(
     limits: Limits,
     prompts: str,
 ) -> None:
-    import kaldiio
-
     data = output_dir / "data"
     table, content = {}, hashlib.sha256()
     lines = ["mix_id\tspk1\tspk2\tprompt1\tprompt2\tstart"]
@@ -206,13 +209,13 @@ def _write(
         names = pairs[key] if prompts == "class_mean" else ("left half", "right half")
         lines.append("\t".join([key, *pairs[key], *names, str(start)]))
     for n in range(2):
-        path, refs = data / f"visual_spk{n + 1}.ark", {}
+        path = data / f"visual_spk{n + 1}.ark"
+        refs = ArkTable(output_dir / f"visual_spk{n + 1}.scp", path)
         with atomic_write(path, "wb") as f:
             for key, (_, embeddings) in kept.items():
-                refs[key] = f"{path}:{f.tell() + len(key.encode()) + 1}"
-                kaldiio.save_ark(f, {key: embeddings[n][None]})
+                refs.write(f, key, embeddings[n][None])
                 content.update(embeddings[n].tobytes())
-        write_scp(output_dir / f"visual_spk{n + 1}.scp", refs)
+        refs.finish()
     text = "".join(f"{line}\n" for line in lines)
     with atomic_write(output_dir / TABLE) as f:
         f.write(text)
@@ -222,4 +225,6 @@ def _write(
     ):
         with atomic_write(output_dir / name) as f:
             f.write(f"{digest}\n")
-    write_scp(output_dir / "wav.scp", table)
+    scp = output_dir / "wav.scp"
+    write_content(scp, content_of(table, scp, whole=True))
+    write_scp(scp, table)

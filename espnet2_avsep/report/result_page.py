@@ -48,7 +48,6 @@ class ScoredPart(NamedTuple):
     Attributes:
         name: Of the set.
         facts: What was scored and how.
-        warnings: What is not well.
         tables: Caption -> lines, the first one being the header.
         rows: System -> its rows, all of the same sources in the same order.
         intervals: Instrument -> system -> mean SDRi and interval.
@@ -61,7 +60,6 @@ class ScoredPart(NamedTuple):
 
     name: str
     facts: Mapping[str, object]
-    warnings: Sequence[str]
     tables: Mapping[str, Lines]
     rows: Mapping[str, Sequence[ScoreRow]]
     intervals: Mapping[str, Mapping[str, Interval]]
@@ -190,8 +188,6 @@ def _summary(results: Results) -> Iterable[Html]:
     if results.corpus_note:
         yield note("Corpus", results.corpus_note, warn=True)
     for part in results.scored:
-        for words in part.warnings:
-            yield note(part.name, inline(words), warn=True)
         for name, rows in part.rows.items():
             scored = sum(row.status == OK for row in rows)
             words = f"{scored} of {len(rows)} sources scored"

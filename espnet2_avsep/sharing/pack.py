@@ -18,7 +18,14 @@ from typing import Any, Dict, List, Optional
 
 from espnet2_avsep import __version__
 from espnet2_avsep.data.cache import cache_dir
+from espnet2_avsep.data.content import file_digest
 from espnet2_avsep.data.download.metadata import sha256
+from espnet2_avsep.data.made_from import (
+    check_current,
+    make_record,
+    read_record,
+    write_record,
+)
 from espnet2_avsep.data.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.sharing.source import META, PACK_INFO, read_mapping
@@ -57,8 +64,8 @@ def pack(
         What pack_info.yaml says.
 
     Raises:
-        InputError: the experiment has not been trained, a file is missing, or the
-            weights hold other things than the model's.
+        InputError: the experiment has not been trained, a file is missing, the weights
+            hold other things than the model's, or the results are not this model's.
     """
     import yaml
 
@@ -90,6 +97,8 @@ def pack(
         results = exp / "RESULTS.md"
     if results is None:
         logging.warning(f"{exp}: no RESULTS.md (stage 8); packed without scores")
+    else:
+        _check_results(results, weights)
 
     with tempfile.TemporaryDirectory(prefix="avsep_pack_") as temporary:
         folder = Path(temporary) / "pack"
@@ -125,8 +134,26 @@ def pack(
     meta["timestamp"] = float(written)
     members[META] = yaml.safe_dump(meta).encode()
     _write_zip(outpath, members, written)
+    inputs = {"config": exp / "config.yaml", "weights": weights}
+    inputs.update({file: exp / file for file in infos})
+    if results is not None:
+        inputs["results"] = results
+    write_record(outpath, make_record(9, {}, inputs, {}))
     logging.info(f"{outpath}: {outpath.stat().st_size} bytes, {len(members)} files")
     return info
+
+
+def _check_results(results: PathLike, weights: Path) -> None:
+    """Check that a table of results is of these weights, and of what is there now."""
+    check_current(results)
+    record = read_record(results)
+    model = record["inputs"].get("model") if record is not None else None
+    if model is not None and model["digest"] != file_digest(weights):
+        raise InputError(
+            f"{results}: has the scores of {model['path']}, which does not hold the "
+            f"weights of {weights}. Run stages 7 and 8 with --inference_model "
+            f"{weights.name}, or pack the model that was scored."
+        )
 
 
 def without_folders(value: Any) -> Any:

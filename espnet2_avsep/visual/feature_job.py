@@ -9,7 +9,7 @@ import numpy as np
 from espnet2_avsep.data.audio_io import clear_disk_errors
 from espnet2_avsep.data.features import FeatureWriter
 from espnet2_avsep.data.frame_store import PackedFrames
-from espnet2_avsep.data.journal import remove_leftovers
+from espnet2_avsep.data.journal import remove_leftovers, unchanged
 from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.progress import Progress
 from espnet2_avsep.data.scp import (
@@ -64,7 +64,7 @@ def run_feature_job(
         todo = [
             key
             for key, source in sources.items()
-            if writer.entries.get(key, {}).get("source") != source
+            if not unchanged(writer.entries.get(key, {}).get("source"), source)
         ]
         logging.info(
             "%d clips, of which %d are finished already",

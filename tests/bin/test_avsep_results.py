@@ -54,6 +54,11 @@ def make_row(mix_id, source, instrument, sdr, reason=""):
     return row
 
 
+LIST = "mix_id\tclip1\tspk1\tclip2\tspk2\n" + "".join(
+    f"{key}\tc1\ttuba\tc2\tharp\n" for key in ("m0", "m1")
+)
+
+
 class Experiment:
     """A trained, separated and scored experiment, as stages 1 to 8 leave it."""
 
@@ -67,10 +72,10 @@ class Experiment:
         (self.exp / "7epoch.pth").write_bytes(b"weights")
         (self.exp / "valid.loss.best.pth").symlink_to("7epoch.pth")
         (self.exp / "run.sh").write_text("#!/bin/bash\n./run.sh --stage 6\n")
-        (self.dump / "mixtures.tsv").write_text("mix_id\n")
+        (self.dump / "mixtures.tsv").write_text(LIST)
         (self.dump / "visual_info.yaml").write_text(INFO)
         (self.dump / "counts.yaml").write_text(COUNTS)
-        self.digest = hashlib.sha256(b"mix_id\n").hexdigest()
+        self.digest = hashlib.sha256(LIST.encode()).hexdigest()
         self.score()
 
     def score(self, digest=None):
@@ -119,9 +124,10 @@ def test_sets_of_several_numbers_of_sources(experiment):
         folder.mkdir()
     rows = [make_row("m0", n, "tuba", 1.0 + n, "") for n in (1, 2, 3)]
     write_scores(scored / "scores.tsv", rows)
-    head = {"list_sha256": "x"}
+    listed = "mix_id\tclip1\tspk1\tclip2\tspk2\tclip3\tspk3\nm0\ta\tb\ta\tb\ta\tb\n"
+    head = {"list_sha256": hashlib.sha256(listed.encode()).hexdigest()}
     (scored / "result_test_3src.txt").write_text(result_text(head, summarise(rows)))
-    (dump / "mixtures.tsv").write_text("mix_id\n")
+    (dump / "mixtures.tsv").write_text(listed)
     leaks = experiment.exp / "leaks.tsv"
     write_leaks(leaks, [Leak("same_video", "test", "clip", "train", "clip", "v")])
     (dump / "clips_of").write_text("test\n")
@@ -237,9 +243,31 @@ def test_random_is_told_from_names_that_hold_the_word():
     assert not is_random({"pretrained": "openai", "seed": 0, "weights": None})
 
 
-def test_scores_of_another_list_are_pointed_out(experiment):
+def test_scores_of_another_list_are_refused(experiment, capsys):
     experiment.score(digest="0123")
-    assert "**The scores are of another list (0123)" in experiment.text()
+    assert experiment.run() == 2
+    error = capsys.readouterr().err
+    assert "the scores are of another list of mixtures (SHA-256 0123)" in error
+    assert "Run stages 7 and 8 again" in error
+
+
+@pytest.mark.parametrize("change", ["missing", "doubled", "unknown"])
+def test_a_missing_or_doubled_row_is_not_another_mean(experiment, capsys, change):
+    path = experiment.scored / "scores.tsv"
+    lines = path.read_text().splitlines(keepends=True)
+    if change == "missing":
+        lines.pop(3)
+    elif change == "doubled":
+        lines.append(lines[3])
+    else:
+        lines[3] = lines[3].replace("m1", "m7", 1)
+    path.write_text("".join(lines))
+    assert experiment.run() == 2
+    error = capsys.readouterr().err
+    what = {"missing": "are missing", "doubled": "come more than once"}
+    assert what.get(change, "are missing") in error
+    assert "m1, source 1" in error and "score again (stage 8)" in error
+    assert not (experiment.exp / "RESULTS.md").exists()
 
 
 def test_missing_details_are_said(experiment):
@@ -292,7 +320,7 @@ def test_bad_input(experiment, capsys, tmp_path):
     (experiment.exp / "config.yaml").write_text(CONFIG)
     (experiment.dump / "mixtures.tsv").unlink()
     assert "mixtures.tsv: no such file" in error()
-    (experiment.dump / "mixtures.tsv").write_text("mix_id\n")
+    (experiment.dump / "mixtures.tsv").write_text(LIST)
     (experiment.scored / "result_test.txt").unlink()
     assert "0 files result_*.txt" in error()
     experiment.score()
@@ -325,6 +353,9 @@ def test_leaks_are_counted_and_left_out(experiment, tmp_path):
     ]
     for row in rows:
         row.clip = f"{row.instrument}-{row.mix_id}"
+    listed = f"{LIST}m2\tc1\ttuba\tc2\tharp\n"
+    (experiment.dump / "mixtures.tsv").write_text(listed)
+    experiment.score(digest=hashlib.sha256(listed.encode()).hexdigest())
     write_scores(experiment.scored / "scores.tsv", rows)
     path = tmp_path / "leaks.tsv"
     write_leaks(

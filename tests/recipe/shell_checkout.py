@@ -86,6 +86,7 @@ elif name == "avsep_extract_visual":
     good = [key for key in keys if key not in bad]
     save(out / "visual.scp", [(key, f"{{out}}/visual.ark:{{i}}")
                               for i, key in enumerate(good)])
+    save(out / "visual.content", [(key, "digest") for key in good])
     save(out / "visual_shape", [(key, "6,512") for key in good])
     save(out / "visual_skipped.tsv",
          [(key, "visual", "no picture") for key in keys if key in bad], "\\t")
@@ -100,6 +101,7 @@ elif name == "avsep_extract_motion":
     good = [key for key in keys if key not in bad]
     save(out / "motion.scp", [(key, f"{{out}}/motion.ark:{{i}}")
                               for i, key in enumerate(good)])
+    save(out / "motion.content", [(key, "digest") for key in good])
     save(out / "motion_shape", [(key, "6,1024") for key in good])
     save(out / "motion_skipped.tsv",
          [(key, "motion", "no picture") for key in keys if key in bad], "\\t")
@@ -107,6 +109,7 @@ elif name == "avsep_extract_motion":
 elif name == "avsep_format_audio":
     keys = [key for key in table(option("--wav_scp")) if key not in lost]
     save(out / "wav.scp", [(key, f"{{out}}/data/{{key}}.wav") for key in keys])
+    save(out / "wav.content", [(key, "digest") for key in keys])
     save(out / "utt2num_samples", [(key, "90000") for key in keys])
     save(out / "skipped.tsv", [])
 elif name == "avsep_filter_clips":
@@ -164,6 +167,7 @@ elif name in ("avsep_inference", "avsep_baseline"):
     for s in range(1, count + 1):
         wavs = f"{{out}}/wavs/spk{{s}}"
         save(out / f"spk{{s}}.scp", [(key, f"{{wavs}}/{{key}}.wav") for key in keys])
+    save(out / "made_from.json", [("{{}}",)])
 elif name == "avsep_scoring":
     for ref, inf in zip(options("--ref_scp"), options("--inf_scp"), strict=True):
         assert set(table(ref)) == set(table(inf))

@@ -231,22 +231,6 @@ def test_changed_data_leave_no_stale_lines(again):
     assert again.keys("dump/raw/org/train/wav.scp") == TRAIN[1:]
 
 
-def test_other_mixtures_empty_the_folders_of_separation(again):
-    folder = again.recipe / "exp/avsep_train_raw/separated_test/split2"
-    mark = folder / "1" / "mark"
-    mark.touch()
-    assert again.stages(4, 4).returncode == again.stages(7, 7).returncode == 0
-    assert mark.exists()
-    assert again.stages(4, 4, "--mix_seed", 5).returncode == 0
-    assert again.stages(7, 7).returncode == 0
-    assert not mark.exists() and (folder / "1" / "spk2.scp").exists()
-    # A folder whose making was interrupted counts as nothing.
-    mark.touch()
-    (folder / "made_from").unlink()
-    assert again.stages(7, 7).returncode == 0
-    assert not mark.exists()
-
-
 def test_training_on_other_data_needs_its_own_experiment(again):
     result = again.stages(2, 6, "--visual_pretrained", "random")
     assert result.returncode == 2

@@ -568,19 +568,6 @@ run_group() {
     return "${status}"
 }
 
-# keep_if_same <folder> <from>: make the folder; if it was made from other data, empty it
-keep_if_same() {
-    if [ -d "$1" ] && [ "$(cat "$1/made_from" 2> /dev/null)" != "$2" ]; then
-        log "$1 was made from other data; it is made anew"
-        rm -rf "$1"
-    fi
-    mkdir -p "$1"
-    if [ ! -e "$1/made_from" ]; then
-        echo "$2" > "$1/made_from.tmp"
-        mv "$1/made_from.tmp" "$1/made_from"
-    fi
-}
-
 # split_keys <table> <pieces> <nj>: set _nj and write the pieces, JOB standing for 1, ..., _nj
 split_keys() {
     local n outputs=()
@@ -606,7 +593,7 @@ merge_features() {
     cp "${info:-${_split}/1/$1_info.yaml}" "${_dir}/$1_info.yaml.tmp"
     mv "${_dir}/$1_info.yaml.tmp" "${_dir}/$1_info.yaml"
     utils/merge_scp.py "${_nj}" "${_logdir}/video.JOB.scp" "${_split}/JOB" "${_dir}" \
-        "$1_skipped.tsv" "$1_shape" "$1.scp"
+        "$1_skipped.tsv" "$1_shape" "$1.content" "$1.scp"
     utils/check_keys.sh "data/${dset}/video.scp" "${_dir}/$1.scp" "${_dir}/$1_skipped.tsv"
     log "$2: $1 features of $(count "${_dir}/$1.scp") clips," \
         "$(count "${_dir}/$1_skipped.tsv") left out (${_dir}/$1_skipped.tsv)"
@@ -799,7 +786,7 @@ if ! "${skip_data_prep}"; then
                 --fs "${fs}" --audio_format "${audio_format}" --allow_empty true \
                 --allow_pipes "${allow_pipes}"
             utils/merge_scp.py "${_nj}" "${_logdir}/wav.JOB.scp" "${_split}/JOB" "${_dir}" \
-                skipped.tsv utt2num_samples wav.scp
+                skipped.tsv utt2num_samples wav.content wav.scp
             utils/check_keys.sh "data/${dset}/wav.scp" "${_dir}/wav.scp" "${_dir}/skipped.tsv"
             log "${dset}: audio of $(count "${_dir}/wav.scp") clips," \
                 "$(count "${_dir}/skipped.tsv") left out (${_dir}/skipped.tsv)"
@@ -1123,13 +1110,12 @@ if ! "${skip_eval}"; then
             else
                 _system=(avsep_baseline --config "${avsep_exp}/config.yaml")
             fi
-            for f in wav.scp mixtures.sha256 data/state.sha256; do
-                need "${_data}/${f}" 4
-            done
+            need "${_data}/wav.scp" 4
             split_keys "${_data}/wav.scp" "${_logdir}/keys.JOB.scp" "${inference_nj}"
             # Another inference_nj has other folders, and so begins anew.
             _split=${_dir}/split${_nj}
-            keep_if_same "${_split}" "$(cat "${_data}/mixtures.sha256" "${_data}/data/state.sha256")"
+            # What is there is of an earlier run until all jobs have ended.
+            rm -f "${_dir}/made_from.json"
             # shellcheck disable=SC2086  # commands and inference_args are several words
             run_and_show "Separation of ${dset}" "${_logdir}/inference.*.log" \
                 ${_cmd} JOB=1:"${_nj}" "${_logdir}/inference.JOB.log" \
@@ -1140,6 +1126,8 @@ if ! "${skip_eval}"; then
                 utils/merge_scp.py "${_nj}" "${_logdir}/keys.JOB.scp" "${_split}/JOB" "${_dir}" "spk${n}.scp"
                 utils/check_keys.sh "${_data}/wav.scp" "${_dir}/spk${n}.scp"
             done
+            # All jobs have the same.
+            cp "${_split}/1/made_from.json" "${_dir}/made_from.json"
             log "${dset}: separated $(count "${_dir}/spk1.scp") mixtures: ${_dir}/spk*.scp"
         done
     fi
@@ -1162,7 +1150,7 @@ if ! "${skip_eval}"; then
             run_and_show "Scoring of ${dset}" "${_dir}/scoring.log" \
                 ${decode_cmd} "${_dir}/scoring.log" \
                 "${python}" -m espnet2_avsep.bin.avsep_scoring \
-                "${_opts[@]}" --mix_scp "${_data}/wav.scp" --mixtures "${_data}/mixtures.tsv" \
+                "${_opts[@]}" --separated_dir "${_sep}" --mix_scp "${_data}/wav.scp" --mixtures "${_data}/mixtures.tsv" \
                 --mix_scores "${_data}/mixture_scores.tsv" --output_dir "${_dir}" \
                 --backend "${scoring_backend}" ${scoring_opts}
             _results+=(--set "${dset}:${_dir}:${_data}")
