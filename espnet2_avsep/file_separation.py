@@ -3,12 +3,23 @@
 import contextlib
 import dataclasses
 import logging
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Optional, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+)
 
 import numpy as np
 
 from espnet2_avsep.data.audio_blocks import AudioBlocks
+from espnet2_avsep.data.output_folder import protect
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.data.track_writer import TrackWriter
 from espnet2_avsep.errors import InputError
@@ -84,18 +95,13 @@ def separate_file(
         What was written.
 
     Raises:
-        InputError: the file cannot be read to its end, or a prompt cannot be used.
+        InputError: the file cannot be read to its end, a prompt cannot be used, or the
+            source or a prompt's file would be overwritten.
     """
-    output_dir = Path(output_dir)
     prompts = list(prompts)
-    if names is None:
-        names = [f"track{n}" for n in range(1, len(prompts) + 1)]
-    names = [*names, RESIDUAL]
-    if len(set(names)) != len(prompts) + 1:
-        raise InputError(
-            f"names={names[:-1]!r}: expected {len(prompts)} different names, none of "
-            f"them {RESIDUAL}."
-        )
+    names = track_names(names, len(prompts))
+    paths = [Path(output_dir) / f"{name}.{audio_format}" for name in names]
+    protect(paths, [source, *_files(prompts)])
     blocks = AudioBlocks(source, audio_stream)
     number = 1 if channels == "mean" else blocks.channels
     length = blocks.length or measure(source, audio_stream).samples
@@ -110,19 +116,12 @@ def separate_file(
         chunking=chunking,
     )
     first = next(tracks)  # what cannot be used shows before a file is opened
-    output_dir.mkdir(parents=True, exist_ok=True)
+    Path(output_dir).mkdir(parents=True, exist_ok=True)
     samples = 0
     with contextlib.ExitStack() as stack:
         writers = [
-            stack.enter_context(
-                TrackWriter(
-                    output_dir / f"{name}.{audio_format}",
-                    blocks.fs,
-                    number,
-                    length,
-                )
-            )
-            for name in names
+            stack.enter_context(TrackWriter(path, blocks.fs, number, length))
+            for path in paths
         ]
         for stretch in _chain(first, tracks):
             for writer, track in zip(writers, stretch, strict=True):
@@ -148,6 +147,33 @@ def separate_file(
         blocks.start,
         notes,
     )
+
+
+def track_names(names: Optional[Sequence[str]], number: int) -> List[str]:
+    """Return the names of the tracks of some prompts, and of the residual.
+
+    Args:
+        names: Of the tracks; None takes track1, track2, ...
+        number: Of prompts.
+
+    Raises:
+        InputError: not as many different names as prompts.
+    """
+    if names is None:
+        names = [f"track{n}" for n in range(1, number + 1)]
+    names = [*names, RESIDUAL]
+    if len(set(names)) != number + 1:
+        raise InputError(
+            f"names={names[:-1]!r}: expected {number} different names, none of them "
+            f"{RESIDUAL}."
+        )
+    return names
+
+
+def _files(prompts: Sequence[Any]) -> List[PathLike]:
+    """Return the files that prompts name."""
+    found = [getattr(prompt, "source", prompt) for prompt in prompts]
+    return [path for path in found if isinstance(path, (str, os.PathLike))]
 
 
 def _told(

@@ -10,15 +10,13 @@ from typing import Iterator, List, Optional, Tuple
 import numpy as np
 
 from espnet2_avsep.data.audio_blocks import AudioBlocks
-from espnet2_avsep.data.media import (
-    open_media,
-    probe,
-    video_stream,
-)
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.media.container import local_url
-from espnet2_avsep.media.video_encoder import VideoEncoder, timed_frames
+from espnet2_avsep.media import clock
+from espnet2_avsep.media.container import local_url, open_media
+from espnet2_avsep.media.stream import probe, video_stream
+from espnet2_avsep.media.timed_frames import timed_frames
+from espnet2_avsep.media.video_encoder import VideoEncoder
 
 # What AAC has; of other rates the sound is converted to the next higher one.
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000)
@@ -95,11 +93,11 @@ def _write(video: Path, sound: Path, path: str, copy: bool, start: float) -> Non
         picture = video_stream(source)
         if picture is None:
             raise InputError(f"{video}: has no picture.")
-        packets = source.demux(picture)
+        packets = clock.packets(source)
         if copy:
             # opaque: FFmpeg may know no encoder of that name (libdav1d).
             out = target.add_stream_from_template(picture, opaque=True)
-            pictures = _copied(packets, out)
+            pictures = _copied(packets, picture, out)
         else:
             pictures = _encoded(video, packets, picture, target)
         voice = target.add_stream(
@@ -129,7 +127,7 @@ def _write(video: Path, sound: Path, path: str, copy: bool, start: float) -> Non
 _Pictures = Iterator[Tuple[Optional[Fraction], List["av.Packet"]]]  # noqa: F821
 
 
-def _copied(packets: Iterator["av.Packet"], out) -> _Pictures:  # noqa: F821
+def _copied(packets: Iterator["av.Packet"], picture, out) -> _Pictures:  # noqa: F821
     """Yield the packets of the pictures that the source shows.
 
     Raises:
@@ -137,7 +135,7 @@ def _copied(packets: Iterator["av.Packet"], out) -> _Pictures:  # noqa: F821
     """
     shown = hidden = False
     for packet in packets:
-        if packet.size == 0:
+        if packet.size == 0 or packet.stream_index != picture.index:
             continue
         if packet.is_discard and shown:
             hidden = True  # of a video that was cut: behind its end, if none follows
@@ -154,7 +152,7 @@ def _copied(packets: Iterator["av.Packet"], out) -> _Pictures:  # noqa: F821
 
 def _encoded(video: Path, packets, picture, target) -> _Pictures:
     """Yield the pictures encoded again; the encoder's stream is there at once."""
-    frames = timed_frames(packets, picture)
+    frames = timed_frames(packets, picture, skip_damaged=True)
     first = next(frames, None)
     if first is None:
         raise InputError(f"{video}: no picture can be decoded.")

@@ -1,7 +1,7 @@
 """Encode a video's pictures again, so that players show what they showed before."""
 
 from fractions import Fraction
-from typing import Dict, Iterator, Optional, Tuple
+from typing import Dict, Optional
 
 import numpy as np
 
@@ -15,39 +15,6 @@ from espnet2_avsep.media.orientation import (
 # Values of FFmpeg's AVColorRange and AVColorSpace.
 _LIMITED, _FULL, _BT601 = 1, 2, 6
 _ANY_TIME_BASE = Fraction(1, 90000)
-
-
-def timed_frames(
-    packets: Iterator["av.Packet"],  # noqa: F821
-    stream: "av.video.stream.VideoStream",  # noqa: F821
-) -> Iterator[Tuple[Fraction, "av.VideoFrame"]]:  # noqa: F821
-    """Decode a video stream; yield each picture with its time on the file's clock in s.
-
-    Packets that cannot be decoded are left out: the picture before is shown on.
-
-    Args:
-        packets: Those of the stream, the empty one at its end among them.
-        stream: The stream.
-    """
-    import av
-
-    step = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
-    # AVI has no time stamps for pictures that are decoded out of order.
-    by_count = (
-        stream.container.format.name == "avi" and stream.codec_context.has_b_frames
-    )
-    time: Optional[Fraction] = None
-    for packet in packets:
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
-            continue
-        for frame in frames:
-            if frame.pts is not None and not by_count:
-                time = frame.pts * frame.time_base
-            else:
-                time = Fraction(0) if time is None else time + step
-            yield time, frame
 
 
 class VideoEncoder:

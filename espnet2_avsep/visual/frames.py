@@ -25,6 +25,7 @@ from espnet2_avsep.media.container import ClipError, PathLike, open_media
 from espnet2_avsep.media.file_name import is_image_name
 from espnet2_avsep.media.picture import Resize, check_pixels, read_image
 from espnet2_avsep.media.stream import stated_end, video_stream
+from espnet2_avsep.media.timed_frames import timed_frames
 from espnet2_avsep.media.to_rgb import ToRGB as _ToRGB
 from espnet2_avsep.media.to_rgb import pixel_aspect
 
@@ -334,23 +335,8 @@ def _all_frames(
         stream.codec_context.thread_count = threads
         stated = _stated(container, stream)
         time = start = Fraction(0)
-        # AVI has no time stamps for pictures that are decoded out of order. The decoder
-        # gives one for each packet, at that packet's time, later by a constant delay.
-        out_of_order = (
-            "avi" in container.format.name and stream.codec_context.has_b_frames
-        )
-        if out_of_order:
-            stream.codec_context.thread_count = 1  # else the delay is not constant
-        first: Optional[int] = None
         try:
-            for frame in _decoded(container, stream):
-                first = frame.dts if first is None else first
-                if out_of_order and frame.dts is not None:
-                    time = (frame.dts - first) * frame.time_base
-                elif out_of_order or frame.pts is None:
-                    time += 0 if shown is None else 1 / (stream.average_rate or 25)
-                else:
-                    time = frame.pts * frame.time_base
+            for time, frame in timed_frames(packets(container), stream):
                 if shown is None:
                     start = time
                 while (
@@ -387,11 +373,6 @@ def _video(path: PathLike, container) -> "av.video.stream.VideoStream":  # noqa:
         )
     check_pixels(decoder.width, decoder.height, path)
     return stream
-
-
-def _decoded(container, stream) -> Iterator["av.VideoFrame"]:  # noqa: F821
-    for packet in packets(container, stream):
-        yield from packet.decode()
 
 
 def _start(stream) -> float:

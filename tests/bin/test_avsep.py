@@ -91,7 +91,8 @@ def test_video_by_regions_picture_and_embedding(place, tmp_path, capsys, encoder
     assert page.count("<audio") == page.count("data:audio/flac") == 6
     assert page.count("data:image/png") == 6 and 'src="http' not in page
     hidden = [p.name for p in out.iterdir() if p.name.startswith(".")]
-    assert not hidden and len(list(out.iterdir())) == 3 * 5 + 1 + 2
+    assert hidden == [".avsep_separate.json"]
+    assert len(list(out.iterdir())) == 3 * 5 + 1 + 2 + 1
 
 
 def test_left_right_of_a_recording_that_the_page_links(
@@ -116,6 +117,70 @@ def test_left_right_of_a_recording_that_the_page_links(
         *("--mp4", "false", "--channels", "each", "--every", 0, "--page", "false"),
     )
     assert again == {p.name: p.read_bytes() for p in out.glob("*.flac")}
+
+
+def separate_embedding(capsys, place, source, out, *more):
+    return run(
+        *(capsys, "separate", source, "--query", place / "e.npy", "--out", out),
+        *("--model", place / "model", *more),
+    )
+
+
+def test_an_input_is_never_overwritten(place, tmp_path, capsys):
+    """The residual separated once more, into the folder where it lies."""
+    out = tmp_path / "out"
+    out.mkdir()
+    content = (place / "mix.wav").read_bytes()
+    (out / "residual.wav").write_bytes(content)
+    for more in ((), ("--overwrite",)):
+        status, _, err = separate_embedding(
+            capsys, place, out / "residual.wav", out, *more
+        )
+        assert status == 2 and "residual.wav: is an input" in err
+        assert [p.name for p in out.iterdir()] == ["residual.wav"]
+        assert (out / "residual.wav").read_bytes() == content
+
+
+def test_files_of_the_user_are_not_replaced(place, tmp_path, capsys):
+    out = tmp_path / "out"
+    first = separate_embedding(capsys, place, place / "mix.wav", out)
+    again = separate_embedding(capsys, place, place / "mix.wav", out)
+    assert first[0] == again[0] == 0
+    (out / "index.html").write_text("my own page")
+    status, _, err = separate_embedding(capsys, place, place / "mix.wav", out)
+    assert status == 2 and "index.html: exists" in err and "--overwrite" in err
+    assert (out / "index.html").read_text() == "my own page"
+    more = ("--overwrite",)
+    assert separate_embedding(capsys, place, place / "mix.wav", out, *more)[0] == 0
+    assert (out / "index.html").read_text() != "my own page"
+
+
+def test_a_video_that_cannot_be_written_costs_nothing_else(
+    place, tmp_path, capsys, monkeypatch, caplog
+):
+    from espnet2_avsep.data import video_writer
+
+    written = video_writer.write_video
+
+    def fail(video, sound, path, *more):
+        if path.name == "residual.mp4":
+            raise InputError("no mp4 holds this")
+        return written(video, sound, path, *more)
+
+    monkeypatch.setattr(video_writer, "write_video", fail)
+    out = tmp_path / "out"
+    status, text, _ = separate_embedding(
+        capsys, place, place / "duet.mp4", out, "--json"
+    )
+    result = json.loads(text)
+    note = "no video of the track residual: no mp4 holds this"
+    assert status == 0 and result["notes"] == [note]
+    assert "no mp4 holds this" in caplog.text
+    assert "video" not in result["tracks"]["residual"]
+    assert result["tracks"]["1_e"]["video"] == "1_e.mp4"
+    names = {"1_e.wav", "1_e.mp4", "1_e.png", "residual.wav", "residual.png"}
+    names |= {"mixture.png", "index.html", "result.json", ".avsep_separate.json"}
+    assert {p.name for p in out.iterdir()} == names
 
 
 def test_text_with_a_random_encoder_is_explained(place, tmp_path, capsys):

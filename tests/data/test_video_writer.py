@@ -50,6 +50,64 @@ def test_sound_begins_where_the_video_s_did(tmp_path):
     assert abs(at - 1.0) < 0.01
 
 
+# Container, codecs and whether the picture is copied. The sound begins late where a
+# container can say so.
+CONTAINERS = {
+    "a.mp4": ("libx264", "yuv420p", "aac", True),
+    "b.mov": ("prores_ks", "yuv422p10le", "pcm_s16le", False),
+    "c.mkv": ("libx264", "yuv420p", "aac", True),
+    "d.webm": ("libvpx", "yuv420p", "libopus", False),
+    "e.ts": ("mpeg2video", "yuv420p", "aac", True),
+    "f.avi": ("mpeg4", "yuv420p", "pcm_s16le", True),
+    "g.flv": ("flv1", "yuv420p", "aac", False),
+    "h.mpg": ("mpeg2video", "yuv420p", "mp2", True),
+    "i.webm": ("libvpx-vp9", "yuv420p", "libopus", True),
+}
+
+
+def flash_and_click(path):
+    """Times in s of the one bright picture and of the one click of a file."""
+    with av.open(str(path)) as container:
+        bright = [
+            float(frame.pts * frame.time_base)
+            for frame in container.decode(video=0)
+            if frame.to_ndarray(format="gray").mean() > 128
+        ]
+    blocks = AudioBlocks(path)
+    heard = np.abs(np.concatenate(list(blocks), axis=-1)[0])
+    click = blocks.start + heard.argmax() / blocks.fs
+    return bright[0], click
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_sound_and_picture_stay_together(tmp_path, name):
+    """To 1 ms, measured before and after."""
+    codec, pixels, audio_codec, is_copied = CONTAINERS[name]
+    sound = np.zeros(3 * 48000, np.float32)
+    sound[48000 : 48000 + 24] = 0.9
+    video = make_video(
+        tmp_path / name,
+        75,
+        audio=sound,
+        rate=48000,
+        codec=codec,
+        audio_codec=audio_codec,
+        pixels=pixels,
+        paint=lambda i: np.full((64, 96, 3), 255 * (i == 25), np.uint8),
+    )
+    flash, click = flash_and_click(video)
+    blocks = AudioBlocks(video)
+    track = np.concatenate(list(blocks), axis=-1)
+    write_wav(tmp_path / "track.wav", track, blocks.fs)
+    copied = write_video(
+        video, tmp_path / "track.wav", tmp_path / "o.mp4", blocks.start
+    )
+    assert copied is is_copied
+    found = flash_and_click(tmp_path / "o.mp4")
+    assert abs((found[1] - found[0]) - (click - flash)) < 0.001
+    assert abs(click - flash) < 0.03  # so it was made
+
+
 def test_picture_that_no_mp4_holds_is_encoded_again(tmp_path):
     video = make_video(
         tmp_path / "in.avi",

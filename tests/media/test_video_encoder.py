@@ -9,8 +9,9 @@ import pytest
 
 from espnet2_avsep.data.video_writer import write_video
 from espnet2_avsep.media.orientation import _MATRICES
+from espnet2_avsep.media.timed_frames import timed_frames
 from espnet2_avsep.media.to_rgb import ToRGB, pixel_aspect
-from espnet2_avsep.media.video_encoder import VideoEncoder, timed_frames
+from espnet2_avsep.media.video_encoder import VideoEncoder
 from tests.media_fixtures import (
     paint_number,
     read_number,
@@ -242,6 +243,8 @@ def test_packets_that_cannot_be_decoded_are_left_out(tmp_path):
     video = make_video(tmp_path / "a.avi", 9, codec="mpeg4", gop=1)
 
     class Damaged:
+        stream_index = 0
+
         def decode(self):
             raise av.error.InvalidDataError(1, "damaged")
 
@@ -249,7 +252,7 @@ def test_packets_that_cannot_be_decoded_are_left_out(tmp_path):
         stream = container.streams.video[0]
         packets = list(container.demux(stream))
         packets[3:5] = [Damaged(), Damaged()]
-        found = list(timed_frames(iter(packets), stream))
+        found = list(timed_frames(packets, stream, skip_damaged=True))
     numbers = [read_number(frame.to_ndarray(format="rgb24")) for _, frame in found]
     assert numbers == [0, 1, 2, 5, 6, 7, 8]
     assert [time for time, _ in found] == [Fraction(n, 25) for n in numbers]

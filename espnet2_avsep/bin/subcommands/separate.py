@@ -2,22 +2,27 @@
 
 Writes to --out: a sound file per query and residual (24 bits, at the input's rate and
 length; together they add up to the input), where the input has a picture an mp4 per
-track, spectrogram pictures, result.json and index.html, a page with players.
+track, spectrogram pictures, result.json and index.html, a page with players. Files
+that are there already are replaced only if a former run wrote them; an input never is.
 """
 
 import argparse
 import dataclasses
 import json
+import logging
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 from espnet2_avsep.bin.cli import str2bool
 from espnet2_avsep.bin.subcommands.query import RULE, Query, describe, parse_queries
 from espnet2_avsep.errors import InputError
 
-PAGE, RESULT = "index.html", "result.json"
+if TYPE_CHECKING:
+    from espnet2_avsep.file_separation import SeparatedFile
+
+PAGE, RESULT, MIXTURE = "index.html", "result.json", "mixture"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "on the Hugging Face hub",
     )
     add("--out", required=True, help="folder of what is written")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace files in --out that no former run of this command wrote",
+    )
     add(
         "--query",
         action="append",
@@ -111,9 +121,16 @@ def run(args: argparse.Namespace) -> int:
     queries = parse_queries(args.query, video, args.every or None, args.sources)
     queries = [_on_stream(query, source, args.audio_stream) for query in queries]
 
-    from espnet2_avsep.file_separation import separate_file
+    from espnet2_avsep.data.output_folder import OutputFolder
+    from espnet2_avsep.file_separation import separate_file, track_names
     from espnet2_avsep.separate import Chunking, SeparateAV
 
+    names = track_names([query.name for query in queries], len(queries))
+    files = [q.text for q in queries if q.kind in ("picture", "embedding")]
+    outputs = OutputFolder(
+        out, "separate", [source, args.model, *files], args.overwrite
+    )
+    outputs.check(_file_names(names, args, video is not None))
     separate = SeparateAV.from_pretrained(
         args.model, device=args.device, binary_mask=args.binary_mask
     )
@@ -132,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
             audio_stream=args.audio_stream,
             progress=bar.update,
         )
+    outputs.add(*(path.name for path in found.tracks.values()))
     seconds = found.samples / found.fs
     result: Dict[str, Any] = {
         "input": str(source),
@@ -148,13 +166,21 @@ def run(args: argparse.Namespace) -> int:
         "notes": list(found.notes),
     }
     if args.mp4 and video is not None:
-        _write_videos(video, found.tracks, result["tracks"])
+        _write_videos(video, found, result)
     _draw(source, args.audio_stream, found.tracks, found.samples, result["tracks"], out)
     if args.page:
         result["page"] = PAGE
         _write_page(out, result, queries, seconds <= args.embed_seconds)
+    written = [
+        files[kind]
+        for files in result["tracks"].values()
+        for kind in ("video", "spectrogram")
+        if kind in files
+    ]
+    outputs.add(*written, *([PAGE] if args.page else []))
     text = json.dumps(result, indent=2, ensure_ascii=False)
     _write_text(out / RESULT, text + "\n")
+    outputs.add(RESULT)
     print(text if args.json else _summary(out, result))
     return 0
 
@@ -170,14 +196,29 @@ def _check_output(out: Path) -> None:
         raise InputError(f"--out {out}: is no folder; choose another name.")
 
 
-def _write_videos(video: Path, tracks: Dict[str, Path], result: Dict) -> None:
+def _file_names(names: List[str], args: argparse.Namespace, video: bool) -> List[str]:
+    """Return the names of all files that are going to be written."""
+    found = [f"{name}.{args.format}" for name in names]
+    if args.mp4 and video:
+        found += [f"{name}.mp4" for name in names]
+    found += [f"{name}.png" for name in (MIXTURE, *names)]
+    return [*found, RESULT, *([PAGE] if args.page else [])]
+
+
+def _write_videos(video: Path, found: "SeparatedFile", result: Dict) -> None:
+    """Write a video of each track; one that cannot be written is noted."""
     from espnet2_avsep.data.video_writer import write_video
 
-    for name, sound in tracks.items():
+    for name, sound in found.tracks.items():
         path = sound.with_name(f"{name}.mp4")
-        copied = write_video(video, sound, path)
-        result[name]["video"] = path.name
-        result[name]["picture_copied"] = copied
+        try:
+            copied = write_video(video, sound, path, found.start)
+        except InputError as error:
+            logging.warning("no video of the track %s: %s", name, error)
+            result["notes"].append(f"no video of the track {name}: {error}")
+            continue
+        result["tracks"][name]["video"] = path.name
+        result["tracks"][name]["picture_copied"] = copied
 
 
 def _on_stream(query: Query, source: Path, audio_stream: Optional[int]) -> Query:
@@ -207,7 +248,7 @@ def _draw(
     from espnet2_avsep.streaming.spectrogram import pooled_spectrogram
 
     peak = None
-    for name, path in {"mixture": source, **tracks}.items():
+    for name, path in {MIXTURE: source, **tracks}.items():
         blocks = AudioBlocks(path, audio_stream if path == source else None)
         magnitude = pooled_spectrogram(blocks, samples)
         peak = max(float(magnitude.max()), 1e-6) if peak is None else peak

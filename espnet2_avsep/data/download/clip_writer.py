@@ -6,6 +6,7 @@ copied packet by packet: it begins at the nearest packet, half a packet (12 ms o
 44.1 kHz) away at the most.
 """
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 from typing import Iterator, Optional, Sequence, Tuple
@@ -15,9 +16,9 @@ from espnet2_avsep.media.clock import packet_end
 from espnet2_avsep.media.container import ClipError, local_url, open_media
 from espnet2_avsep.media.sound import find_sound
 from espnet2_avsep.media.stream import video_stream
+from espnet2_avsep.media.video_encoder import VideoEncoder
 
 # Of the pictures of a section: visually lossless at the size that they are kept in.
-_ENCODER = "libx264"
 _ENCODER_OPTIONS = {"crf": "18", "preset": "veryfast"}
 
 
@@ -76,7 +77,7 @@ def _copy(output, picture: Path, sound: Path) -> None:
             (first, video_stream(first)),
             (second, _sound_stream(sound, second)),
         ):
-            pairs.append((container, stream, output.add_stream_from_template(stream)))
+            pairs.append((container, stream, _copied_stream(output, stream)))
         for packet, target in _merge([_packets(*pair) for pair in pairs]):
             packet.stream = target
             output.mux(packet)
@@ -100,15 +101,20 @@ def _cut(output, picture: Path, sound: Path, start: float, seconds: float) -> No
         source = video_stream(first)
         zero = min((c.start_time or 0) / 1e6 for c in (first, second))
         begin = start + zero
-        rate = source.average_rate or source.guessed_rate or Fraction(25)
-        video = output.add_stream(_ENCODER, rate=rate, options=_ENCODER_OPTIONS)
-        video.width = source.codec_context.width // 2 * 2
-        video.height = source.codec_context.height // 2 * 2
-        video.pix_fmt = "yuv420p"
-        video.time_base = video.codec_context.time_base = source.time_base
-        audio = output.add_stream_from_template(_sound_stream(sound, second))
+        first.seek(int(begin / source.time_base), stream=source)
+        pictures = _section(first, source, begin, seconds)
+        _, picture_at_begin = head = next(pictures)
+        encoder = VideoEncoder(output, source, picture_at_begin, _ENCODER_OPTIONS)
+        audio = _copied_stream(output, _sound_stream(sound, second))
         _copy_sound(output, sound, second, audio, begin, seconds)
-        _encode_pictures(output, first, source, video, begin, seconds)
+        for time, frame in itertools.chain([head], pictures):
+            output.mux(encoder.encode(time, frame))
+        output.mux(encoder.flush())
+
+
+def _copied_stream(output, stream):
+    """Add a stream for copied packets, whether FFmpeg can encode that codec or not."""
+    return output.add_stream_from_template(stream, opaque=True)
 
 
 def _sound_stream(path: Path, container) -> "av.audio.stream.AudioStream":  # noqa: F821
@@ -138,29 +144,28 @@ def _copy_sound(
         raise VideoError("section beyond the end", f"no sound at {begin:g} s")
 
 
-def _encode_pictures(
-    output, container, stream, target, begin: float, seconds: float
-) -> None:
-    container.seek(int(begin / stream.time_base), stream=stream)
-    held, last, sent = None, -1, 0
+def _section(
+    container, stream, begin: float, seconds: float
+) -> Iterator[Tuple[Fraction, "av.VideoFrame"]]:  # noqa: F821
+    """Yield the pictures of a section, from its first one on, with their times in it.
+
+    Raises:
+        VideoError: there is none.
+    """
+    held, sent = None, False
+    first = Fraction(begin).limit_denominator(10**6)  # 5.92 is none in binary
     for frame in container.decode(stream):
         if frame.pts is None:
             continue
-        time = float(frame.pts * stream.time_base) - begin
+        time = frame.pts * frame.time_base - first
         if time >= seconds:
             break
         if time < 0:
             held = frame  # still shown when the section begins
             continue
-        pictures = [(frame, time)]
         if not sent and held is not None and time > 0:
-            pictures.insert(0, (held, 0.0))
-        for picture, at in pictures:
-            picture.pts = max(round(at / stream.time_base), last + 1)
-            picture.time_base, picture.pict_type = stream.time_base, 0
-            last = picture.pts
-            output.mux(target.encode(picture))
-            sent += 1
+            yield Fraction(0), held
+        yield time, frame
+        sent = True
     if not sent:
         raise VideoError("section beyond the end", f"no picture at {begin:g} s")
-    output.mux(target.encode())

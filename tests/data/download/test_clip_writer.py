@@ -1,5 +1,8 @@
 """Sections cut out of videos, and pictures and sound put together."""
 
+import shutil
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from espnet2_avsep.data.audio_io import read_audio
 from espnet2_avsep.data.download.clip_writer import write_clip
 from espnet2_avsep.data.download.verify import verify
 from espnet2_avsep.data.download.video_error import VideoError
-from tests.media_fixtures import read_number, truncate, write_video
+from tests.media_fixtures import read_number, rotate, truncate, write_video
 
 RATE, FPS, SECONDS = 44100, 25, 16
 PACKET = 1024  # samples of AAC
@@ -105,6 +108,25 @@ def test_vp9_and_opus(source, tmp_path):
     assert verify(tmp_path / "clip.mp4", section=10)["duration"] == pytest.approx(
         10, abs=0.03
     )
+
+
+def test_a_section_is_turned_as_the_video_is(source, tmp_path):
+    turned = rotate(Path(shutil.copy(source["both"][0], tmp_path / "turned.mp4")), 1)
+    write_clip([turned], tmp_path / "clip.mp4", 2.0)
+    with av.open(str(turned)) as before, av.open(str(tmp_path / "clip.mp4")) as after:
+        first, frame = next(before.decode(video=0)), next(after.decode(video=0))
+    assert first.rotation == -90 and frame.rotation == 0
+    assert (frame.width, frame.height) == (first.height, first.width)
+
+
+def test_av1_is_kept(source, tmp_path, monkeypatch):
+    monkeypatch.setenv("SVT_LOG", "0")
+    picture = write_video(tmp_path / "v.mp4", frames=50, codec="libsvtav1")
+    sound = write_video(tmp_path / "a.m4a", frames=0, audio=np.zeros(2 * RATE, "f"))
+    write_clip([picture, sound], tmp_path / "clip.mp4")
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        assert container.streams.video[0].codec_context.name == "libdav1d"
+        assert len(list(container.decode(video=0))) == 50
 
 
 def test_same_clip_twice_is_the_same_file(source, tmp_path):
