@@ -7,8 +7,25 @@ from typing import Optional, Sequence
 from espnet2_avsep.bin.cli import command
 from espnet2_avsep.errors import InputError
 
-# Words of torch.save's errors: the writer's name, or the file of its source.
-WRITER_WORDS = ("PytorchStreamWriter", "inline_container")
+# What torch raises where the machine is at its limits has no type of its own: words of
+# the message, and what to tell the user.
+LIMITS = {
+    ("PytorchStreamWriter", "inline_container"): "the checkpoint cannot be written. "
+    "Free some disk space and run again: training continues from the last complete "
+    "checkpoint (--resume true)",
+    ("Bus error",): "a data worker has died, because /dev/shm is full. Enlarge it "
+    "(docker run --shm-size 1g), or set --num_workers 0",
+    (
+        "killed by signal",
+        "exited unexpectedly",
+    ): "a data worker was killed, most likely because the machine "
+    "or the container ran out of memory. Lower --num_workers or --batch_size and run "
+    "again: training continues from the last checkpoint (--resume true)",
+    (
+        "CUDA out of memory",
+    ): "the GPU has too little memory. Lower --batch_size, or use more GPUs (--ngpu)",
+}
+INPUT_ERROR = "espnet2_avsep.errors.InputError: "
 
 HELP = """\
 usage: avsep_train --config FILE --output_dir DIR
@@ -51,18 +68,33 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         return
     argv = ["--help" if option == "--help_all" else option for option in argv]
 
+    from torch.multiprocessing import ProcessRaisedException
+
     from espnet2_avsep.tasks.avsep import AVSeparationTask
 
     try:
         AVSeparationTask.main(cmd=argv)
-    except RuntimeError as error:
-        # What torch.save raises where the disk is full has no type of its own.
-        if not any(word in str(error) for word in WRITER_WORDS):
+    except (RuntimeError, ProcessRaisedException) as error:
+        meaning = explain(str(error))
+        if meaning is None:
             raise
-        raise InputError(
-            f"the checkpoint cannot be written: {error}. Free some disk space and run "
-            "again: training goes on from the checkpoint before (--resume true)."
-        ) from error
+        raise InputError(meaning) from error
+
+
+def explain(text: str) -> Optional[str]:
+    """Return the message for the user of an error whose cause is known.
+
+    Args:
+        text: Message of an error of a training, or of one of its processes, which then
+            holds a traceback.
+    """
+    if INPUT_ERROR in text:
+        return text.rpartition(INPUT_ERROR)[2].strip()
+    for words, meaning in LIMITS.items():
+        for line in text.splitlines():
+            if any(word in line for word in words):
+                return f"{meaning}. ({line.strip()[:200]})"
+    return None
 
 
 if __name__ == "__main__":

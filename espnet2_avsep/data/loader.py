@@ -1,14 +1,102 @@
 """The batches of one epoch, for one process of a run."""
 
 import copy
-from typing import List, Optional
+import logging
+import shutil
+from typing import Any, Iterator, List, Optional, Sequence
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from espnet2_avsep.data.collate import collate
 from espnet2_avsep.errors import InputError
+
+SHARED_MEMORY = "/dev/shm"
+
+
+class _Failure:
+    """Why a data worker has no batch; an exception would come with its traceback."""
+
+    def __init__(self, message: str, is_shared_memory: bool = False):
+        self.message = message
+        self.is_shared_memory = is_shared_memory
+
+
+class _Batches(Dataset):
+    """Whole batches of a data set."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, indices: Sequence[int]) -> Any:
+        if get_worker_info() is None:
+            return collate([self.dataset[index] for index in indices])
+        try:
+            return collate([self.dataset[index] for index in indices])
+        except InputError as error:
+            return _Failure(str(error))
+        except RuntimeError as error:
+            if "shared memory" not in str(error):
+                raise
+            return _Failure(str(error), is_shared_memory=True)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+class BatchLoader(DataLoader):
+    """Batches of an epoch, as (keys, batch).
+
+    Where the shared memory, through which data workers hand over their batches, is too
+    small (Docker gives 64 MB), the rest of the epoch is loaded in this process.
+
+    Args:
+        dataset: Items that collate() can stack.
+        batches: The items of each batch.
+        **options: DataLoader's.
+
+    Attributes:
+        needs_no_workers: Whether that has happened.
+
+    Raises:
+        InputError: in the iteration, where an item cannot be read; without the
+            traceback of the worker.
+    """
+
+    def __init__(self, dataset: Dataset, batches: List[List[int]], **options: Any):
+        super().__init__(
+            _Batches(dataset), batch_sampler=batches, collate_fn=_as_it_is, **options
+        )
+        self.needs_no_workers = False
+
+    def __iter__(self) -> Iterator:
+        done = 0
+        for batch in super().__iter__():
+            if isinstance(batch, _Failure):
+                if not batch.is_shared_memory:
+                    raise InputError(batch.message)
+                self.needs_no_workers = True
+                break
+            yield batch
+            done += 1
+        if self.needs_no_workers:
+            megabytes = shutil.disk_usage(SHARED_MEMORY).total / 2**20
+            logging.warning(
+                f"{SHARED_MEMORY} has {megabytes:.0f} MB, too little for "
+                f"{self.num_workers} data workers: this process loads the data itself "
+                "from here on. For more speed, enlarge it (docker run --shm-size 1g)."
+            )
+            yield from DataLoader(
+                self.dataset,
+                batch_sampler=self.batch_sampler[done:],
+                collate_fn=_as_it_is,
+                pin_memory=self.pin_memory,
+            )
 
 
 def build_loader(
@@ -23,7 +111,7 @@ def build_loader(
     pin_memory: bool = False,
     shuffle: bool = True,
     drop_last: bool = True,
-) -> DataLoader:
+) -> BatchLoader:
     """Build the loader of an epoch; it yields (keys, batch).
 
     The batches depend on (seed, epoch) alone. A batch is shared out over the processes:
@@ -84,11 +172,10 @@ def build_loader(
         # Loaders of several epochs may be alive at once.
         dataset = copy.copy(dataset)
         dataset.set_epoch(epoch)
-    return DataLoader(
+    return BatchLoader(
         dataset,
-        batch_sampler=[batch[rank::world_size].tolist() for batch in batches],
+        [batch[rank::world_size].tolist() for batch in batches],
         num_workers=num_workers,
-        collate_fn=collate,
         pin_memory=pin_memory,
         # Without one, the loader would draw from torch's global generator.
         generator=torch.Generator().manual_seed(0),

@@ -14,7 +14,7 @@ from espnet2_avsep.data.class_labels import (
     order_classes,
 )
 from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
-from espnet2_avsep.data.loader import build_loader, num_items_for
+from espnet2_avsep.data.loader import BatchLoader, build_loader, num_items_for
 from espnet2_avsep.data.lock import lock_folder
 from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.mixture_table import read_classes
@@ -60,14 +60,18 @@ class AVSeparationIterFactory(AbsIterFactory):
 
     def __init__(self, dataset: torch.utils.data.Dataset, **loader):
         self.dataset = dataset
-        self.loader = loader
+        self.options = loader
+        self.last: Optional[BatchLoader] = None
 
-    def build_iter(self, epoch: int, shuffle: Optional[bool] = None):
-        """Return the DataLoader of an epoch, yielding (keys, batch)."""
-        options = dict(self.loader)
+    def build_iter(self, epoch: int, shuffle: Optional[bool] = None) -> BatchLoader:
+        """Return the loader of an epoch, yielding (keys, batch)."""
+        if self.last is not None and self.last.needs_no_workers:
+            self.options["num_workers"] = 0
+        options = dict(self.options)
         if shuffle is not None:
             options["shuffle"] = shuffle
-        return build_loader(self.dataset, epoch=epoch, **options)
+        self.last = build_loader(self.dataset, epoch=epoch, **options)
+        return self.last
 
 
 class AVSeparationTask(AbsTask):

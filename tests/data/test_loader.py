@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from clip_corpus import write_corpus
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from espnet2_avsep.data.loader import build_loader, num_items_for
 from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
@@ -220,6 +220,51 @@ def test_the_global_generator_is_left_alone():
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_an_input_error_in_a_worker_stays_one():
-    with pytest.raises(InputError, match="item 13 is bad"):
-        numbers(20, num_workers=1)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_input_error_in_a_worker_is_one_line(workers):
+    with pytest.raises(InputError) as error:
+        numbers(20, num_workers=workers)
+    assert str(error.value) == "item 13 is bad"
+
+
+class ThreeArguments(InputError):
+    """As data.media.ClipError: torch cannot make it again from its message."""
+
+    def __init__(self, clip, what, why):
+        super().__init__(f"{clip}: {what}: {why}")
+
+
+class Failing(Numbers):
+    """Numbers of which a worker cannot give some."""
+
+    error: Exception
+
+    def __getitem__(self, index):
+        if index >= 5 and get_worker_info() is not None:
+            raise self.error
+        return super().__getitem__(index)
+
+
+def test_an_input_error_of_several_arguments(caplog):
+    dataset = Failing(10)
+    dataset.error = ThreeArguments("a", "b", "c")
+    with pytest.raises(InputError, match="^a: b: c$"):
+        batches(dataset, shuffle=False, num_workers=1)
+
+
+def test_another_error_of_a_worker_keeps_its_traceback():
+    dataset = Failing(10)
+    dataset.error = ZeroDivisionError("x")
+    with pytest.raises(ZeroDivisionError, match="Traceback"):
+        batches(dataset, shuffle=False, num_workers=1)
+
+
+def test_too_little_shared_memory(caplog):
+    """The same batches, the rest of them from this process, said once an epoch."""
+    dataset = Failing(12)
+    dataset.error = RuntimeError("unable to allocate shared memory(shm) for file </a>")
+    loader = build_loader(dataset, 4, epoch=3, seed=7, shuffle=False, num_workers=2)
+    assert_equal(list(loader), batches(Numbers(12), shuffle=False))
+    assert loader.needs_no_workers
+    assert caplog.text.count("/dev/shm has ") == 1
+    assert "--shm-size" in caplog.text
