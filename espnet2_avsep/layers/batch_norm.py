@@ -1,4 +1,8 @@
-"""BatchNorm over maps of several sources, and over the processes of a run."""
+"""The only BatchNorm of the project: over several sources and several processes.
+
+Every network that trains uses it, so that a training over several processes computes
+what one process with the whole batch does.
+"""
 
 from typing import Any, Tuple
 
@@ -8,8 +12,8 @@ from torch import Tensor, nn
 STATISTICS = ("per_source", "joint")
 
 
-class _SyncedNorm(torch.autograd.Function):
-    """Normalise by statistics of all processes.
+class _Normalise(torch.autograd.Function):
+    """Normalise by the statistics of this process, or of all processes.
 
     With n the values of a channel in all processes, their mean m and variance v,
 
@@ -19,30 +23,22 @@ class _SyncedNorm(torch.autograd.Function):
 
         dL/dx = w / sqrt(v + eps) (g - sum(g) / n - z sum(g z) / n)
 
-    where the sums run over all processes. dL/dw and dL/db are this process' part:
-    DistributedDataParallel adds them up as it does for all other weights.
+    where the sums run over all processes that share the statistics. dL/dw and dL/db are
+    this process' part: DistributedDataParallel adds them up as it does for all other
+    weights.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, sync: bool
     ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
         values = x.to(torch.promote_types(x.dtype, torch.float32))
-        count = values.new_full((1,), values.numel() / values.size(1))
-        mean = values.mean(dim=(0, 2, 3))
-        # Sums about this process' mean, then moved: large means lose no digits.
-        spread = values.var(dim=(0, 2, 3), unbiased=False)
-        parts = [
-            torch.empty_like(torch.cat([mean, spread, count]))
-            for _ in range(torch.distributed.get_world_size())
-        ]
-        torch.distributed.all_gather(parts, torch.cat([mean, spread, count]))
-        table = torch.stack(parts)  # (processes, 2 C + 1)
-        means, spreads = table[:, :-1].chunk(2, dim=1)
-        share = table[:, -1:] / table[:, -1:].sum()
-        mean = (share * means).sum(dim=0)
-        var = (share * (spreads + (means - mean).square())).sum(dim=0)
-        total = table[:, -1].sum()
+        var, mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
+        count = values.numel() // values.size(1)
+        total = mean.new_tensor(count)
+        if sync:
+            mean, var, total = pooled_moments(mean, var, count)
+        ctx.sync = sync
         scale = (var + eps).rsqrt()
         z = (values - mean[:, None, None]) * scale[:, None, None]
         ctx.save_for_backward(z, weight, scale, total)
@@ -56,10 +52,48 @@ class _SyncedNorm(torch.autograd.Function):
         values = grad.to(z.dtype)
         own = torch.stack([values.sum(dim=(0, 2, 3)), (values * z).sum(dim=(0, 2, 3))])
         sums = own.clone()
-        torch.distributed.all_reduce(sums)
+        if ctx.sync:
+            torch.distributed.all_reduce(sums)
         mean_g, mean_gz = (sums / total)[..., None, None]
         grad_x = (values - mean_g - z * mean_gz) * (weight * scale)[:, None, None]
-        return grad_x.to(grad.dtype), own[1], own[0], None
+        return grad_x.to(grad.dtype), own[1], own[0], None, None
+
+
+def pooled_moments(
+    mean: Tensor, var: Tensor, count: int
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance of the values of all processes, from those of each.
+
+    Args:
+        mean: Mean of this process' values, (C,).
+        var: Their variance, (C,), not corrected for the degree of freedom.
+        count: Their number.
+
+    Returns:
+        Mean and variance over all processes, (C,) each, and the number of values, ().
+    """
+    own = torch.cat([mean, var, mean.new_full((1,), count)])
+    if not several_processes():
+        return mean, var, own[-1]
+    parts = [torch.empty_like(own) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, own)
+    table = torch.stack(parts)  # (processes, 2 C + 1)
+    means, variances = table[:, :-1].chunk(2, dim=1)
+    total = table[:, -1].sum()
+    share = table[:, -1:] / total
+    mean = (share * means).sum(dim=0)
+    # About each process' own mean, then moved: large means lose no digits.
+    return mean, (share * (variances + (means - mean).square())).sum(dim=0), total
+
+
+def several_processes() -> bool:
+    """Whether this process trains together with others."""
+    distributed = torch.distributed
+    return (
+        distributed.is_available()
+        and distributed.is_initialized()
+        and distributed.get_world_size() > 1
+    )
 
 
 class SourceBatchNorm2d(nn.BatchNorm2d):
@@ -94,9 +128,12 @@ class SourceBatchNorm2d(nn.BatchNorm2d):
         return torch.cat([self._normalise(part) for part in x.chunk(num_sources)])
 
     def _normalise(self, x: Tensor) -> Tensor:
-        if not (self.training and self.sync and _several_processes()):
+        sync = self.sync and several_processes()
+        if not (self.training and (sync or _ambiguous_layout(x))):
             return super().forward(x)
-        y, mean, var, total = _SyncedNorm.apply(x, self.weight, self.bias, self.eps)
+        y, mean, var, total = _Normalise.apply(
+            x, self.weight, self.bias, self.eps, sync
+        )
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             unbiased = var * (total / (total - 1).clamp(min=1))
@@ -105,10 +142,10 @@ class SourceBatchNorm2d(nn.BatchNorm2d):
         return y
 
 
-def _several_processes() -> bool:
-    distributed = torch.distributed
-    return (
-        distributed.is_available()
-        and distributed.is_initialized()
-        and distributed.get_world_size() > 1
-    )
+def _ambiguous_layout(x: Tensor) -> bool:
+    """Whether (M, C, H, W) can be "contiguous" and "channels last" at the same time.
+
+    For such maps the gradients of torch's batch_norm on a CPU are wrong (torch 2.11)
+    where the strides of the gradient order the axes in another way than those of x.
+    """
+    return x.size(1) > 1 and (x.size(0) == 1 or 1 in x.shape[2:])

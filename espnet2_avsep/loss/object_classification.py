@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
 from espnet2_avsep.loss.abs_criterion import AbsCriterion, SeparationOutput
 
 
@@ -45,7 +46,7 @@ class ObjectClassification(AbsCriterion):
 
         self.num_classes = num_classes
         self.network = torchvision.models.resnet18(
-            weights=None, num_classes=num_classes
+            weights=None, num_classes=num_classes, norm_layer=SourceBatchNorm2d
         )
         self.network.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
         self.compression = compression

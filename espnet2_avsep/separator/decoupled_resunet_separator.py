@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet2_avsep.dsp.log_frequency import pad_to_multiple
+from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
 from espnet2_avsep.separator.abs_wave_separator import AbsWaveSeparator
 
 _EPS = 1e-8
@@ -60,7 +61,7 @@ class DecoupledResUNetSeparator(AbsWaveSeparator):
         self.window, self.hop = window, hop
         self.levels = len(channels)
         self._bottleneck_dim = channels[-1]
-        self.input_norm = nn.BatchNorm2d(window // 2)  # statistics of each row
+        self.input_norm = SourceBatchNorm2d(window // 2)  # statistics of each row
         self.first = nn.Conv2d(1, channels[0], kernel_size=1)
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()

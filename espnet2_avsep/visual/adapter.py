@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from espnet2_avsep.layers.batch_norm import pooled_moments
+
 
 class MeanAdapter(nn.Module):
     """Average the frames of each source (CLIPSep: mean of 3 frames; HFRA: one frame).
@@ -25,10 +27,11 @@ class MeanAdapter(nn.Module):
 class StandardiseAdapter(nn.Module):
     """Average the frames, then give each value zero mean and unit variance.
 
-    The statistics are those of all embeddings seen in training so far; they are applied
-    in training as in evaluation and saved with the weights. Meant for frozen encoders
-    whose embeddings lie close together (a randomly initialised one above all), where
-    nearly all of an embedding is common to every picture.
+    The statistics are those of all embeddings seen in training so far, by all of its
+    processes; they are applied in training as in evaluation and saved with the
+    weights. Meant for frozen encoders whose embeddings lie close together (a randomly
+    initialised one above all), where nearly all of an embedding is common to every
+    picture.
 
     Args:
         dim: D, size of an embedding.
@@ -47,8 +50,9 @@ class StandardiseAdapter(nn.Module):
         """Merge the mean and variance of x (M, D) into the running ones."""
         x = x.double()
         variance, mean = torch.var_mean(x, dim=0, correction=0)
-        total = self.count + len(x)
-        share = len(x) / total
+        mean, variance, number = pooled_moments(mean, variance, len(x))
+        total = self.count + number
+        share = number / total
         delta = mean - self.mean
         self.variance.mul_(1 - share).add_(share * variance)
         self.variance.add_(share * (1 - share) * delta**2)

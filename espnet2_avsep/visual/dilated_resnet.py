@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from espnet2_avsep.layers.batch_norm import STATISTICS
+from espnet2_avsep.layers.batch_norm import STATISTICS, SourceBatchNorm2d
 from espnet2_avsep.visual.resnet_encoder import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -71,7 +71,9 @@ class DilatedResNet18(nn.Module):
         super().__init__()
         import torchvision
 
-        network = torchvision.models.resnet18(weights=None)
+        network = torchvision.models.resnet18(
+            weights=None, norm_layer=SourceBatchNorm2d
+        )
         if dilate:
             _dilate(network.layer4)
         # Without pooling and classifier; the names stay those of torchvision.

@@ -59,6 +59,26 @@ def test_statistics_of_sources(statistics):
     torch.testing.assert_close(norm.running_var, plain.running_var)
 
 
+@pytest.mark.parametrize("size", [(5, 6, 7, 1), (5, 6, 1, 7), (1, 6, 7, 8)])
+@pytest.mark.parametrize("order", [(0, 2, 3, 1), (2, 0, 3, 1), (0, 2, 1, 3)])
+def test_gradients_whatever_the_strides_of_the_result_s_gradient(size, order):
+    """torch 2.11 on a CPU: F.batch_norm's are wrong for a map of one row or column."""
+    norm = SourceBatchNorm2d(6).double()
+    nn.init.normal_(norm.weight)
+    x = torch.randn(size, dtype=torch.float64, requires_grad=True)
+    grad = torch.randn([size[axis] for axis in order], dtype=torch.float64)
+    grad = grad.permute([order.index(axis) for axis in range(4)])
+    var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
+    z = (x - mean) / (var + norm.eps).sqrt()
+    expected = z * norm.weight[:, None, None] + norm.bias[:, None, None]
+    inputs = [x, norm.weight, norm.bias]
+    torch.testing.assert_close(
+        torch.autograd.grad(norm(x), inputs, grad),
+        torch.autograd.grad(expected, inputs, grad),
+    )
+    torch.testing.assert_close(norm.running_mean, 0.1 * mean.flatten())
+
+
 def test_unknown_statistics():
     with pytest.raises(ValueError, match="bn_statistics='none'.*per_source"):
         SourceBatchNorm2d(3, "none")

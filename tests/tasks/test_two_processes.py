@@ -1,0 +1,158 @@
+"""Two processes compute what one does with the whole batch, for every system.
+
+Plain BatchNorm takes the statistics of one process: the result then depends on how many
+there are. One pair of processes runs all systems at tiny size, in float64.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
+from espnet2_avsep.loss.abs_criterion import SeparationOutput
+from espnet2_avsep.loss.object_classification import ObjectClassification
+from espnet2_avsep.tasks.choices import criterion_choices, visual_adapter_choices
+from espnet2_avsep.visual.adapter import MeanAdapter, StandardiseAdapter
+from espnet2_avsep.visual.dilated_resnet import DilatedResNet18
+from tests.separator.test_every_separator import SEPARATORS, build, inputs
+
+BATCH = 5
+PARTS = [slice(0, 2), slice(2, 5)]
+
+PROCESS = """
+import sys, torch
+from tests.tasks.test_two_processes import PARTS, SYSTEMS, run
+rank, folder = int(sys.argv[1]), sys.argv[2]
+torch.set_num_threads(1)
+torch.distributed.init_process_group(
+    "gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2
+)
+results = {name: run(name, PARTS[rank]) for name in SYSTEMS}
+torch.distributed.destroy_process_group()
+torch.save(results, f"{folder}/{rank}.pt")
+"""
+
+
+def separator(name):
+    mixture, told = inputs(name, BATCH)
+    given = {"mixture": mixture, **told}
+
+    def compute(model, given):
+        mixture = given.pop("mixture")
+        return model(mixture, **given)[0]
+
+    return build(name), compute, given
+
+
+def frames():
+    """Pictures into the frame network."""
+    model = DilatedResNet18(embedding_dim=5, size=32, pretrained="random")
+    visual = torch.randint(256, (BATCH, 2, 1, 3, 32, 32)).byte()
+    return model, lambda model, given: model(**given), {"visual": visual}
+
+
+def embeddings(adapter):
+    visual = torch.randn(BATCH, 2, 3, 4)
+    return adapter, lambda model, given: model(**given), {"visual": visual}
+
+
+def classifier():
+    given = {
+        "mask": torch.rand(BATCH, 2, 32, 32),
+        "mixture": torch.rand(BATCH, 1, 32, 32),
+        "labels": torch.randint(3, (BATCH, 2)),
+    }
+
+    def compute(model, given):
+        rest = dict.fromkeys(SeparationOutput._fields)
+        return model(SeparationOutput(**{**rest, **given}))
+
+    return ObjectClassification(num_classes=4), compute, given
+
+
+SYSTEMS = {
+    **{name: lambda name=name: separator(name) for name in SEPARATORS},
+    "mean": lambda: embeddings(MeanAdapter()),
+    "standardise": lambda: embeddings(StandardiseAdapter(4)),
+    "resnet18_dilated": frames,
+    "object_classification": classifier,
+}
+
+
+def run(name, part):
+    """Output, gradients and buffers of a training step on a part of the batch."""
+    torch.manual_seed(0)
+    model, compute, given = SYSTEMS[name]()
+    model.double().train()
+    given = {
+        key: (value.double() if value.is_floating_point() else value)[part]
+        for key, value in given.items()
+    }
+    output = compute(model, given)
+    torch.manual_seed(1)
+    weight = torch.randn(BATCH, *output.shape[1:], dtype=torch.float64)
+    if output.requires_grad:
+        (weight[part] * output).sum().backward()
+    return {
+        "output": output.detach(),
+        "gradients": {
+            key: parameter.grad
+            for key, parameter in model.named_parameters()
+            if parameter.grad is not None
+        },
+        "buffers": dict(model.named_buffers()),
+    }
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What each of two processes got, by system."""
+    folder = tmp_path_factory.mktemp("processes")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(rank), folder],
+            cwd=Path(__file__).parents[2],
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+def test_no_adapter_or_classifier_is_left_out():
+    assert set(visual_adapter_choices.classes) <= set(SYSTEMS)
+    trained = {
+        name
+        for name, criterion in criterion_choices.classes.items()
+        if criterion.needs_labels
+    }
+    assert trained == {"object_classification"}
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_two_processes_equal_one(name, results):
+    parts = [result[name] for result in results]
+    whole = run(name, slice(0, BATCH))
+    close = {"atol": 1e-6, "rtol": 1e-6}
+    output = torch.cat([part["output"] for part in parts])
+    torch.testing.assert_close(output, whole["output"], **close)
+    total = {  # which DistributedDataParallel adds up
+        key: parts[0]["gradients"][key] + parts[1]["gradients"][key]
+        for key in parts[0]["gradients"]
+    }
+    torch.testing.assert_close(total, whole["gradients"], **close)
+    for part in parts:
+        torch.testing.assert_close(part["buffers"], whole["buffers"], **close)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_there_is_one_class_of_batch_norm(name):
+    model = SYSTEMS[name]()[0]
+    norms = [
+        m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)
+    ]
+    assert all(isinstance(m, SourceBatchNorm2d) and m.sync for m in norms)
