@@ -17,7 +17,6 @@ from espnet2_avsep.loss.abs_criterion import SeparationOutput
 from espnet2_avsep.loss.object_classification import ObjectClassification
 from espnet2_avsep.tasks.choices import criterion_choices, visual_adapter_choices
 from espnet2_avsep.visual.adapter import MeanAdapter, StandardiseAdapter
-from espnet2_avsep.visual.dilated_resnet import DilatedResNet18
 from tests.separator.test_every_separator import SEPARATORS, build, inputs
 
 BATCH = 5
@@ -48,10 +47,11 @@ def separator(name):
     return build(name), compute, given
 
 
-def frames():
-    """Pictures into the frame network."""
-    model = DilatedResNet18(embedding_dim=5, size=32, pretrained="random")
-    visual = torch.randint(256, (BATCH, 2, 1, 3, 32, 32)).byte()
+def frames(name):
+    """Pictures into a frame network."""
+    network = visual_adapter_choices.get_class(name)
+    model = network(size=64, pretrained="random")
+    visual = torch.randint(256, (BATCH, 2, 1, 3, 64, 64)).byte()
     return model, lambda model, given: model(**given), {"visual": visual}
 
 
@@ -78,7 +78,11 @@ SYSTEMS = {
     **{name: lambda name=name: separator(name) for name in SEPARATORS},
     "mean": lambda: embeddings(MeanAdapter()),
     "standardise": lambda: embeddings(StandardiseAdapter(4)),
-    "resnet18_dilated": frames,
+    **{
+        name: lambda name=name: frames(name)
+        for name, network in visual_adapter_choices.classes.items()
+        if getattr(network, "takes_frames", False)
+    },
     "object_classification": classifier,
 }
 
