@@ -11,6 +11,8 @@ size in the header         meaning                                      length t
 0, other chunks follow     no sample                                    0
 0, other bytes follow      never filled in (the writer was killed)      there
 >= 0x7FFF0000, > there     a pipe: the length was not known             there
+about 2^31 or 2^32, and    the same                                     there
+what follows is no chunk
 there - size >= 4 GiB      only the lowest 32 bits of the true size     size + k 2^32
 size > there               cut off                                      size, and the
                                                                         reader finds it
@@ -33,6 +35,7 @@ from espnet2_avsep.media.container import ClipError, PathLike
 
 # Sizes from here on are what programs write into the header of a wav that they pipe.
 _UNKNOWN_SIZE = 0x7FFF0000
+_PLACEHOLDERS = ((_UNKNOWN_SIZE, 1 << 31), (0xFFFFFF00, 0xFFFFFFFF))
 # (format tag, bits) -> libsndfile's name.
 _RAW = {
     (1, 8): "PCM_U8",
@@ -178,8 +181,12 @@ def _read_header(f: io.BufferedReader) -> Optional[_Header]:
     taken, note = length, ""
     if length == 0 and there and not _is_chunk(f.read(8), there):
         taken, note = there, "its header states no sample, but some follow"
-    elif length >= _UNKNOWN_SIZE and length > there:
+    elif length > there and length >= _UNKNOWN_SIZE:
         taken, note = there, "its header does not state its length"
+    elif length < there and any(low <= length <= high for low, high in _PLACEHOLDERS):
+        f.seek(begin + length + length % 2)
+        if not _is_chunk(f.read(8), there - length):
+            taken, note = there, "its header does not state its length"
     elif there - length >= 1 << 32:
         taken += (there - length) >> 32 << 32
         note = "it is longer than the 4 GiB that its header can state"

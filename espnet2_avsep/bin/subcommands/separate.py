@@ -7,6 +7,7 @@ that are there already are replaced only if a former run wrote them; an input ne
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import logging
@@ -290,16 +291,21 @@ def _summary(out: Path, result: Dict) -> str:
 
 
 class _Bar:
-    """A progress bar on stderr, in seconds of sound."""
+    """A progress bar on stderr, in seconds of sound; log lines go above it."""
 
     def __init__(self, quiet: bool):
         self.quiet = quiet
         self._bar: Any = None
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "_Bar":
+        from tqdm.contrib.logging import logging_redirect_tqdm
+
+        self._stack.enter_context(logging_redirect_tqdm())
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stack.close()
         if self._bar is not None:
             self._bar.close()
 
