@@ -238,19 +238,24 @@ def _deep_grey(image: "PIL.Image.Image", name: str) -> Iterator[np.ndarray]:  # 
     """Yield rows of grey of more than 8 bits, scaled: the largest value is white."""
     values = np.asarray(image)
     low, high = values.min(), values.max()
-    scales, whites = "65535", [65535.0]
-    if image.mode == "F":
-        scales, whites = "1, 255 or 65535", [1.0, 255.0, 65535.0]
+    white, expected = 65535.0, "whole numbers from 0 to 65535"
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
-    if image.mode != "F" and 8 < bits < 16:
-        whites = [2.0**bits - 1]
-    white = next((w for w in whites if high <= w), None)  # of NaN: None
-    if white is None or low < 0:
+    if image.mode == "F":
+        expected = "values from 0 to 1, or whole numbers from 0 to 255 or 65535,"
+        if high <= 1:
+            white = 1.0
+        elif not np.array_equal(values, np.rint(values)):
+            white = np.nan  # what is white is not known: of NaN, infinity, HDR
+        elif high <= 255:
+            white = 255.0
+    elif 8 < bits < 16:
+        white = 2.0**bits - 1
+    if not (low >= 0 and high <= white):
         raise ClipError(
             name,
             f"its values reach from {low} to {high}; of grey pictures in format "
-            f"{image.mode}, values from 0 to {scales} are read",
+            f"{image.mode}, {expected} are read",
             "Convert the picture to 8 bits.",
         )
     inverted = image.mode != "F" and tags.get(_PHOTOMETRIC) == 0  # white is zero

@@ -279,6 +279,9 @@ def test_what_a_query_means(place, tmp_path, monkeypatch):
     for wrong in ("BOX:0,0,.5,1", " text: violin", "Text:violin"):
         with pytest.raises(InputError, match="in small letters and without white"):
             query.parse_queries([wrong], place / "duet.mp4")
+    for wrong in ("0,0,.5,1", "bbox:0,0,0.5,1", "region = 0, 0, 1, 1"):
+        with pytest.raises(InputError, match="looks like a region"):
+            query.parse_queries([wrong], place / "duet.mp4")
     with pytest.raises(InputError, match="needs a video"):
         query.parse_queries(["box:0,0,1,1"], None)
     with pytest.raises(InputError, match="no source was asked for"):

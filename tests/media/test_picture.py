@@ -84,7 +84,8 @@ def grey_files(folder):
     for name in ("16.png", "16.tif", "16.jp2", "16.pgm"):
         Image.fromarray(deep).save(folder / name)
     for white in (1.0, 255.0, 65535.0):
-        Image.fromarray((ramp * white).astype("f4")).save(folder / f"f{white:g}.tif")
+        grey = ramp if white == 1 else np.rint(ramp * white)
+        Image.fromarray(grey.astype("f4")).save(folder / f"f{white:g}.tif")
     Image.fromarray(np.rint(ramp * 65535).astype("i4")).save(folder / "32.tif")
     Image.fromarray(deep.astype(">u2")).save(folder / "big.tif")
     return sorted(folder.iterdir())
@@ -107,10 +108,10 @@ def test_16_bit_grey_whose_white_is_zero(tmp_path):
     np.testing.assert_array_equal(found[0, :, 0], np.arange(256))
 
 
-@pytest.mark.parametrize("value", [np.nan, -0.5, np.inf, 1e6])
+@pytest.mark.parametrize("value", [np.nan, -0.5, np.inf, 1e6, 1.5, 200.5])
 def test_grey_without_a_scale_is_refused(tmp_path, value):
     Image.fromarray(np.full((4, 4), value, "f4")).save(tmp_path / "x.tif")
-    with pytest.raises(ClipError, match="values from 0 to 1, 255 or 65535 are read"):
+    with pytest.raises(ClipError, match="whole numbers from 0 to 255 or 65535, are"):
         read_image(tmp_path / "x.tif")
 
 

@@ -21,6 +21,7 @@ embeddings."""
 EMBEDDING_SUFFIX = ".npy"
 _NAME_LENGTH = 40
 _PREFIX = re.compile(r"\s*(box|text)\s*:", re.IGNORECASE)
+_NUMBERS = re.compile(r"\s*(\w+\s*[:=])?[\s\d.-]+(,[\s\d.-]+)+")
 
 
 class Query(NamedTuple):
@@ -105,6 +106,11 @@ def _parse(text: str, video: Optional[Path], every: Optional[float]) -> tuple:
         raise InputError(
             f"--query {text!r:.200}: begins with {prefix[0]!r}; expected "
             f"'{prefix[1].lower()}:', in small letters and without white space."
+        )
+    if _NUMBERS.fullmatch(text):
+        raise InputError(
+            f"--query {text!r:.200}: looks like a region; expected "
+            "box:left,top,right,bottom, or text: and the words."
         )
     if looks_like_file(text):
         raise InputError(

@@ -24,7 +24,8 @@ _SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 def find_archives(folder: Path) -> List[Path]:
     """Return the tar archives of a folder, sorted."""
-    return sorted(path for path in folder.iterdir() if path.name.endswith(_SUFFIXES))
+    paths = [path for path in folder.iterdir() if path.name.endswith(_SUFFIXES)]
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def extract_videos(archives: List[Path], output_dir: Path, wanted: Set[str]) -> Dict:

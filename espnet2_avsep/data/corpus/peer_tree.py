@@ -25,7 +25,7 @@ _PLACES = ("metadata", ".", "data", "lists", "solo", "data/solo", "MUSIC/solo")
 def find_lists(root: Path) -> Dict[str, Path]:
     """Find the CSV lists of a corpus: stem -> file; pair lists are not among them."""
     for place in _PLACES:
-        files = sorted((root / place).glob("*.csv"))
+        files = sorted((root / place).glob("[!.]*.csv"))
         files = [path for path in files if path.stem != "vggsound"]
         if any(path.stem.startswith("train") for path in files):
             pairs = [path for path in files if is_pair_list(path)]

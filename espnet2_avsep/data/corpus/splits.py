@@ -113,7 +113,7 @@ def place_of(video: str) -> float:
 def _files_of(folder: Path) -> Dict[str, Path]:
     """Return the files of a folder that may be lists of sets: stem -> file."""
     files: Dict[str, Path] = {}
-    for path in [*sorted(folder.glob("*.txt")), *sorted(folder.glob("*.csv"))]:
+    for path in [*sorted(folder.glob("[!.]*.txt")), *sorted(folder.glob("[!.]*.csv"))]:
         if path.suffix == ".txt" or not is_pair_list(path):
             files.setdefault(path.stem, path)
     return files
