@@ -50,7 +50,8 @@ Options of this task; each may stand in the config file:
   --criterions LIST         the terms of the loss, {name, conf, weight}
   --dataset_conf key=value  how training mixtures are drawn
   --optim_groups LIST       parameters with their own settings, {prefix, lr, ...}
-  --model_conf key=value    num_log_bins, compression, mask_max
+  --model_conf key=value    num_log_bins, compression, mask_max, mask_activation,
+                            mask_rounding, warp_align_corners, stft_padding
   --picture_interval N      epochs between two sets of spectrogram pictures
 
   --help                    this page
