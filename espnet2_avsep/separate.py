@@ -89,9 +89,9 @@ def load_weights(model: torch.nn.Module, path: Union[str, Path]) -> str:
             f"{path}: does not fit the model of the config: "
             + "; ".join(problems[:5])
             + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-            + ". Give the config.yaml that stands beside these weights. Where it is that "
-            "one, an earlier version made the model (AVPC's network was another before "
-            "0.2.0): use that version, or train again."
+            + ". Give the config.yaml beside these weights. If it is that one, another "
+            "version made the model (before 0.2.0, AVPC had another network): use that "
+            "version, or train again."
         )
     broken = [k for k, v in state.items() if not bool(torch.isfinite(v).all())]
     if broken:
