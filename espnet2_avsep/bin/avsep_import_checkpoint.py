@@ -83,6 +83,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     import yaml
 
     from espnet2_avsep.data.download.metadata import sha256
+    from espnet2_avsep.data.output_folder import protect
     from espnet2_avsep.separate import load_config, load_weights
     from espnet2_avsep.sharing import released
     from espnet2_avsep.sharing.source import META, PACK_INFO
@@ -102,6 +103,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         raise InputError(f"{', '.join(args.checkpoint)}: {error}") from error
 
     output = Path(args.output_dir)
+    protect([output / WEIGHTS], args.checkpoint)
     if (output / "config.yaml").exists() and not (output / META).exists():
         raise InputError(f"{output}: holds an experiment; give another folder.")
     meta = {

@@ -24,6 +24,7 @@ from espnet2_avsep.data.made_from import (
     write_record,
 )
 from espnet2_avsep.data.mixture_table import read_sources
+from espnet2_avsep.data.output_folder import protect
 from espnet2_avsep.data.scp import PathLike, atomic_write, read_skipped
 from espnet2_avsep.data.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
@@ -142,6 +143,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         commands_section(exp),
     ]
     output = Path(args.output or exp / "RESULTS.md")
+    protect([output], [exp / "config.yaml", *([args.leaks] if args.leaks else [])])
     with atomic_write(output) as f:
         f.write("\n\n".join(section for section in sections if section) + "\n")
     files = {f"scores of {s.name}": record_path(s.scores) for s in sets}

@@ -26,6 +26,7 @@ from espnet2_avsep.data.made_from import (
     read_record,
     write_record,
 )
+from espnet2_avsep.data.output_folder import protect
 from espnet2_avsep.data.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.sharing.source import META, PACK_INFO, read_mapping
@@ -99,6 +100,7 @@ def pack(
         logging.warning(f"{exp}: no RESULTS.md (stage 8); packed without scores")
     else:
         _check_results(results, weights)
+    protect([outpath], [weights, exp / "config.yaml", *([results] if results else [])])
 
     with tempfile.TemporaryDirectory(prefix="avsep_pack_") as temporary:
         folder = Path(temporary) / "pack"

@@ -110,6 +110,14 @@ def test_the_same_experiment_gives_the_same_bytes(exp, packed, tmp_path):
     assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
 
 
+def test_the_weights_are_not_overwritten(exp):
+    weights = exp / "valid.loss.best.pth"
+    content = weights.read_bytes()
+    with pytest.raises(InputError, match="would be overwritten"):
+        pack(exp, weights)
+    assert weights.read_bytes() == content
+
+
 def test_it_is_the_same_model(exp, packed):
     rng = np.random.default_rng(0)
     prompts = list(rng.normal(size=(2, DIM)).astype(np.float32))
