@@ -58,6 +58,10 @@ def random_unet(rng, layout, maps, condition=0):
 
 
 def norm(state, name, x):
+    """BatchNorm; by the statistics of x where the state says "training"."""
+    if "training" in state:
+        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+        return F.batch_norm(x, None, None, weight, bias, training=True, eps=1e-5)
     mean, var, weight, bias = (
         state[f"{name}.{key}"]
         for key in ("running_mean", "running_var", "weight", "bias")

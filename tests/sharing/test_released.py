@@ -87,6 +87,62 @@ def test_same_masks(tmp_path, layout, options, dtype, tolerance):
     assert (logits.sigmoid() - expected).abs().max() <= tolerance
 
 
+def training_masks(layout, states, feature, visual):
+    """Masks of a training step, one pass of the network per source."""
+    if layout == "sound_of_pixels":
+        return sound_of_pixels_masks(*states, feature, visual.sigmoid())
+    if layout == "avpc":
+        maps = visual.unflatten(-1, (-1, 2, 2))
+        return avpc_masks(*states, feature, maps)
+    if layout == "co_separation":  # all objects of a batch are one batch
+        repeated = feature.repeat_interleave(visual.size(1), dim=0)
+        objects = visual.flatten(0, 1)[:, None]
+        return co_separation_masks(*states, repeated, objects).view(
+            *visual.shape[:2], *feature.shape[2:]
+        )
+    return released_masks(layout, *states, feature, visual)
+
+
+@pytest.mark.parametrize("layout", released.LAYOUTS)
+def test_same_masks_and_gradients_in_a_training_step(tmp_path, layout):
+    """BatchNorm by the statistics of the batch, of each source or of all objects."""
+    several = {"sound_of_pixels": (sound_of_pixels, (0, 2)), "avpc": (avpc, (0,))}
+    several["co_separation"] = (co_separation, (0,))
+    if layout in several:
+        make_files, kept = several[layout]
+        files = make_files()[1]
+        states = [files[n] for n in kept]
+    else:
+        files = states = [floats(make(layout))]
+    model = build(released.convert(released.merge(files)), tmp_path, torch.float64)
+    separator = model.separator.train()
+    doubles = [
+        {k: v.double() if v.is_floating_point() else v for k, v in state.items()}
+        for state in states
+    ]
+    if layout in ("hfra", "clipsep", "clipsep_middle"):
+        doubles[0]["sound_net.training"] = torch.ones(1)
+    else:
+        doubles[0]["training"] = torch.ones(1)
+    rng = np.random.default_rng(5)
+    frames = 256 if layout == "avpc" else 64
+    feature = torch.from_numpy(rng.normal(size=(2, 1, frames, frames)))
+    visual = torch.from_numpy(rng.normal(size=(2, 3, separator.visual_dim)))
+    weight = torch.from_numpy(rng.normal(size=(2, 3, frames, frames)))
+    found, gradients = [], []
+    for compute in (
+        lambda x: separator(x, visual)[0].sigmoid(),
+        lambda x: training_masks(layout, doubles, x, visual),
+    ):
+        x = feature.clone().requires_grad_()
+        found.append(compute(x))
+        gradients.append(torch.autograd.grad((found[-1] * weight).sum(), x)[0])
+    assert (found[1][:, 0] - found[1][:, 1]).abs().max() > 1e-3
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-10)
+    size = gradients[1].abs().max()
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-8 * size
+
+
 def test_what_is_not_used_is_named():
     unused = released.convert(make("clipsep_nit")).unused
     assert {name.split(".")[0] for name in unused} == {"pit_nets"} and len(unused) == 4
