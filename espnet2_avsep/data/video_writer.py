@@ -15,7 +15,7 @@ from espnet2_avsep.errors import InputError
 from espnet2_avsep.media import clock
 from espnet2_avsep.media.container import local_url, open_media
 from espnet2_avsep.media.stream import probe, video_stream
-from espnet2_avsep.media.timed_frames import timed_frames
+from espnet2_avsep.media.timed_frames import is_out_of_order, timed_frames
 from espnet2_avsep.media.video_encoder import VideoEncoder
 
 # What AAC has; of other rates the sound is converted to the next higher one.
@@ -23,8 +23,8 @@ AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200
 _FRAME = 1024
 
 
-class _HiddenPicturesError(ValueError):
-    """Copied, these packets would show pictures that the source hides."""
+class _NotCopiableError(ValueError):
+    """Copied, these packets would not show what the source shows."""
 
 
 def write_video(
@@ -131,8 +131,11 @@ def _copied(packets: Iterator["av.Packet"], picture, out) -> _Pictures:  # noqa:
     """Yield the packets of the pictures that the source shows.
 
     Raises:
-        _HiddenPicturesError: pictures after the first are hidden, but others need them.
+        _NotCopiableError: the packets have no time stamps; pictures after the first are
+            hidden, but others need them.
     """
+    if is_out_of_order(picture):
+        raise _NotCopiableError("the pictures have no time stamps")
     shown = hidden = False
     for packet in packets:
         if packet.size == 0 or packet.stream_index != picture.index:
@@ -141,9 +144,7 @@ def _copied(packets: Iterator["av.Packet"], picture, out) -> _Pictures:  # noqa:
             hidden = True  # of a video that was cut: behind its end, if none follows
             continue
         if hidden:
-            raise _HiddenPicturesError(
-                "pictures are cut out of the middle of the video"
-            )
+            raise _NotCopiableError("pictures are cut out of the middle of the video")
         shown = shown or not packet.is_discard
         packet.stream = out
         time = packet.dts

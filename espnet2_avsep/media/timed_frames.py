@@ -4,6 +4,15 @@ from fractions import Fraction
 from typing import Iterable, Iterator, Optional, Tuple
 
 
+def is_out_of_order(stream: "av.video.stream.VideoStream") -> bool:  # noqa: F821
+    """Tell whether pictures are decoded in another order than shown, without stamps.
+
+    In AVI, packets have no time stamps but their order.
+    """
+    is_avi = stream.container.format.name == "avi"
+    return is_avi and bool(stream.codec_context.has_b_frames)
+
+
 def timed_frames(
     packets: Iterable["av.Packet"],  # noqa: F821
     stream: "av.video.stream.VideoStream",  # noqa: F821
@@ -23,9 +32,9 @@ def timed_frames(
     import av
 
     decoder = stream.codec_context
-    # AVI has no time stamps for pictures that are decoded out of order. The decoder
-    # gives one for each packet, at that packet's time, later by a constant delay.
-    out_of_order = stream.container.format.name == "avi" and decoder.has_b_frames
+    # The decoder gives a picture for each packet, at that packet's time, later by a
+    # constant delay.
+    out_of_order = is_out_of_order(stream)
     if out_of_order:
         decoder.thread_count = 1  # else the delay is not constant
     step = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)

@@ -108,6 +108,21 @@ def test_sound_and_picture_stay_together(tmp_path, name):
     assert abs(click - flash) < 0.03  # so it was made
 
 
+def test_pictures_of_an_avi_that_are_decoded_out_of_order(tmp_path):
+    """AVI has no time stamps for them: copied, all would come two pictures late."""
+    video = make_video(
+        tmp_path / "a.avi", 30, options={"bf": "2"}, audio=tone(1, 22050)
+    )
+    sound = write_wav(tmp_path / "new.wav", tone(1, 22050), 22050)
+    assert write_video(video, sound, tmp_path / "out.mp4", 0.0) is False
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        found = [
+            (float(f.pts * f.time_base), read_number(f.to_ndarray(format="rgb24")))
+            for f in container.decode(video=0)
+        ]
+    assert found == [(n / 25, n) for n in range(30)]
+
+
 def test_picture_that_no_mp4_holds_is_encoded_again(tmp_path):
     video = make_video(
         tmp_path / "in.avi",
