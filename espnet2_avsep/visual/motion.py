@@ -76,7 +76,8 @@ def extract_motion(
     videos, wavs = read_clips(video_scp, wav_scp, allow_pipes)
     chosen: Dict[str, Any] = {"model": model, "pretrained": pretrained, "seed": seed}
     how = {"rows_per_second": rows_per_second}
-    settings = {**chosen, **how, "dtype": dtype}
+    # "colours" tells rows from those of version 0.1, whose pictures were darker.
+    settings = {**chosen, **how, "dtype": dtype, "colours": "exact"}
     if os.path.isfile(pretrained):
         settings["file"] = signature(pretrained)
 
