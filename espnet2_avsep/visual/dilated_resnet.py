@@ -123,11 +123,16 @@ class DilatedResNet18(nn.Module):
                 "works on frames (B, N, V, 3, H, W): pack them in stage 2 with "
                 "--visual_encoder frames."
             )
-        learning = self.training and self.train_features
-        if learning and self.bn_statistics == "per_source":
+        by_batch = self.training and self._has_batch_statistics
+        if by_batch and self.bn_statistics == "per_source":
             parts = visual.split(1, dim=1)
             return torch.cat([self._embed(part) for part in parts], dim=1)
         return self._embed(visual)
+
+    @property
+    def _has_batch_statistics(self) -> bool:
+        """Whether a BatchNorm normalises by the batch in training."""
+        return self.train_features
 
     def _embed(self, visual: Tensor) -> Tensor:
         x = visual.flatten(0, 2).float()

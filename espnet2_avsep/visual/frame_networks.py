@@ -8,6 +8,7 @@ from espnet2_avsep.visual.dilated_resnet import DilatedResNet18
 
 # ResNet-18 halves the sides of a picture five times.
 _STRIDE = 32
+FROZEN_STATISTICS = ("pretrained", "batch")
 
 
 class CoSeparationResNet18(DilatedResNet18):
@@ -59,17 +60,18 @@ class PredictiveCodingResNet18(DilatedResNet18):
     that leaves 2 x 2 positions makes K maps of the 512, BatchNorm and LeakyReLU(0.2)
     follow, and the mean over the frames is taken.
 
-    Notes:
-        The release leaves the frozen network's BatchNorms in training mode, so that
-        they normalise by the batch in training and collect its statistics. Here they
-        keep the pretrained statistics, as all that is frozen does.
-
     Args:
         maps: K.
         size: Side of the network's input in pixels, at least 64; frames of another size
             are scaled.
         pretrained: Name of torchvision weights, path of a state dict, or "random".
         bn_statistics: See DilatedResNet18; the release has one pass per source.
+        frozen_statistics: What the frozen network's BatchNorms normalise by in
+            training: the "pretrained" statistics, which they keep, or those of the
+            "batch", which they collect (the release).
+
+    Raises:
+        ValueError: a size or a choice out of range.
     """
 
     def __init__(
@@ -78,20 +80,41 @@ class PredictiveCodingResNet18(DilatedResNet18):
         size: int = 224,
         pretrained: str = "IMAGENET1K_V1",
         bn_statistics: str = "per_source",
+        frozen_statistics: str = "pretrained",
     ):
         super().__init__(
-            maps, size, pretrained, dilate=False, bn_statistics=bn_statistics
+            maps,
+            size,
+            pretrained,
+            dilate=False,
+            bn_statistics=bn_statistics,
+            train_features=False,
         )
+        if frozen_statistics not in FROZEN_STATISTICS:
+            raise ValueError(
+                f"frozen_statistics={frozen_statistics!r}: expected one of "
+                f"{FROZEN_STATISTICS}."
+            )
+        self.frozen_statistics = frozen_statistics
         side = -(-size // _STRIDE)
         if side < 2:
             raise ValueError(f"size={size}: expected at least {_STRIDE * 2} pixels.")
-        self.features.requires_grad_(False)
         self.projection = nn.Sequential(
             nn.Conv2d(512, maps, side - 1),
             SourceBatchNorm2d(maps),
             nn.LeakyReLU(0.2),
             nn.Flatten(),
         )
+
+    @property
+    def _has_batch_statistics(self) -> bool:
+        return True  # the head's
+
+    def _features(self, x: Tensor) -> Tensor:
+        # The mode is set here since what is frozen is put into evaluation mode by the
+        # ESPnet model's train().
+        self.features.train(self.training and self.frozen_statistics == "batch")
+        return super()._features(x)
 
     def _reduce(self, x: Tensor) -> Tensor:
         return x.mean(dim=2)

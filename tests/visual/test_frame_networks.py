@@ -92,3 +92,26 @@ def test_statistics_of_each_source(frames):
             assert (together - apart).abs().max() > 0.01
     with pytest.raises(ValueError, match="bn_statistics='none'"):
         DilatedResNet18(5, 64, "random", bn_statistics="none")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("statistics", ["pretrained", "batch"])
+def test_statistics_of_a_frozen_network(frames, statistics):
+    """AVPC's program leaves its frozen ResNet-18 in training mode."""
+    torch.manual_seed(0)
+    model = PredictiveCodingResNet18(
+        4, 64, "random", frozen_statistics=statistics
+    ).train()
+    model.features.eval()  # as ESPnetAVSeparationModel.train() does
+    before = model.features.bn1.running_mean.clone()
+    found = model(frames)
+    moved = not torch.equal(model.features.bn1.running_mean, before)
+    assert moved == (statistics == "batch")
+    # The head's BatchNorm takes the statistics of each source.
+    apart = torch.cat([model(frames[:, n : n + 1]) for n in (0, 1)], dim=1)
+    torch.testing.assert_close(found, apart, atol=1e-5, rtol=1e-4)
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    model.eval()(frames)
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    with pytest.raises(ValueError, match="frozen_statistics='none'"):
+        PredictiveCodingResNet18(4, 64, "random", frozen_statistics="none")
