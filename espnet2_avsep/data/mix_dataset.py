@@ -44,6 +44,9 @@ class MixAndSeparateDataset(Dataset):
             i has ``num_sources[i % len(num_sources)]``. A number that is listed twice
             comes twice as often. A batch must be of one number: see batch_groups.
         segment_samples: Samples L of a segment. 65280 = 255 hops of 256: 256 frames.
+        margin_samples: The middle of a segment lies at least so far from both ends of
+            its clip (Sound of Pixels: 8 s); in clips that are too short for that, in
+            the middle.
         visual_frames: Rows V drawn in the segment's time span, in their order in time;
             without repetition where the span has that many. The paper uses 1, the
             released code of HFRA 3.
@@ -90,6 +93,7 @@ class MixAndSeparateDataset(Dataset):
         category: Optional[Mapping[str, str]] = None,
         num_sources: Union[int, Sequence[int]] = 2,
         segment_samples: int = 65280,
+        margin_samples: int = 0,
         visual_frames: int = 1,
         visual_stride: Optional[int] = None,
         frame_crop: int = 0,
@@ -116,6 +120,7 @@ class MixAndSeparateDataset(Dataset):
         for name, value, least in (
             *(("num_sources", count, 1) for count in counts),
             ("segment_samples", segment_samples, 1),
+            ("margin_samples", margin_samples, 0),
             ("visual_frames", visual_frames, 1),
             ("visual_stride", 1 if visual_stride is None else visual_stride, 1),
             ("frame_crop", frame_crop, 0),
@@ -208,6 +213,7 @@ class MixAndSeparateDataset(Dataset):
             )
         self.num_sources = [int(count) for count in counts]
         self.segment_samples = int(segment_samples)
+        self.margin_samples = int(margin_samples)
         self.visual_frames = int(visual_frames)
         self.visual_stride = visual_stride
         self.frame_crop = int(frame_crop)
@@ -238,7 +244,8 @@ class MixAndSeparateDataset(Dataset):
         counts = ", ".join(map(str, self.num_sources))
         return (
             f"{type(self).__name__}({len(self.keys)} clips, num_sources="
-            f"{counts}, segment_samples={self.segment_samples}, "
+            f"{counts}, segment_samples={self.segment_samples}, margin_samples="
+            f"{self.margin_samples}, "
             f"visual_frames={self.visual_frames}, visual_stride={self.visual_stride}, "
             f"frame_crop={self.frame_crop}, frame_flip={self.frame_flip}, "
             f"frame_jitter={self.frame_jitter}, "
@@ -329,8 +336,11 @@ class MixAndSeparateDataset(Dataset):
         tried: Tuple[int, ...] = ()
         while clip >= 0 and len(tried) <= self.max_redraws:
             room = self.num_samples[clip] - self.segment_samples
+            first = max(self.margin_samples - self.segment_samples // 2, 0)
+            first = min(first, room // 2)
+            room -= 2 * first
             for _ in range(self.max_redraws + 1 if room else 1):
-                start = int(rng.integers(room + 1))
+                start = first + int(rng.integers(room + 1))
                 samples = read_segment(self.audio[clip], start, self.segment_samples)
                 if not is_silent(samples, self.silence_dbfs):
                     return clip, start, samples, silent

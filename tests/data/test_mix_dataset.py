@@ -201,6 +201,26 @@ def test_gain_range(corpus):
     )
 
 
+@pytest.mark.parametrize("margin", [0, 5000, 10**6])
+def test_segments_keep_away_from_the_ends(corpus, margin):
+    dataset = build(corpus, margin_samples=margin, repeat=30)
+    keys = list(corpus.audio)
+    middles = {}
+    for index in range(len(dataset)):
+        key, item = dataset[index]
+        for n, clip in enumerate(key.split("+"), 1):
+            _, start = decode(item[f"speech_ref{n}"], 2)
+            total = corpus.num_samples[clip]
+            middle = start + SEGMENT // 2
+            nearest = min(middle, total - middle)
+            middles.setdefault(clip, []).append(nearest)
+            assert nearest >= min(margin, total // 2 - 1)
+    assert set(middles) == set(keys)
+    if margin < 10**6:  # all of what is allowed is used
+        least = min(value for values in middles.values() for value in values)
+        assert least < max(margin, SEGMENT // 2) + 400
+
+
 def test_samples_are_clipped_after_the_gain_before_the_sum(corpus):
     loud = {"gain_range": (50.0, 50.0)}
     plain, clipped = build(corpus, **loud), build(corpus, **loud, clip=True)
