@@ -79,6 +79,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         dtype=args.dtype,
         allow_empty=args.allow_empty,
         allow_pipes=args.allow_pipes,
+        audio_stream=args.audio_stream,
     )
 
 

@@ -198,13 +198,16 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             boxes=boxes,
             device=args.device,
             allow_pipes=args.allow_pipes,
+            audio_stream=args.audio_stream,
         )
         return
     with contextlib.ExitStack() as stack:
         audio = None
         if args.audio_dir is not None:
             audio = stack.enter_context(
-                AudioStore(args.audio_dir, args.fs, args.audio_format)
+                AudioStore(
+                    args.audio_dir, args.fs, args.audio_format, args.audio_stream
+                )
             )
         extract_visual(
             args.video_scp,
@@ -224,6 +227,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             region=args.region,
             boxes=boxes,
             allow_pipes=args.allow_pipes,
+            audio_stream=args.audio_stream,
         )
 
 

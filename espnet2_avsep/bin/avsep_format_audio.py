@@ -6,7 +6,7 @@ import sys
 from typing import Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
-from espnet2_avsep.bin.feature_options import add_pipe_option
+from espnet2_avsep.bin.feature_options import add_audio_stream, add_pipe_option
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -25,6 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fs", type=int, required=True, help="sampling rate in Hz, e.g. 11625"
     )
+    add_audio_stream(parser)
     parser.add_argument("--audio_format", choices=("wav", "flac"), default="wav")
     parser.add_argument(
         "--allow_empty",
@@ -52,6 +53,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         args.audio_format,
         args.allow_empty,
         args.allow_pipes,
+        args.audio_stream,
     )
 
 

@@ -17,6 +17,7 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         help="table: clip, its sound, whose duration counts (None: the sound of the "
         "video file itself)",
     )
+    add_audio_stream(parser)
     add_pipe_option(parser)
 
 
@@ -28,6 +29,17 @@ def add_pipe_option(parser: argparse.ArgumentParser) -> None:
         default=False,
         help="true: run the commands ('cmd |') that --wav_scp has in place of files, "
         "without a shell; only for tables that you wrote yourself",
+    )
+
+
+def add_audio_stream(parser: argparse.ArgumentParser) -> None:
+    """Add which audio stream of a file counts."""
+    parser.add_argument(
+        "--audio_stream",
+        type=int,
+        metavar="N",
+        help="which audio stream of files with several, from 1 (None: the first with "
+        "the default flag that can be decoded)",
     )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any, Dict, Iterable, List
+from typing import Any, Dict, Iterable, List, Optional
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class AudioStore:
             format than last time all begins anew.
         fs: Sampling rate in Hz.
         audio_format: "wav" or "flac".
+        audio_stream: Which audio stream of files with several, from 1; None: the first
+            with the default flag that can be decoded.
 
     Attributes:
         clipped: Samples that exceeded full scale in the files written.
@@ -51,19 +53,29 @@ class AudioStore:
         InputError: another process works here, the rate is none.
     """
 
-    def __init__(self, folder: PathLike, fs: int, audio_format: str = "wav"):
+    def __init__(
+        self,
+        folder: PathLike,
+        fs: int,
+        audio_format: str = "wav",
+        audio_stream: Optional[int] = None,
+    ):
         if fs <= 0:
             raise InputError(f"--fs {fs}: expected a sampling rate in Hz, above 0.")
         self.folder = Path(folder)
         self.fs = fs
         self.audio_format = audio_format
+        self.audio_stream = audio_stream
         self.clipped = 0
         self._tables_are_gone = False
         # clip -> its source as it was before it was read
         self._sources: Dict[str, List[Any]] = {}
         journal = self.folder / "format_audio.journal"
         self._written = written_at(journal)
-        self._journal = Journal(journal, {"fs": fs, "format": audio_format})
+        settings: Dict[str, Any] = {"fs": fs, "format": audio_format}
+        if audio_stream is not None:
+            settings["audio_stream"] = audio_stream
+        self._journal = Journal(journal, settings)
         remove_leftovers(self.folder)
         remove_leftovers(self.folder / "data")
 
@@ -166,6 +178,7 @@ def format_audio(
     audio_format: str = "wav",
     allow_empty: bool = False,
     allow_pipes: bool = False,
+    audio_stream: Optional[int] = None,
 ) -> None:
     """Write the sound of every clip, with tables; finished files of a cut-off run stay.
 
@@ -178,6 +191,7 @@ def format_audio(
         allow_empty: Whether empty tables are fine where no clip can be used (for one
             job of several).
         allow_pipes: See :func:`~espnet2_avsep.data.table_entry.read_sources`.
+        audio_stream: As for :class:`AudioStore`.
 
     Raises:
         InputError: no clip can be used, the disk is full, another process works here.
@@ -185,7 +199,7 @@ def format_audio(
     sources = read_sources(wav_scp, allow_pipes)
     folder = Path(output_dir)
     check_file_names(wav_scp, sources)
-    with AudioStore(folder, fs, audio_format) as store:
+    with AudioStore(folder, fs, audio_format, audio_stream) as store:
         todo = [k for k, source in sources.items() if not store.is_finished(k, source)]
         logging.info(
             "%d clips, of which %d are finished already",
@@ -198,7 +212,7 @@ def format_audio(
         progress = Progress(len(todo))
         for key in todo:
             try:
-                audio = load_audio(sources[key], fs)
+                audio = load_audio(sources[key], fs, audio_stream)
             except ClipError as error:
                 logging.warning("%s is left out: %s", key, error)
                 skipped.append(Skipped(key, STAGE, error.reason))

@@ -62,6 +62,7 @@ def extract_visual(
     region: str = "whole",
     boxes: Optional[BoxSource] = None,
     allow_pipes: bool = False,
+    audio_stream: Optional[int] = None,
 ) -> None:
     """Encode sampled pictures of every clip; what a cut-off run has finished stays.
 
@@ -91,6 +92,7 @@ def extract_visual(
         region: The part of the pictures that is encoded, a key of REGIONS.
         boxes: Pictures are cut out around these boxes; visual_boxes.tsv says where.
         allow_pipes: Whether ``wav_scp`` may hold commands.
+        audio_stream: See media.sound.find_sound.
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
@@ -106,7 +108,7 @@ def extract_visual(
         "pretrained": pretrained,
         "seed": seed,
     }
-    how = _sampling(fps, every)
+    how = _sampling(fps, every, audio_stream)
     if region not in REGIONS:
         raise InputError(f"--region {region}: expected {', '.join(REGIONS)}.")
     if region != "whole":
@@ -136,7 +138,7 @@ def extract_visual(
                     and _shares_its_file(videos[key], wavs[key])
                     and not audio.is_finished(key, wavs[key])
                 ):
-                    tap = AudioTap(wavs[key])
+                    tap = AudioTap(wavs[key], audio_stream)
                 try:
                     for image in clip_pictures(
                         videos[key],
@@ -147,6 +149,7 @@ def extract_visual(
                         tap,
                         region,
                         cut and partial(cut, key),
+                        audio_stream,
                     ):
                         if tap is not None and tap.audio is not None:
                             samples = resample(*tap.audio, audio.fs)
@@ -177,6 +180,7 @@ def pack_frames(
     boxes: Optional[BoxSource] = None,
     device: str = "cpu",
     allow_pipes: bool = False,
+    audio_stream: Optional[int] = None,
 ) -> None:
     """Pack sampled pictures of every clip as JPEGs, for networks trained on them.
 
@@ -196,6 +200,7 @@ def pack_frames(
         boxes: As for :func:`extract_visual`.
         device: Where a detector computes.
         allow_pipes: As for :func:`extract_visual`.
+        audio_stream: As for :func:`extract_visual`.
 
     Raises:
         InputError: as for :func:`extract_visual`.
@@ -203,7 +208,7 @@ def pack_frames(
     check_positive(fps=fps, every=every)
     videos, wavs = read_clips(video_scp, wav_scp, allow_pipes)
     packer = FramePacker(size, jpeg_quality)
-    info = {**packer.info, **_sampling(fps, every)}
+    info = {**packer.info, **_sampling(fps, every, audio_stream)}
 
     def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
         cut, more = _cropping(boxes, keys, device)
@@ -218,6 +223,7 @@ def pack_frames(
                     every,
                     packer,
                     crop=cut and partial(cut, key),
+                    audio_stream=audio_stream,
                 )
                 yield key, packer.pack(pictures)
             except ClipError as error:
@@ -287,6 +293,7 @@ def clip_pictures(
     demux: Optional[Demux] = None,
     region: str = "whole",
     crop: Optional[Crop] = None,
+    audio_stream: Optional[int] = None,
 ) -> Iterator[np.ndarray]:
     """Yield the sampled pictures of a clip, as the encoder takes them.
 
@@ -300,6 +307,7 @@ def clip_pictures(
         demux: Of a video file; see :func:`video_frames`.
         region: The part of the pictures, a key of REGIONS.
         crop: Cuts the pictures, which come in their own size, out around boxes.
+        audio_stream: See media.sound.find_sound.
 
     Yields:
         (crop height, crop width, 3), uint8.
@@ -310,7 +318,7 @@ def clip_pictures(
     # A part is scaled after it was cut out of the picture in its own size.
     whole = region == "whole" and crop is None
     resize = encoder.preprocessing.resize if whole else None
-    images = _sampled_pictures(video, wav, rate, every, resize, demux)
+    images = _sampled_pictures(video, wav, rate, every, resize, demux, audio_stream)
     if crop is not None:
         yield from crop(images, encoder)
         return
@@ -325,20 +333,23 @@ def _sampled_pictures(
     every: int,
     resize: Optional[Resize],
     demux: Optional[Demux],
+    audio_stream: Optional[int] = None,
 ) -> Iterator[Tuple[float, np.ndarray]]:
     """Yield time in s and picture (H, W, 3) of a clip; see :func:`clip_pictures`."""
     if Path(video).is_dir():
         for number, image in folder_frames(video, every, resize):
             yield float(number / (rate * every)), image
         return
-    duration, start = sound_on_video(video, wav)
+    duration, start = sound_on_video(video, wav, audio_stream)
     if duration * rate > MAX_ROWS:
         raise ClipError(wav, f"states {duration:.0f} s of sound, which cannot be")
     times = sample_times(duration, rate)
     yield from video_frames(video, times, resize, start, demux=demux)
 
 
-def sound_on_video(video: str, wav: str) -> Tuple[float, float]:
+def sound_on_video(
+    video: str, wav: str, audio_stream: Optional[int] = None
+) -> Tuple[float, float]:
     """Return how long a clip sounds, and when that begins on its video's clock, in s.
 
     Raises:
@@ -346,7 +357,7 @@ def sound_on_video(video: str, wav: str) -> Tuple[float, float]:
     """
     if not probe(video).has_video:
         raise ClipError(video, "no video stream", "A file with a picture is needed.")
-    duration, start = audio_span(wav)
+    duration, start = audio_span(wav, audio_stream)
     return duration, start if wav == video else probe(video).start
 
 
@@ -357,10 +368,13 @@ def _cut(image: np.ndarray, region: str) -> np.ndarray:
     return image[:, round(first * width) : round(last * width)]
 
 
-def _sampling(fps: float, every: int) -> Dict[str, Any]:
+def _sampling(fps: float, every: int, audio_stream: Optional[int]) -> Dict[str, Any]:
     # "row_time" tells rows from those of earlier versions, taken at i * every / fps s.
     fps = int(fps) if fps == int(fps) else fps
-    return {"fps": fps, "every": every, "row_time": ROW_TIME}
+    found = {"fps": fps, "every": every, "row_time": ROW_TIME}
+    if audio_stream is not None:
+        found["audio_stream"] = audio_stream
+    return found
 
 
 def _shares_its_file(video: str, wav: str) -> bool:

@@ -45,6 +45,7 @@ def extract_motion(
     dtype: str = "float32",
     allow_empty: bool = False,
     allow_pipes: bool = False,
+    audio_stream: Optional[int] = None,
 ) -> None:
     """Encode windows of every clip's pictures; what a cut-off run has finished stays.
 
@@ -67,6 +68,7 @@ def extract_motion(
         dtype: "float32" or "bfloat16".
         allow_empty: Whether empty tables are fine where no clip can be used.
         allow_pipes: Whether ``wav_scp`` may hold commands.
+        audio_stream: See media.sound.find_sound.
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
@@ -75,7 +77,9 @@ def extract_motion(
     check_positive(motion_rate=rows_per_second, batch_size=batch_size)
     videos, wavs = read_clips(video_scp, wav_scp, allow_pipes)
     chosen: Dict[str, Any] = {"model": model, "pretrained": pretrained, "seed": seed}
-    how = {"rows_per_second": rows_per_second}
+    how: Dict[str, Any] = {"rows_per_second": rows_per_second}
+    if audio_stream is not None:
+        how["audio_stream"] = audio_stream
     # "colours" tells rows from those of version 0.1, whose pictures were darker.
     settings = {**chosen, **how, "dtype": dtype, "colours": "exact"}
     if os.path.isfile(pretrained):
@@ -95,7 +99,8 @@ def extract_motion(
             for key in keys:
                 try:
                     for rows in clip_windows(
-                        videos[key], wavs[key], rows_per_second, rate, network
+                        *(videos[key], wavs[key], rows_per_second, rate, network),
+                        audio_stream=audio_stream,
                     ):
                         yield key, rows
                     yield key, None
@@ -164,6 +169,7 @@ def clip_windows(
     rows_per_second: Union[float, Fraction],
     rate: Union[float, Fraction],
     encoder,
+    audio_stream: Optional[int] = None,
 ) -> Iterator[np.ndarray]:
     """Yield the windows of a clip's pictures, one for each row.
 
@@ -173,6 +179,7 @@ def clip_windows(
         rows_per_second: Rows per second of sound.
         rate: Pictures per second of a window.
         encoder: A :class:`FrameEncoder` with a window.
+        audio_stream: See media.sound.find_sound.
 
     Yields:
         (F, crop height, crop width, 3), uint8.
@@ -183,9 +190,10 @@ def clip_windows(
     from espnet2_avsep.data.audio_io import audio_span
 
     folder = Path(video).is_dir()
-    duration, start = (
-        (audio_span(wav)[0], 0.0) if folder else sound_on_video(video, wav)
-    )
+    if folder:
+        duration, start = audio_span(wav, audio_stream)[0], 0.0
+    else:
+        duration, start = sound_on_video(video, wav, audio_stream)
     if not 0 < duration * rows_per_second < MAX_ROWS:
         raise ClipError(wav, f"states {duration:.0f} s of sound, which cannot be")
     windows = window_times(duration, rows_per_second, rate, encoder.window)

@@ -61,6 +61,7 @@ box_size=                # <width>x<height> of the pictures of box files (defaul
 visual_batch_size=32     # Pictures encoded at a time.
 visual_device=auto       # auto, cpu or cuda.
 visual_dtype=float32     # float32, or bfloat16: faster where the device has it.
+audio_stream=            # Of files with several audio streams: the number, from 1, of the one to take.
 allow_pipes=false        # Whether data/<set>/wav.scp may hold commands in place of files.
 one_pass=true            # Whether stage 2 also does stage 3's work where one file has picture and sound.
 
@@ -214,6 +215,9 @@ Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtur
                         # <category>/<video>.mp4.npy.
     --use_motion        # Whether stage 4 writes motion tables, and stages 5-7 hand them on: true
                         # or false (default: true where one of the two options above is given).
+    --audio_stream      # Of files with several audio streams, the number, from 1, of the one to take;
+                        # none: the first with the default flag that can be decoded
+                        # (default="${audio_stream}").
     --allow_pipes       # Whether stages 2 and 3 run the commands ("cmd |") that data/<set>/wav.scp
                         # has in place of files, without a shell; only for tables that you
                         # wrote yourself (default="${allow_pipes}").
@@ -346,9 +350,11 @@ fi
 for _name in stop_stage ngpu progress_interval mix_seed health_max_videos report_mixtures; do
     check_int "${_name}" 0
 done
-for _name in train_threads valid_num_mixtures test_num_mixtures; do
+for _name in train_threads valid_num_mixtures test_num_mixtures audio_stream; do
     [ -z "${!_name}" ] || check_int "${_name}" 1
 done
+_stream_opts=()
+[ -z "${audio_stream}" ] || _stream_opts=(--audio_stream "${audio_stream}")
 [[ ${audio_format} =~ ^(wav|flac)$ ]] || die "--audio_format '${audio_format}': expected wav or flac"
 [[ ${visual_device} =~ ^(auto|cpu|cuda)$ ]] ||
     die "--visual_device '${visual_device}': expected auto, cpu or cuda"
@@ -672,7 +678,7 @@ if ! "${skip_data_prep}"; then
             # Another nj has other folders, and so begins anew.
             _split=${_dir}/visual_split${_nj}
             # A job may lose all of its clips, as long as the set has some.
-            _opts=(--allow_empty true)
+            _opts=(--allow_empty true "${_stream_opts[@]}")
             if [ -f "data/${dset}/wav.scp" ]; then
                 _opts+=(--wav_scp "data/${dset}/wav.scp" --allow_pipes "${allow_pipes}")
             fi
@@ -733,7 +739,7 @@ if ! "${skip_data_prep}"; then
         done
 
         if [ -n "${motion_encoder}${motion_precomputed}" ]; then
-            _opts=(--allow_empty true)
+            _opts=(--allow_empty true "${_stream_opts[@]}")
             if [ -n "${motion_precomputed}" ]; then
                 log "Motion features are taken as they are from ${motion_precomputed}"
                 _opts+=(--motion_precomputed "${motion_precomputed}")
@@ -784,7 +790,7 @@ if ! "${skip_data_prep}"; then
                 "${python}" -m espnet2_avsep.bin.avsep_format_audio \
                 --wav_scp "${_logdir}/wav.JOB.scp" --output_dir "${_split}/JOB" \
                 --fs "${fs}" --audio_format "${audio_format}" --allow_empty true \
-                --allow_pipes "${allow_pipes}"
+                --allow_pipes "${allow_pipes}" "${_stream_opts[@]}"
             utils/merge_scp.py "${_nj}" "${_logdir}/wav.JOB.scp" "${_split}/JOB" "${_dir}" \
                 skipped.tsv utt2num_samples wav.content wav.scp
             utils/check_keys.sh "data/${dset}/wav.scp" "${_dir}/wav.scp" "${_dir}/skipped.tsv"

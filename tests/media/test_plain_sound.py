@@ -1,0 +1,127 @@
+"""WAVs whose header does not state their length, and FLACs without one."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from espnet2_avsep.data.audio_blocks import AudioBlocks
+from espnet2_avsep.data.audio_io import audio_span, read_audio
+from espnet2_avsep.media.container import ClipError
+from espnet2_avsep.media.plain_sound import plain_sound
+from espnet2_avsep.media.stream import probe
+from tests.media_fixtures import tone
+
+FS = 8000
+
+
+def write_header(f, size: int, channels: int = 1, bits: int = 16, tag: int = 1) -> None:
+    """Write the header of a WAV that states ``size`` bytes of samples."""
+    align = channels * bits // 8
+    f.write(b"RIFF" + struct.pack("<I", 0xFFFFFFFF) + b"WAVEfmt ")
+    f.write(struct.pack("<IHHIIHH", 16, tag, channels, FS, FS * align, align, bits))
+    f.write(b"data" + struct.pack("<I", size))
+
+
+def write(path: Path, samples: np.ndarray, size: int, more: bytes = b"") -> Path:
+    with path.open("wb") as f:
+        write_header(f, size)
+        f.write(samples.astype("<i2").tobytes() + more)
+    return path
+
+
+@pytest.fixture
+def samples():
+    return np.round(tone(0.5, FS) * 32000).astype(np.int16)
+
+
+@pytest.mark.parametrize(
+    "size", [0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFF80]
+)
+def test_sizes_that_mean_unknown(tmp_path, samples, size, caplog):
+    path = write(tmp_path / "a.wav", samples, size)
+    audio, _ = read_audio(str(path))
+    np.testing.assert_array_equal(audio, samples / np.float32(32768))
+    assert "its header" in caplog.text and "0.50 s are read" in caplog.text
+    assert audio_span(str(path)) == (0.5, 0.0)
+    assert AudioBlocks(path).length == probe(path).samples == len(samples)
+
+
+def test_what_follows_the_samples_is_no_sound(tmp_path, samples, caplog):
+    tags = b"LIST" + struct.pack("<I", 8) + b"INFOabcd"
+    for more in (tags, bytes(1000), bytes(1 << 20)):
+        path = write(tmp_path / "a.wav", samples, 2 * len(samples), more)
+        assert len(read_audio(str(path))[0]) == len(samples)
+    path = write(tmp_path / "b.wav", samples[:0], 0, tags)
+    with pytest.raises(ClipError, match="no audio samples"):
+        read_audio(str(path))
+    assert not caplog.text
+
+
+def test_zeros_behind_the_samples_cost_nothing(tmp_path, samples):
+    path = write(tmp_path / "a.wav", samples, 2 * len(samples))
+    with path.open("r+b") as f:
+        f.truncate(200 << 20)  # a sparse file
+    assert probe(path).audio_duration == 0.5
+    assert len(read_audio(str(path))[0]) == len(samples)
+
+
+@pytest.mark.parametrize("stated", [0xFFFFFFFF, 0, None])
+@pytest.mark.parametrize("tag, bits", [(1, 24), (3, 32)])
+def test_more_than_4_gib(tmp_path, stated, tag, bits):
+    """None: only the lowest 32 bits of the size are in the header."""
+    channels = 8
+    align = channels * bits // 8
+    frames = (5 << 30) // align
+    size = frames * align
+    path = tmp_path / "a.wav"
+    with path.open("wb") as f:
+        write_header(f, size % 2**32 if stated is None else stated, channels, bits, tag)
+        begin = f.tell()
+        f.truncate(begin + size)
+        f.seek(begin + size - align)  # the last sample is the only one above 0
+        one = struct.pack("<f", 0.5) if tag == 3 else b"\0\0\x40"
+        f.write(one * channels)
+    found = plain_sound(path)
+    assert (found.length, found.channels, found.fs) == (frames, channels, FS)
+    assert "s are read" in found.note
+    assert probe(path).samples == frames
+    data = found._data
+    with path.open("rb") as f:
+        window, options = data.window(f)
+        options.update(samplerate=FS, channels=channels)
+        with soundfile.SoundFile(window, **options) as sound:
+            assert sound.frames == frames
+            sound.seek(frames - 2)
+            end = sound.read()
+    np.testing.assert_array_equal(end, [[0.0] * channels, [0.5] * channels])
+
+
+def test_a_cut_wav_is_truncated(tmp_path, samples):
+    path = write(tmp_path / "a.wav", samples, 4 * len(samples))
+    with pytest.raises(ClipError, match="truncated .0.50 s of 1.00 s"):
+        read_audio(str(path))
+
+
+def test_the_first_bytes_decide_and_not_the_name(tmp_path, samples):
+    path = write(tmp_path / "a.mp4", samples, 0xFFFFFFFF)
+    assert len(read_audio(str(path))[0]) == len(samples)
+    soundfile.write(tmp_path / "b.ogg", samples, FS, format="OGG")
+    named = (tmp_path / "b.ogg").rename(tmp_path / "b.wav")
+    assert plain_sound(named) is None
+    assert len(read_audio(str(named))[0]) == pytest.approx(len(samples), abs=128)
+
+
+def test_flac_of_unknown_length(tmp_path, samples):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, samples, FS)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)  # 0 samples: not known
+    path.write_bytes(content)
+    audio, _ = read_audio(str(path))
+    np.testing.assert_array_equal(audio, samples / np.float32(32768))
+    assert AudioBlocks(path).length is None
+    assert audio_span(str(path)) == (0.5, 0.0)
