@@ -64,6 +64,9 @@ class _Joiner:
         index = packet.stream_index
         segment = self.segment.setdefault(index, len(self.offsets) - 1)
         if packet.dts is not None:
+            if abs((packet.pts or packet.dts) - packet.dts) * packet.time_base > _AHEAD:
+                # Of MPEG-PS: one of the two is from before the jump.
+                packet.pts = packet.dts + (packet.duration or 0)
             time = packet.dts * packet.time_base
             if self._jumps(index, time + self.offsets[segment]):
                 segment += 1
