@@ -107,4 +107,6 @@ def _check_file(path: Path) -> None:
 def first_line(error: Exception) -> str:
     """Return an error's own words, one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if str(text).startswith("Error number"):  # of a decoder, without words
+        return "damaged data"
     return str(text).splitlines()[0]
