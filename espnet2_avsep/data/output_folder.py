@@ -62,6 +62,11 @@ class OutputFolder:
                 "or replace it with --overwrite."
             )
 
+    @property
+    def is_own(self) -> bool:
+        """Whether a former run of the command has written into the folder."""
+        return bool(self._written)
+
     def add(self, *names: str) -> None:
         """Note files that were written just now."""
         for name in names:

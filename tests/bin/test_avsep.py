@@ -255,6 +255,23 @@ def test_features(place, tmp_path, capsys, monkeypatch):
     assert status == 2 and "one of the two" in err
 
 
+def test_features_into_a_folder_of_the_user(place, tmp_path, capsys, monkeypatch):
+    from espnet2_avsep.visual import extract
+
+    def extract_visual(scp, out, **options):
+        (out / "visual_shape").write_text("duet 3,4\n")
+        (out / "visual_skipped.tsv").write_text("")
+
+    monkeypatch.setattr(extract, "extract_visual", extract_visual)
+    words = ["features", place / "duet.mp4", "--out", tmp_path]
+    (tmp_path / "visual_shape").write_text("of the user")
+    status, _, err = run(capsys, *words)
+    assert status == 2 and "visual_shape: exists" in err
+    assert (tmp_path / "visual_shape").read_text() == "of the user"
+    assert run(capsys, *words, "--overwrite")[0] == 0
+    assert run(capsys, *words)[0] == 0  # its own
+
+
 def test_what_a_query_means(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tuba").write_bytes((place / "red.png").read_bytes())

@@ -228,6 +228,31 @@ def test_a_video_that_an_edit_list_cuts_in_the_middle(tmp_path, sound):
     assert shown(tmp_path / "out.mp4") == source
 
 
+@pytest.mark.parametrize("codec, copied", [("libx264", True), ("mpeg1video", None)])
+def test_joined_mpeg_ts(tmp_path, sound, codec, copied):
+    """Time stamps that start anew go on after what was before."""
+    parts = [
+        make_video(
+            tmp_path / f"{n}.ts",
+            25,
+            codec=codec,
+            options={"bf": "0", "b": "2M"},
+            audio=tone(1, 48000),
+            rate=48000,
+            paint=lambda i, n=n: paint_number(i + 25 * n),
+        )
+        for n in (0, 1)
+    ]
+    video = tmp_path / "joined.ts"
+    video.write_bytes(b"".join(part.read_bytes() for part in parts))
+    found = write_video(video, sound, tmp_path / "out.mp4", 0.0)
+    assert copied is None or found is copied
+    times, numbers = zip(*shown(tmp_path / "out.mp4"), strict=True)
+    assert numbers == tuple(range(50))
+    assert np.abs(np.diff(times) - 0.04).max() < 0.06  # the sound's end rules the join
+    assert np.diff(times).min() > 0
+
+
 def test_odd_sizes(tmp_path, sound):
     image = np.full((65, 161, 3), 120, np.uint8)
     video = make_video(

@@ -12,6 +12,8 @@ from typing import Any, Dict
 
 from espnet2_avsep.errors import InputError
 
+WRITTEN = ("inputs.scp", "visual.ark", "visual.scp", "visual_shape")
+WRITTEN += ("visual_skipped.tsv", "visual_info.yaml")
 ENCODER_OPTIONS = ("visual_encoder", "visual_model", "visual_pretrained")
 
 
@@ -20,6 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("inputs", nargs="+", help="videos, or folders of frames")
     add("--out", required=True, help="folder of what is written")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace tables in --out that this command did not write",
+    )
     add("--model", help="folder of a training: the encoder that it was trained with")
     add("--visual_encoder", choices=("open_clip", "resnet18"), help="without --model")
     add("--visual_model", help="a model name of open_clip (default: ViT-B-32)")
@@ -55,11 +62,16 @@ def run(args: argparse.Namespace) -> int:
         table[key] = path.resolve()
     encoder = _encoder(args)
 
+    from espnet2_avsep.data.output_folder import OutputFolder
     from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp
     from espnet2_avsep.visual.extract import extract_visual
 
+    outputs = OutputFolder(out, "features", table.values(), args.overwrite)
+    if not outputs.is_own:  # of its own, a run that was cut off goes on
+        outputs.check(WRITTEN)
     out.mkdir(parents=True, exist_ok=True)
     write_scp(out / "inputs.scp", table)
+    outputs.add("inputs.scp")
     extract_visual(
         out / "inputs.scp",
         out,
