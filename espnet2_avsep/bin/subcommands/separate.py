@@ -21,6 +21,7 @@ from espnet2_avsep.bin.subcommands.query import RULE, Query, describe, parse_que
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
+    from espnet2_avsep.data.output_folder import OutputFolder
     from espnet2_avsep.file_separation import SeparatedFile
 
 PAGE, RESULT, MIXTURE = "index.html", "result.json", "mixture"
@@ -167,18 +168,12 @@ def run(args: argparse.Namespace) -> int:
         "notes": list(found.notes),
     }
     if args.mp4 and video is not None:
-        _write_videos(video, found, result)
-    _draw(source, args.audio_stream, found.tracks, found.samples, result["tracks"], out)
+        _write_videos(video, found, result, outputs)
+    _draw(source, args.audio_stream, found, result["tracks"], outputs)
     if args.page:
         result["page"] = PAGE
         _write_page(out, result, queries, seconds <= args.embed_seconds)
-    written = [
-        files[kind]
-        for files in result["tracks"].values()
-        for kind in ("video", "spectrogram")
-        if kind in files
-    ]
-    outputs.add(*written, *([PAGE] if args.page else []))
+        outputs.add(PAGE)
     text = json.dumps(result, indent=2, ensure_ascii=False)
     _write_text(out / RESULT, text + "\n")
     outputs.add(RESULT)
@@ -206,7 +201,9 @@ def _file_names(names: List[str], args: argparse.Namespace, video: bool) -> List
     return [*found, RESULT, *([PAGE] if args.page else [])]
 
 
-def _write_videos(video: Path, found: "SeparatedFile", result: Dict) -> None:
+def _write_videos(
+    video: Path, found: "SeparatedFile", result: Dict, outputs: "OutputFolder"
+) -> None:
     """Write a video of each track; one that cannot be written is noted."""
     from espnet2_avsep.data.video_writer import write_video
 
@@ -218,6 +215,7 @@ def _write_videos(video: Path, found: "SeparatedFile", result: Dict) -> None:
             logging.warning("no video of the track %s: %s", name, error)
             result["notes"].append(f"no video of the track {name}: {error}")
             continue
+        outputs.add(path.name)
         result["tracks"][name]["video"] = path.name
         result["tracks"][name]["picture_copied"] = copied
 
@@ -235,10 +233,9 @@ def _on_stream(query: Query, source: Path, audio_stream: Optional[int]) -> Query
 def _draw(
     source: Path,
     audio_stream: Optional[int],
-    tracks: Dict[str, Path],
-    samples: int,
+    found: "SeparatedFile",
     result: Dict,
-    out: Path,
+    outputs: "OutputFolder",
 ) -> None:
     """Draw all spectrograms on one scale: 0 dB is the mixture's largest value."""
     import io
@@ -249,15 +246,18 @@ def _draw(
     from espnet2_avsep.streaming.spectrogram import pooled_spectrogram
 
     peak = None
-    for name, path in {MIXTURE: source, **tracks}.items():
+    for name, path in {MIXTURE: source, **found.tracks}.items():
         blocks = AudioBlocks(path, audio_stream if path == source else None)
-        magnitude = pooled_spectrogram(blocks, samples)
+        magnitude = pooled_spectrogram(blocks, found.samples)
         peak = max(float(magnitude.max()), 1e-6) if peak is None else peak
-        figure = spectrogram(magnitude / peak, samples / blocks.fs, blocks.fs, name)
+        figure = spectrogram(
+            magnitude / peak, found.samples / blocks.fs, blocks.fs, name
+        )
         content = io.BytesIO()
         figure.savefig(content, format="png", dpi=80, metadata={"Software": None})
-        with atomic_write(out / f"{name}.png", "wb") as f:
+        with atomic_write(outputs.folder / f"{name}.png", "wb") as f:
             f.write(content.getvalue())
+        outputs.add(f"{name}.png")
         result.setdefault(name, {})["spectrogram"] = f"{name}.png"
 
 
