@@ -43,8 +43,8 @@ def collect_shapes(triples: Sequence[str], output_dir: str) -> None:
 
     Args:
         triples: "path,name,type" each.
-        output_dir: Gets ``<name>_shape``, ``batch_keys`` (the names) and ``stats_keys``
-            (empty: no statistics are gathered).
+        output_dir: Gets ``<name>_shape``, ``batch_keys`` (the names), ``stats_keys``
+            (empty: no statistics are gathered) and, last, made_from.json.
 
     Raises:
         InputError: a triple that cannot be read, tables that disagree.
@@ -53,6 +53,7 @@ def collect_shapes(triples: Sequence[str], output_dir: str) -> None:
     from pathlib import Path
 
     from espnet2_avsep.data.key_check import check_same_keys
+    from espnet2_avsep.data.made_from import make_record, record_path, write_record
     from espnet2_avsep.data.scp import atomic_write, read_scp, write_scp
     from espnet2_avsep.errors import InputError
 
@@ -73,6 +74,7 @@ def collect_shapes(triples: Sequence[str], output_dir: str) -> None:
         tables[name], types[name], paths[name] = read_scp(path), kind, path
     check_same_keys({paths[name]: table for name, table in tables.items()})
     folder = Path(output_dir)
+    record_path(folder).unlink(missing_ok=True)
     for name, table in tables.items():
         read = readers[types[name]]
         shapes = {
@@ -85,6 +87,7 @@ def collect_shapes(triples: Sequence[str], output_dir: str) -> None:
         f.write("\n".join(tables) + "\n")
     with atomic_write(folder / "stats_keys") as f:
         f.write("\n")
+    write_record(folder, make_record(5, paths, {}, {}))
 
 
 @command

@@ -69,6 +69,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         return
     argv = ["--help" if option == "--help_all" else option for option in argv]
 
+    # Of several machines' processes, the one that starts them has checked.
+    if not any(word.startswith(("--dist_rank", "--dist_launcher")) for word in argv):
+        from espnet2_avsep.data.training_record import start_training
+
+        start_training(argv)
+
     from torch.multiprocessing import ProcessRaisedException
 
     from espnet2_avsep.tasks.avsep import AVSeparationTask

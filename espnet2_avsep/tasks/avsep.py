@@ -20,6 +20,7 @@ from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.mixture_table import read_classes
 from espnet2_avsep.data.scp import read_scp
 from espnet2_avsep.data.segment_reader import check_sample_rate, read_shape
+from espnet2_avsep.data.training_record import keep_config
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.espnet_model import ESPnetAVSeparationModel
 from espnet2_avsep.lean_imports import lean_imports
@@ -96,7 +97,8 @@ class AVSeparationTask(AbsTask):
         if args.distributed and get_rank(args.dist_rank, args.dist_launcher) != 0:
             super().main_worker(args)
             return
-        with lock_folder(args.output_dir, "a training"):
+        folder = args.output_dir
+        with lock_folder(folder, "a training"), keep_config(folder):
             super().main_worker(args)
 
     @classmethod

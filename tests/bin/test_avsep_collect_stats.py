@@ -1,3 +1,5 @@
+import json
+
 import kaldiio
 import numpy as np
 import pytest
@@ -32,7 +34,14 @@ def run(output_dir, *triples):
 def test_shapes(tmp_path, tables):
     output = tmp_path / "stats" / "train"
     assert run(output, *tables) == 0
-    assert {path.name: path.read_text() for path in output.iterdir()} == {
+    found = {path.name: path.read_text() for path in output.iterdir()}
+    record = json.loads(found.pop("made_from.json"))
+    assert record["stage"] == 5
+    assert {k: v["path"] for k, v in record["inputs"].items()} == {
+        "speech_ref1": str(tmp_path / "spk1.scp"),
+        "visual_ref1": str(tmp_path / "visual_spk1.scp"),
+    }
+    assert found == {
         "speech_ref1_shape": "a-1 6000\nb-2 7000\n",
         "visual_ref1_shape": "a-1 2,3\nb-2 5,3\n",
         "batch_keys": "speech_ref1\nvisual_ref1\n",

@@ -173,6 +173,9 @@ elif name == "avsep_scoring":
         assert set(table(ref)) == set(table(inf))
     save(out / "scores.tsv", [("x",)])
     save(option("--mix_scores"), [("x",)])
+elif name == "avsep_made_from":
+    if rest[0] == "training":
+        out.mkdir(parents=True, exist_ok=True)
 elif name in ("avsep_health_report", "avsep_report"):
     save(out / "index.html", [("x",)])
 elif name == "avsep_pack":

@@ -306,6 +306,7 @@ EOF
 log "$0 $*"
 # Kept for the experiment's run.sh; parse_options.sh consumes the arguments.
 run_args=$(utils/print_args.sh "$0" "$@")
+given_options=$(printf '%s\n' "$@" | sed -n 's/^--//p' | tr '-' '_')
 # shellcheck source=/dev/null
 . utils/parse_options.sh
 
@@ -507,6 +508,41 @@ fi
 
 # ------------------------------------------------------------------- helpers
 
+# The options of stages 1 to 4 that decide what they make.
+made_with=(
+    [1]="corpus local_data_opts"
+    [2]="visual_encoder visual_model visual_pretrained visual_fps visual_every visual_size
+        visual_precomputed visual_boxes box_detector box_pretrained box_classes box_score
+        box_margin box_fps box_size visual_dtype motion_encoder motion_pretrained motion_rate
+        motion_precomputed"
+    [3]="fs audio_format"
+    [4]="min_wav_duration max_wav_duration segment_samples silence_dbfs ref_num test_ref_nums
+        mix_different_class mix_seed valid_num_mixtures test_num_mixtures mix_visual_frames
+        mix_visual_stride motion_align valid_mixture_list test_mixture_list duet_prompts"
+)
+
+# note_options <stage>: keep what the stage was run with
+note_options() {
+    local name
+    mkdir -p "${data_feats}"
+    for name in ${made_with[$1]}; do
+        echo "${name}=${!name}"
+    done > "${data_feats}/.stage$1.options.tmp"
+    mv "${data_feats}/.stage$1.options.tmp" "${data_feats}/stage$1.options"
+}
+
+# check_options <stage>: an option that is given must be what the stage was run with
+check_options() {
+    local name value file=${data_feats}/stage$1.options
+    [ -f "${file}" ] || return 0
+    while IFS='=' read -r name value; do
+        if grep -qx "${name}" <<< "${given_options}" && [ "${value}" != "${!name}" ]; then
+            die "--${name} '${!name}': stage $1 was run with '${value}'. Run stage $1 again" \
+                "('--stage $1'), or leave the option out"
+        fi
+    done < "${file}"
+}
+
 # wanted <number>: whether this stage is asked for
 wanted() {
     [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ]
@@ -621,6 +657,13 @@ if ! "${skip_train}" && wanted 6 && [ ! -f "${avsep_config}" ]; then
     die "--avsep_config '${avsep_config}': no such file"
 fi
 
+for n in 1 2 3 4; do
+    if "${skip_data_prep}" || [ "${stage}" -gt "${n}" ]; then
+        check_options "${n}"
+    elif wanted "${n}"; then
+        rm -f "${data_feats}/stage${n}.options"
+    fi
+done
 if ! "${skip_data_prep}"; then
     if wanted 1; then
         log "Stage 1: Data preparation: data/${train_set}, data/${valid_set}, ..."
@@ -629,6 +672,7 @@ if ! "${skip_data_prep}"; then
             --train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}" \
             ${real_sets:+--real_sets "${real_sets}"} \
             ${download_opts:+--download_opts "${download_opts}"} ${local_data_opts}
+        note_options 1
     fi
 
     if wanted 2; then
@@ -773,6 +817,7 @@ if ! "${skip_data_prep}"; then
                 merge_features motion "${dset}"
             done
         fi
+        note_options 2
     fi
 
     if wanted 3; then
@@ -798,6 +843,7 @@ if ! "${skip_data_prep}"; then
                 "$(count "${_dir}/skipped.tsv") left out (${_dir}/skipped.tsv)"
             [ -s "${_dir}/wav.scp" ] || die "no clip of ${dset} is left; see ${_dir}/skipped.tsv"
         done
+        note_options 3
     fi
 
     if wanted 4; then
@@ -916,6 +962,7 @@ if ! "${skip_data_prep}"; then
             log "${dset}: $(count "${_dir}/wav.scp") real mixtures," \
                 "$(count "${_dir}/skipped.tsv") left out (${_dir}/skipped.tsv)"
         done
+        note_options 4
     fi
 else
     log "Skip stages 1-4 (data preparation)"
@@ -996,25 +1043,18 @@ elif ! "${skip_train}"; then
             _num_sources="[$(xargs <<< "${train_ref_nums}" | tr ' ' ',')]"
         fi
 
-        # A checkpoint of other data must not be trained on.
-        mkdir -p "${avsep_exp}"
-        _trained_on=$(
-            echo "fs: ${fs}, ref_num: ${train_ref_nums:-${ref_num}}, segment_samples: ${segment_samples}"
-            cat "${_train}/visual_info.yaml"
-            ! "${use_motion}" || { echo "motion, of the ${motion_align}:" && cat "${_train}/motion_info.yaml"; }
-        )
-        if [ -e "${avsep_exp}/checkpoint.pth" ] && [ -e "${avsep_exp}/trained_on" ] &&
-            [ "$(cat "${avsep_exp}/trained_on")" != "${_trained_on}" ]; then
-            diff "${avsep_exp}/trained_on" - <<< "${_trained_on}" >&2 || true
-            die "${avsep_exp} was trained on other data (above: then <, now >). Give this training" \
-                "its own --avsep_tag, or move ${avsep_exp} away"
-        fi
-        echo "${_trained_on}" > "${avsep_exp}/trained_on"
+        # shellcheck disable=SC2206  # avsep_args is several words
+        _opts=(--config "${avsep_config}" --output_dir "${avsep_exp}" --resume true
+            --sample_rate "${fs}" --dataset_conf "num_sources=${_num_sources}"
+            --dataset_conf "segment_samples=${segment_samples}" "${_opts[@]}" ${avsep_args})
+        # Nothing is written where the checkpoint is that of another training.
+        "${python}" -m espnet2_avsep.bin.avsep_made_from training "${_opts[@]}"
         # Inference makes the encoder of pictures from it.
-        cp "${_train}/visual_info.yaml" "${avsep_exp}/visual_info.yaml"
-        if "${use_motion}"; then
-            cp "${_train}/motion_info.yaml" "${avsep_exp}/motion_info.yaml"
-        fi
+        for f in visual_info.yaml motion_info.yaml; do
+            if [ "${f}" = visual_info.yaml ] || "${use_motion}"; then
+                cp "${_train}/${f}" "${avsep_exp}/${f}"
+            fi
+        done
 
         log "Write '${avsep_exp}/run.sh'; it trains again with the same options, from this folder"
         cat > "${avsep_exp}/run.sh.tmp" << EOF
@@ -1026,8 +1066,8 @@ EOF
         # Renamed, not written over: it may be running this.
         mv "${avsep_exp}/run.sh.tmp" "${avsep_exp}/run.sh"
 
-        # Training goes on from the last checkpoint, if there is one.
-        # shellcheck disable=SC2086  # avsep_args is several words
+        # Training continues from the last checkpoint, if there is one.
+        # shellcheck disable=SC2086  # commands are several words
         run_and_show "Training" "${avsep_exp}/train.log" \
             env OMP_NUM_THREADS="${train_threads}" \
             "${python}" -m espnet2.bin.launch \
@@ -1037,14 +1077,7 @@ EOF
             --num_nodes "${num_nodes}" \
             --init_file_prefix "${avsep_exp}/.dist_init_" \
             --multiprocessing_distributed true -- \
-            "${python}" -m espnet2_avsep.bin.avsep_train \
-            --config "${avsep_config}" \
-            --output_dir "${avsep_exp}" \
-            --resume true \
-            --sample_rate "${fs}" \
-            --dataset_conf "num_sources=${_num_sources}" \
-            --dataset_conf "segment_samples=${segment_samples}" \
-            "${_opts[@]}" ${avsep_args}
+            "${python}" -m espnet2_avsep.bin.avsep_train "${_opts[@]}"
     fi
 else
     log "Skip stages 5 and 6 (training)"
@@ -1073,6 +1106,14 @@ if ! "${skip_eval}"; then
         if "${trained}"; then
             need "${avsep_exp}/config.yaml" 6
             need "${avsep_exp}/${inference_model}" 6
+            if [ -z "${download_model}" ]; then
+                _opts=(--avsep_exp "${avsep_exp}" --as_it_is "${skip_train}")
+                for dset in ${eval_sets}; do
+                    need "${data_feats}/${dset}/visual_info.yaml" 2
+                    _opts+=(--made_by "${data_feats}/${dset}/visual_info.yaml")
+                done
+                "${python}" -m espnet2_avsep.bin.avsep_made_from model "${_opts[@]}"
+            fi
         else
             if [ -e "${avsep_exp}/config.yaml" ] && ! grep -q '^trained: *false' "${avsep_exp}/config.yaml"; then
                 die "${avsep_exp} holds a trained system; give ${avsep_config} its own --avsep_tag"
