@@ -23,6 +23,8 @@ from espnet2_avsep.metrics.si_sdr import si_sdr
 from espnet2_avsep.separator.abs_separator import AbsSeparator
 
 COMPRESSIONS = ("log", "log1p")
+# Of a validation source, in dB: see track_quality().
+FLOOR_DB = -30.0
 PRECISIONS = ("float32", "bfloat16")
 MASK_ACTIVATIONS = ("sigmoid", "none")
 MASK_ROUNDINGS = ("linear", "log")
@@ -181,7 +183,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         if silent_redraws is not None and self.training:
             stats["silent_redraws"] = silent_redraws.float().mean()
         if not self.training:
-            stats.update(self._track_quality(tracks(), reference))
+            stats.update(track_quality(mixture, reference, tracks()))
         return force_gatherable((loss, stats, len(mixture)), loss.device)
 
     def train(self, mode: bool = True) -> "ESPnetAVSeparationModel":
@@ -500,22 +502,48 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         wav, _ = self.decoder(flat, lengths)
         return wav.unflatten(0, mask.shape[:2])
 
-    @torch.no_grad()
-    def _track_quality(self, tracks: Tensor, reference: Tensor) -> Dict[str, Tensor]:
-        """SI-SDR of the validation tracks and its gain over the mixture, in dB.
 
-        Sources for which it is not defined (a silent or non-finite track) are left out;
-        a diverging training must reach the trainer's own checks, not fail here.
-        """
-        mixture = reference.sum(dim=1, keepdim=True).expand_as(reference)
-        energy = torch.stack([reference, tracks, mixture]).square().sum(dim=-1)
-        usable = ((energy > 0) & energy.isfinite()).all(dim=0)
-        reference, tracks, mixture = reference[usable], tracks[usable], mixture[usable]
-        value = si_sdr(reference, tracks)
-        return {
-            "si_sdr": value.mean(),
-            "si_sdr_i": (value - si_sdr(reference, mixture)).mean(),
-        }
+@torch.no_grad()
+def track_quality(
+    mixture: Tensor, reference: Tensor, tracks: Tensor
+) -> Dict[str, Tensor]:
+    """SI-SDR of validation tracks, and its improvement over the mixture.
+
+    A silent source, one whose mixture is silent, and one that is alone in its mixture
+    (which then scores above ``-FLOOR_DB``) have nothing to improve: they are left out
+    of the means and counted. A silent or non-finite track of a sounding source scores
+    ``FLOOR_DB``, the lowest score that a source may have, so that a network gains
+    nothing by giving up a source, and one source does not decide about an epoch.
+
+    Args:
+        mixture: (B, L).
+        reference: Sources, (B, N, L).
+        tracks: Their estimates, (B, N, L).
+
+    Returns:
+        si_sdr and si_sdr_i, means in dB over the sources that have a score (NaN where
+        none has, which ESPnet's reporter leaves out of an epoch's mean), and
+        sources_without_score, the number of the others per mixture.
+    """
+    mixture = mixture[:, None].expand_as(reference)
+    scored = _sounding(reference) & _sounding(mixture)
+    before = reference.new_zeros(reference.shape[:2], dtype=torch.float64)
+    before[scored] = si_sdr(reference[scored], mixture[scored])
+    scored &= before <= -FLOOR_DB
+    heard = scored & _sounding(tracks)
+    value = torch.full_like(before, FLOOR_DB)
+    value[heard] = si_sdr(reference[heard], tracks[heard]).clamp(min=FLOOR_DB)
+    return {
+        "si_sdr": value[scored].mean(),
+        "si_sdr_i": (value - before)[scored].mean(),
+        "sources_without_score": (~scored).sum(dim=1).double().mean(),
+    }
+
+
+def _sounding(wav: Tensor) -> Tensor:
+    """Whether signals (..., L) are finite and not silent."""
+    energy = wav.double().square().sum(dim=-1)
+    return (energy > 0) & energy.isfinite()
 
 
 def _stack(batch: Dict[str, Tensor], name: str) -> Tensor:

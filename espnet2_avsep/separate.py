@@ -15,7 +15,7 @@ from espnet2_avsep.data.class_labels import class_numbers, number_sources
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.prompt_reader import PromptReader
 from espnet2_avsep.prompts import Region, Text
-from espnet2_avsep.sharing.source import find_model
+from espnet2_avsep.sharing.source import default_weights, find_model
 from espnet2_avsep.sharing.weights import read_state
 from espnet2_avsep.streaming.chunked import WHOLE, Chunking, ChunkPlan, plan_chunks
 from espnet2_avsep.streaming.resampler import check_rate, resample_whole
@@ -23,7 +23,6 @@ from espnet2_avsep.streaming.tracks import TrackStream
 from espnet2_avsep.tasks.choices import build_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-DEFAULT_MODEL_FILE = "valid.loss.best.pth"
 # Longer recordings are separated in chunks unless it is asked for otherwise.
 WHOLE_SECONDS = 30.0
 # The training's segment where its config does not say.
@@ -116,7 +115,8 @@ class SeparateAV:
 
     Args:
         train_config: The training's config.yaml.
-        model_file: Its weights; null takes valid.loss.best.pth beside the config.
+        model_file: Its weights; null takes valid.si_sdr_i.best.pth beside the config,
+            or valid.loss.best.pth where there is no such file.
         device: "cpu", "cuda", "cuda:N".
         dtype: Precision of the network, "float32" or "bfloat16".
         binary_mask: Round masks to 0 or 1.
@@ -160,7 +160,7 @@ class SeparateAV:
         self.train_config = Path(train_config)
         config = load_config(train_config)
         if model_file is None:
-            model_file = self.train_config.parent / DEFAULT_MODEL_FILE
+            model_file = default_weights(self.train_config.parent)
         self.config = config
         self.model = _build(config, self.train_config)
         self.weights_sha256 = load_weights(self.model, model_file)

@@ -7,10 +7,16 @@ from espnet2.enh.encoder.stft_encoder import STFTEncoder
 from torch import nn
 
 from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
-from espnet2_avsep.espnet_model import ESPnetAVSeparationModel, WeightedCriterion
+from espnet2_avsep.espnet_model import (
+    FLOOR_DB,
+    ESPnetAVSeparationModel,
+    WeightedCriterion,
+    track_quality,
+)
 from espnet2_avsep.loss.alignment import AlignmentLoss
 from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
 from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
+from espnet2_avsep.metrics.si_sdr import si_sdr
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
 from espnet2_avsep.separator.hfra_separator import HFRASeparator
 from espnet2_avsep.visual.adapter import MeanAdapter
@@ -240,14 +246,54 @@ def test_validation_reports_si_sdr():
     assert "si_sdr" not in model(**batch_of([wav, wav]))[1]
 
 
-def test_validation_outlives_silence_and_nan():
+def test_validation_counts_silent_sources_instead_of_scoring_them():
     model = build().eval()
     sources = [torch.randn(3, 31 * HOP) for _ in range(2)]
     for wav in sources:
         wav[1] = 0
-    sources[0][2, 5] = math.nan
+    sources[0][2] = 0
     _, stats, _ = model(**batch_of(sources))
+    # A mask that scales the mixture changes no SI-SDR.
     assert stats["si_sdr_i"].item() == pytest.approx(0, abs=1e-3)
+    # Two are silent in the second mixture, one in the third, where the other is alone.
+    assert stats["sources_without_score"].item() == pytest.approx(4 / 3)
+
+
+def test_quality_is_the_mean_over_sources():
+    time = torch.arange(1000) / 100
+    reference = torch.stack([torch.sin(7 * time), torch.cos(31 * time)])[None]
+    noise = torch.randn(1, 2, 1000)
+    noise -= (
+        (noise * reference).sum(-1, keepdim=True)
+        * reference
+        / (reference.square().sum(-1, keepdim=True))
+    )
+    size = reference.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
+    tracks = reference + noise * size * torch.tensor([0.1, 0.01])[:, None]
+    quality = track_quality(reference.sum(dim=1), reference, tracks)
+    assert quality["si_sdr"].item() == pytest.approx((20 + 40) / 2, abs=1e-3)
+    alone = si_sdr(reference, reference.sum(dim=1, keepdim=True)).mean()
+    expected = 30 - alone.item()
+    assert quality["si_sdr_i"].item() == pytest.approx(expected, abs=1e-3)
+    assert quality["sources_without_score"].item() == 0
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan, math.inf])
+def test_a_track_that_is_given_up_scores_the_floor(value):
+    """Left out of the mean, a network that gives up a source would be the best one."""
+    reference, tracks = torch.randn(2, 1, 2, 500)
+    tracks[0, 1] = value
+    mixture = reference.sum(dim=1)
+    kept = track_quality(mixture, reference[:, :1], tracks[:, :1])
+    both = track_quality(mixture, reference, tracks)
+    expected = (kept["si_sdr"].item() + FLOOR_DB) / 2
+    assert both["si_sdr"].item() == pytest.approx(expected)
+
+
+def test_quality_without_any_source_is_nan():
+    silence = torch.zeros(1, 2, 9)
+    quality = track_quality(silence[:, 0], silence, silence)
+    assert quality["si_sdr_i"].isnan() and quality["sources_without_score"] == 2
 
 
 def test_teacher_is_used_and_stays_out_of_the_weights():

@@ -312,7 +312,7 @@ def test_checkpoint_that_does_not_fit(tmp_path, folder):
 
 
 def test_damaged_and_hostile_checkpoints(tmp_path, folder, separate):
-    data = (folder / "valid.loss.best.pth").read_bytes()
+    data = (folder / "valid.si_sdr_i.best.pth").read_bytes()
     (tmp_path / "half.pth").write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match="incomplete"):
         load_weights(separate.model, tmp_path / "half.pth")
@@ -329,7 +329,7 @@ def test_damaged_and_hostile_checkpoints(tmp_path, folder, separate):
 
 def test_weights_are_reported(folder, separate, caplog):
     caplog.set_level("INFO")
-    digest = load_weights(separate.model, folder / "valid.loss.best.pth")
+    digest = load_weights(separate.model, folder / "valid.si_sdr_i.best.pth")
     assert len(digest) == 64 and digest[:16] in caplog.text
     count = len(separate.model.state_dict())
     assert f"{count} tensors" in caplog.text

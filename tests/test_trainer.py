@@ -63,16 +63,16 @@ def test_killed_after_the_checkpoint_and_before_the_weights(train, tmp_path, cap
     assert train(max_epoch=2) == 0
     exp = tmp_path / "exp"
     expected = weights(exp / "2epoch.pth")
-    best = os.readlink(exp / "valid.loss.best.pth")
+    best = os.readlink(exp / "valid.si_sdr_i.best.pth")
     (exp / "2epoch.pth").write_bytes(b"half")
-    (exp / "valid.loss.best.pth").unlink()
+    (exp / "valid.si_sdr_i.best.pth").unlink()
     (exp / "latest.pth").unlink()
     caplog.clear()
     assert train(max_epoch=2) == 0
     assert epochs(caplog) == []
     found = weights(exp / "2epoch.pth")
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert os.readlink(exp / "valid.loss.best.pth") == best
+    assert os.readlink(exp / "valid.si_sdr_i.best.pth") == best
     assert os.readlink(exp / "latest.pth") == "2epoch.pth"
 
 

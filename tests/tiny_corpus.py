@@ -24,7 +24,7 @@ MODEL_OPTIONS = {
     "num_workers": 0,
     "num_att_plot": 1,
     "picture_interval": 1,
-    "best_model_criterion": [["valid", "loss", "min"]],
+    "best_model_criterion": [["valid", "si_sdr_i", "max"]],
     "keep_nbest_models": 1,
     "seed": 0,
 }

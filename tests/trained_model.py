@@ -11,7 +11,7 @@ from tests.tiny_corpus import MODEL_OPTIONS
 
 
 def make_trained_folder(folder: Path, **changes) -> Path:
-    """Write config.yaml and valid.loss.best.pth as a training does."""
+    """Write config.yaml and valid.si_sdr_i.best.pth as a training does."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         **MODEL_OPTIONS,
@@ -27,5 +27,5 @@ def make_trained_folder(folder: Path, **changes) -> Path:
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     torch.manual_seed(0)
     model = build_model(load_config(folder / "config.yaml"), with_teacher=False)
-    torch.save(model.state_dict(), folder / "valid.loss.best.pth")
+    torch.save(model.state_dict(), folder / "valid.si_sdr_i.best.pth")
     return folder

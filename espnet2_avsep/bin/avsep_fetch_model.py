@@ -47,10 +47,15 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run the command."""
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
-    from espnet2_avsep.sharing.source import PACK_INFO, find_model, read_mapping
+    from espnet2_avsep.sharing.source import (
+        PACK_INFO,
+        default_weights,
+        find_model,
+        read_mapping,
+    )
 
     files = find_model(args.model, args.revision)
-    weights = files.weights or files.config.parent / "valid.loss.best.pth"
+    weights = files.weights or default_weights(files.config.parent)
     folder = files.config.parent
     for path in args.made_by:
         info = read_mapping(folder / Path(path).name)

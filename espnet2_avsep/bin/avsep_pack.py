@@ -21,8 +21,8 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--inference_model",
-        default="valid.loss.best.pth",
-        help="weights to pack, within --avsep_exp",
+        help="weights to pack, within --avsep_exp (None: "
+        "valid.si_sdr_i.best.pth, or valid.loss.best.pth)",
     )
     parser.add_argument(
         "--results", help="RESULTS.md (default: that of --avsep_exp, if there is one)"

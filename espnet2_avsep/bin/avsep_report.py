@@ -73,8 +73,8 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add(
         "--inference_model",
-        default="valid.loss.best.pth",
-        help="weights that separated, within the experiment",
+        help="weights that separated, within the experiment (None: "
+        "valid.si_sdr_i.best.pth, or valid.loss.best.pth)",
     )
     add("--leaks", metavar="FILE", help="stage 4's table of leaks, leaks.tsv")
     add("--corpus_note", default="", help="text at the top: what the corpus is")

@@ -41,6 +41,7 @@ from espnet2_avsep.metrics.score_table import (
     score_table,
     summarise,
 )
+from espnet2_avsep.sharing.source import DEFAULT_WEIGHTS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -78,8 +79,8 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--inference_model",
-        default="valid.loss.best.pth",
-        help="weights that separated, within --avsep_exp",
+        help="weights that separated, within --avsep_exp (None: "
+        "valid.si_sdr_i.best.pth, or valid.loss.best.pth)",
     )
     parser.add_argument(
         "--corpus_note",
@@ -148,8 +149,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         f.write("\n\n".join(section for section in sections if section) + "\n")
     files = {f"scores of {s.name}": record_path(s.scores) for s in sets}
     files = {name: path for name, path in files.items() if path.is_file()}
-    if config.get("trained") is not False and (exp / args.inference_model).is_file():
-        files["model"] = exp / args.inference_model
+    model = weights_of(exp, args.inference_model)
+    if config.get("trained") is not False and model.is_file():
+        files["model"] = model
     write_record(output, make_record(8, {}, files, {}))
     print(output)
 
@@ -439,7 +441,15 @@ def gpu_names() -> str:
     return ", ".join(f"{n} x {name}" for name, n in names.items()) or "none"
 
 
-def experiment(exp: Path, config: Dict, inference_model: str) -> Dict[str, object]:
+def weights_of(exp: Path, name: Optional[str]) -> Path:
+    """Return the path of weights, there or not; None: the training's best."""
+    names = [name] if name else DEFAULT_WEIGHTS
+    return next((exp / n for n in names if (exp / n).is_file()), exp / names[0])
+
+
+def experiment(
+    exp: Path, config: Dict, inference_model: Optional[str]
+) -> Dict[str, object]:
     """Return tag, config file, seed and weights."""
     name = exp.resolve().name
     lines: Dict[str, object] = {
@@ -452,13 +462,13 @@ def experiment(exp: Path, config: Dict, inference_model: str) -> Dict[str, objec
     }
     if not config:
         lines = {"tag": lines["tag"], "config": f"no config.yaml in {name}"}
-    model = exp / inference_model
+    model = weights_of(exp, inference_model)
     if model.is_file():
         digest = hashlib.sha256(model.read_bytes()).hexdigest()
         target = f" -> {model.resolve().name}" if model.is_symlink() else ""
-        lines["model"] = f"{inference_model}{target}, SHA-256 {digest}"
+        lines["model"] = f"{model.name}{target}, SHA-256 {digest}"
     else:
-        lines["model"] = f"{inference_model} (no such file)"
+        lines["model"] = f"{model.name} (no such file)"
     return lines
 
 

@@ -28,7 +28,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="folder of a training, exp/avsep_<tag>; NAME: in the tables (default: the "
         "config's 'system'); repeat",
     )
-    add("--model_file", help="weights within it (default: valid.loss.best.pth)")
+    add(
+        "--model_file",
+        help="weights within it (default: valid.si_sdr_i.best.pth, or "
+        "valid.loss.best.pth)",
+    )
     add("--output_dir", required=True, help="where the files go")
     add(
         "--segment_samples",

@@ -29,7 +29,12 @@ from espnet2_avsep.data.made_from import (
 from espnet2_avsep.data.output_folder import protect
 from espnet2_avsep.data.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.sharing.source import META, PACK_INFO, read_mapping
+from espnet2_avsep.sharing.source import (
+    META,
+    PACK_INFO,
+    default_weights,
+    read_mapping,
+)
 from espnet2_avsep.sharing.weights import (
     SAFETENSORS,
     read_state,
@@ -45,7 +50,7 @@ _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 def pack(
     exp: PathLike,
     outpath: PathLike,
-    model_file: str = "valid.loss.best.pth",
+    model_file: Optional[str] = None,
     results: Optional[PathLike] = None,
 ) -> Dict[str, Any]:
     """Pack the experiment of a training; the same experiment gives the same bytes.
@@ -58,7 +63,7 @@ def pack(
     Args:
         exp: Folder of the experiment.
         outpath: The zip file to write.
-        model_file: The weights, within ``exp``.
+        model_file: The weights, within ``exp``; None: see source.default_weights.
         results: RESULTS.md; None takes that of ``exp``, if there is one.
 
     Returns:
@@ -74,7 +79,7 @@ def pack(
     config = read_mapping(exp / "config.yaml")
     if config.get("trained") is False:
         raise InputError(f"{exp}: is a system without training; there are no weights.")
-    weights = exp / model_file
+    weights = exp / model_file if model_file else default_weights(exp)
     state = read_state(weights)
     strange = sorted({k.split(".")[0] for k in state if not k.startswith(PARTS)})
     if strange:
@@ -105,7 +110,7 @@ def pack(
     with tempfile.TemporaryDirectory(prefix="avsep_pack_") as temporary:
         folder = Path(temporary) / "pack"
         folder.mkdir()
-        name = Path(model_file).name
+        name = weights.name
         shutil.copyfile(weights, folder / name)
         safe = Path(name).with_suffix(SAFETENSORS).name
         write_safetensors(folder / safe, state)

@@ -13,6 +13,9 @@ from espnet2_avsep.sharing.archive import unpack
 
 META = "meta.yaml"  # ESPnet's: the names of a packed model's files
 PACK_INFO = "pack_info.yaml"  # ours: checksums, encoder, teacher
+# Weights of a training that are used where none are named: chosen by the validation's
+# SI-SDR improvement; by its loss, which was the only choice before version 0.2.
+DEFAULT_WEIGHTS = ("valid.si_sdr_i.best.pth", "valid.loss.best.pth")
 ARCHIVE = ".zip"
 HUB, ZOO = "hf:", "zoo:"
 _OTHER_ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tbz2", ".txz", ".7z", ".rar")
@@ -97,6 +100,29 @@ def _in_archive(path: Path, cache_dir: Optional[PathLike], origin: str) -> Model
             f"{path}: holds no {META}; expected the zip file that stage 9 writes."
         )
     return _in_folder(folder, origin)
+
+
+def default_weights(folder: PathLike) -> Path:
+    """Return the path of the weights to use where a training's user names none.
+
+    Raises:
+        InputError: the folder holds none of DEFAULT_WEIGHTS.
+    """
+    folder = Path(folder)
+    for name in DEFAULT_WEIGHTS:
+        if (folder / name).is_file():
+            if name != DEFAULT_WEIGHTS[0]:
+                logging.info("%s: no %s; using %s", folder, DEFAULT_WEIGHTS[0], name)
+            return folder / name
+    others = ", ".join(sorted(path.name for path in folder.glob("*.pth")))
+    raise InputError(
+        f"{folder / DEFAULT_WEIGHTS[0]}: no such file, and no {DEFAULT_WEIGHTS[1]}. "
+        + (
+            f"Name one of the weights that are there: {others}."
+            if others
+            else "Train first (stage 6), or name the file of the weights."
+        )
+    )
 
 
 def _in_folder(folder: Path, origin: str) -> ModelFiles:

@@ -26,7 +26,7 @@ def read_state(path: PathLike) -> Dict[str, torch.Tensor]:
     if strange:
         raise InputError(
             f"{path}: {', '.join(strange[:5])}: no tensor. Expected the weights alone, "
-            "as training writes them (valid.loss.best.pth), not a checkpoint of it."
+            "as training writes them (valid.si_sdr_i.best.pth), not a checkpoint of it."
         )
     return state
 

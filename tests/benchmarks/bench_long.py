@@ -83,7 +83,7 @@ def write_model(folder: Path, network: str) -> None:
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     model = build_model(load_config(folder / "config.yaml"), with_teacher=False)
-    torch.save(model.state_dict(), folder / "valid.loss.best.pth")
+    torch.save(model.state_dict(), folder / "valid.si_sdr_i.best.pth")
 
 
 def child(model: str, recording: str, output_dir: str) -> None:

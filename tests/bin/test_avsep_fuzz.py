@@ -262,8 +262,8 @@ def broken_models(folder):
     """Yield folders of models that cannot be loaded."""
     make_trained_folder(folder / "good")
     config = yaml.safe_load((folder / "good" / "config.yaml").read_text())
-    weights = (folder / "good" / "valid.loss.best.pth").read_bytes()
-    state = torch.load(folder / "good" / "valid.loss.best.pth", weights_only=True)
+    weights = (folder / "good" / "valid.si_sdr_i.best.pth").read_bytes()
+    state = torch.load(folder / "good" / "valid.si_sdr_i.best.pth", weights_only=True)
 
     def model(name, text=None, content=weights, **changes):
         path = folder / name
@@ -272,7 +272,7 @@ def broken_models(folder):
             text = yaml.safe_dump({**config, **changes}).encode()
         (path / "config.yaml").write_bytes(text)
         if content is not None:
-            (path / "valid.loss.best.pth").write_bytes(content)
+            (path / "valid.si_sdr_i.best.pth").write_bytes(content)
         return path
 
     texts = (
@@ -319,7 +319,7 @@ def broken_models(folder):
         },
     }.items():
         path = model(f"state_{name}")
-        torch.save(wrong, path / "valid.loss.best.pth")
+        torch.save(wrong, path / "valid.si_sdr_i.best.pth")
         yield path
 
 

@@ -40,7 +40,7 @@ def corpus(tmp_path_factory):
 
 def run(corpus, folder, output, *more):
     argv = ["--train_config", f"{folder}/config.yaml", "--output_dir", str(output)]
-    argv += ["--model_file", f"{folder}/valid.loss.best.pth"]
+    argv += ["--model_file", f"{folder}/valid.si_sdr_i.best.pth"]
     for path, name in [
         ("wav", "speech_mix"),
         ("visual_spk1", "visual_ref1"),

@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
 
 def command(corpus, folder, output_dir, *more):
     argv = ["--train_config", str(folder / "config.yaml")]
-    argv += ["--model_file", str(folder / "valid.loss.best.pth")]
+    argv += ["--model_file", str(folder / "valid.si_sdr_i.best.pth")]
     argv += ["--output_dir", str(output_dir)]
     for path, name in [
         ("wav.scp", "speech_mix"),
@@ -93,9 +93,9 @@ def test_another_model_makes_all_tracks_again(corpus, folder, tmp_path):
     assert main(command(corpus, folder, out)) == 0
     first = tracks(out)
     other = make_trained_folder(tmp_path / "other")
-    weights = torch.load(other / "valid.loss.best.pth", weights_only=True)
+    weights = torch.load(other / "valid.si_sdr_i.best.pth", weights_only=True)
     weights["separator.late_bias"] += 1
-    torch.save(weights, other / "valid.loss.best.pth")
+    torch.save(weights, other / "valid.si_sdr_i.best.pth")
     assert main(command(corpus, other, out)) == 0
     second = tracks(out)
     assert all(np.abs(second[key] - first[key]).max() > 1e-3 for key in first)

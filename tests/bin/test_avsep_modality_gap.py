@@ -45,7 +45,7 @@ def test_gaps(corpus, tmp_path, capsys, monkeypatch):
     assert run(corpus, tmp_path, *more) == 0
     summary = json.loads((tmp_path / "modality_gap.json").read_text())
     plain, aligned = summary["experiments"]["HFRA"], summary["experiments"]["aligned"]
-    size = torch.load(corpus / "exp" / "valid.loss.best.pth")[
+    size = torch.load(corpus / "exp" / "valid.si_sdr_i.best.pth")[
         "separator.middle_projection.0.weight"
     ].shape[0]
     assert plain["bottleneck - visual"] == {"dims": [size, DIM], "gap": None}

@@ -70,7 +70,7 @@ class Experiment:
             folder.mkdir(parents=True)
         (self.exp / "config.yaml").write_text(CONFIG)
         (self.exp / "7epoch.pth").write_bytes(b"weights")
-        (self.exp / "valid.loss.best.pth").symlink_to("7epoch.pth")
+        (self.exp / "valid.si_sdr_i.best.pth").symlink_to("7epoch.pth")
         (self.exp / "run.sh").write_text("#!/bin/bash\n./run.sh --stage 6\n")
         (self.dump / "mixtures.tsv").write_text(LIST)
         (self.dump / "visual_info.yaml").write_text(INFO)
@@ -167,7 +167,7 @@ def test_what_made_the_scores(experiment):
         "* tag: hfra_raw",
         "* config: conf/tuning/train_avsep_hfra.yaml",
         "* seed: 17",
-        f"* model: valid.loss.best.pth -> 7epoch.pth, SHA-256 {weights}",
+        f"* model: valid.si_sdr_i.best.pth -> 7epoch.pth, SHA-256 {weights}",
         "* test: encoder: open_clip, pretrained: openai, weights: abc123",
         "* teacher: clap",
         "* checkpoint: 630k-audioset-best.pt",
@@ -271,13 +271,13 @@ def test_a_missing_or_doubled_row_is_not_another_mean(experiment, capsys, change
 
 
 def test_missing_details_are_said(experiment):
-    for name in ("config.yaml", "valid.loss.best.pth", "run.sh"):
+    for name in ("config.yaml", "valid.si_sdr_i.best.pth", "run.sh"):
         (experiment.exp / name).unlink()
     for name in ("visual_info.yaml", "counts.yaml"):
         (experiment.dump / name).unlink()
     text = experiment.text()
     assert "no config.yaml in avsep_hfra_raw" in text
-    assert "valid.loss.best.pth (no such file)" in text
+    assert "valid.si_sdr_i.best.pth (no such file)" in text
     assert "not known (no visual_info.yaml" in text
     assert ["test", "unknown", "unknown", "unknown", ""] in cells(text, "test")
     assert "## Command" not in text

@@ -157,7 +157,7 @@ elif name == "avsep_collect_stats":
         save(out / f"{{data}}_shape", [(key, "1") for key in table(path)])
 elif name == "avsep_train":
     save(out / "config.yaml", [("config:", option("--config"))])
-    for file in ("valid.loss.best.pth", "checkpoint.pth"):
+    for file in ("valid.si_sdr_i.best.pth", "checkpoint.pth"):
         save(out / file, [("weights",)])
 elif name in ("avsep_inference", "avsep_baseline"):
     keys = [key for key in table(option("--key_file")) if key not in lost]

@@ -158,7 +158,7 @@ def test_other_corpora_with_the_same_network(tmp_path, media, music, name):
     exp = tmp_path / "exp"
     trained = music[0] / "exp" / "avsep_tiny"
     exp.mkdir()
-    for file in ("config.yaml", "valid.loss.best.pth"):
+    for file in ("config.yaml", "valid.si_sdr_i.best.pth"):
         (exp / file).write_bytes((trained / file).resolve().read_bytes())
     extra = {
         # One set for validation and test, which spares the stages of the other.

@@ -143,6 +143,18 @@ def test_cpu_training_takes_all_cores_although_path_sh_sets_one_thread(prepared)
         assert prepared.calls("avsep_train")[-1]["threads"] == "7"
 
 
+def test_weights_of_a_training_that_chose_by_loss(prepared):
+    exp = prepared.recipe / "exp" / "avsep_train_raw"
+    best = exp / "valid.si_sdr_i.best.pth"
+    best.rename(exp / "valid.loss.best.pth")
+    done = prepared.stages(7, 7)
+    (exp / "valid.loss.best.pth").rename(best)
+    assert done.returncode == 0, done.stdout
+    assert "using valid.loss.best.pth" in done.stdout
+    inference = prepared.calls("avsep_inference")[-1]
+    assert value(inference, "--model_file") == f"exp/{exp.name}/valid.loss.best.pth"
+
+
 def test_inference_and_scoring_commands(prepared):
     inference = prepared.calls("avsep_inference")[-1]
     assert values(inference, "--data_path_and_name_and_type") == [
@@ -150,7 +162,10 @@ def test_inference_and_scoring_commands(prepared):
         "dump/raw/test/visual_spk1.scp,visual_ref1,kaldi_ark",
         "dump/raw/test/visual_spk2.scp,visual_ref2,kaldi_ark",
     ]
-    assert value(inference, "--model_file") == "exp/avsep_train_raw/valid.loss.best.pth"
+    assert (
+        value(inference, "--model_file")
+        == "exp/avsep_train_raw/valid.si_sdr_i.best.pth"
+    )
     scoring = prepared.calls("avsep_scoring")[-1]
     assert values(scoring, "--ref_scp") == [f"dump/raw/test/spk{n}.scp" for n in (1, 2)]
     folder = "exp/avsep_train_raw/separated_test"
@@ -162,7 +177,7 @@ def test_inference_and_scoring_commands(prepared):
     ]
     results = prepared.calls("avsep_results")[0]
     assert value(results, "--training_set") == "train:dump/raw/train"
-    assert value(results, "--inference_model") == "valid.loss.best.pth"
+    assert value(results, "--inference_model") == "valid.si_sdr_i.best.pth"
     assert value(results, "--corpus_note") == ""
 
 
@@ -712,10 +727,10 @@ def test_packing_and_upload(again):
     assert result.returncode == 0, result.stderr
     (call,) = again.calls("avsep_pack")
     exp = "exp/avsep_train_raw"
-    packed = f"{exp}/avsep_train_raw_valid.loss.best.zip"
+    packed = f"{exp}/avsep_train_raw_valid.si_sdr_i.best.zip"
     assert value(call, "--outpath") == packed and packed in result.stdout
     assert value(call, "--results") == f"{exp}/RESULTS.md"
-    assert value(call, "--inference_model") == "valid.loss.best.pth"
+    assert value(call, "--inference_model") == "valid.si_sdr_i.best.pth"
     upload = ("--skip_upload_hf", "false", "--hf_repo", "me/it")
     result = again.stages(10, 10, *upload, "--hf_dry_run", "true")
     assert result.returncode == 0, result.stderr

@@ -118,7 +118,7 @@ class ScoredCorpus:
         text = result_text(head, summarise(rows))
         (folder / "scored_test" / "result_test.txt").write_text(text)
         (folder / "config.yaml").write_text(yaml.safe_dump({"seed": 0, **config}))
-        (folder / "valid.loss.best.pth").write_bytes(b"weights")
+        (folder / "valid.si_sdr_i.best.pth").write_bytes(b"weights")
         (folder / "train.log").write_text(LOG)
         (folder / "RESULTS.md").write_text("# RESULTS\n")
         return folder

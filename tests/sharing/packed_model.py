@@ -70,10 +70,10 @@ def make_experiment(folder: Path, **changes) -> Path:
 def make_packed_folder(exp: Path, folder: Path) -> Path:
     """The files of a pack, as a folder."""
     folder.mkdir(parents=True)
-    for name in ("config.yaml", "valid.loss.best.pth", "visual_info.yaml"):
+    for name in ("config.yaml", "valid.si_sdr_i.best.pth", "visual_info.yaml"):
         shutil.copy(exp / name, folder)
     meta = {
-        "files": {"model_file": "valid.loss.best.pth"},
+        "files": {"model_file": "valid.si_sdr_i.best.pth"},
         "yaml_files": {"train_config": "config.yaml"},
     }
     (folder / "meta.yaml").write_text(yaml.safe_dump(meta))

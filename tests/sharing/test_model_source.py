@@ -13,7 +13,11 @@ from packed_model import make_experiment, make_packed_folder, zip_folder
 from espnet2_avsep import SeparateAV
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.sharing import source
-from espnet2_avsep.sharing.source import find_model
+from espnet2_avsep.sharing.source import (
+    DEFAULT_WEIGHTS,
+    default_weights,
+    find_model,
+)
 from espnet2_avsep.sharing.weights import read_state, write_safetensors
 from tests.tiny_corpus import DIM, SEGMENT
 
@@ -52,21 +56,37 @@ def test_folder_zip_and_config_are_one_model(exp, packed, tmp_path, cache):
 
 
 def test_safetensors_are_preferred(packed):
-    weights = packed / "valid.loss.best.pth"
-    write_safetensors(packed / "valid.loss.best.safetensors", read_state(weights))
+    weights = packed / "valid.si_sdr_i.best.pth"
+    write_safetensors(packed / "valid.si_sdr_i.best.safetensors", read_state(weights))
     expected = tracks(SeparateAV(packed / "config.yaml"))
     weights.write_bytes(b"a pickle that is not even looked at")
     np.testing.assert_array_equal(tracks(SeparateAV.from_pretrained(packed)), expected)
 
 
 def test_other_weights_of_a_training(exp, packed):
-    shutil.copy(exp / "valid.loss.best.pth", packed / "3epoch.pth")
+    shutil.copy(exp / "valid.si_sdr_i.best.pth", packed / "3epoch.pth")
     separate = SeparateAV.from_pretrained(packed, model_file=packed / "3epoch.pth")
     assert tracks(separate).shape == (2, SEGMENT)
 
 
+def test_trainings_that_chose_by_loss_still_load(exp, tmp_path):
+    """Before version 0.2 the loss chose, and only valid.loss.best.pth was there."""
+    old = shutil.copytree(exp, tmp_path / "old")
+    (old / DEFAULT_WEIGHTS[0]).rename(old / "valid.loss.best.pth")
+    assert default_weights(old).name == "valid.loss.best.pth"
+    np.testing.assert_array_equal(
+        tracks(SeparateAV.from_pretrained(old)), tracks(SeparateAV.from_pretrained(exp))
+    )
+    (old / "valid.loss.best.pth").rename(old / "7epoch.pth")
+    with pytest.raises(InputError, match=r"si_sdr_i.*valid\.loss.*there: 7epoch\.pth"):
+        SeparateAV.from_pretrained(old)
+    (old / "7epoch.pth").unlink()
+    with pytest.raises(InputError, match="Train first"):
+        SeparateAV.from_pretrained(old)
+
+
 def test_a_changed_file_is_noticed(packed):
-    name = "valid.loss.best.pth"
+    name = "valid.si_sdr_i.best.pth"
     digest = source.sha256(packed / name)
     info = packed / "pack_info.yaml"
     info.write_text(yaml.safe_dump({"sha256": {name: digest}}))
@@ -80,12 +100,12 @@ def test_a_changed_file_is_noticed(packed):
 @pytest.mark.parametrize(
     "meta",
     [
-        {"files": {"model_file": "../exp/valid.loss.best.pth"}},
+        {"files": {"model_file": "../exp/valid.si_sdr_i.best.pth"}},
         {"files": {"model_file": "/etc/passwd"}},
         {"files": {"model_file": "none.pth"}},
-        {"files": {"model_file": ["valid.loss.best.pth"]}},
+        {"files": {"model_file": ["valid.si_sdr_i.best.pth"]}},
         {"files": {}},
-        {"files": "valid.loss.best.pth"},
+        {"files": "valid.si_sdr_i.best.pth"},
         {},
         {"yaml_files": {"train_config": "../config.yaml"}},
         [1, 2],
@@ -147,7 +167,7 @@ class Evil:
 def test_pickles_are_refused(packed, tmp_path, monkeypatch):
     """Weights that would run code: in a zip file whose every entry looks right."""
     monkeypatch.chdir(tmp_path)
-    torch.save({"separator.x": Evil()}, packed / "valid.loss.best.pth")
+    torch.save({"separator.x": Evil()}, packed / "valid.si_sdr_i.best.pth")
     archive = zip_folder(packed, tmp_path / "m.zip")
     with pytest.raises(InputError, match="cannot be read as a file of weights"):
         SeparateAV.from_pretrained(archive)
@@ -157,7 +177,7 @@ def test_pickles_are_refused(packed, tmp_path, monkeypatch):
 def test_weights_that_would_grow(packed, tmp_path):
     import zipfile
 
-    path = packed / "valid.loss.best.pth"
+    path = packed / "valid.si_sdr_i.best.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as z:
         z.writestr("archive/data/0", bytes(5 << 20))
     with pytest.raises(InputError, match="would unpack to 5242880 bytes"):

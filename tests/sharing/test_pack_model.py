@@ -62,15 +62,15 @@ def test_contents(exp, packed):
             "config.yaml",
             "motion_info.yaml",
             "pack_info.yaml",
-            "valid.loss.best.pth",
-            "valid.loss.best.safetensors",
+            "valid.si_sdr_i.best.pth",
+            "valid.si_sdr_i.best.safetensors",
             "visual_info.yaml",
         ]
     assert read(packed, "RESULTS.md").decode() == RESULTS
-    weights = (exp / "valid.loss.best.pth").read_bytes()
-    assert read(packed, "valid.loss.best.pth") == weights
+    weights = (exp / "valid.si_sdr_i.best.pth").read_bytes()
+    assert read(packed, "valid.si_sdr_i.best.pth") == weights
     meta = yaml.safe_load(read(packed, "meta.yaml"))
-    assert meta["files"] == {"model_file": "valid.loss.best.pth"}
+    assert meta["files"] == {"model_file": "valid.si_sdr_i.best.pth"}
     assert meta["yaml_files"] == {"train_config": "config.yaml"}
     assert {"espnet", "python", "timestamp", "torch"} <= set(meta)
 
@@ -81,9 +81,11 @@ def test_what_is_not_in_it_is_named(exp, packed):
     assert info["teacher"]["checkpoint"] == "clap.pt"
     assert info["teacher"]["sha256"].startswith("not known")
     assert info["experiment"] == "tiny"
-    state = torch.load(exp / "valid.loss.best.pth", weights_only=True)
+    state = torch.load(exp / "valid.si_sdr_i.best.pth", weights_only=True)
     assert info["parameters"] == sum(v.numel() for v in state.values())
-    assert info["sha256"]["valid.loss.best.pth"] == sha256(exp / "valid.loss.best.pth")
+    assert info["sha256"]["valid.si_sdr_i.best.pth"] == sha256(
+        exp / "valid.si_sdr_i.best.pth"
+    )
     assert len(info["sha256"]) == 6
     assert read(packed, "motion_info.yaml") == b"encoder: i3d.pt\n"
 
@@ -136,7 +138,7 @@ def test_espnet_unpacks_it(packed, tmp_path):
     found = unpack(packed, tmp_path)
     assert found == {
         "train_config": str(tmp_path / "config.yaml"),
-        "model_file": str(tmp_path / "valid.loss.best.pth"),
+        "model_file": str(tmp_path / "valid.si_sdr_i.best.pth"),
     }
     assert SeparateAV(**found).sample_rate == 2000
 
@@ -163,10 +165,13 @@ def test_teacher_checksums(tmp_path):
     [
         (lambda exp: (exp / "config.yaml").unlink(), "config.yaml: no such file"),
         (lambda exp: (exp / "visual_info.yaml").unlink(), "Stage 6 copies it"),
-        (lambda exp: (exp / "valid.loss.best.pth").unlink(), "no such file of weights"),
+        (
+            lambda exp: (exp / "valid.si_sdr_i.best.pth").unlink(),
+            "no such file, and no valid.loss",
+        ),
         (
             lambda exp: torch.save(
-                {"teacher.x": torch.zeros(1)}, exp / "valid.loss.best.pth"
+                {"teacher.x": torch.zeros(1)}, exp / "valid.si_sdr_i.best.pth"
             ),
             "holds weights of teacher; only the separator's",
         ),
@@ -310,14 +315,14 @@ def test_fetch(packed, exp, tmp_path, capsys):
     features.write_text(yaml.safe_dump({**VISUAL, "fps": 3}))
     assert fetch(packed, tmp_path / "exp", features) == 0
     name = capsys.readouterr().out.splitlines()[-1]
-    assert name == "valid.loss.best.safetensors"
+    assert name == "valid.si_sdr_i.best.safetensors"
     assert {p.name for p in (tmp_path / "exp").iterdir()} == {
         *(name, "config.yaml", "visual_info.yaml", "motion_info.yaml", "fetched_from")
     }
     SeparateAV(tmp_path / "exp" / "config.yaml", tmp_path / "exp" / name)
     assert fetch(packed, tmp_path / "exp", features) == 0  # once more
     assert fetch(exp, tmp_path / "exp") == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "valid.loss.best.pth"
+    assert capsys.readouterr().out.splitlines()[-1] == "valid.si_sdr_i.best.pth"
 
 
 def test_fetch_refuses_other_features(packed, exp, tmp_path, capsys):

@@ -45,7 +45,7 @@ def test_train_and_resume_after_a_kill(corpus, config, tmp_path, caplog):
     exp = tmp_path / "exp"
     assert main(train_command(corpus, config(max_epoch=3), exp)) == 0
     assert epochs_logged(caplog) == [1, 2, 3]
-    for name in ("config.yaml", "valid.loss.best.pth", "checkpoint.previous.pth"):
+    for name in ("config.yaml", "valid.si_sdr_i.best.pth", "checkpoint.previous.pth"):
         assert (exp / name).exists(), name
     assert list((exp / "tensorboard" / "train").iterdir())
     pictures = sorted(p.name for p in (exp / "pictures" / "mix00000").iterdir())
@@ -53,7 +53,7 @@ def test_train_and_resume_after_a_kill(corpus, config, tmp_path, caplog):
 
     # The saved weights are those of the model that the config describes.
     model = build_model(load_config(exp / "config.yaml"), with_teacher=False)
-    load_weights(model, exp / "valid.loss.best.pth")
+    load_weights(model, exp / "valid.si_sdr_i.best.pth")
 
     # Killed while writing the checkpoint: half a file. The one before it serves.
     checkpoint = exp / "checkpoint.pth"

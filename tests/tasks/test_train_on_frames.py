@@ -82,7 +82,7 @@ def test_separates_pictures_and_nothing_else(exp):
 
 def test_stage_7(exp, corpus, tmp_path):
     argv = ["--train_config", str(exp / "config.yaml"), "--output_dir", str(tmp_path)]
-    argv += ["--model_file", str(exp / "valid.loss.best.pth"), "--batch_size", "2"]
+    argv += ["--model_file", str(exp / "valid.si_sdr_i.best.pth"), "--batch_size", "2"]
     for path, name in [
         ("wav.scp", "speech_mix"),
         ("visual_spk1.scp", "visual_ref1"),

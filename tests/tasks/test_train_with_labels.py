@@ -44,7 +44,7 @@ def run(corpus, folder, num_classes=5, labels=True, classify=True):
 def test_trains_and_separates(corpus, tmp_path):
     assert run(corpus, tmp_path) == 0
     exp = tmp_path / "exp"
-    weights = torch.load(exp / "valid.loss.best.pth", weights_only=True)
+    weights = torch.load(exp / "valid.si_sdr_i.best.pth", weights_only=True)
     name = "criterions.object_classification.network.fc.weight"
     assert weights[name].shape == (5, 512)
     log = torch.load(exp / "checkpoint.pth", weights_only=False)["reporter"]

@@ -123,7 +123,7 @@ def trained(corpus, tmp_path_factory):
 def inference(corpus, exp, output, *more, motion=(1, 2)) -> int:
     valid = corpus / "valid"
     argv = ["--train_config", f"{exp}/config.yaml", "--output_dir", str(output)]
-    argv += ["--model_file", f"{exp}/valid.loss.best.pth", "--batch_size", "3"]
+    argv += ["--model_file", f"{exp}/valid.si_sdr_i.best.pth", "--batch_size", "3"]
     triples = [f"{valid}/wav.scp,speech_mix,sound"]
     triples += [f"{valid}/visual_spk{n}.scp,visual_ref{n},kaldi_ark" for n in (1, 2)]
     triples += [f"{valid}/motion_spk{n}.scp,motion_ref{n},kaldi_ark" for n in motion]
@@ -139,7 +139,7 @@ def test_two_optimizers_with_schedules_of_their_own(trained):
     assert [group["lr"] for group in second] == pytest.approx([5e-5] * 3)
     assert [group["weight_decay"] for group in first] == [0]
     assert {group["weight_decay"] for group in second} == {0.01}
-    weights = torch.load(trained / "valid.loss.best.pth", weights_only=True)
+    weights = torch.load(trained / "valid.si_sdr_i.best.pth", weights_only=True)
     number = sum(len(group["params"]) for group in (*first, *second))
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     assert number == sum(not key.endswith(buffers) for key in weights)
@@ -234,7 +234,7 @@ def test_a_new_class_by_one_query(corpus, trained, tmp_path):
     tuning = Path(__file__).parents[2] / "conf" / "tuning"
     shipped = tuning / "train_avsep_dgfnet_new_class.yaml"
     frozen = yaml.safe_load(shipped.read_text())["freeze_param"]
-    more = ["--init_param", f"{trained}/valid.loss.best.pth"]
+    more = ["--init_param", f"{trained}/valid.si_sdr_i.best.pth"]
     more += ["--classes_from", f"{trained}/config.yaml"]
     changes = {
         "separator_conf": {**SEPARATOR, "new_queries": 1},
@@ -246,7 +246,7 @@ def test_a_new_class_by_one_query(corpus, trained, tmp_path):
     exp = tmp_path / "run" / "exp"
     config = yaml.safe_load((exp / "config.yaml").read_text())
     assert config["classes"] == [*NAMES, None, "zither"]
-    before = torch.load(trained / "valid.loss.best.pth", weights_only=True)
+    before = torch.load(trained / "valid.si_sdr_i.best.pth", weights_only=True)
     steps = [
         torch.load(exp / f"{n}epoch.pth", weights_only=True)
         for n in (1, 2)

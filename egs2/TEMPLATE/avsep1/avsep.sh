@@ -107,7 +107,7 @@ init_param=   # Pretrained weights to begin with: <file>[:<from>[:<to>[:<exclude
 
 # Stage 7: separation
 inference_args=       # Options of avsep_inference, e.g. "--binary_mask true".
-inference_model=valid.loss.best.pth # The weights to use.
+inference_model=valid.si_sdr_i.best.pth # The weights to use.
 inference_tag=        # A folder within the experiment for these settings' results.
 inference_batch_size=1 # Mixtures separated at a time.
 eval_valid_set=true   # Whether stages 7 and 8 do valid_set too.
@@ -274,7 +274,8 @@ Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtur
     --inference_args    # Options of avsep_inference, e.g. "--binary_mask true" or
                         # "--shuffle_visual class" (the pictures of other sources); or of
                         # avsep_baseline, for systems without training.
-    --inference_model   # The weights to use (default="${inference_model}").
+    --inference_model   # The weights to use (default="${inference_model}"; where a
+                        # training has no such file, valid.loss.best.pth).
     --inference_tag     # A folder within the experiment for these settings' results.
     --inference_batch_size # Mixtures separated at a time (default="${inference_batch_size}").
     --eval_valid_set    # Whether stages 7 and 8 do valid_set too (default="${eval_valid_set}").
@@ -1083,6 +1084,12 @@ else
     log "Skip stages 5 and 6 (training)"
 fi
 
+if [ "${inference_model}" = valid.si_sdr_i.best.pth ] && "${trained}" &&
+    [ ! -e "${avsep_exp}/${inference_model}" ] && [ -e "${avsep_exp}/valid.loss.best.pth" ]; then
+    inference_model=valid.loss.best.pth
+    log "${avsep_exp} was trained with the loss as best_model_criterion; using ${inference_model}"
+fi
+
 if ! "${skip_eval}"; then
     if [ -n "${download_model}" ] && { wanted 7 || wanted 8; }; then
         log "The model is ${download_model}: ${avsep_exp}"
@@ -1100,7 +1107,6 @@ if ! "${skip_eval}"; then
             --output_dir "${avsep_exp}" "${_opts[@]}" > "${avsep_exp}/fetched_model"
         inference_model=$(tail -n 1 "${avsep_exp}/fetched_model")
     fi
-
     if wanted 7; then
         log "Stage 7: Separation: ${inference_dir}/separated_*"
         if "${trained}"; then
