@@ -67,6 +67,12 @@ class OutputFolder:
         """Whether a former run of the command has written into the folder."""
         return bool(self._written)
 
+    def discard(self, names: Iterable[str]) -> None:
+        """Remove what former runs wrote and nobody changed: it is out of date."""
+        for name in names:
+            if name in self._written and not self._is_foreign(name):
+                (self.folder / name).unlink(missing_ok=True)
+
     def add(self, *names: str) -> None:
         """Note files that were written just now."""
         for name in names:

@@ -140,6 +140,8 @@ def prompt_pictures(prompt: Prompt) -> np.ndarray:
         times = [Fraction(time) for time in order]
         frames = video_frames(prompt.video, times, THUMBNAIL, info.zero)
         pictures = [image for _, image in frames]
+    if len({picture.shape for picture in pictures}) > 1:
+        raise ClipError(prompt.video, "pictures of different sizes")
     begin, end = REGIONS[prompt.region]
     width = pictures[0].shape[1]
     return np.hstack([p[:, int(begin * width) : int(end * width)] for p in pictures])

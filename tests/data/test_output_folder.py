@@ -73,6 +73,17 @@ def test_links_and_folders_in_the_way(tmp_path):
         run(out, ["b.wav"])
 
 
+def test_what_is_out_of_date_is_removed_unless_it_was_changed(tmp_path):
+    out = tmp_path / "out"
+    run(out, ["a.mp4", "b.mp4", "c.wav"])
+    (out / "b.mp4").write_text("changed")
+    (out / "d.mp4").write_text("the user's")
+    outputs = OutputFolder(out, "separate")
+    outputs.discard(["a.mp4", "b.mp4", "d.mp4", "none.mp4"])
+    names = {".avsep_separate.json", "b.mp4", "c.wav", "d.mp4"}
+    assert {path.name for path in out.iterdir()} == names
+
+
 def test_protect(tmp_path):
     (tmp_path / "a").write_text("x")
     protect([tmp_path / "b"], [tmp_path / "a", tmp_path / "c"])

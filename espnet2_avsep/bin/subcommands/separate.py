@@ -152,6 +152,7 @@ def run(args: argparse.Namespace) -> int:
             progress=bar.update,
         )
     outputs.add(*(path.name for path in found.tracks.values()))
+    outputs.discard([RESULT, PAGE, *(f"{name}.mp4" for name in names)])
     seconds = found.samples / found.fs
     result: Dict[str, Any] = {
         "input": str(source),
