@@ -256,24 +256,22 @@ def find_sound(path: PathLike, number: Optional[int] = None) -> Optional[SoundSt
             return None
         wanted = _order(path, streams, number)
         indices = [stream.index for stream in streams]
+        if len(wanted) == 1:
+            return _first_sample(path, container, indices[wanted[0]])
     errors: List[str] = []
     for place in wanted:
         try:
-            found = _first_sample(path, indices[place])
+            with open_media(path) as container:
+                found = _first_sample(path, container, indices[place])
         except ClipError as error:
             errors.append(f"stream {place + 1}: {error.reason}")
-            if len(wanted) == 1:
-                raise
             continue
-        note = ""
-        if len(streams) > 1 and number is None:
-            note = (
-                f"audio stream {place + 1} of {len(streams)} is read ({found.fs} Hz, "
-                f"{found.channels} channels"
-            )
-            note += "".join(f"; {text}" for text in errors)
-            note += "); --audio_stream N chooses another"
-        return found._replace(note=note)
+        note = (
+            f"audio stream {place + 1} of {len(indices)} is read ({found.fs} Hz, "
+            f"{found.channels} channel(s)"
+        )
+        note += "".join(f"; {text}" for text in errors)
+        return found._replace(note=f"{note}); --audio_stream N chooses another")
     raise ClipError(path, "no audio stream can be decoded (" + "; ".join(errors) + ")")
 
 
@@ -295,24 +293,21 @@ def _order(path: PathLike, streams: List, number: Optional[int]) -> List[int]:
     )
 
 
-def _first_sample(path: PathLike, index: int) -> SoundStream:
-    """Decode the first samples of a stream.
+def _first_sample(path: PathLike, container, index: int) -> SoundStream:
+    """Decode the first samples of a stream of a file that was just opened.
 
     Raises:
         ClipError: that is not possible.
     """
     import av
 
-    with open_media(path) as container:
-        stream = container.streams[index]
-        decoder = SoundDecoder(path, stream)
-        with contextlib.suppress(av.error.FFmpegError):
-            for packet in itertools.islice(packets(container, stream), _TRIED):
-                if decoder.feed(packet):
-                    return SoundStream(
-                        index, decoder.fs, decoder.channels, decoder.start
-                    )
-        decoder.check()
+    stream = container.streams[index]
+    decoder = SoundDecoder(path, stream)
+    with contextlib.suppress(av.error.FFmpegError):
+        for packet in itertools.islice(packets(container, stream), _TRIED):
+            if decoder.feed(packet):
+                return SoundStream(index, decoder.fs, decoder.channels, decoder.start)
+    decoder.check()
     raise ClipError(path, "no audio samples", "Fetch the file again.")
 
 

@@ -27,8 +27,8 @@ ogg             granule of the last page, without the    decoded
 wav             bytes of samples, modulo 4 GiB, 0 or     see plain_sound.py
                 2^31 - 1 or 2^32 - 1 where not known
 flac            number of samples; 0: not known          number, else decoded
-aiff, caf, au,  number of samples                        number
-w64
+aiff, caf, au,  number of samples; about 2 GiB of them   number, else decoded
+w64             in files that were piped
 mp3, aac, ...   none, or a guess from the bit rate       decoded
 =============== ======================================== ==============================
 
@@ -51,6 +51,8 @@ from espnet2_avsep.media.sound import SoundDecoder, find_sound
 
 # Containers whose streams' start and duration are exact.
 _EXACT = {"mov", "wav", "w64", "aiff", "caf", "au"}
+# Sizes in bytes from here on are what programs write that do not know them.
+_PIPED = 0x7FFE0000
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,11 @@ def stated_end(container, stream) -> Optional[float]:
     if names & _EXACT or "flac" in names:
         if not stream.duration or ("mov" in names and not stream.frames):
             return None
-        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+        seconds = float(stream.duration * stream.time_base)
+        bits = getattr(stream.codec_context, "bit_rate", None) or 0
+        if "mov" not in names and seconds * bits / 8 > max(_PIPED, container.size):
+            return None
+        return seconds + float((stream.start_time or 0) * stream.time_base)
     if "matroska" in names:
         tag = stream.metadata.get("DURATION", "")  # "00:00:05.023000000"
         with contextlib.suppress(ValueError):
@@ -152,7 +158,7 @@ def stated_end(container, stream) -> Optional[float]:
 def stated_duration(container) -> Optional[float]:
     """Return how long a file should last by its header, in s, or None."""
     names = set(container.format.name.split(","))
-    if not container.duration or not names & (_EXACT | {"matroska", "flv", "flac"}):
+    if not container.duration or not names & {"mov", "matroska", "flv"}:
         return None
     # Of Matroska it is the time at which the file ends.
     start = (container.start_time or 0) if "matroska" in names else 0

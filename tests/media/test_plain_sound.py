@@ -125,3 +125,18 @@ def test_flac_of_unknown_length(tmp_path, samples):
     np.testing.assert_array_equal(audio, samples / np.float32(32768))
     assert AudioBlocks(path).length is None
     assert audio_span(str(path)) == (0.5, 0.0)
+
+
+def test_piped_aiff(tmp_path):
+    """Programs that pipe an AIFF state 2 GiB of samples."""
+    path = tmp_path / "a.aiff"
+    soundfile.write(path, tone(2.0, FS), FS, "PCM_16")
+    assert probe(path).samples == 2 * FS
+    content = bytearray(path.read_bytes())
+    for name, place, value in ((b"COMM", 10, 0x3FFFFFFF), (b"SSND", 4, 0x7FFFFFFF)):
+        at = content.index(name) + place
+        content[at : at + 4] = struct.pack(">I", value)
+    path.write_bytes(content)
+    assert probe(path).samples is None
+    assert len(read_audio(str(path))[0]) == 2 * FS
+    assert audio_span(str(path)) == (2.0, 0.0)
