@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from espnet2_avsep.errors import InputError
-from tests.media.clock_check import wrong
+from tests.media.clock_check import wrong, wrong_in_tables
 from tests.media.clock_files import CONTAINERS, KINDS, write_clocked
 
 
@@ -26,22 +26,29 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     names = parser.parse_args(argv).containers or list(CONTAINERS)
     logging.disable(logging.WARNING)
     av.logging.set_level(av.logging.FATAL)
-    count: Counter = Counter()
+    files, faults = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for container in names:
             for kind in KINDS:
                 if kind in CONTAINERS[container].lacks:
                     continue
-                file = write_clocked(Path(folder), container, kind)
+                key = f"{container}-{kind}".replace(" ", "_")
+                place = Path(folder) / key
+                place.mkdir()
+                files[key] = write_clocked(place, container, kind)
                 try:
-                    faults = wrong(file)
-                    result = "wrong" if faults else "right"
+                    faults[key] = wrong(files[key])
                 except InputError as error:
-                    faults, result = [str(error)], "refused"
-                count["tried"] += 1
-                count[result] += 1
-                for fault in faults:
-                    print(f"{container}, {kind}: {result}: {fault}")
+                    faults[key] = [f"refused: {error}"]
+        for key, more in wrong_in_tables(files, Path(folder)).items():
+            faults[key] += more
+    count = Counter(tried=len(files))
+    for key, found in faults.items():
+        refused = found and all(f.startswith(("refused", "left out")) for f in found)
+        result = "refused" if refused else "wrong" if found else "right"
+        count[result] += 1
+        for fault in found:
+            print(f"{key}: {result}: {fault}")
     print(", ".join(f"{count[k]} {k}" for k in ("tried", "right", "refused", "wrong")))
     return int(count["wrong"] > 0)
 

@@ -7,7 +7,7 @@ The pairs here cover every container and every kind of file; all of them are tri
 import av
 import pytest
 
-from tests.media.clock_check import wrong
+from tests.media.clock_check import wrong, wrong_in_tables
 from tests.media.clock_files import CONTAINERS, KINDS, write_clocked
 
 COVER = [
@@ -44,3 +44,17 @@ def test_the_pairs_cover_every_container_and_kind():
 def test_click_and_flash_to_one_picture(tmp_path, container, kind):
     av.logging.set_level(av.logging.FATAL)
     assert wrong(write_clocked(tmp_path, container, kind)) == []
+
+
+def test_stages_2_to_4_keep_click_and_flash_together(tmp_path):
+    av.logging.set_level(av.logging.FATAL)
+    files = {}
+    for container, kind in (
+        *(("mkv", "late picture"), ("ts", "hole"), ("flv", "late sound")),
+        *(("webm", "one picture"), ("avi 2", "variable rate"), ("ogg", "plain")),
+    ):
+        folder = tmp_path / container.replace(" ", "_")
+        folder.mkdir()
+        key = f"{container}-{kind}".replace(" ", "_")
+        files[key] = write_clocked(folder, container, kind)
+    assert wrong_in_tables(files, tmp_path) == {key: [] for key in files}
