@@ -1,14 +1,32 @@
 """The one exception type for what a user gave us and we cannot use."""
 
 import errno
+import reprlib
 
 # The disk is full, the quota is used up, the file system is read-only.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# Characters of a message; of a longer one the middle is left out.
+MAX_MESSAGE = 4000
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 2, 100, 100
 
 
 class InputError(ValueError):
     """Input that cannot be used: a file, an option, a configuration value.
 
     The message names the file or option, the value found, what was expected, and how
-    to mend it. Commands print it without a traceback and exit with status 2.
+    to fix it. Commands print it without a traceback and exit with status 2.
     """
+
+    def __init__(self, message: str = ""):
+        message = str(message)
+        if len(message) > MAX_MESSAGE:
+            half = MAX_MESSAGE // 2 - 10
+            message = f"{message[:half]} [...] {message[-half:]}"
+        super().__init__(message)
+
+
+def shown(value: object) -> str:
+    """Return ``repr(value)`` for a message, cut short, however deep the value is."""
+    text = _REPR.repr(value)
+    return text if len(text) <= 200 else f"{text[:195]}[...]"

@@ -9,10 +9,10 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 import torch
-import yaml
 
 from espnet2_avsep.data.class_labels import class_numbers, number_sources
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.data.yaml_file import read_mapping
+from espnet2_avsep.errors import InputError, shown
 from espnet2_avsep.prompt_reader import PromptReader
 from espnet2_avsep.prompts import Region, Text
 from espnet2_avsep.sharing.source import default_weights, find_model
@@ -27,6 +27,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 WHOLE_SECONDS = 30.0
 # The training's segment where its config does not say.
 DEFAULT_SEGMENT = 65280
+# Of a training's segment: three minutes at 48 kHz.
+MAX_SAMPLES = 1 << 23
 # More channels than samples, and more than this, are samples by channels.
 MAX_CHANNELS = 32
 
@@ -46,18 +48,15 @@ def load_config(path: Union[str, Path]) -> argparse.Namespace:
         raise InputError(
             f"{path}: no such file. Expected the config.yaml that training writes."
         )
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, RecursionError, ValueError) as error:
-        raise InputError(f"{path}: is not valid YAML: {error}") from error
+    config = read_mapping(path)
     needed = ("encoder", "decoder", "visual_adapter", "separator", "criterions")
-    missing = [k for k in needed if not isinstance(config, dict) or k not in config]
+    missing = [k for k in needed if k not in config]
     if missing:
         raise InputError(
             f"{path}: is not the config of an audio-visual separation training: "
             f"{', '.join(missing)} missing."
         )
-    return argparse.Namespace(**config)
+    return argparse.Namespace(**{str(key): value for key, value in config.items()})
 
 
 def load_weights(model: torch.nn.Module, path: Union[str, Path]) -> str:
@@ -166,8 +165,11 @@ class SeparateAV:
         self.weights_sha256 = load_weights(self.model, model_file)
         self.model.to(self.device).eval()
         self.model.separator.to(DTYPES[dtype])
-        self.classes = class_numbers(getattr(config, "classes", None) or [])
-        self.motion_steps = int(self._dataset_conf.get("motion_steps", 160))
+        try:
+            self.classes = class_numbers(getattr(config, "classes", None) or [])
+        except InputError as error:
+            raise InputError(f"{self.train_config}: {error}") from error
+        self.motion_steps = self._whole_number("motion_steps", 160)
         self.binary_mask = binary_mask
         self.threshold = threshold
         self._image_encoder = image_encoder
@@ -208,13 +210,21 @@ class SeparateAV:
     @property
     def segment(self) -> int:
         """Samples of a segment of the training, at the model's rate."""
-        samples = self._dataset_conf.get("segment_samples", DEFAULT_SEGMENT)
-        if not isinstance(samples, int) or samples < 1:
+        return self._whole_number("segment_samples", DEFAULT_SEGMENT)
+
+    def _whole_number(self, key: str, default: int) -> int:
+        """Return a number of the training's dataset_conf.
+
+        Raises:
+            InputError: it is no number of samples or steps.
+        """
+        value = self._dataset_conf.get(key, default)
+        if type(value) is not int or not 1 <= value <= MAX_SAMPLES:
             raise InputError(
-                f"{self.train_config}: dataset_conf.segment_samples is {samples!r}; "
-                "expected a number of samples."
+                f"{self.train_config}: dataset_conf.{key} is {shown(value)}; expected "
+                f"a whole number from 1 to {MAX_SAMPLES}."
             )
-        return samples
+        return value
 
     @property
     def _dataset_conf(self) -> Dict[str, Any]:

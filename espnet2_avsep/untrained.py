@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
 import torch
-import yaml
 
+from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.si_sdr import si_sdr
 from espnet2_avsep.tasks.choices import build_untrained
@@ -39,11 +39,8 @@ def load_untrained_config(path: Union[str, Path]) -> argparse.Namespace:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a config of conf/tuning.")
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: is not valid YAML: {error}") from error
-    if not isinstance(config, dict) or config.get("trained") is not False:
+    config = read_mapping(path)
+    if config.get("trained") is not False:
         raise InputError(
             f"{path}: is not the config of a system without training, which says "
             "'trained: false'. Trained systems separate with avsep_inference."

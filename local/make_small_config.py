@@ -21,6 +21,7 @@ import yaml
 
 from espnet2_avsep.bin.cli import command
 from espnet2_avsep.data.scp import atomic_write
+from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
 
 BATCH = 4
@@ -53,9 +54,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         if getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: expected 1 or more.")
     path = Path(args.config)
-    if not path.is_file():
-        raise InputError(f"--config {path}: no such file.")
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = read_mapping(path)
     if config.get("trained") is False:
         raise InputError(f"--config {path}: is of a system without training.")
     config = small(config, args.max_epoch, args.num_iters_per_epoch)

@@ -39,7 +39,7 @@ ALLOWED = {
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
     },
     "analysis": {"separate", "data", "metrics"},
-    "untrained": {"tasks", "baseline", "metrics"},
+    "untrained": {"tasks", "baseline", "metrics", "data"},
     "prompts": set(),
     "prompt_reader": {"prompts", "visual", "data", "media"},
     "streaming": set(),
@@ -49,7 +49,7 @@ ALLOWED = {
     },
     "file_separation": {"separate", "data", "media", "streaming"},
     "demo": {"separate", "data", "media", "visual"},
-    "sharing": {"data", "layers"},
+    "sharing": {"data", "layers", "metrics"},
     # bin stands above all.
 }
 

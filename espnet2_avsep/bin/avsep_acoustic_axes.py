@@ -29,7 +29,8 @@ from espnet2_avsep.bin.experiments import (
     read_experiment,
 )
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.metrics.score_table import OK, ScoreRow, markdown_table
+from espnet2_avsep.metrics.markdown import markdown_table
+from espnet2_avsep.metrics.score_table import OK, ScoreRow
 
 if TYPE_CHECKING:
     pass

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import List, Mapping, Optional, Sequence
 
 from espnet2_avsep.bin import compare_counts
-from espnet2_avsep.bin.avsep_results import bullets, is_random
+from espnet2_avsep.bin.avsep_results import is_random
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.config_curve import CurvePoint, curve_lines, curve_points
 from espnet2_avsep.bin.experiments import (
@@ -26,12 +26,12 @@ from espnet2_avsep.bin.experiments import (
 from espnet2_avsep.data.scp import atomic_write
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.comparison import MIXTURE, Comparison, compare
+from espnet2_avsep.metrics.markdown import bullets, markdown_table, plain
 from espnet2_avsep.metrics.score_table import (
     METRICS,
     RESAMPLES,
     TITLES,
     decibel,
-    markdown_table,
 )
 
 PUBLISHED = ("sdr", "sir", "sar")
@@ -360,7 +360,7 @@ def over_section(points: Sequence[CurvePoint], key: str) -> str:
             value, low, high = line[start : start + 3]
             cells.append(f"{value} [{low}, {high}]" if lines and low else value)
         lines.append(cells)
-    return f"## Over {key}\n\n{markdown_table(lines)}\n"
+    return f"## Over {plain(key)}\n\n{markdown_table(lines)}\n"
 
 
 def markdown(
@@ -380,7 +380,7 @@ def markdown(
             "the least and greatest SDRi of a single training."
         )
     parts = [
-        f"# Systems on {args.set}",
+        f"# Systems on {plain(args.set)}",
         f"**{args.corpus_note.strip()}**" if args.corpus_note.strip() else "",
         f"Means in dB over the {result.common} sources of {result.mixtures} mixtures "
         f"that every system was scored on, of {result.sources} listed; n: how many a "

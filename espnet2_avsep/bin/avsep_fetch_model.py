@@ -47,12 +47,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run the command."""
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
-    from espnet2_avsep.sharing.source import (
-        PACK_INFO,
-        default_weights,
-        find_model,
-        read_mapping,
-    )
+    from espnet2_avsep.data.yaml_file import read_mapping
+    from espnet2_avsep.sharing.source import PACK_INFO, default_weights, find_model
 
     files = find_model(args.model, args.revision)
     weights = files.weights or default_weights(files.config.parent)

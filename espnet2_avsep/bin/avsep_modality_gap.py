@@ -25,7 +25,7 @@ from espnet2_avsep.bin.clip_analysis import (
 )
 from espnet2_avsep.bin.device import choose_device
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.metrics.score_table import markdown_table
+from espnet2_avsep.metrics.markdown import markdown_table
 
 if TYPE_CHECKING:
     import numpy as np

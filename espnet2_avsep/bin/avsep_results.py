@@ -28,6 +28,7 @@ from espnet2_avsep.data.output_folder import protect
 from espnet2_avsep.data.scp import PathLike, atomic_write, read_skipped
 from espnet2_avsep.data.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.metrics.markdown import bullets, markdown_table, plain
 from espnet2_avsep.metrics.score_table import (
     METRICS,
     MIXTURE_SAR,
@@ -37,7 +38,6 @@ from espnet2_avsep.metrics.score_table import (
     count_reasons,
     decibel,
     instrument_table,
-    markdown_table,
     score_table,
     summarise,
 )
@@ -131,7 +131,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if args.inference_args.strip():
         lines["separated with"] = f"`{args.inference_args.strip()}`"
     sections = [
-        f"# RESULTS of {exp.resolve().name}",
+        f"# RESULTS of {plain(exp.resolve().name)}",
         f"**{args.corpus_note.strip()}**" if args.corpus_note.strip() else "",
         scores_section(sets),
         "## Environment\n\n" + bullets(environment()),
@@ -300,11 +300,6 @@ def read_scored_rows(
             f"is of {head['sources']} sources; score again (stage 8)."
         )
     return rows
-
-
-def bullets(lines: Dict[str, object]) -> str:
-    """Markdown list of "key: value"."""
-    return "\n".join(f"* {key}: {value}" for key, value in lines.items())
 
 
 def scores_section(sets: Sequence[ScoredSet]) -> str:
@@ -585,7 +580,7 @@ def set_lines(s: ScoredSet) -> Dict[str, object]:
 def set_section(s: ScoredSet) -> str:
     """Return one set's list, table, skips and instruments."""
     summary = s.summary
-    parts = [f"## {s.name}", bullets(set_lines(s))]
+    parts = [f"## {plain(s.name)}", bullets(set_lines(s))]
     if summary.skipped:
         skips = [["skipped, by reason", "sources"]]
         skips += [[reason, str(n)] for reason, n in summary.skipped.items()]
@@ -622,7 +617,7 @@ def real_section(name: str, separated: Path, dump: Path) -> str:
             [mixtures[example], *(read_scp(table)[example] for table in tracks)]
         ),
     }
-    return f"## {name}\n\n" + bullets(lines)
+    return f"## {plain(name)}\n\n" + bullets(lines)
 
 
 def clips_section(sets: Sequence[Sequence]) -> str:

@@ -69,9 +69,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 def write_folder(packed: Path, folder: Path, repo_id: str, licence: str) -> None:
     """Write what the repository is to hold: the packed model and its page."""
+    from espnet2_avsep.data.yaml_file import read_mapping
     from espnet2_avsep.sharing.archive import unpack
     from espnet2_avsep.sharing.card import model_card
-    from espnet2_avsep.sharing.source import META, PACK_INFO, read_mapping
+    from espnet2_avsep.sharing.source import META, PACK_INFO
 
     if not packed.is_file():
         raise InputError(f"{packed}: no such file; stage 9 writes it.")

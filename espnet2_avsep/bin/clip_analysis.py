@@ -160,15 +160,11 @@ def load_clap(args: argparse.Namespace, device: "torch.device") -> "ClapTeacher"
     Raises:
         InputError: it cannot be had, or --clap_conf is not a mapping of its arguments.
     """
-    import yaml
-
+    from espnet2_avsep.data.yaml_file import parse_yaml
     from espnet2_avsep.tasks.choices import construct
     from espnet2_avsep.teacher import clap_teacher
 
-    try:
-        conf = yaml.safe_load(args.clap_conf)
-    except yaml.YAMLError as error:
-        raise InputError(f"--clap_conf: is not valid YAML: {error}") from error
+    conf = parse_yaml(args.clap_conf, "--clap_conf")
     if not isinstance(conf, dict):
         raise InputError(
             f"--clap_conf {args.clap_conf!r}: expected a mapping, e.g. "

@@ -2,7 +2,7 @@
 
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, shown
 
 
 def order_classes(
@@ -24,7 +24,15 @@ def order_classes(
 
 
 def class_numbers(classes: Sequence[Optional[str]]) -> Dict[str, int]:
-    """Turn what order_classes returned into class -> number."""
+    """Turn what order_classes returned into class -> number.
+
+    Raises:
+        InputError: it is no list of names.
+    """
+    names = classes if isinstance(classes, (list, tuple)) else [classes]
+    for name in names:
+        if name is not None and not isinstance(name, str):
+            raise InputError(f"classes: {shown(name)}; expected a list of names.")
     return {name: n for n, name in enumerate(classes) if name is not None}
 
 

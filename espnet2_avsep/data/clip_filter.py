@@ -20,6 +20,7 @@ from espnet2_avsep.data.scp import (
 )
 from espnet2_avsep.data.segment_reader import matrix_shape
 from espnet2_avsep.data.source_check import check_sources
+from espnet2_avsep.data.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 
 PathLike = Union[str, Path]
@@ -293,11 +294,7 @@ def read_source(path: PathLike) -> Dict:
     Returns:
         {"source": its content}; nothing where there is none.
     """
-    import yaml
-
-    if not Path(path).is_file():
-        return {}
-    content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    content = read_yaml(path)
     if Path(path).name != "source.yaml":
         content = content.get("source")
     return {"source": content} if content else {}

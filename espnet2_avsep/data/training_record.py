@@ -22,7 +22,7 @@ from espnet2_avsep.data.made_from import (
 )
 from espnet2_avsep.data.scp import PathLike, atomic_write, read_scp
 from espnet2_avsep.data.segment_reader import audio_info, matrix_shape
-from espnet2_avsep.data.yaml_file import read_yaml
+from espnet2_avsep.data.yaml_file import parse_yaml, read_yaml
 from espnet2_avsep.errors import InputError
 
 # What may change when a training continues: how long it lasts, how much is kept and
@@ -239,9 +239,7 @@ def _flatten(value: Any, prefix: str = "") -> Dict[str, Any]:
 
 def _value(text: str) -> Any:
     """Read a word of a command line as YAML does."""
-    import yaml
-
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text, "option")
+    except InputError:
         return text

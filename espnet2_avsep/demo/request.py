@@ -196,12 +196,7 @@ def separate_recording(
     """
     if not sound:
         raise InputError("there is no recording yet: give a video or a sound.")
-    audio, fs = read_audio(sound)
-    if len(audio) > max_seconds * fs:
-        raise InputError(
-            f"the recording has {len(audio) / fs:.0f} s; this demo takes "
-            f"{max_seconds:g} s at most (--max_seconds)."
-        )
+    audio, fs = read_audio(sound, max_seconds=max_seconds)
     tracks = separate(audio, [query.prompt for query in asked], fs)
     titles = [query.title for query in asked] + ["the rest"]
     sounds = [*tracks, audio - np.sum(tracks, axis=0)]

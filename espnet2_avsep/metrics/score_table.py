@@ -8,7 +8,9 @@ import dataclasses
 import math
 import statistics
 from collections import Counter
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
+
+from espnet2_avsep.metrics.markdown import markdown_table
 
 METRICS = ("sdr", "sir", "sar", "si_sdr")
 TITLES = {
@@ -215,25 +217,6 @@ def instrument_lines(summary: Summary) -> List[List[str]]:
         means = [mean[column] for column in ("sdr_mix", *METRICS, "sdr_i")]
         lines.append([name, str(scored), str(skipped)] + [decibel(x) for x in means])
     return lines
-
-
-def markdown_table(lines: Sequence[Sequence[str]]) -> str:
-    """Markdown table; the first line is the header, columns but the first to the right.
-
-    A "|" within a cell is escaped.
-    """
-    cells: List[List[str]] = [[c.replace("|", "\\|") for c in line] for line in lines]
-    widths = [max(3, *(len(line[n]) for line in cells)) for n in range(len(cells[0]))]
-    align: List[Callable] = [str.ljust] + [str.rjust] * (len(widths) - 1)
-
-    def render(line: Sequence[str]) -> str:
-        padded = [
-            f(cell, width) for f, cell, width in zip(align, line, widths, strict=True)
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = [":" + "-" * (widths[0] - 1)] + ["-" * (w - 1) + ":" for w in widths[1:]]
-    return "\n".join([render(cells[0]), render(rule), *map(render, cells[1:])])
 
 
 def decibel(value: float) -> str:

@@ -4,6 +4,7 @@ import re
 from typing import Any, Dict, List, Optional
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.metrics.markdown import plain
 
 # The hub's word where the author has not chosen a licence.
 NO_LICENCE = "other"
@@ -52,6 +53,7 @@ def model_card(
     sections = _sections(results or "")
     fusion = (config.get("separator_conf") or {}).get("fusion", "")
     system = config.get("system") or f"{config.get('separator')} {fusion}".strip()
+    system = plain(system)
     parts = [
         _HEAD.format(licence=licence or NO_LICENCE),
         f"# {repo_id.partition('/')[2]}",
@@ -103,8 +105,8 @@ def _usage(repo_id: str, config: Dict[str, Any], info: Dict[str, Any]) -> str:
         prompts = "[violin, tuba]"
         remark = (
             f"A prompt is an embedding of {encoder.get('dim')} values of the making "
-            f"that the model was trained on ({encoder.get('file', 'features')}), which "
-            "the model does not come with."
+            f"that the model was trained on ({plain(encoder.get('file', 'features'))}),"
+            " which the model does not come with."
         )
     elif encoder.get("encoder") == "open_clip" and not _is_random(encoder):
         remark += (
@@ -143,7 +145,7 @@ def _scores(sections: Dict[str, str], results: Optional[str]) -> str:
     for name, text in sections.items():
         if "SHA-256 of mixtures.tsv" in text:
             head = "\n".join(x for x in text.splitlines() if x.startswith("* "))
-            parts.append(f"### {name}\n\n{head}")
+            parts.append(f"### {plain(name)}\n\n{head}")
     environment = sections.get("Environment")
     if environment:
         parts.append(f"### Environment\n\n{environment}")
@@ -195,4 +197,4 @@ def _files(info: Dict[str, Any]) -> str:
 
 
 def _bullets(lines: List[str]) -> str:
-    return "\n".join(f"* {line}" for line in lines)
+    return "\n".join(f"* {plain(line)}" for line in lines)

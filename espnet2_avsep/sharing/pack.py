@@ -28,13 +28,9 @@ from espnet2_avsep.data.made_from import (
 )
 from espnet2_avsep.data.output_folder import protect
 from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.data.yaml_file import parse_yaml, read_mapping
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.sharing.source import (
-    META,
-    PACK_INFO,
-    default_weights,
-    read_mapping,
-)
+from espnet2_avsep.sharing.source import META, PACK_INFO, default_weights
 from espnet2_avsep.sharing.weights import (
     SAFETENSORS,
     read_state,
@@ -137,7 +133,7 @@ def pack(
         )
         with zipfile.ZipFile(packed) as z:
             members = {entry: z.read(entry) for entry in z.namelist()}
-    meta = yaml.safe_load(members[META])
+    meta = parse_yaml(members[META].decode(), META)
     meta["timestamp"] = float(written)
     members[META] = yaml.safe_dump(meta).encode()
     _write_zip(outpath, members, written)

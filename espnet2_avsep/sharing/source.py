@@ -7,6 +7,7 @@ from typing import Any, Dict, NamedTuple, Optional
 from espnet2_avsep.data.cache import cache_dir as package_cache_dir
 from espnet2_avsep.data.download.metadata import sha256
 from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.sharing import hub
 from espnet2_avsep.sharing.archive import unpack
@@ -19,7 +20,6 @@ DEFAULT_WEIGHTS = ("valid.si_sdr_i.best.pth", "valid.loss.best.pth")
 ARCHIVE = ".zip"
 HUB, ZOO = "hf:", "zoo:"
 _OTHER_ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tbz2", ".txz", ".7z", ".rar")
-_MAX_YAML = 1 << 20
 
 
 class ModelFiles(NamedTuple):
@@ -171,27 +171,6 @@ def _named(folder: Path, meta: Dict[str, Any], group: str, key: str) -> Path:
             f"{folder}."
         )
     return folder / name
-
-
-def read_mapping(path: Path) -> Dict[str, Any]:
-    """Read a small YAML file that must hold a mapping.
-
-    Raises:
-        InputError: it is missing, too large, not YAML, or no mapping.
-    """
-    import yaml
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file.")
-    if path.stat().st_size > _MAX_YAML:
-        raise InputError(f"{path}: has more than {_MAX_YAML} bytes; refused.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: is not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a mapping, found {content!r:.100}.")
-    return content
 
 
 def _from_zoo(tag: str, cache_dir: Optional[PathLike]) -> Path:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
 import torch
-import yaml
 
 from espnet2_avsep.data.class_labels import (
     class_numbers,
@@ -21,6 +20,7 @@ from espnet2_avsep.data.mixture_table import read_classes
 from espnet2_avsep.data.scp import read_scp
 from espnet2_avsep.data.segment_reader import check_sample_rate, read_shape
 from espnet2_avsep.data.training_record import keep_config
+from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.espnet_model import ESPnetAVSeparationModel
 from espnet2_avsep.lean_imports import lean_imports
@@ -403,7 +403,7 @@ class AVSeparationTask(AbsTask):
         path = Path(args.classes_from)
         if not path.is_file():
             raise InputError(f"--classes_from {path}: no such file.")
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_mapping(path)
         trained = list((config or {}).get("classes") or [])
         if not trained:
             raise InputError(

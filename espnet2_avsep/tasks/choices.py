@@ -20,7 +20,7 @@ from espnet2_avsep.baseline.abs_baseline import AbsBaseline
 from espnet2_avsep.baseline.ideal_mask import IdealBinaryMask, IdealRatioMask
 from espnet2_avsep.baseline.nmf_mfcc import NMFMFCC
 from espnet2_avsep.baseline.rpca import RPCA
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, shown
 from espnet2_avsep.espnet_model import ESPnetAVSeparationModel, WeightedCriterion
 from espnet2_avsep.espnet_wave_model import ESPnetAVWaveModel
 from espnet2_avsep.loss.abs_criterion import AbsCriterion
@@ -46,6 +46,7 @@ from espnet2_avsep.separator.semantic_grouping_separator import (
 )
 from espnet2_avsep.separator.sound_of_pixels_separator import SoundOfPixelsSeparator
 from espnet2_avsep.separator.wave_unet_separator import WaveUNetSeparator
+from espnet2_avsep.tasks.conf_values import check_values, check_weights
 from espnet2_avsep.teacher.abs_teacher import AbsTeacher
 from espnet2_avsep.teacher.clap_teacher import ClapTeacher
 from espnet2_avsep.teacher.precomputed import PrecomputedTeacher
@@ -143,14 +144,19 @@ def construct(cls: Type, conf: Mapping[str, Any], option: str, **given: Any) -> 
     """
     allowed = inspect.signature(cls.__init__).parameters
     keys = [k for k in allowed if k not in ("self", *given)]
-    unknown = sorted(set(conf) - set(keys))
+    if not isinstance(conf, Mapping):
+        raise InputError(f"{option}: {shown(conf)}; expected a mapping of arguments.")
+    unknown = sorted(map(str, set(conf) - set(keys)))
     if unknown:
         raise InputError(
             f"{option}: unknown key(s) {', '.join(unknown)} for {cls.__name__}; it "
             f"takes {', '.join(keys)}."
         )
+    values = check_values(cls, conf, option)
     try:
-        return cls(**given, **conf)
+        if option in ("separator_conf", "visual_adapter_conf"):
+            check_weights(cls, values, option)
+        return cls(**given, **values)
     except InputError:
         raise
     except (TypeError, ValueError) as error:
@@ -163,12 +169,12 @@ def _build_criterions(
     criterions: List[WeightedCriterion] = []
     for entry in entries:
         name = entry.get("name") if isinstance(entry, dict) else None
-        if name not in criterion_choices.classes:
+        if not isinstance(name, str) or name not in criterion_choices.classes:
             raise InputError(
-                f"criterions: {entry!r} must be a mapping whose 'name' is one of "
+                f"criterions: {shown(entry)} must be a mapping whose 'name' is one of "
                 f"{', '.join(criterion_choices.classes)}."
             )
-        unknown = sorted(set(entry) - {"name", "conf", "weight"})
+        unknown = sorted(map(str, set(entry) - {"name", "conf", "weight"}))
         if unknown:
             raise InputError(
                 f"criterions, {name}: unknown key(s) {', '.join(unknown)}; an entry "
@@ -193,9 +199,14 @@ def _build_criterions(
                 f"{kind}; choose another one, for instance "
                 f"{'wave_l1' if is_wave else 'spectrogram_l1'}."
             )
-        criterions.append(
-            WeightedCriterion(name, criterion, float(entry.get("weight", 1.0)))
-        )
+        try:
+            weight = float(entry.get("weight", 1.0))
+        except (TypeError, ValueError):
+            raise InputError(
+                f"criterions, {name}: weight is {shown(entry['weight'])}; expected a "
+                "number."
+            ) from None
+        criterions.append(WeightedCriterion(name, criterion, weight))
     return criterions
 
 
@@ -248,9 +259,9 @@ def _build(args: argparse.Namespace, choices: ClassChoices) -> Any:
     name = getattr(args, choices.name)
     if name is None:
         return None
-    if name not in choices.classes:
+    if not isinstance(name, str) or name not in choices.classes:
         raise InputError(
-            f"{choices.name}: {name!r} is not known; choose from "
+            f"{choices.name}: {shown(name)} is not known; choose from "
             f"{', '.join(choices.classes)}."
         )
     conf = getattr(args, f"{choices.name}_conf") or {}

@@ -104,6 +104,32 @@ def test_tracks_and_the_rest(tmp_path):
         separate_recording(separate, "", asked, tmp_path, 1)
 
 
+@pytest.mark.parametrize("states_length", [True, False])
+def test_long_recordings_are_refused_before_they_are_decoded(
+    tmp_path, monkeypatch, states_length
+):
+    """A small file may hold hours; no more than max_seconds of it is ever decoded."""
+    decoded = []
+
+    class Hours:
+        fs, notes = 8000, ()
+        length = 8000 * 3600 if states_length else None
+
+        def __init__(self, path, audio_stream=None):
+            pass
+
+        def __iter__(self):
+            for _ in range(3600):
+                decoded.append(1)
+                yield np.ones((1, 8000), np.float32)
+
+    monkeypatch.setattr("espnet2_avsep.data.audio_io.AudioBlocks", Hours)
+    asked = queries("", 0, "", "violin", [])
+    with pytest.raises(InputError, match="more than 2 s of sound.*--max_seconds"):
+        separate_recording(lambda *_: None, "x.flac", asked, tmp_path, 2)
+    assert len(decoded) == (0 if states_length else 3)
+
+
 def test_command_line(tmp_path, capsys, monkeypatch):
     assert main(["--model", str(tmp_path), "--port", "0"]) == 2
     assert "--port 0" in capsys.readouterr().err

@@ -8,7 +8,6 @@ from espnet2_avsep.metrics.score_table import (
     count_reasons,
     finish,
     instrument_table,
-    markdown_table,
     score_table,
     summarise,
 )
@@ -85,7 +84,3 @@ def test_nothing_scored():
 def test_reasons_are_counted_by_their_kind():
     reasons = ["a: x", "b", "b: y: z", "c", "c: v"]
     assert list(count_reasons(reasons).items()) == [("b", 2), ("c", 2), ("a", 1)]
-
-
-def test_bars_within_cells_are_escaped():
-    assert "x\\|y" in markdown_table([["a", "b"], ["x|y", "1"]])

@@ -141,7 +141,7 @@ def test_hostile_yaml(packed, tmp_path, monkeypatch, text, message):
     ("change", "message"),
     [
         ({"criterions": 3}, "describes no model"),
-        ({"separator_conf": [1]}, "describes no model"),
+        ({"separator_conf": [1]}, "expected a mapping of arguments"),
         ({"separator": "unknown"}, "'unknown' is not known"),
         ({"separator_conf": {"channels": "many"}}, "separator_conf"),
     ],

@@ -1,0 +1,39 @@
+"""Markdown of tables and lists, in which names of classes and files are only text."""
+
+import re
+from typing import Callable, List, Mapping, Sequence
+
+
+def plain(text: object) -> str:
+    """Return a text that stays within its line and cell and opens no HTML or link.
+
+    For whatever holds the names that somebody else chose; emphasis and code are left.
+    """
+    line = " ".join(str(text).split())
+    line = line.replace("<", "&lt;").replace("|", "\\|").replace("](", "\\](")
+    # A rule, or the underline of a heading.
+    return f"\\{line}" if re.fullmatch(r"[-=:]+|(#{1,6} .*)", line) else line
+
+
+def bullets(lines: Mapping[str, object]) -> str:
+    """Markdown list of "key: value"."""
+    return "\n".join(f"* {plain(f'{key}: {value}')}" for key, value in lines.items())
+
+
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """Markdown table; the first line is the header, columns but the first to the right.
+
+    Cells are made :func:`plain`.
+    """
+    cells: List[List[str]] = [[plain(cell) for cell in line] for line in lines]
+    widths = [max(3, *(len(line[n]) for line in cells)) for n in range(len(cells[0]))]
+    align: List[Callable] = [str.ljust] + [str.rjust] * (len(widths) - 1)
+
+    def render(line: Sequence[str]) -> str:
+        padded = [
+            f(cell, width) for f, cell, width in zip(align, line, widths, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [":" + "-" * (widths[0] - 1)] + ["-" * (w - 1) + ":" for w in widths[1:]]
+    return "\n".join([render(cells[0]), render(rule), *map(render, cells[1:])])

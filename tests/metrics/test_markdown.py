@@ -1,0 +1,26 @@
+import pytest
+
+from espnet2_avsep.metrics.markdown import bullets, markdown_table, plain
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("acoustic_guitar", "acoustic_guitar"),
+        ("drums & bass", "drums & bass"),
+        ("x|y", "x\\|y"),
+        ("<script>alert(1)</script>", "&lt;script>alert(1)&lt;/script>"),
+        ("[click](javascript:x)", "[click\\](javascript:x)"),
+        ("a\n## Scores\r\n| 99 |", "a ## Scores \\| 99 \\|"),
+        ("---", "\\---"),
+        ("===", "\\==="),
+        ("# Scores", "\\# Scores"),
+        ("`code` and **bold**", "`code` and **bold**"),
+    ],
+)
+def test_names_are_only_text(name, text):
+    assert plain(name) == text
+    table = markdown_table([["a", "b"], [name, "1"]])
+    assert table.splitlines()[2].startswith(f"| {text}")
+    assert len(table.splitlines()) == 3
+    assert len(bullets({"a": name, "b": 2}).splitlines()) == 2
