@@ -20,6 +20,11 @@ def pixel_aspect(stream: "av.video.stream.VideoStream") -> Fraction:  # noqa: F8
     return aspect
 
 
+def has_alpha(frame: "av.VideoFrame") -> bool:  # noqa: F821
+    """Tell whether parts of a frame may be transparent."""
+    return any(component.is_alpha for component in frame.format.components)
+
+
 class ToRGB:
     """Scales frames, converts them to RGB and turns them upright.
 
@@ -52,7 +57,7 @@ class ToRGB:
             size = self.resize.target(*size)
         if orientation in TRANSPOSED:
             size = size[::-1]
-        if any(component.is_alpha for component in frame.format.components):
+        if has_alpha(frame):
             # Scaled first, hidden colours would leak into their neighbours.
             image = scale(_on_ground(self._convert(frame, "rgba")), size, self._kind)
         else:

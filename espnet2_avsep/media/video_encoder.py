@@ -11,6 +11,7 @@ from espnet2_avsep.media.orientation import (
     orientation_of,
     upright,
 )
+from espnet2_avsep.media.to_rgb import ToRGB, has_alpha
 
 # Values of FFmpeg's AVColorRange and AVColorSpace.
 _LIMITED, _FULL, _BT601 = 1, 2, 6
@@ -20,8 +21,9 @@ _ANY_TIME_BASE = Fraction(1, 90000)
 class VideoEncoder:
     """Encodes pictures as H.264 in a stream of an open mp4.
 
-    They are turned upright. Their times, the shape of their pixels, and their colours
-    with their tags stay as they are; an odd width or height loses a pixel.
+    They are turned upright, and put on a grey ground where they are transparent. Their
+    times, the shape of their pixels, and their colours with their tags stay as they
+    are; an odd width or height loses a pixel.
 
     Args:
         container: The open mp4.
@@ -42,6 +44,7 @@ class VideoEncoder:
         rate = stream.average_rate or stream.guessed_rate or 25
         self._out = container.add_stream("libx264", rate=rate, options=options or {})
         self._orientation = orientation_of(first)
+        self._to_rgb = ToRGB() if has_alpha(first) else None
         self._width, self._height = (
             max(2, size // 2 * 2) for size in (first.width, first.height)
         )
@@ -50,6 +53,9 @@ class VideoEncoder:
         if self._orientation in TRANSPOSED:
             self._out.width, self._out.height = self._height, self._width
             aspect = 1 / aspect
+        if self._to_rgb is not None:  # which turns the pictures
+            self._orientation = UPRIGHT
+            self._width, self._height = self._out.width, self._out.height
         self._out.pix_fmt = "yuv420p"
         encoder = self._out.codec_context
         encoder.sample_aspect_ratio = aspect
@@ -68,7 +74,8 @@ class VideoEncoder:
 
     def _colours(self, encoder, first: "av.VideoFrame") -> None:  # noqa: F821
         """Take over the tags of the source; RGB becomes BT.601 of limited range."""
-        self._is_rgb = first.format.is_rgb or first.format.has_palette
+        kind = first.format
+        self._is_rgb = kind.is_rgb or kind.has_palette or self._to_rgb is not None
         self._range = _LIMITED
         if self._is_rgb:
             encoder.colorspace, encoder.color_range = _BT601, _LIMITED
@@ -87,7 +94,11 @@ class VideoEncoder:
             time: When the picture is shown, in s; not before the one before.
             frame: The picture.
         """
+        import av
+
         shown_for = (frame.duration or 0) * (frame.time_base or 0)
+        if self._to_rgb is not None:
+            frame = av.VideoFrame.from_ndarray(self._to_rgb(frame), format="rgb24")
         frame = self._reformatter.reformat(
             frame,
             width=self._width,

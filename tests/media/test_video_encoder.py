@@ -9,6 +9,7 @@ import pytest
 
 from espnet2_avsep.data.video_writer import write_video
 from espnet2_avsep.media.orientation import _MATRICES
+from espnet2_avsep.media.picture import GROUND
 from espnet2_avsep.media.timed_frames import timed_frames
 from espnet2_avsep.media.to_rgb import ToRGB, pixel_aspect
 from espnet2_avsep.media.video_encoder import VideoEncoder
@@ -180,6 +181,26 @@ def test_full_range_stays(tmp_path):
     found, frame, _ = first_picture(tmp_path / "out.mp4")
     assert frame.color_range == 2
     assert np.abs(found.mean((0, 1)) - expected.mean((0, 1))).max() < 3
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 7])
+def test_transparent_parts_show_the_ground(tmp_path, sound, orientation):
+    image = np.zeros((64, 96, 4), np.uint8)
+    image[..., 0] = 255
+    image[:32, 48:, 3] = 255
+    with av.open(str(tmp_path / "a.mov"), "w") as container:
+        stream = container.add_stream("qtrle", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "argb"
+        frame = av.VideoFrame.from_ndarray(image, format="rgba")
+        container.mux(stream.encode(frame.reformat(format="argb")))
+        container.mux(stream.encode())
+    set_matrix(tmp_path / "a.mov", _MATRICES[orientation])
+    write_video(tmp_path / "a.mov", sound, tmp_path / "out.mp4", 0.0)
+    expected, *_ = first_picture(tmp_path / "a.mov")
+    assert (expected == GROUND).mean() > 0.7
+    found, *_ = first_picture(tmp_path / "out.mp4")
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 4
 
 
 def test_av1_is_copied(tmp_path, sound, monkeypatch):
