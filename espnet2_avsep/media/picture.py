@@ -10,6 +10,7 @@ profiles are not applied, as in open_clip's and torchvision's preprocessing.
 import io
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional, Tuple, Union
 
@@ -180,7 +181,12 @@ def _from_file(source: Union[str, "os.PathLike[str]", bytes], name: str) -> np.n
     Image.init()
     formats = [kind for kind in _FORMATS if kind in Image.OPEN]
     file = io.BytesIO(source) if isinstance(source, bytes) else Path(source)
-    with Image.open(file, formats=formats) as image:
+    if isinstance(file, Path) and file.exists() and not file.is_file():
+        raise ClipError(name, "is a folder, a pipe or a device, not a picture")
+    with warnings.catch_warnings():  # of many pixels: they are limited here
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image = Image.open(file, formats=formats)
+    with image:
         _draft(image)
         return _from_pil(image, name)
 

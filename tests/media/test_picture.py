@@ -1,6 +1,8 @@
 """Still pictures come out as a viewer shows them."""
 
 import io
+import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -217,7 +219,10 @@ def test_large_jpegs_are_decoded_at_a_part_of_their_size(tmp_path, monkeypatch):
     image = smooth(160, 240)
     Image.fromarray(image).save(tmp_path / "x.jpg", quality=95)
     monkeypatch.setattr(picture, "MAX_PIXELS", 80 * 120)
-    found = read_image(tmp_path / "x.jpg")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 160 * 240 - 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = read_image(tmp_path / "x.jpg")
     assert found.shape == (80, 120, 3)
     half = image.reshape(80, 2, 120, 2, 3).mean((1, 3))
     assert np.abs(found - half).mean() < 2
@@ -234,6 +239,10 @@ def test_what_is_no_picture(tmp_path):
     content = io.BytesIO()
     Image.fromarray(smooth(30, 40)).save(content, "PNG")
     (tmp_path / "cut.png").write_bytes(content.getvalue()[:-40])
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path, tmp_path / "pipe.png"):
+        with pytest.raises(ClipError, match="is a folder, a pipe or a device"):
+            read_image(path)
     for name in ("text.png", "eps.png", "cut.png", "none.png"):
         with pytest.raises(ClipError, match=f"{name}: unreadable image"):
             read_image(tmp_path / name)
