@@ -1,7 +1,9 @@
 """The one exception type for what a user gave us and we cannot use."""
 
+import contextlib
 import errno
 import reprlib
+from typing import Iterator
 
 # The disk is full, the quota is used up, the file system is read-only.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -30,3 +32,17 @@ def shown(value: object) -> str:
     """Return ``repr(value)`` for a message, cut short, however deep the value is."""
     text = _REPR.repr(value)
     return text if len(text) <= 200 else f"{text[:195]}[...]"
+
+
+@contextlib.contextmanager
+def clear_disk_errors(path: object) -> Iterator[None]:
+    """Say plainly that a disk is full, or over quota, while writing ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise InputError(
+            f"{path}: cannot be written, {error.strerror.lower()}. Free some space and "
+            "run the same command again: what is finished is kept."
+        ) from error

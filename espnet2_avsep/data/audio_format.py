@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterable, List, Optional
 
 import numpy as np
 
-from espnet2_avsep.data.audio_io import clear_disk_errors, load_audio, write_audio
+from espnet2_avsep.data.audio_io import load_audio, write_audio
 from espnet2_avsep.data.clip_id import check_id, file_stem
 from espnet2_avsep.data.content import (
     Content,
@@ -30,7 +30,7 @@ from espnet2_avsep.data.scp import (
     write_skipped,
 )
 from espnet2_avsep.data.table_entry import read_sources
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, clear_disk_errors
 
 STAGE = "audio"
 

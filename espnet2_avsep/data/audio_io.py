@@ -5,7 +5,6 @@ them (data/table_entry.py), whose output may be any of these.
 """
 
 import contextlib
-import errno
 import io
 import logging
 import tempfile
@@ -22,7 +21,7 @@ from espnet2_avsep.data.table_entry import (
     refuse_command,
     run_command,
 )
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, clear_disk_errors
 from espnet2_avsep.media.clock import packets
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.sound import DownMix, find_sound
@@ -200,20 +199,6 @@ def write_audio(path: PathLike, audio: np.ndarray, fs: int) -> int:
     with clear_disk_errors(path), atomic_write(path, "wb") as f:
         f.write(content.getvalue())
     return clipped
-
-
-@contextlib.contextmanager
-def clear_disk_errors(path: PathLike) -> Iterator[None]:
-    """Say plainly that a disk is full, or over quota, while writing ``path``."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(
-            f"{path}: cannot be written, {error.strerror.lower()}. Free some space and "
-            "run the same command again: what is finished is kept."
-        ) from error
 
 
 class AudioTap:

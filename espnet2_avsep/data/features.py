@@ -8,7 +8,6 @@ from typing import Any, BinaryIO, Dict, Iterable, Mapping, Optional, Tuple, Unio
 
 import numpy as np
 
-from espnet2_avsep.data.audio_io import clear_disk_errors
 from espnet2_avsep.data.content import (
     Content,
     digest_bytes,
@@ -26,7 +25,7 @@ from espnet2_avsep.data.table_entry import (
     parse_ref,
     read_h5,
 )
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, clear_disk_errors
 
 
 class FeatureWriter:

@@ -6,7 +6,6 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from espnet2_avsep.data.audio_io import clear_disk_errors
 from espnet2_avsep.data.features import FeatureWriter
 from espnet2_avsep.data.frame_store import PackedFrames
 from espnet2_avsep.data.journal import remove_leftovers, unchanged
@@ -19,7 +18,7 @@ from espnet2_avsep.data.scp import (
     write_skipped,
 )
 from espnet2_avsep.data.table_entry import read_sources
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, clear_disk_errors
 from espnet2_avsep.visual.box_source import BoxSource
 from espnet2_avsep.visual.crop import write_box_table
 

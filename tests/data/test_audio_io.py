@@ -6,7 +6,6 @@ import soundfile
 
 from espnet2_avsep.data.audio_io import (
     audio_span,
-    clear_disk_errors,
     load_audio,
     read_audio,
     resample,
@@ -15,7 +14,7 @@ from espnet2_avsep.data.audio_io import (
 )
 from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.table_entry import Command
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, clear_disk_errors
 from tests.media_fixtures import (
     blank_out,
     tone,

@@ -7,10 +7,9 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import IO, Dict, Iterable, Iterator, List, Sequence, Tuple
 
-from espnet2_avsep.data.audio_io import clear_disk_errors
 from espnet2_avsep.data.download.catalogue import Video
 from espnet2_avsep.data.scp import PathLike, atomic_write
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, clear_disk_errors
 
 _SUFFIX = ".mp4"
 

@@ -6,11 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Dict, Optional
 
-from espnet2_avsep.data.audio_io import clear_disk_errors
 from espnet2_avsep.data.download.catalogue import CORPORA, write_ave_splits
 from espnet2_avsep.data.fetch import FetchError, fetch_file
 from espnet2_avsep.data.scp import PathLike, atomic_write
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, clear_disk_errors
 
 # Needed only where a clip has to be cut out of its video.
 _OPTIONAL_WITH_ARCHIVE = ("segments.csv",)
