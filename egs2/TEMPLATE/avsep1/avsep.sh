@@ -517,7 +517,7 @@ made_with=(
         box_margin box_fps box_size visual_dtype motion_encoder motion_pretrained motion_rate
         motion_precomputed"
     [3]="fs audio_format"
-    [4]="min_wav_duration max_wav_duration segment_samples silence_dbfs ref_num test_ref_nums
+    [4]="min_wav_duration max_wav_duration segment_samples silence_dbfs ref_num
         mix_different_class mix_seed valid_num_mixtures test_num_mixtures mix_visual_frames
         mix_visual_stride motion_align valid_mixture_list test_mixture_list duet_prompts"
 )
@@ -539,7 +539,7 @@ check_options() {
     while IFS='=' read -r name value; do
         if grep -qx "${name}" <<< "${given_options}" && [ "${value}" != "${!name}" ]; then
             die "--${name} '${!name}': stage $1 was run with '${value}'. Run stage $1 again" \
-                "('--stage $1'), or leave the option out"
+                "('--stage $1'), or give --${name} '${value}' (run.sh may give another one)"
         fi
     done < "${file}"
 }

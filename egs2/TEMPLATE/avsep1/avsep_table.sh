@@ -186,6 +186,24 @@ input_opts() {
     esac
 }
 
+# set_data_opts <visual input>: set data_opts, the options of run.sh that make its data
+set_data_opts() {
+    case $1 in
+        clip) data_opts=() ;;
+        resnet18) data_opts=(--visual_encoder resnet18 --visual_pretrained "${resnet18_weights}") ;;
+        frames)
+            # shellcheck disable=SC2206  # options are several words
+            data_opts=(--visual_encoder frames --visual_every 1 --mix_visual_frames 3
+                --mix_visual_stride 24 ${frames_opts})
+            ;;
+        motion)
+            # shellcheck disable=SC2206  # options are several words
+            data_opts=(--visual_encoder frames --mix_visual_frames 3 --mix_visual_stride 1
+                ${frames_opts} --motion_encoder s3d ${motion_opts})
+            ;;
+    esac
+}
+
 # experiment <system> <visual input> <seed or "none">: train, separate, score
 experiment() {
     local system=$1 input=$2 seed=$3 tag=$1 opts
@@ -203,15 +221,17 @@ experiment() {
         first=6
         args=(--avsep_args "--seed ${seed}${train_args:+ ${train_args}}")
     fi
-    local begin=${SECONDS} out=${expdir}/logs/${tag} ref_opts
+    local begin=${SECONDS} out=${expdir}/logs/${tag} ref_opts data_opts
     set_ref_opts "${system}"
+    set_data_opts "${input}"
     # shellcheck disable=SC2086  # options are several words
     logged "${out}.log" ./run.sh --stage "${first}" --stop_stage 8 ${opts} --avsep_tag "${tag}" \
-        "${ref_opts[@]}" "${args[@]}" || return 1
+        "${args[@]}" ${prepare_opts} "${ref_opts[@]}" "${data_opts[@]}" || return 1
     if [ "${system}" = hfra ]; then
         # shellcheck disable=SC2086  # options are several words
         logged "${out}_shuffled.log" ./run.sh --stage 7 --stop_stage 8 ${opts} --avsep_tag "${tag}" \
-            "${ref_opts[@]}" "${args[@]}" --inference_tag shuffled --inference_args "--shuffle_visual class" || return 1
+            "${args[@]}" ${prepare_opts} "${ref_opts[@]}" "${data_opts[@]}" \
+            --inference_tag shuffled --inference_args "--shuffle_visual class" || return 1
     fi
     if ! "${dry_run}"; then
         touch "${exp}/table_done"
@@ -264,27 +284,14 @@ fi
 first=1
 set_ref_opts all
 for input in ${inputs}; do
-    case ${input} in
-        clip) opts=() ;;
-        resnet18) opts=(--visual_encoder resnet18 --visual_pretrained "${resnet18_weights}") ;;
-        frames)
-            # shellcheck disable=SC2206  # options are several words
-            opts=(--visual_encoder frames --visual_every 1 --mix_visual_frames 3
-                --mix_visual_stride 24 ${frames_opts})
-            ;;
-        motion)
-            # shellcheck disable=SC2206  # options are several words
-            opts=(--visual_encoder frames --mix_visual_frames 3 --mix_visual_stride 1
-                ${frames_opts} --motion_encoder s3d ${motion_opts})
-            ;;
-    esac
+    set_data_opts "${input}"
     if [ -e "${expdir}/${input}/data_done" ]; then
         log "Data, ${input}: are there already"
     else
         "${dry_run}" || log "Data, ${input}: stages ${first}-5, log: ${expdir}/logs/data_${input}.log"
         # shellcheck disable=SC2046,SC2086  # options are several words
         logged "${expdir}/logs/data_${input}.log" ./run.sh --stage "${first}" --stop_stage 5 \
-            $(input_opts "${input}") --nj "${nj}" ${run_opts} ${prepare_opts} "${ref_opts[@]}" "${opts[@]}" ||
+            $(input_opts "${input}") --nj "${nj}" ${run_opts} ${prepare_opts} "${ref_opts[@]}" "${data_opts[@]}" ||
             die "the data could not be prepared, see ${expdir}/logs/data_${input}.log"
         "${dry_run}" || touch "${expdir}/${input}/data_done"
     fi
