@@ -208,8 +208,8 @@ def measure(task: Tuple[argparse.Namespace, str, str, str]) -> Measured:
     from espnet2_avsep.analysis.acoustic_axes import FRAME_LENGTH, clip_axes
     from espnet2_avsep.analysis.segment_choice import even_starts
     from espnet2_avsep.data.audio_io import read_audio
-    from espnet2_avsep.data.media import ClipError
     from espnet2_avsep.data.segment_reader import is_silent
+    from espnet2_avsep.media.container import ClipError
 
     args, clip, source, instrument = task
     try:

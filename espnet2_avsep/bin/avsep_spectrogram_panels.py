@@ -158,7 +158,7 @@ def draw(
 def picture_panel(key: str, source: "Source") -> "Panel":
     """Return the panel of the pictures that a source was prompted by."""
     from espnet2_avsep.analysis.figures import Panel
-    from espnet2_avsep.data.media import ClipError
+    from espnet2_avsep.media.container import ClipError
     from espnet2_avsep.report.listening import prompt_pictures
 
     try:

@@ -21,7 +21,6 @@ from espnet2_avsep.data.journal import (
     signature,
     unchanged,
 )
-from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.progress import Progress
 from espnet2_avsep.data.scp import (
     PathLike,
@@ -31,6 +30,7 @@ from espnet2_avsep.data.scp import (
 )
 from espnet2_avsep.data.table_entry import read_sources
 from espnet2_avsep.errors import InputError, clear_disk_errors
+from espnet2_avsep.media.container import ClipError
 
 STAGE = "audio"
 

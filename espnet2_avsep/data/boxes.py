@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from espnet2_avsep.data.clip_files import ClipFiles
-from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.data.table_entry import load_npy
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.container import ClipError
 
 ENDINGS = (".npy", ".json")
 

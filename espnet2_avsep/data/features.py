@@ -17,7 +17,6 @@ from espnet2_avsep.data.content import (
 )
 from espnet2_avsep.data.frame_store import PackedFrames
 from espnet2_avsep.data.journal import Journal
-from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.scp import PathLike, read_scp, write_scp
 from espnet2_avsep.data.table_entry import (
     load_matrix,
@@ -26,6 +25,7 @@ from espnet2_avsep.data.table_entry import (
     read_h5,
 )
 from espnet2_avsep.errors import InputError, clear_disk_errors
+from espnet2_avsep.media.container import ClipError
 
 
 class FeatureWriter:

@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from espnet2_avsep.data.media import ClipError
+from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.visual.feature_job import Result
 
 

@@ -13,9 +13,10 @@ from espnet2_avsep.data.audio_format import AudioStore, check_file_names
 from espnet2_avsep.data.audio_io import AudioTap, audio_span, may_be_tapped, resample
 from espnet2_avsep.data.features import FeatureWriter, PrecomputedFeatures
 from espnet2_avsep.data.journal import signature
-from espnet2_avsep.data.media import ClipError, probe
 from espnet2_avsep.data.scp import PathLike, read_scp
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.container import ClipError
+from espnet2_avsep.media.stream import probe
 from espnet2_avsep.visual.batches import encode_clips, in_background
 from espnet2_avsep.visual.box_source import BoxSource
 from espnet2_avsep.visual.device import choose_device

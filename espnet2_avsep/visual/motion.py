@@ -11,9 +11,9 @@ import numpy as np
 
 from espnet2_avsep.data.features import FeatureWriter
 from espnet2_avsep.data.journal import signature
-from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.precomputed_motion import CHANNELS, MotionFiles
 from espnet2_avsep.data.scp import PathLike, read_scp
+from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.picture import read_image
 from espnet2_avsep.visual.batches import encode_clips, in_background
 from espnet2_avsep.visual.device import choose_device

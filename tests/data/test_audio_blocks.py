@@ -5,7 +5,7 @@ import soundfile
 
 from espnet2_avsep.data import audio_blocks
 from espnet2_avsep.data.audio_blocks import AudioBlocks
-from espnet2_avsep.data.media import ClipError
+from espnet2_avsep.media.container import ClipError
 from tests.media_fixtures import tone, truncate, write_clip, write_video, write_wav
 
 

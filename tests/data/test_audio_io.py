@@ -12,9 +12,9 @@ from espnet2_avsep.data.audio_io import (
     to_pcm16,
     write_audio,
 )
-from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.table_entry import Command
 from espnet2_avsep.errors import InputError, clear_disk_errors
+from espnet2_avsep.media.container import ClipError
 from tests.media_fixtures import (
     blank_out,
     tone,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from espnet2_avsep.data.boxes import Box, BoxFiles
-from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.container import ClipError
 
 CORNERS = (10.0, 20.0, 30.0, 60.0)
 

@@ -228,7 +228,7 @@ def test_an_input_error_in_a_worker_is_one_line(workers):
 
 
 class ThreeArguments(InputError):
-    """As data.media.ClipError: torch cannot make it again from its message."""
+    """As media.container.ClipError: torch cannot make it again from its message."""
 
     def __init__(self, clip, what, why):
         super().__init__(f"{clip}: {what}: {why}")

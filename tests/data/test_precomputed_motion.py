@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from espnet2_avsep.data.clip_files import ClipFiles
-from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.precomputed_motion import MotionFiles, read_motion_file
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.container import ClipError
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 
 from espnet2_avsep.data.audio_io import load_audio
 from espnet2_avsep.data.features import PrecomputedFeatures
-from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.segment_reader import matrix_shape, read_matrix, read_row
 from espnet2_avsep.data.table_entry import (
     Command,
@@ -21,6 +20,7 @@ from espnet2_avsep.data.table_entry import (
     run_command,
 )
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.teacher.precomputed import PrecomputedTeacher
 
 

@@ -4,7 +4,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from espnet2_avsep.data.media import ClipError
+from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.visual.extract import clip_pictures, encode_clips, in_background
 from tests.media_fixtures import write_clip
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from espnet2_avsep.data.media import ClipError
 from espnet2_avsep.data.segment_reader import nearest_row, rows_in_segment
+from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.visual import frames as frames_module
 from espnet2_avsep.visual.frames import (
     Resize,

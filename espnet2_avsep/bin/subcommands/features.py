@@ -99,8 +99,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_video(path: Path) -> None:
-    from espnet2_avsep.data.media import probe
     from espnet2_avsep.media.file_name import is_image_name
+    from espnet2_avsep.media.stream import probe
 
     if path.is_dir():
         return

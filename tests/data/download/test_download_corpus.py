@@ -16,8 +16,8 @@ from espnet2_avsep.data.download.manifest import read_manifest
 from espnet2_avsep.data.download.metadata import sha256
 from espnet2_avsep.data.download.pool import Manners
 from espnet2_avsep.data.download.youtube import YoutubeFetcher
-from espnet2_avsep.data.media import probe
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.stream import probe
 from tests.data.download.fake_yt_dlp import make
 from tests.media_fixtures import write_video
 
