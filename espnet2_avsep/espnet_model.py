@@ -18,6 +18,7 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch import Tensor, nn
 
 from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
+from espnet2_avsep.layers.precision import DTYPES, usable_dtype
 from espnet2_avsep.loss.abs_criterion import AbsCriterion, SeparationOutput
 from espnet2_avsep.metrics.si_sdr import si_sdr
 from espnet2_avsep.separator.abs_separator import AbsSeparator
@@ -25,7 +26,6 @@ from espnet2_avsep.separator.abs_separator import AbsSeparator
 COMPRESSIONS = ("log", "log1p")
 # Of a validation source, in dB: see track_quality().
 FLOOR_DB = -30.0
-PRECISIONS = ("float32", "bfloat16")
 MASK_ACTIVATIONS = ("sigmoid", "none")
 MASK_ROUNDINGS = ("linear", "log")
 PADDINGS = ("reflect", "zeros")
@@ -73,7 +73,8 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             mirror image; librosa before 0.9) or "zeros" (librosa since). The inverse
             STFT cuts these ends off and has no such choice.
         precision: Of the separator in training: "float32", or "bfloat16" for its
-            matrix products and convolutions (autocast). STFT, loss and weights are in
+            matrix products and convolutions (autocast), where the device computes
+            faster in it. STFT, loss and weights are in
             float32 always. On a GPU ESPnet's ``use_amp: true`` is the same choice for
             the whole model; on a CPU there is only this one.
         extract_feats_in_collect_stats: ESPnet's switch; there is nothing to extract.
@@ -102,7 +103,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         super().__init__()
         for name, value, known in (
             ("compression", compression, COMPRESSIONS),
-            ("precision", precision, PRECISIONS),
+            ("precision", precision, tuple(DTYPES)),
             ("mask_activation", mask_activation, MASK_ACTIVATIONS),
             ("mask_rounding", mask_rounding, MASK_ROUNDINGS),
             ("stft_padding", stft_padding, PADDINGS),
@@ -458,9 +459,10 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
 
     def _autocast(self, device: str) -> ContextManager:
         """The separator's precision in training; what surrounds it, stays."""
-        if self.precision == "float32":
+        dtype = usable_dtype(self.precision, device)
+        if dtype == torch.float32:
             return contextlib.nullcontext()
-        return torch.autocast(device, torch.bfloat16)
+        return torch.autocast(device, dtype)
 
     def _mask(self, logits: Tensor) -> Tensor:
         if self.mask_activation == "none":

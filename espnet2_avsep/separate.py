@@ -13,6 +13,7 @@ import torch
 from espnet2_avsep.data.class_labels import class_numbers, number_sources
 from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError, shown
+from espnet2_avsep.layers.precision import DTYPES, usable_dtype
 from espnet2_avsep.prompt_reader import PromptReader
 from espnet2_avsep.prompts import Region, Text
 from espnet2_avsep.sharing.source import default_weights, find_model
@@ -22,7 +23,6 @@ from espnet2_avsep.streaming.resampler import check_rate, resample_whole
 from espnet2_avsep.streaming.tracks import TrackStream
 from espnet2_avsep.tasks.choices import build_model
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Longer recordings are separated in chunks unless it is asked for otherwise.
 WHOLE_SECONDS = 30.0
 # The training's segment where its config does not say.
@@ -117,7 +117,8 @@ class SeparateAV:
         model_file: Its weights; null takes valid.si_sdr_i.best.pth beside the config,
             or valid.loss.best.pth where there is no such file.
         device: "cpu", "cuda", "cuda:N".
-        dtype: Precision of the network, "float32" or "bfloat16".
+        dtype: Precision of the network, "float32", or "bfloat16" where the device
+            computes faster in it.
         binary_mask: Round masks to 0 or 1.
         threshold: Where masks are rounded.
         image_encoder: Encodes pictures, (n, H, W, 3) uint8 -> (n, D); null makes the
@@ -164,7 +165,7 @@ class SeparateAV:
         self.model = _build(config, self.train_config)
         self.weights_sha256 = load_weights(self.model, model_file)
         self.model.to(self.device).eval()
-        self.model.separator.to(DTYPES[dtype])
+        self.model.separator.to(usable_dtype(dtype, self.device))
         try:
             self.classes = class_numbers(getattr(config, "classes", None) or [])
         except InputError as error:

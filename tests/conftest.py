@@ -29,6 +29,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.fixture
+def fast_bfloat16(monkeypatch):
+    """Compute in bfloat16 where it is asked for, even if the CPU emulates it."""
+    from espnet2_avsep.layers import precision
+
+    monkeypatch.setattr(precision, "bfloat16_pays", lambda device: True)
+
+
+@pytest.fixture
+def slow_bfloat16(monkeypatch):
+    """Pretend that the CPU emulates bfloat16."""
+    from espnet2_avsep.layers import precision
+
+    monkeypatch.setattr(precision, "bfloat16_pays", lambda device: False)
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seeds():
     """Seed every generator whose library is there; restore nothing."""

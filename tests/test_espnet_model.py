@@ -328,7 +328,7 @@ def test_swapping_the_visual_inputs_swaps_the_tracks():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_overfits_four_mixtures(precision):
+def test_overfits_four_mixtures(precision, fast_bfloat16):
     """Two tones per mixture, told apart by the visual input: SI-SDR beyond 15 dB."""
     torch.manual_seed(0)
     time = torch.arange(63 * HOP) / FS
@@ -363,7 +363,17 @@ def test_unknown_precision():
         build(precision="half")
 
 
-def test_alignment_in_bfloat16():
+def test_float32_where_bfloat16_is_slow(slow_bfloat16):
+    batch = batch_of([torch.randn(2, 31 * HOP) for _ in range(2)])
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        separator = HFRASeparator(visual_dim=DIM, channels=8, layers=4, width=8)
+        losses.append(build(separator, precision=precision)(**batch)[0])
+    assert torch.equal(*losses)
+
+
+def test_alignment_in_bfloat16(fast_bfloat16):
     model = build(
         HFRASeparator(visual_dim=DIM, channels=8, layers=4, width=8),
         [WeightedCriterion("alignment", AlignmentLoss(64, 3), 1.0)],

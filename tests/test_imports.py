@@ -44,7 +44,7 @@ ALLOWED = {
     "prompt_reader": {"prompts", "visual", "data", "media"},
     "streaming": set(),
     "separate": {
-        *("tasks", "espnet_model", "data", "dsp", "visual", "sharing"),
+        *("tasks", "espnet_model", "data", "layers", "dsp", "visual", "sharing"),
         *("prompts", "prompt_reader", "streaming"),
     },
     "file_separation": {"separate", "data", "media", "streaming"},

@@ -74,7 +74,13 @@ def test_other_sampling_rate_keeps_rate_and_length(separate, samples):
     assert abs(peak - 300) < 5
 
 
-def test_bfloat16(folder, separate):
+def test_float32_where_bfloat16_is_slow(folder, separate, slow_bfloat16):
+    half = SeparateAV.from_pretrained(folder, dtype="bfloat16")
+    given = mixture(), prompts()
+    np.testing.assert_array_equal(half(*given), separate(*given))
+
+
+def test_bfloat16(folder, separate, fast_bfloat16):
     tracks = SeparateAV.from_pretrained(folder, dtype="bfloat16")(mixture(), prompts())
     error = tracks - separate(mixture(), prompts())
     assert np.sqrt((error**2).mean()) < 0.02 * np.abs(tracks).max()

@@ -64,6 +64,7 @@ def main(argv=None) -> int:
     table = read_scp(args.wav_scp)
     _check_audio(args.wav_scp, table)
 
+    from espnet2_avsep.layers.precision import usable_dtype
     from espnet2_avsep.teacher.clap_teacher import ClapTeacher
 
     device = choose_device(args.device)
@@ -84,7 +85,7 @@ def main(argv=None) -> int:
         {
             "teacher": teacher.description,
             "enable_fusion": args.enable_fusion == "true",
-            "dtype": args.dtype,
+            "dtype": str(usable_dtype(args.dtype, device)).removeprefix("torch."),
             "dim": teacher.output_dim,
             "batch_size": args.batch_size,
             "device": device.type,

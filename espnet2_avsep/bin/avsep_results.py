@@ -41,7 +41,6 @@ from espnet2_avsep.metrics.score_table import (
     score_table,
     summarise,
 )
-from espnet2_avsep.sharing.source import DEFAULT_WEIGHTS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -438,6 +437,8 @@ def gpu_names() -> str:
 
 def weights_of(exp: Path, name: Optional[str]) -> Path:
     """Return the path of weights, there or not; None: the training's best."""
+    from espnet2_avsep.sharing.source import DEFAULT_WEIGHTS
+
     names = [name] if name else DEFAULT_WEIGHTS
     return next((exp / n for n in names if (exp / n).is_file()), exp / names[0])
 

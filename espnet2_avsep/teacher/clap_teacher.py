@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.layers.precision import DTYPES, usable_dtype
 from espnet2_avsep.teacher.abs_teacher import AbsTeacher
 from espnet2_avsep.teacher.clap_checkpoint import (
     PUBLISHED,
@@ -37,7 +38,6 @@ from espnet2_avsep.teacher.htsat import (
     build_htsat,
 )
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _PROJECTION_DIM = 512
 # Elements of a resampling kernel above which a rate is refused. 11025 Hz needs 0.1 M.
 _MAX_KERNEL = 1 << 25
@@ -97,8 +97,9 @@ class ClapTeacher(AbsTeacher):
         enable_fusion: The checkpoint is a fusion model. Its front end differs (HTK mel
             filters); its layers for clips longer than 10 s are loaded and not used.
         seed: Seed of the random weights.
-        dtype: "float32", or "bfloat16" for the transformer's layers. Front end, final
-            norm and projection are in float32 always.
+        dtype: "float32", or "bfloat16" for the transformer's layers where the device
+            computes faster in it. Front end, final norm and projection are in float32
+            always.
         checksum: SHA-256 (hexadecimal) that the checkpoint must have.
         cache_dir: Folder of downloads; default ``$ESPNET2_AVSEP_CACHE/clap`` or
             ``~/.cache/espnet2_avsep/clap``.
@@ -126,10 +127,10 @@ class ClapTeacher(AbsTeacher):
         htsat_conf: Optional[dict] = None,
     ):
         super().__init__()
-        if dtype not in _DTYPES:
+        if dtype not in DTYPES:
             raise InputError(
                 f"CLAP teacher: dtype {dtype!r} is not known; choose one of "
-                f"{', '.join(_DTYPES)}."
+                f"{', '.join(DTYPES)}."
             )
         published = PUBLISHED.get(checkpoint)
         if published not in (None, (model, enable_fusion)) and htsat_conf is None:
@@ -139,7 +140,7 @@ class ClapTeacher(AbsTeacher):
                 f"model: {model} and enable_fusion: {str(enable_fusion).lower()} were "
                 "given."
             )
-        self._dtype = _DTYPES[dtype]
+        self._wanted, self._dtype = dtype, torch.float32
         self._fusion = enable_fusion
         path = digest = None
         if checkpoint != "random":
@@ -174,8 +175,6 @@ class ClapTeacher(AbsTeacher):
         self.logmel = self._front_end(htsat)
         self.htsat = _without_unused_parts(htsat)
         self.projection = projection
-        for part in (self.htsat.patch_embed, self.htsat.layers):
-            part.to(self._dtype)
         self._resamplers = torch.nn.ModuleDict()
         self.requires_grad_(False)
         self.eval()
@@ -273,9 +272,14 @@ class ClapTeacher(AbsTeacher):
         return F.normalize(self.projection(x), dim=-1)
 
     def _follow(self, device: torch.device) -> None:
-        """Move to ``device``; where the teacher is there already, one comparison."""
+        """Move to ``device``, in the precision that it computes in."""
         if self.logmel.window.device != device:
             self.to(device)
+        dtype = usable_dtype(self._wanted, device)
+        if dtype != self._dtype:
+            self._dtype = dtype
+            for part in (self.htsat.patch_embed, self.htsat.layers):
+                part.to(dtype)
 
     def _resampler(self, fs: int) -> torch.nn.Module:
         """Return the resampler from ``fs`` to 48 kHz, its kernel computed once."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.layers.precision import usable_dtype
 from espnet2_avsep.media.picture import Resize, read_image, scale
 
 RANDOM = "random"
@@ -63,8 +64,8 @@ class FrameEncoder:
         preprocessing: What the tower expects of each picture.
         info: What it is, for logs and result files.
         device: Where it computes.
-        dtype: Of the tower's weights: "float32", or "bfloat16" (faster on devices that
-            have it; rows differ in the third digit).
+        dtype: Of the tower's weights: "float32", or "bfloat16" where the device
+            computes faster in it (rows differ in the third digit).
         batch_size: Pictures, or windows, per batch.
         window: Number F of pictures in a row that the tower takes at a time; None: it
             takes single pictures.
@@ -81,7 +82,7 @@ class FrameEncoder:
         window: Optional[int] = None,
     ):
         self.device = torch.device(device)
-        self.dtype = getattr(torch, dtype)
+        self.dtype = usable_dtype(dtype, self.device)
         # The weights themselves: autocast would convert frozen ones for every batch.
         tower = tower.eval().requires_grad_(False)
         self.tower = tower.to(self.device, self.dtype)
@@ -96,7 +97,8 @@ class FrameEncoder:
         self._std = torch.tensor(preprocessing.std, device=self.device).view(channels)
         blank = np.zeros((1, *self._input), dtype=np.uint8)
         self.dim = int(self._forward(self.normalise(blank)).shape[1])
-        self.info = {**info, "dim": self.dim, "dtype": dtype}
+        self.info = {**info, "dim": self.dim}
+        self.info["dtype"] = str(self.dtype).removeprefix("torch.")
 
     def fit(self, image: np.ndarray) -> np.ndarray:
         """Bring a picture to the tower's size; see :meth:`Preprocessing.fit`."""

@@ -113,7 +113,7 @@ def test_the_same_experiment_gives_the_same_bytes(exp, packed, tmp_path):
 
 
 def test_the_weights_are_not_overwritten(exp):
-    weights = exp / "valid.loss.best.pth"
+    weights = exp / "valid.si_sdr_i.best.pth"
     content = weights.read_bytes()
     with pytest.raises(InputError, match="would be overwritten"):
         pack(exp, weights)

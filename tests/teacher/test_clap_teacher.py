@@ -275,13 +275,18 @@ def test_autocast_around_the_teacher_changes_nothing(teacher):
     assert torch.equal(same, expected)
 
 
-def test_bfloat16_is_close(teacher):
+def test_bfloat16_is_close(teacher, fast_bfloat16):
     wav = noise(2, 30000)
     half = tiny(dtype="bfloat16")
-    assert half.htsat.layers[0].blocks[0].mlp.fc1.weight.dtype == torch.bfloat16
     found = half(wav, 11625)
+    assert half.htsat.layers[0].blocks[0].mlp.fc1.weight.dtype == torch.bfloat16
     assert found.dtype == torch.float32
     assert F.cosine_similarity(found, teacher(wav, 11625)).min() > 0.999
+
+
+def test_float32_where_bfloat16_is_slow(teacher, slow_bfloat16):
+    wav = noise(2, 30000)
+    assert torch.equal(tiny(dtype="bfloat16")(wav, 11625), teacher(wav, 11625))
 
 
 def test_silence_has_an_embedding(teacher):

@@ -281,12 +281,20 @@ def test_files_of_a_hub_repository(wanted, files):
     assert clip_encoder._hub_files(wanted) == files
 
 
-def test_bfloat16_rows_are_close(tiny):
+def test_bfloat16_rows_are_close(tiny, fast_bfloat16):
     images = random_images((32, 50), (70, 40))
     full = load_open_clip(tiny, "random").encode(images)
     half = load_open_clip(tiny, "random", dtype="bfloat16").encode(images)
     assert half.dtype == np.float32
     assert 0 < np.abs(full - half).max() < 0.1
+
+
+def test_float32_where_bfloat16_is_slow(tiny, slow_bfloat16):
+    images = random_images((32, 50))
+    encoder = load_open_clip(tiny, "random", dtype="bfloat16")
+    assert encoder.info["dtype"] == "float32"
+    expected = load_open_clip(tiny, "random").encode(images)
+    np.testing.assert_array_equal(encoder.encode(images), expected)
 
 
 def test_the_encoder_of_a_training_comes_back(tiny, tmp_path):

@@ -1,0 +1,67 @@
+"""Whether bfloat16 is worth using on a device."""
+
+import functools
+import logging
+import time
+
+import torch
+from torch.nn import functional as F
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# Each type is timed so many times, in turn; the fastest time counts.
+_ROUNDS = 4
+
+
+def usable_dtype(name: str, device: torch.device | str) -> torch.dtype:
+    """Return the type that ``name`` asks for, or float32 where bfloat16 is slower.
+
+    Args:
+        name: A key of ``DTYPES``.
+        device: Where the network will compute.
+    """
+    dtype = DTYPES[name]
+    if dtype == torch.bfloat16 and not bfloat16_pays(torch.device(device).type):
+        return torch.float32
+    return dtype
+
+
+@functools.cache
+def bfloat16_pays(device: str) -> bool:
+    """Whether a type of device computes faster in bfloat16 than in float32.
+
+    A CPU is measured: those without units for bfloat16 emulate it, up to 36 times more
+    slowly than float32, and processor flags do not tell what torch makes of them. A GPU
+    is asked. The answer is logged once, where it is no.
+
+    Args:
+        device: "cpu", "cuda", ...
+    """
+    if device == "cuda":
+        pays = torch.cuda.is_bf16_supported(including_emulation=False)
+        reason = "the GPU has no units for it"
+    elif device == "cpu":
+        seconds = {dtype: [] for dtype in DTYPES.values()}
+        for _ in range(_ROUNDS):
+            for dtype, measured in seconds.items():
+                measured.append(_seconds(dtype))
+        half, full = (min(seconds[t]) for t in (torch.bfloat16, torch.float32))
+        pays = half < full
+        reason = f"it takes {half / full:.1f} times as long here"
+    else:
+        return True
+    if not pays:
+        logging.warning("bfloat16 on %s: %s; computing in float32", device, reason)
+    return pays
+
+
+@torch.inference_mode()
+def _seconds(dtype: torch.dtype) -> float:
+    """Time a convolution and a matrix product on the CPU; the first call warms up."""
+    maps = torch.ones(2, 64, 32, 32, dtype=dtype)
+    maps = maps.to(memory_format=torch.channels_last)
+    kernel = torch.ones(64, 64, 3, 3, dtype=dtype)
+    rows = torch.ones(512, 512, dtype=dtype)
+    start = time.perf_counter()
+    F.conv2d(maps, kernel, padding=1)
+    F.linear(rows, rows)
+    return time.perf_counter() - start
