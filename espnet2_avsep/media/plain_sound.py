@@ -117,6 +117,8 @@ def plain_sound(path: PathLike) -> Optional[PlainSound]:
     import soundfile
 
     path = str(path)
+    if not os.path.isfile(path):  # opening a pipe would wait for its other end
+        return None
     try:
         with open(path, "rb") as f:
             head = f.read(12)

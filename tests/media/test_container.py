@@ -1,7 +1,9 @@
+import os
 import shutil
 
 import pytest
 
+from espnet2_avsep.data.audio_blocks import AudioBlocks
 from espnet2_avsep.media.container import ClipError, open_media
 from espnet2_avsep.media.stream import measure, probe
 from tests.media_fixtures import (
@@ -103,3 +105,11 @@ def test_lists_of_other_files_are_refused(tmp_path, name, content):
             open_media(tmp_path / name, source),
         ):
             pass
+
+
+def test_names_of_pipes_and_no_names_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    for name, reason in ((tmp_path / "pipe.wav", "is a pipe"), ("a\0b.wav", "unread")):
+        for read in (probe, lambda path: AudioBlocks(path)):
+            with pytest.raises(ClipError, match=reason):
+                read(name)
