@@ -28,7 +28,7 @@ from espnet2_avsep.data.output_folder import protect
 from espnet2_avsep.data.scp import PathLike, atomic_write, read_skipped
 from espnet2_avsep.data.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.metrics.markdown import bullets, markdown_table, plain
+from espnet2_avsep.metrics.markdown import bullets, fenced, markdown_table, plain
 from espnet2_avsep.metrics.score_table import (
     METRICS,
     MIXTURE_SAR,
@@ -687,7 +687,7 @@ def commands_section(exp: Path) -> str:
     if not script.is_file():
         return ""
     text = script.read_text(encoding="utf-8").strip()
-    return f"## Command\n\n{exp.name}/run.sh:\n\n```sh\n{text}\n```"
+    return f"## Command\n\n{plain(exp.name)}/run.sh:\n\n{fenced(text, 'sh')}"
 
 
 if __name__ == "__main__":

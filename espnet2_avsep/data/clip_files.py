@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence
 
-from espnet2_avsep.data.clip_id import MEDIA_SUFFIXES, category_key
+from espnet2_avsep.data.clip_id import MEDIA_SUFFIXES, category_key, nfc
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.errors import InputError
 
@@ -45,9 +45,9 @@ class ClipFiles:
         self._paths: Dict[str, Path] = {}
         self._called: Dict[str, List[str]] = {}
         for path in self._walk():
-            name = path.relative_to(self.folder).as_posix()
+            name = nfc(path.relative_to(self.folder).as_posix())
             self._paths[name] = path
-            self._called.setdefault(path.name, []).append(name)
+            self._called.setdefault(nfc(path.name), []).append(name)
         if not self._paths:
             raise InputError(
                 f"{option} {folder}: holds no {' or '.join(self.endings)} file; "
@@ -79,7 +79,7 @@ class ClipFiles:
         return None
 
     def _clip(self, key: str) -> str:
-        return self.utt2clip.get(key) or key.replace("-", "/", 1)
+        return nfc(self.utt2clip.get(key) or key.replace("-", "/", 1))
 
     def _file_names(self, key: str) -> List[str]:
         _, _, video = self._clip(key).rpartition("/")

@@ -15,6 +15,13 @@ def plain(text: object) -> str:
     return f"\\{line}" if re.fullmatch(r"[-=:]+|(#{1,6} .*)", line) else line
 
 
+def fenced(text: str, language: str = "") -> str:
+    """Markdown of a block of code, whatever the code holds."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
 def bullets(lines: Mapping[str, object]) -> str:
     """Markdown list of "key: value"."""
     return "\n".join(f"* {plain(f'{key}: {value}')}" for key, value in lines.items())

@@ -57,11 +57,15 @@ def check_values(cls: Type, conf: Mapping[str, Any], option: str) -> Dict[str, A
 def check_weights(cls: Type, conf: Mapping[str, Any], option: str) -> None:
     """Raise where a network would have more than ``MAX_WEIGHTS`` weights.
 
-    Nothing is allocated: it is built on torch's meta device.
+    Nothing is allocated: it is built on torch's meta device, where a number is more
+    than twice its default (the first time costs seconds for some networks).
 
     Raises:
         InputError: it would.
     """
+    parameters = inspect.signature(cls.__init__).parameters
+    if all(_is_modest(v, parameters[key].default) for key, v in conf.items()):
+        return
     with torch.device("meta"):
         network = cls(**conf)
     count = sum(value.numel() for value in network.parameters())
@@ -70,6 +74,15 @@ def check_weights(cls: Type, conf: Mapping[str, Any], option: str) -> None:
             f"{option}: makes {count / 1e9:.1f} billion weights; expected at most "
             f"{MAX_WEIGHTS / 1e9:g} billion."
         )
+
+
+def _is_modest(value: Any, default: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        default = default if isinstance(default, tuple) else ()
+        return len(value) <= len(default) and all(map(_is_modest, value, default))
+    if not isinstance(value, int):
+        return True
+    return value <= 2 * (default if isinstance(default, int) else 256)
 
 
 def _number(value: Any, hint: Any) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Union
 
 from espnet2_avsep.data.yaml_file import read_yaml
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, shown
 from espnet2_avsep.visual.clip_encoder import build_open_clip, load_open_clip
 from espnet2_avsep.visual.frame_encoder import RANDOM, FrameEncoder
 from espnet2_avsep.visual.frame_packer import FramePacker
@@ -14,6 +14,8 @@ from espnet2_avsep.visual.text_encoder import TextEncoder
 
 ENCODERS = ("open_clip", "resnet18")
 FRAMES = "frames"
+# Side of packed pictures in pixels.
+MAX_SIZE = 4096
 _WEIGHTS_KEYS = ("model", "pretrained", "weights")
 
 
@@ -161,6 +163,10 @@ def _check_keys(
         raise InputError(
             f"{path}: is not the description of an encoder that stage 2 writes: "
             f"{', '.join(missing)} missing or of the wrong kind."
+        )
+    if "size" in keys and not 1 <= info["size"] <= MAX_SIZE:
+        raise InputError(
+            f"{path}: size is {shown(info['size'])}; expected 1 to {MAX_SIZE} pixels."
         )
 
 

@@ -341,6 +341,9 @@ def test_visual_info(place, tmp_path, case):
         "encoder: open_clip",
         "encoder: 7",
         "encoder: frames",
+        "encoder: frames\nsize: 1000000000\njpeg_quality: 90",
+        "encoder: frames\nsize: [[1]]\njpeg_quality: 90",
+        "encoder: open_clip\nmodel: [[1]]\npretrained: x\nweights: y\nseed: [1]",
     ]
     texts += ["encoder: open_clip\nmodel: no\npretrained: x\nweights: y", "\x00"]
     for text in texts:

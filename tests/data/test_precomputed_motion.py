@@ -82,6 +82,15 @@ def test_names_of_peers(tmp_path):
     assert found("tuba-nothing") is None
 
 
+def test_names_of_a_mac_are_found(tmp_path):
+    """macOS writes accents in NFD; ids have NFC."""
+    nfc, nfd = "fl\u00fbte/\u00fc", "flu\u0302te/u\u0308"
+    (tmp_path / nfd).parent.mkdir()
+    (tmp_path / f"{nfd}.mp4.npy").write_bytes(b"x")
+    files = ClipFiles(tmp_path, (".npy",), "--option", {"a": nfc})
+    assert files.find("a") == tmp_path / f"{nfd}.mp4.npy"
+
+
 def test_folders_that_hold_nothing(tmp_path):
     with pytest.raises(InputError, match="--motion_precomputed .*none: no such folder"):
         MotionFiles(tmp_path / "none")

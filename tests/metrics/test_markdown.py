@@ -1,6 +1,6 @@
 import pytest
 
-from espnet2_avsep.metrics.markdown import bullets, markdown_table, plain
+from espnet2_avsep.metrics.markdown import bullets, fenced, markdown_table, plain
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,8 @@ def test_names_are_only_text(name, text):
     assert table.splitlines()[2].startswith(f"| {text}")
     assert len(table.splitlines()) == 3
     assert len(bullets({"a": name, "b": 2}).splitlines()) == 2
+
+
+def test_code_cannot_end_its_block():
+    assert fenced("a", "sh") == "```sh\na\n```"
+    assert fenced("a\n```\n# Scores") == "````\na\n```\n# Scores\n````"
