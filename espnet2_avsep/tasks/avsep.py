@@ -3,7 +3,7 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -18,7 +18,11 @@ from espnet2_avsep.data.lock import lock_folder
 from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.mixture_table import read_classes
 from espnet2_avsep.data.scp import read_scp
-from espnet2_avsep.data.segment_reader import check_sample_rate, read_shape
+from espnet2_avsep.data.segment_reader import (
+    check_sample_rate,
+    matrix_shape,
+    read_shape,
+)
 from espnet2_avsep.data.training_record import keep_config
 from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
@@ -28,11 +32,13 @@ from espnet2_avsep.tasks.choices import (
     CLASS_CHOICES,
     Needs,
     build_model,
+    check_visual,
     construct,
     num_label_classes,
     separator_needs,
 )
 from espnet2_avsep.tasks.optim_groups import parameter_groups, split_by_optimizer
+from espnet2_avsep.tasks.options import build_with, check_options, check_scheduler
 from espnet2_avsep.trainer import AVSeparationTrainer
 
 with lean_imports():
@@ -86,6 +92,31 @@ class AVSeparationTask(AbsTask):
     num_optimizers: int = 1  # of ESPnet's own options; see optim2
     class_choices_list = CLASS_CHOICES
     trainer = AVSeparationTrainer
+
+    @classmethod
+    def get_parser(cls) -> argparse.ArgumentParser:
+        """Return the parser of all options, whose usage message is short."""
+        parser = super().get_parser()
+        parser.prog = "avsep_train"
+        parser.usage = "%(prog)s --config FILE --output_dir DIR ... (see --help)"
+        return parser
+
+    @classmethod
+    def main(
+        cls,
+        args: Optional[argparse.Namespace] = None,
+        cmd: Optional[Sequence[str]] = None,
+    ) -> None:
+        """Parse and check the options; then train.
+
+        Raises:
+            InputError: see check_options, build_model and build_optimizers.
+        """
+        if args is None:
+            parser = cls.get_parser()
+            args = parser.parse_args(cmd)
+            check_options(parser, args)
+        super().main(args=args)
 
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
@@ -240,22 +271,43 @@ class AVSeparationTask(AbsTask):
         Raises:
             InputError: see parameter_groups; options that do not go with groups.
         """
+        if args.exclude_weight_decay:
+            if args.optim_groups or args.optim2 is not None:
+                raise InputError(
+                    "optim_groups does not go with exclude_weight_decay; give "
+                    "weight_decay in a group instead."
+                )
+            optimizers = super().build_optimizers(args, model)
+        else:
+            optimizers = cls._build_optimizers(args, model)
+        for optimizer, number in zip(optimizers, ("", "2"), strict=False):
+            name = getattr(args, f"scheduler{number}")
+            if name is not None:
+                conf = getattr(args, f"scheduler{number}_conf")
+                option = f"scheduler{number}_conf"
+                check_scheduler(scheduler_classes[name], conf, option, optimizer)
+        return optimizers
+
+    @classmethod
+    def _build_optimizers(
+        cls, args: argparse.Namespace, model: torch.nn.Module
+    ) -> List[torch.optim.Optimizer]:
         if not args.optim_groups and args.optim2 is None:
-            return super().build_optimizers(args, model)
-        if args.sharded_ddp or args.exclude_weight_decay:
-            raise InputError(
-                "optim_groups does not go with sharded_ddp or exclude_weight_decay; "
-                "give weight_decay in a group instead."
-            )
+            optimizer, parameters = optim_classes[args.optim], model.parameters()
+            return [build_with(optimizer, args.optim_conf, "optim_conf", parameters)]
         first, second = split_by_optimizer(parameter_groups(model, args.optim_groups))
         if (args.optim2 is None) != (not second):
             raise InputError(
                 f"optim2 is {args.optim2}, and {len(second)} optim_groups say "
                 "'optimizer: 2'; they go together."
             )
-        optimizers = [optim_classes[args.optim](first, **args.optim_conf)]
+        optimizer = optim_classes[args.optim]
+        optimizers = [build_with(optimizer, args.optim_conf, "optim_conf", first)]
         if second:
-            optimizers.append(optim_classes[args.optim2](second, **args.optim2_conf))
+            optimizer = optim_classes[args.optim2]
+            optimizers.append(
+                build_with(optimizer, args.optim2_conf, "optim2_conf", second)
+            )
         return optimizers
 
     @classmethod
@@ -266,6 +318,8 @@ class AVSeparationTask(AbsTask):
         tables = cls._tables(iter_options.data_path_and_name_and_type)
         needs = separator_needs(args)
         cls._choose_motion(tables, needs.motion)
+        path = tables["visual_ref1"]
+        check_visual(args, matrix_shape(next(iter(read_scp(path).values()))), path)
         if "speech_mix" in tables:
             conf = args.dataset_conf or {}
             dataset = FixedMixtureDataset(

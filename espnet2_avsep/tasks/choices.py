@@ -244,6 +244,37 @@ def separator_needs(args: argparse.Namespace) -> Needs:
     )
 
 
+def check_visual(args: argparse.Namespace, shape: Tuple[int, ...], table: str) -> None:
+    """Check that the visual features of a data set fit the model.
+
+    Args:
+        args: The config.
+        shape: Of one clip's features: (rows, D), or (rows, 3, H, W) for packed frames.
+        table: Names the features in messages.
+
+    Raises:
+        InputError: they do not.
+    """
+    with torch.device("meta"):
+        adapter = _build(args, visual_adapter_choices).eval()
+        expected = _build(args, separator_choices).visual_dim
+        try:
+            found = adapter(torch.zeros(1, 1, *shape)).shape
+        except (RuntimeError, ValueError, IndexError):
+            found = None
+    if found == (1, 1, expected):
+        return
+    kind = f"{shape[-1]} values a row"
+    if len(shape) == 4:
+        kind = f"pictures of {shape[2]} x {shape[3]} pixels"
+    raise InputError(
+        f"{table}: holds {kind}, which visual_adapter {args.visual_adapter} does not "
+        f"make into the {expected} values of separator_conf.visual_dim. Set that to "
+        "the size of the features, or extract them with the encoder that this system "
+        "is meant for (stage 2)."
+    )
+
+
 def num_label_classes(entries: List[Dict[str, Any]]) -> Optional[int]:
     """Number of classes of the criterion that classifies; None where there is none."""
     for entry in entries:

@@ -1,0 +1,196 @@
+"""The options of a training, checked before anything is built from them.
+
+ESPnet does not check what comes from a YAML file against the types of its options, and
+PyYAML reads YAML 1.1, in which ``1e-3`` is text.
+"""
+
+import argparse
+import inspect
+import numbers
+import re
+from typing import Any, Dict, List, Mapping, Type
+
+import torch
+
+from espnet2_avsep.errors import InputError
+
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+
+# Option -> its least value.
+LEAST = {
+    "max_epoch": 1,
+    "batch_size": 1,
+    "valid_batch_size": 1,
+    "num_iters_per_epoch": 1,
+    "num_workers": 0,
+    "accum_grad": 1,
+    "keep_nbest_models": 1,
+    "picture_interval": 1,
+    "sample_rate": 1,
+    "patience": 0,
+    "num_att_plot": 0,
+}
+# Parts of ESPnet that this task does not offer.
+NOT_OFFERED = ("use_adapter", "sharded_ddp", "use_deepspeed", "multiple_iterator")
+LISTS = ("criterions", "optim_groups", "classes", "published")
+
+
+def as_numbers(value: Any) -> Any:
+    """Return a value of a config with numbers such as "1e-3" in place of their text."""
+    if isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: as_numbers(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_numbers(entry) for entry in value]
+    return value
+
+
+def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Check all options against what the parser knows of them; complete ``args``.
+
+    Numbers that YAML read as text become numbers, and empty mappings mappings.
+
+    Raises:
+        InputError: a value of another type or out of range, options that do not go
+            together or are not offered.
+    """
+    for action in parser._actions:
+        if not hasattr(args, action.dest):
+            continue
+        name, value = action.dest, getattr(args, action.dest)
+        if name.endswith("_conf"):
+            setattr(args, name, as_numbers(_mapping(name, value)))
+        elif name in LISTS:
+            setattr(args, name, as_numbers(_list(name, value)))
+        elif value is not None:
+            _check_scalar(action, value)
+    for name, least in LEAST.items():
+        value = getattr(args, name)
+        for number in value if isinstance(value, list) else [value]:
+            if number is not None and number < least:
+                raise InputError(f"{name} is {number}; at least {least} was expected.")
+    for name in NOT_OFFERED:
+        if getattr(args, name):
+            raise InputError(f"{name}: this task does not offer it; leave it out.")
+    criteria = args.best_model_criterion
+    if not all(len(entry) == 3 and entry[2] in ("min", "max") for entry in criteria):
+        raise InputError(
+            f"best_model_criterion is {criteria}; expected a list of [phase, name, "
+            "min or max], for instance [[valid, loss, min]]."
+        )
+    counts = args.keep_nbest_models
+    several = len(criteria) * (len(counts) if isinstance(counts, list) else 1) > 1
+    if args.nbest_averaging_interval > 0 and several:
+        raise InputError(
+            f"nbest_averaging_interval is {args.nbest_averaging_interval} with several "
+            "entries in best_model_criterion or keep_nbest_models: ESPnet's averages "
+            "would then be mixed up. Set it to 0: averages are made at the end."
+        )
+
+
+def _mapping(name: str, value: Any) -> Dict:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InputError(f"{name} is {value!r}; expected a mapping, {{key: value}}.")
+    return value
+
+
+def _list(name: str, value: Any) -> List:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise InputError(f"{name} is {value!r}; expected a list.")
+    return value
+
+
+def _check_scalar(action: argparse.Action, value: Any) -> None:
+    """Check the value of an option, or each of a list of them, by the option's type."""
+    if action.type is None or action.type is str or isinstance(value, (dict, tuple)):
+        return
+    is_list = isinstance(value, list)
+    is_one = action.nargs is None and not isinstance(action, argparse._AppendAction)
+    if is_list and is_one and action.type in (int, float):
+        raise InputError(f"{action.dest} is {value}; expected one value, no list.")
+    for entry in value if is_list else [value]:
+        if isinstance(entry, (dict, list, tuple)):
+            continue
+        try:
+            found = action.type(str(entry))
+        except (ValueError, TypeError, argparse.ArgumentTypeError):
+            kind = getattr(action.type, "__name__", "value").replace("_or_none", "")
+            raise InputError(
+                f"{action.dest} is {entry!r}; expected "
+                + {"int": "a whole number", "float": "a number"}.get(kind, kind)
+                + "."
+            ) from None
+        if action.choices is not None and found not in action.choices:
+            known = ", ".join(str(choice) for choice in action.choices)
+            raise InputError(
+                f"{action.dest}: {entry!r} is not known; choose from {known}."
+            )
+
+
+def build_with(cls: Type, conf: Mapping[str, Any], option: str, *given: Any) -> Any:
+    """Build an optimizer or a scheduler; what is wrong in its options is named.
+
+    Args:
+        cls: torch's or ESPnet's class.
+        conf: Its keyword arguments.
+        option: What names ``conf`` in the config.
+        *given: Its first arguments.
+
+    Raises:
+        InputError: an unknown key, a value of another type or out of range.
+    """
+    parameters = list(inspect.signature(cls).parameters.values())[len(given) :]
+    known = {parameter.name: parameter for parameter in parameters}
+    unknown = sorted(map(str, set(conf) - set(known)))
+    if unknown:
+        raise InputError(
+            f"{option}: unknown key(s) {', '.join(unknown)} for {cls.__name__}; it "
+            f"takes {', '.join(known)}."
+        )
+    for key, value in conf.items():
+        _check_like(f"{option}.{key}", value, known[key].default)
+    try:
+        return cls(*given, **conf)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise InputError(f"{option}, {cls.__name__}: {error}") from error
+
+
+def _check_like(name: str, value: Any, default: Any) -> None:
+    """Check that a value is of the kind of the default, where that tells."""
+    entries, expected = [value], "a number"
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise InputError(f"{name} is {value!r}; expected true or false.")
+        return
+    if isinstance(default, tuple):
+        if not isinstance(value, (list, tuple)) or len(value) != len(default):
+            raise InputError(f"{name} is {value!r}; expected {len(default)} numbers.")
+        entries = value
+    elif not isinstance(default, numbers.Number):
+        return
+    for entry in entries:
+        if isinstance(entry, bool) or not isinstance(entry, (numbers.Number, list)):
+            raise InputError(f"{name} is {value!r}; expected {expected}.")
+
+
+def check_scheduler(
+    cls: Type,
+    conf: Mapping[str, Any],
+    option: str,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Check a scheduler's options, on a copy of the optimizer with other parameters.
+
+    Raises:
+        InputError: see :func:`build_with`.
+    """
+    groups = [
+        {**group, "params": [torch.nn.Parameter(torch.zeros(1))]}
+        for group in optimizer.param_groups
+    ]
+    build_with(cls, conf, option, type(optimizer)(groups))

@@ -1,0 +1,135 @@
+"""Wrong options of a training: one line that names option, value and expectation."""
+
+import pytest
+import yaml
+
+from espnet2_avsep.bin.avsep_train import main
+from espnet2_avsep.tasks.options import as_numbers
+from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_tiny_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture
+def train(corpus, tmp_path):
+    """Try a training; return its status."""
+
+    def run(*words, text="", **changes):
+        config = tmp_path / "train.yaml"
+        options = {**MODEL_OPTIONS, "num_att_plot": 0, **changes}
+        config.write_text(text + yaml.safe_dump(options))
+        return main(train_command(corpus, config, tmp_path / "exp", *words))
+
+    return run
+
+
+def test_numbers_that_yaml_reads_as_text():
+    assert as_numbers({"lr": "1e-3", "betas": [".9", "1E+2", "-2.5e3"]}) == {
+        "lr": 0.001,
+        "betas": [".9", 100.0, -2500.0],
+    }
+    for text in ("1e", "e5", "0x1e3", "vit-1e3", "1e-3.pth"):
+        assert as_numbers(text) == text
+
+
+@pytest.mark.parametrize("way", ["file", "words", "group"])
+def test_lr_1e_3_is_a_number(train, tmp_path, way):
+    quick = {"max_epoch": 1, "num_iters_per_epoch": 1, "use_matplotlib": False}
+    if way == "file":
+        assert train("--dry_run", "true", optim_conf={"lr": "1e-3"}, **quick) == 0
+    elif way == "words":
+        assert train("--dry_run", "true", "--optim_conf", "lr=1e-3", **quick) == 0
+    else:
+        groups = [{"prefix": "separator.", "lr": "1e-3"}]
+        assert train(optim_groups=groups, optim_conf={"lr": 0.1}, **quick) == 0
+    written = yaml.safe_load((tmp_path / "exp" / "config.yaml").read_text())
+    where = written["optim_groups"][0] if way == "group" else written["optim_conf"]
+    assert where["lr"] == 0.001
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optim": "adamx"}, "optim: 'adamx' is not known; choose from adam, "),
+        ({"optim": 5}, "optim: 5 is not known"),
+        ({"scheduler": "nope"}, "scheduler: 'nope' is not known"),
+        ({"optim_conf": 5}, "optim_conf is 5; expected a mapping"),
+        ({"optim_conf": {"lr": "fast"}}, "optim_conf.lr is 'fast'; expected a number"),
+        ({"optim_conf": {"lr": True}}, "optim_conf.lr is True; expected a number"),
+        ({"optim_conf": {"lr": -1.0}}, "optim_conf, Adam: Invalid learning rate: -1.0"),
+        ({"optim_conf": {"betas": 3}}, "optim_conf.betas is 3; expected 2 numbers"),
+        ({"optim_conf": {"amsgrad": 1}}, "optim_conf.amsgrad is 1; expected true or"),
+        ({"optim_conf": {"rate": 1}}, "optim_conf: unknown key(s) rate for Adam; it"),
+        (
+            {"scheduler": "multisteplr", "scheduler_conf": {"milestone": [1]}},
+            "scheduler_conf: unknown key(s) milestone for MultiStepLR; it takes mile",
+        ),
+        ({"scheduler": "multisteplr"}, "scheduler_conf, MultiStepLR: "),
+        (
+            {"scheduler": "steplr", "scheduler_conf": {"step_size": 1, "gamma": "a"}},
+            "scheduler_conf.gamma is 'a'; expected a number",
+        ),
+        ({"max_epoch": 1.5}, "max_epoch is 1.5; expected a whole number"),
+        ({"max_epoch": 0}, "max_epoch is 0; at least 1 was expected"),
+        ({"batch_size": [4]}, "batch_size is [4]; expected one value, no list"),
+        ({"batch_size": 0}, "batch_size is 0; at least 1 was expected"),
+        ({"grad_clip": "none"}, "grad_clip"),
+        ({"use_amp": 3}, "use_amp is 3; expected"),
+        ({"criterions": {"name": "a"}}, "criterions is {'name': 'a'}; expected a list"),
+        ({"best_model_criterion": ["valid", "loss", "min"]}, "best_model_criterion is"),
+        ({"use_adapter": True}, "use_adapter: this task does not offer it"),
+        (
+            {"nbest_averaging_interval": 1, "keep_nbest_models": [2, 3]},
+            "nbest_averaging_interval is 1 with several",
+        ),
+        (
+            {"separator_conf": {**MODEL_OPTIONS["separator_conf"], "visual_dim": 256}},
+            "visual_spk1.scp: holds 4 values a row, which visual_adapter mean does not "
+            "make into the 256 values of separator_conf.visual_dim",
+        ),
+        (
+            {"visual_adapter": "standardise"},
+            "visual_spk1.scp: holds 4 values a row, which visual_adapter standardise",
+        ),
+        (
+            {
+                "visual_adapter": "resnet18_dilated",
+                "visual_adapter_conf": {"pretrained": "random"},
+            },
+            "holds 4 values a row, which visual_adapter resnet18_dilated does not",
+        ),
+    ],
+)
+def test_one_line_for_each_wrong_value(train, capsys, changes, message):
+    try:
+        status = train(**changes)
+    except SystemExit as error:  # what ESPnet's parser has found
+        status = error.code
+    assert status == 2
+    error = capsys.readouterr().err
+    assert message in error
+    last = error.strip().splitlines()[-1]
+    assert last.startswith(("error: ", "avsep_train: error: ")), error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1\n", "is not valid YAML"),
+        ("separatr: hfra\n", "unrecognized arguments: separatr"),
+    ],
+)
+def test_broken_files_and_unknown_keys(train, capsys, text, message):
+    try:
+        status = train(text=text)
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert any(message in line for line in lines)
+    # The command line, which ESPnet prints, the usage in one line, and the error.
+    assert len([line for line in lines if "rror" in line or "sage" in line]) <= 2
