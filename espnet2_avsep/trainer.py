@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import math
 from pathlib import Path
-from typing import Dict, Iterator, Optional, Sequence
+from typing import Dict, Iterator, List, Optional
 
 import torch
 
@@ -321,27 +321,38 @@ def _prepare(
             raise _does_not_fit(
                 path, f"its epochs have no {phase}.{key} (best_model_criterion)"
             )
-    _repair(folder, reporter, weights, options.best_model_criterion)
+    _repair(folder, reporter, weights, options)
 
 
 def _repair(
     folder: Path,
     reporter: Reporter,
     weights: Dict[str, torch.Tensor],
-    criteria: Sequence[Sequence[str]],
+    options: AVSeparationTrainerOptions,
 ) -> None:
-    """Write what a kill after the checkpoint was saved has left out."""
+    """Do what ESPnet does after it has saved a checkpoint, should a kill have come."""
     epoch = reporter.get_epoch()
     path = folder / f"{epoch}epoch.pth"
     if not checkpoints.is_complete(path):
         checkpoints.save_weights(weights, path)
     checkpoints.link(folder / "latest.pth", path.name)
-    for phase, key, mode in criteria:
+    kept = {epoch}
+    for phase, key, mode in options.best_model_criterion:
         if not reporter.has(phase, key):
             continue
-        best = f"{reporter.get_best_epoch(phase, key, mode)}epoch.pth"
+        order = reporter.sort_epochs(phase, key, mode)
+        kept |= set(order[: max(_numbers(options))])
+        best = f"{order[0]}epoch.pth"
         if (folder / best).exists():
             checkpoints.link(folder / f"{phase}.{key}.best.pth", best)
+    for number in set(range(1, epoch)) - kept:
+        (folder / f"{number}epoch.pth").unlink(missing_ok=True)
+
+
+def _numbers(options: AVSeparationTrainerOptions) -> List[int]:
+    """Return the numbers of best epochs that are averaged, in ascending order."""
+    numbers = options.keep_nbest_models
+    return [numbers] if isinstance(numbers, int) else sorted(set(numbers)) or [1]
 
 
 def _finish(folder: Path, options: AVSeparationTrainerOptions) -> None:
@@ -356,8 +367,7 @@ def _finish(folder: Path, options: AVSeparationTrainerOptions) -> None:
     is_new = not curve.exists() or curve.stat().st_mtime < checkpoint.stat().st_mtime
     if options.use_matplotlib and is_new:
         reporter.matplotlib_plot(curve.parent)
-    numbers = options.keep_nbest_models
-    numbers = [numbers] if isinstance(numbers, int) else sorted(set(numbers))
+    numbers = _numbers(options)
     if len(numbers) * len(options.best_model_criterion) > 1:
         for criterion in options.best_model_criterion:
             for number in numbers:

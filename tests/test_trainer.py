@@ -2,6 +2,9 @@
 
 import dataclasses
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,6 +77,29 @@ def test_killed_after_the_checkpoint_and_before_the_weights(train, tmp_path, cap
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert os.readlink(exp / "valid.si_sdr_i.best.pth") == best
     assert os.readlink(exp / "latest.pth") == "2epoch.pth"
+
+
+def test_resume_with_another_number_of_workers_gives_the_same_mixtures(train, tmp_path):
+    assert train(max_epoch=2) == 0
+    expected = weights(tmp_path / "exp" / "2epoch.pth")
+    (tmp_path / "exp").rename(tmp_path / "in_one_go")
+    assert train(max_epoch=1, num_workers=2) == 0
+    assert train(max_epoch=2, num_workers=1) == 0
+    found = weights(tmp_path / "exp" / "2epoch.pth")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_survives_kills_with_the_weights_of_a_training_never_killed(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.kill_training", "--kills", "3"]
+        + ["--folder", str(tmp_path)],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1].startswith("3 kills survived")
 
 
 def test_a_new_criterion_does_not_fit_old_epochs(train, capsys):
