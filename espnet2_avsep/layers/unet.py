@@ -141,7 +141,7 @@ class UpBlock(nn.Module):
         bfloat16 = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
         maps = self.conv.out_channels
         size = max(x.shape[-2:]) * (4 if bfloat16 else 1)
-        return maps * size < x.size(1) * (maps + 32)
+        return maps * size <= x.size(1) * (maps + 32)
 
     def forward(
         self,
