@@ -18,6 +18,8 @@ LAYOUTS = (
     "clipsep_middle",
     "hfra",
     "co_separation",
+    "iquery",
+    "dgfnet",
     "avpc",
 )
 WEIGHTS = "imported.pth"

@@ -21,6 +21,14 @@ co_separation    two or three files: ``audionet_convlayer<n>``,
                  ``audionet_upconvlayer<n>``; ``conv1``, ``feature_extraction.<i>...``,
                  ``conv1x1``, ``fc``; and a classifier that separation does not use.
                  11,025 Hz, STFT 1022/256, 65,535 samples.
+iquery, dgfnet   three files: ``bn0``, ``unet_block.model.<i>...``; ``features.<i>...``,
+                 ``fc``; ``query_embed``, ``transformer.encoder.layers.<i>``,
+                 ``transformer.decoder.layers.<i>``, ``transformer.decoder.norm``,
+                 ``mask_embed.layers.<i>``, one linear layer each for pictures and
+                 motion; DGFNet: an attention (``conv1x1``, ``gn``, ``conv3x3.<i>``)
+                 after the convolutions of ``unet_block``, and a linear layer for its
+                 fusion. 11,025 Hz, STFT 1022/256, 65,535 samples. NOT VERIFIED, see
+                 below.
 avpc             two files: ``DownConvs``, ``UpConvs``, ``a0``, ``b0``, ``BNUp``,
                  ``BNDown``, ``BNUp_step``, ``BNDown_step``; ``features.<i>...``,
                  ``fc``. 11,025 Hz, STFT 1022/256, 65,535 samples.
@@ -29,6 +37,14 @@ avpc             two files: ``DownConvs``, ``UpConvs``, ``a0``, ``b0``, ``BNUp``
 The files themselves could not be had where this was written: the names were read in the
 public sources, and the tests build checkpoints of these names with random weights. A
 file with any other name in it is refused, by that name.
+
+The names of iQuery's and DGFNet's files are derived, not read: the U-Net and the frame
+network have the names of Sound of Pixels, which both extend, the transformer those of
+DETR, the attention those of EMA's authors; the linear layers of pictures, motion and
+fusion are recognised by their shapes. Not verified either: the positions of the motion
+steps (see train_avsep_iquery_released.yaml), what the STFT pads with, and which query
+is which class: classes are named "0", "1", ... in ``classes`` of config.yaml; put the
+names there. Their float mask of padded motion steps has no counterpart here.
 
 The computation of the shared U-Net is the same: BatchNorm on the input; LeakyReLU(0.2),
 4x4 convolution of stride 2 without bias, BatchNorm on the way down (level 1 has only
@@ -68,6 +84,7 @@ State = Dict[str, Tensor]
 _WRAPPERS = ("state_dict", "model_state_dict")
 _PARTS = {  # a name that only this file of a system has -> its network; first counts
     "bn0.weight": "net_sound.",
+    "query_embed.weight": "net_transformer.",
     "audionet_convlayer1.0.weight": "net_unet.",
     "conv1x1.0.weight": "net_visual.",
     "feature_extraction.0.weight": "net_classifier.",
@@ -150,8 +167,8 @@ def merge(checkpoints: Iterable[Mapping[str, Any]]) -> State:
         if part is None:
             raise InputError(
                 "of several files, each must be a part of Sound of Pixels, "
-                f"Co-Separation or AVPC (with one of {', '.join(_PARTS)}); one has "
-                f"names that begin with {_some(state)}."
+                "Co-Separation, AVPC, iQuery or DGFNet (with one of "
+                f"{', '.join(_PARTS)}); one has names that begin with {_some(state)}."
             )
         if any(name.startswith(part) for name in merged):
             raise InputError(f"two files are the part {part[:-1]}; give one.")
@@ -228,7 +245,7 @@ def convert(
         },
         "dataset_conf": {"num_sources": 2, "visual_frames": entry.visual_frames},
     }
-    for name in entry.model:
+    for name in ("warp_align_corners", "stft_padding"):
         value = config["model_conf"][name]
         logging.info(
             f"{name}: {value} (what the weights were trained with: "
@@ -236,6 +253,12 @@ def convert(
         )
     for name in unused:
         logging.info(f"not used: {name}")
+    if found[0] in ("iquery", "dgfnet"):
+        logging.warning(
+            "the layout %s is derived, not verified with a released file; see "
+            "espnet2_avsep/sharing/released.py",
+            found[0],
+        )
     return Converted(found[0], config, dict(entry.visual), weights, unused)
 
 
@@ -286,12 +309,17 @@ class _Level:
     up_norm: Optional[str]
 
 
-def _sequential_levels(source: _Source, prefix: str) -> List[_Level]:
-    """Name the levels of a U-Net whose blocks are nested Sequentials."""
+def _sequential_levels(
+    source: _Source, prefix: str, attention: bool = False
+) -> List[_Level]:
+    """Name the levels of a U-Net whose blocks are nested Sequentials.
+
+    With attention, it stands between the convolution and the norm of the way up.
+    """
     levels = [_Level(f"{prefix}model.0", None, f"{prefix}model.4", None)]
     prefix += "model.1.model"
     while f"{prefix}.3.model.1.weight" in source:
-        names = (f"{prefix}.{i}" for i in (1, 2, 6, 7))
+        names = (f"{prefix}.{i}" for i in (1, 2, 6, 8 if attention else 7))
         levels.append(_Level(*names))
         prefix += ".3.model"
     levels.append(_Level(f"{prefix}.1", None, f"{prefix}.4", f"{prefix}.5"))
@@ -317,7 +345,7 @@ def _named_levels(source: _Source, prefix: str) -> Tuple[List[_Level], List[str]
 
 
 def _unet(
-    source: _Source, norm: str, levels: List[_Level]
+    source: _Source, norm: str, levels: List[_Level], output_bias: bool = True
 ) -> Tuple[State, int, int, int]:
     """Take a U-Net.
 
@@ -339,8 +367,9 @@ def _unet(
         if level.up_norm:
             state.update(source.take_norm(level.up_norm, f"{target}.norm"))
         else:
-            state[f"{target}.conv.bias"] = source.take(f"{level.up}.bias")
             maps = len(weight)
+            if output_bias:
+                state[f"{target}.conv.bias"] = source.take(f"{level.up}.bias")
     if len(levels) < 2 or widths != level_widths(widths[0], len(widths)):
         raise InputError(
             f"the U-Net's levels have {widths} channels; expected each to double, up "
@@ -445,6 +474,151 @@ def _resnet(source: _Source, prefix: str, state: State) -> None:
         if place in _RESNET:
             target = f"visual_adapter.features.{_RESNET[place]}.{rest}"
             state[target] = source.take(name)
+
+
+def _from_queries(source: _Source) -> _Result:
+    attention = "net_sound.unet_block.model.5.gn.weight" in source
+    levels = _sequential_levels(source, "net_sound.unet_block.", attention)
+    state, channels, layers, maps = _unet(
+        source, "net_sound.bn0", levels, output_bias=False
+    )
+    blocks = f"separator.decoder.blocks.{layers - 1}.conv.weight"
+    state["separator.decoder.last.conv.weight"] = state.pop(blocks)
+    conf: Dict[str, Any] = {
+        "channels": channels,
+        "layers": layers,
+        "width": maps,
+        "queries": "class",
+        "gate": "none",
+        "fused_map": "transformer",
+        "audio_attention": None,
+        "attention_place": "before_norm",
+        "end_bias": False,
+        "output_bias": False,
+        "positions": "normalised",
+        "positions_in_values": False,
+        "query_positions": True,
+        "motion_positions": True,
+        "final_norm": True,
+    }
+    if attention:  # at all levels but the deepest
+        conf["audio_attention"] = list(range(layers - 1, 0, -1))
+        for n, level in enumerate(levels[:-1]):
+            place, _, number = level.up.rpartition(".")
+            name = f"{place}.{int(number) + 1}"
+            target = f"separator.decoder.attentions.{layers - 1 - n}"
+            _attention_of_maps(source, name, target, state)
+    _resnet(source, "net_frame.features.", state)
+    for key in ("weight", "bias"):
+        state[f"visual_adapter.projection.{key}"] = source.take(f"net_frame.fc.{key}")
+    visual_dim = len(state["visual_adapter.projection.bias"])
+    unused = _fusion(source, visual_dim, conf, state)
+    _query_transformer(source, visual_dim, conf, state)
+    adapter = {
+        "visual_adapter": "resnet18_dilated",
+        "visual_adapter_conf": {
+            "embedding_dim": visual_dim,
+            "size": 224,
+            "train_features": False,
+            "activation": "sigmoid",
+        },
+        "classes": [str(n) for n in range(conf["num_queries"])],
+    }
+    return "query", conf, adapter, unused, state
+
+
+def _attention_of_maps(source: _Source, name: str, target: str, state: State) -> None:
+    for ours, theirs in (("axes", "conv1x1"), ("norm", "gn")):
+        for key in ("weight", "bias"):
+            state[f"{target}.{ours}.{key}"] = source.take(f"{name}.{theirs}.{key}")
+    state[f"{target}.local.weight"] = source.take(f"{name}.conv3x3.0.weight")
+    norm = source.take_norm(f"{name}.conv3x3.1", f"{target}.local_norm")
+    if f"{name}.conv3x3.0.bias" in source:  # ours has none: it only moves the mean
+        mean = f"{target}.local_norm.running_mean"
+        norm[mean] = norm[mean] - source.take(f"{name}.conv3x3.0.bias")
+    state.update(norm)
+
+
+def _fusion(
+    source: _Source, visual_dim: int, conf: Dict[str, Any], state: State
+) -> List[str]:
+    """Take DGFNet's fusion from what is left of the sound network.
+
+    Returns:
+        Names of its gate, whose result the released code does not use.
+    """
+    left = {k: v for k, v in source.state.items() if k.startswith("net_sound.")}
+    linear = [k for k, v in left.items() if v.dim() == 2 and v.size(1) == visual_dim]
+    if len(linear) == 1:
+        conf["gate"] = "multiply"
+        name = linear[0].removesuffix(".weight")
+        _linear(source, name, "separator.fusion.projection", state)
+    gates = [k for k, v in left.items() if v.dim() == 4 and len(v) == 1]
+    prefixes = [name.removesuffix("weight") for name in gates]
+    return [name for prefix in prefixes for name in source.drop(prefix)]
+
+
+def _query_transformer(
+    source: _Source, visual_dim: int, conf: Dict[str, Any], state: State
+) -> None:
+    prefix = "net_transformer."
+    base = source.take(f"{prefix}query_embed.weight")
+    state["separator.queries.base"] = base
+    number, dim = base.shape
+    attention = ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
+    pair = ("weight", "bias")
+
+    def move(theirs: str, ours: str, keys: Tuple[str, ...] = pair) -> None:
+        for key in keys:
+            name = f"separator.transformer.{ours}.{key}"
+            state[name] = source.take(f"{prefix}transformer.{theirs}.{key}")
+
+    encoder = "encoder.layers.0"
+    move(f"{encoder}.self_attn", "encoder.0.self_attn", attention)
+    for name in ("linear1", "linear2", "norm1", "norm2"):
+        move(f"{encoder}.{name}", f"encoder.0.{name}")
+    layers = _numbered(source, prefix + "transformer.decoder.layers.{}.norm3.weight")
+    for n in range(layers):
+        theirs = f"decoder.layers.{n}"
+        ours = f"layers.{n - 1}" if n else "motion_layer"
+        if n:
+            move(f"{theirs}.self_attn", f"{ours}.self_attention", attention)
+            move(f"{theirs}.norm1", f"{ours}.self_norm")
+        move(f"{theirs}.multihead_attn", f"{ours}.cross_attention", attention)
+        move(f"{theirs}.norm2", f"{ours}.cross_norm")
+        move(f"{theirs}.linear1", f"{ours}.feedforward.0")
+        move(f"{theirs}.linear2", f"{ours}.feedforward.2")
+        move(f"{theirs}.norm3", f"{ours}.feedforward_norm")
+    move("decoder.norm", "final_norm")
+    for n in range(3):
+        name = f"{prefix}mask_embed.layers.{n}"
+        _linear(source, name, f"separator.mask_head.{2 * n}", state)
+    # What is left must be two linear layers, told apart by the size of their input.
+    left = {
+        k.removesuffix(".weight"): v.size(1)
+        for k, v in source.state.items()
+        if k.startswith(prefix) and v.dim() == 2
+    }
+    seen = [name for name, size in left.items() if size == visual_dim]
+    moved = [name for name, size in left.items() if size != visual_dim]
+    if len(seen) != 1 or len(moved) != 1:
+        raise InputError(
+            "expected one linear layer of the object features, of "
+            f"{visual_dim} values, and one of the motion; found {_some(left)}."
+        )
+    _linear(source, seen[0], "separator.queries.projection", state)
+    _, motion_dim = _linear(
+        source, moved[0], "separator.transformer.motion_projection", state
+    )
+    conf.update(
+        visual_dim=visual_dim,
+        num_queries=number,
+        motion=True,
+        motion_dim=motion_dim,
+        dim=dim,
+        decoder_layers=layers - 1,
+        feedforward_dim=len(state["separator.transformer.encoder.0.linear1.bias"]),
+    )
 
 
 def _numbered(source: _Source, name: str, first: int = 0) -> int:
@@ -552,7 +726,8 @@ class _Layout:
         convert: Takes the tensors.
         audio: sample_rate, n_fft, hop_length of the released model.
         visual: What made its visual input; which weights, its files do not say.
-        model: model_conf that depends on the libraries of the time of training.
+        model: Its model_conf, also what depends on the libraries of the time of
+            training.
         criterion: What it was trained with.
         visual_frames: Pictures of a source.
     """
@@ -584,6 +759,7 @@ _CLIP = {
 }
 _FRAMES = {"encoder": "frames", "size": 224, "jpeg_quality": 90}
 _AUDIO_11025 = {"sample_rate": 11025, "n_fft": 1022, "hop_length": 256}
+_QUERIES = {"compression": "log1p", "stft_padding": "zeros"}
 
 LAYOUTS: Dict[str, _Layout] = {
     "sound_of_pixels": _Layout(
@@ -637,6 +813,31 @@ LAYOUTS: Dict[str, _Layout] = {
         {"warp_align_corners": True, "stft_padding": "reflect"},
         "ratio_mask_l1",
         1,
+    ),
+    "iquery": _Layout(
+        "iQuery",
+        "net_sound, net_frame and a transformer with query_embed: a file of each",
+        ("net_sound.bn0.", "net_frame.fc.", "net_transformer.query_embed."),
+        ("net_sound.unet_block.model.5.",),
+        _from_queries,
+        _AUDIO_11025,
+        _FRAMES,
+        {**_QUERIES, "warp_align_corners": False},
+        "ratio_mask_l1",
+    ),
+    "dgfnet": _Layout(
+        "DGFNet",
+        "as iQuery's, with an attention in net_sound: a file of each",
+        (
+            *("net_sound.bn0.", "net_sound.unet_block.model.5.gn."),
+            *("net_frame.fc.", "net_transformer.query_embed."),
+        ),
+        (),
+        _from_queries,
+        _AUDIO_11025,
+        _FRAMES,
+        {**_QUERIES, "warp_align_corners": True},
+        "ratio_mask_l1",
     ),
     "avpc": _Layout(
         "AVPC",

@@ -200,4 +200,4 @@ def masks(
             embeddings.append(x[labels[b, n]])
             results.append(torch.einsum("k,kft->ft", embeddings[-1], maps[b]).sigmoid())
     shape = visual.shape[:2]
-    return (torch.stack(y).unflatten(0, shape) for y in (embeddings, results))
+    return tuple(torch.stack(y).unflatten(0, shape) for y in (embeddings, results))

@@ -379,3 +379,42 @@ def avpc_logits(sound, x, v):
             u[n] = act(mixed)
         refine(u, d, lambda n, t=t: f"BNUp_step.{PLACES * t + n}")
     return up(PLACES, u[-1])
+
+
+def grid(rows, frames, inverse):
+    """Where the frequency warp reads, (1, rows, frames, 2): time, frequency."""
+    y = torch.linspace(-1, 1, rows, dtype=torch.float64)
+    if inverse:
+        y = torch.log(10 * y + 11) / np.log(21) * 2 - 1
+    else:
+        y = (21 ** ((y + 1) / 2) - 11) / 10
+    time = torch.linspace(-1, 1, frames, dtype=torch.float64)
+    axes = torch.broadcast_tensors(time, y[:, None])
+    return torch.stack(axes, dim=-1)[None].float()
+
+
+def logarithm(magnitude):
+    return (magnitude + 1e-10).log()
+
+
+def tracks_of(masks, wav, n_fft, pad_mode, align_corners, rounded, compress=logarithm):
+    """From waveform to waveforms as the released programs have it, (B, N, L)."""
+    window = torch.hann_window(n_fft)
+    spectrum = torch.stft(
+        wav, n_fft, 256, window=window, pad_mode=pad_mode, return_complex=True
+    )
+    frames = spectrum.size(-1)
+    feature = F.grid_sample(
+        spectrum.abs()[:, None],
+        grid(256, frames, inverse=False),
+        align_corners=align_corners,
+    )
+    mask = F.grid_sample(
+        masks(compress(feature)),
+        grid(n_fft // 2 + 1, frames, inverse=True),
+        align_corners=align_corners,
+    )
+    if rounded:
+        mask = (mask > 0.5).float()
+    estimate = (mask * spectrum[:, None])[0]
+    return torch.istft(estimate, n_fft, 256, window=window, length=wav.size(-1))[None]
