@@ -78,6 +78,10 @@ class AudioStore:
         self._journal = Journal(journal, settings)
         remove_leftovers(self.folder)
         remove_leftovers(self.folder / "data")
+        if not self._journal.entries:
+            # Of another format, which no table lists any more.
+            for path in (self.folder / "data").glob("*.*"):
+                path.unlink()
 
     def path(self, key: str) -> Path:
         """Return where a clip's file is, or will be."""
