@@ -130,10 +130,11 @@ def check_folder(folder: Path) -> None:
 
 
 def read_clean(path: Path) -> Tuple[Table, List[str]]:
-    """Read a table as well as it can be; also return what had to be passed over."""
+    """Read a table, keys in NFC; also return what had to be left out."""
     table: Table = {}
     remarks = []
     for key, value in read_lines(path):
+        key = unicodedata.normalize("NFC", key)
         if not value:
             remarks.append(f"{path}: {key} has no value; the line is dropped")
         elif key in table:
@@ -343,9 +344,9 @@ def check_lines(path: Path, lines: List[Tuple[str, str]], fix_it: str) -> List[s
         problems.append(
             f"{path}: the id {odd[0]!r}{f' and {len(odd) - 1} more' * (len(odd) > 1)} "
             "has characters that file names or shells stumble over; letters, digits "
-            "and _ - . , + = @ % ^ are fine, accents in Unicode's form NFC. Rename it "
-            "where it comes from: in the corpus' list, or in what "
-            "local/prepare_<corpus>.py makes of it."
+            "and _ - . , + = @ % ^ are fine. Accents must be in Unicode's form NFC, "
+            "which fix_data_dir.sh writes; rename all else where it comes from: in the "
+            "corpus' list, or in what local/prepare_<corpus>.py makes of it."
         )
     return problems
 

@@ -363,3 +363,12 @@ def test_ids_of_other_scripts_are_fine(data, key):
         path.write_text(path.read_text().replace("tuba-a", key))
     assert tool("fix_data_dir", data).returncode == 0
     assert validate(data).returncode == 0
+
+
+def test_fix_writes_ids_in_nfc(data):
+    for path in data.iterdir():
+        path.write_text(path.read_text().replace("tuba-a", "tu\u0308ba-a"))
+    assert "form NFC" in validate(data).stderr
+    assert tool("fix_data_dir", data).returncode == 0
+    assert validate(data).returncode == 0
+    assert "t\u00fcba-a " in (data / "wav.scp").read_text()
