@@ -41,6 +41,7 @@ known; :func:`measure` reads or decodes the file where they are not.
 
 import contextlib
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Optional
 
@@ -247,26 +248,24 @@ def measure(path: PathLike, audio_stream: Optional[int] = None) -> MediaInfo:
         if sound is not None:
             streams.append(container.streams[sound.index])
             decoder = SoundDecoder(path, streams[-1])
-        begins, ends = [], []
+        begin, end, pictures = math.inf, -math.inf, 0
         with contextlib.suppress(av.error.FFmpegError):  # a cut file ends there
             for packet in packets(container, *streams):
                 if look and packet.stream_index == video.index and packet.size:
                     time = packet.dts if packet.pts is None else packet.pts
                     if time is not None:
-                        begins.append(time * packet.time_base)
-                        ends.append(packet_end(packet))
+                        begin = min(begin, float(time * packet.time_base))
+                        end = max(end, packet_end(packet))
+                        pictures += 1
                 elif decoder is not None:
                     decoder.feed(packet)
     if decoder is not None:
         info = dataclasses.replace(
             info, audio_start=decoder.start, audio_end=decoder.start + decoder.seconds
         )
-    if begins:
+    if pictures:
         info = dataclasses.replace(
-            info,
-            video_start=float(min(begins)),
-            video_end=max(ends),
-            pictures=len(begins),
+            info, video_start=begin, video_end=end, pictures=pictures
         )
     return info
 

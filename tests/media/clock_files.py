@@ -123,6 +123,7 @@ def write_clocked(folder: Path, container: str, kind: str) -> Clocked:
             video.codec_context.time_base = Fraction(1, FPS)
             video.codec_context.gop_size = 12
         audio = output.add_stream(how.audio, rate=how.rate, layout="mono")
+        audio.bit_rate = 96000
         if video is not None:
             for time in picture_times(kind):
                 white = kind == "one picture" or abs(time - FLASH) < 0.5 / FPS
