@@ -99,7 +99,7 @@ class AudioBlocks:
         with open_media(self.path) as container:
             reading = SoundPass(self.path, container, self._index)
             try:
-                for packet in packets(container):
+                for packet in packets(container, *reading.streams):
                     pieces += reading.feed(packet)
                     if sum(piece.shape[-1] for piece in pieces) >= BLOCK:
                         yield np.concatenate(pieces, axis=-1)
@@ -118,6 +118,9 @@ class SoundPass:
         path: The file.
         container: The open file.
         index: Of the audio stream, from media.sound.find_sound.
+
+    Attributes:
+        streams: Those whose packets are needed; empty: all.
     """
 
     def __init__(self, path: PathLike, container, index: int):
@@ -127,6 +130,9 @@ class SoundPass:
         self._stated_end = stated_end(container, stream)
         self._index = index
         self._end = self._sound_end = 0.0
+        # Where the header does not tell when the sound ends, all packets must be read
+        # to see whether the file was cut; else those of the sound will do.
+        self.streams = [] if self._stated_end is None else [stream]
 
     def feed(self, packet: "av.Packet") -> List[np.ndarray]:  # noqa: F821
         """Take any packet of media.clock.packets; see SoundDecoder.feed."""
@@ -157,7 +163,8 @@ class SoundPass:
         self.decoder.check()
         seconds, stated = self.decoder.seconds, self._stated
         check_complete(self.path, "audio", seconds, stated)
-        check_container_complete(self.path, self.container, self._end)
+        if stated is None:
+            check_container_complete(self.path, self.container, self._end)
         notes = self.decoder.notes()
         if stated is not None and seconds < stated - _SHORT:
             notes.append(
