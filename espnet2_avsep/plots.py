@@ -62,38 +62,6 @@ def spectrogram_panels(panels: Mapping[str, np.ndarray], title: str):
     return figure
 
 
-def spectrogram(magnitude: np.ndarray, seconds: float, fs: int, title: str):
-    """Draw a spectrogram in dB.
-
-    Args:
-        magnitude: (F, T) from 0 Hz to fs / 2; 1 is drawn as 0 dB.
-        seconds: What its columns span.
-        fs: Sampling rate in Hz.
-        title: Title of the figure.
-
-    Returns:
-        A matplotlib figure.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3), layout="constrained")
-    axis = figure.subplots()
-    image = axis.imshow(
-        20 * np.log10(np.maximum(magnitude, 1e-10)),
-        origin="lower",
-        aspect="auto",
-        cmap="magma",
-        vmin=-DYNAMIC_RANGE_DB,
-        vmax=0,
-        extent=(0, seconds, 0, fs / 2000),
-    )
-    axis.set_xlabel("s")
-    axis.set_ylabel("kHz")
-    axis.set_title(title, fontsize=10, parse_math=False)
-    figure.colorbar(image, label="dB")
-    return figure
-
-
 def score_bars(
     means: Mapping[str, float],
     intervals: Mapping[str, Tuple[float, float]],

@@ -1,10 +1,21 @@
 """Turns prompts into what a model takes, for any stretch of a recording."""
 
 import collections
+import itertools
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Callable, Deque, Iterator, List, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 
@@ -21,6 +32,8 @@ EncodePictures = Callable[[List[np.ndarray]], np.ndarray]
 EncodeTexts = Callable[[List[str]], np.ndarray]
 # More come of a wrong duration in a header.
 _MAX_LOOKS = 1_000_000
+# Pictures that are encoded together.
+_LOOKS_AT_ONCE = 8
 
 
 class PromptReader:
@@ -64,6 +77,7 @@ class PromptReader:
         self.dim = dim
         self._encode_pictures = encode_pictures
         self._encode_texts = encode_texts
+        self._videos: Dict[Tuple, Iterator[Tuple[float, np.ndarray]]] = {}
         self._readers = [
             self._reader(prompt, index) for index, prompt in enumerate(prompts)
         ]
@@ -136,11 +150,33 @@ class PromptReader:
             image = _open_picture(path, index)
             row = self._pictures([_cut(image, region, region.at)], index)
             return lambda begin, end: row
-        looks = _looks(region)
+        looks = self._looks(region)
         if region.every is None:
             row = self._pictures([next(looks)[1]], index)
             return lambda begin, end: row
-        return _VideoReader(looks, lambda images: self._pictures(images, index))
+
+        def encode(images: List[np.ndarray]) -> List[np.ndarray]:
+            if self.dim is None:
+                return list(self._encode_pictures(images))
+            rows = self._encode_pictures(images)
+            return [self._checked(row, index) for row in rows]
+
+        return _VideoReader(looks, encode)
+
+    def _looks(self, region: Region) -> Iterator[Tuple[float, np.ndarray]]:
+        """Yield time in s and cut picture of each look at a video.
+
+        Regions that look at one video at the same times share its pictures: it is
+        decoded once. What one of them has seen and another has not is kept.
+        """
+        if region.every is None:
+            pictures = _pictures_of(region)
+        else:
+            key = (str(region.source), region.every, region.audio_stream)
+            shared = self._videos.get(key) or _pictures_of(region)
+            pictures, self._videos[key] = itertools.tee(shared)
+        for time, image in pictures:
+            yield time, _cut(image, region, time)
 
 
 class _VideoReader:
@@ -148,13 +184,13 @@ class _VideoReader:
 
     Args:
         looks: The (time, picture) of each look, in order.
-        encode: Pictures -> one row.
+        encode: Pictures -> a row for each.
     """
 
     def __init__(
         self,
         looks: Iterator[Tuple[float, np.ndarray]],
-        encode: Callable[[List[np.ndarray]], np.ndarray],
+        encode: Callable[[List[np.ndarray]], List[np.ndarray]],
     ):
         self._looks = looks
         self._encode = encode
@@ -164,11 +200,18 @@ class _VideoReader:
     def __call__(self, begin: float, end: float) -> np.ndarray:
         """Return the mean of the rows of the looks in [begin, end)."""
         while not self._ended and (not self._rows or self._rows[-1][0] < end):
-            look = next(self._looks, None)
-            if look is None:
-                self._ended = True
-            else:
-                self._rows.append((look[0], self._encode([look[1]])))
+            looks: List[Tuple[float, np.ndarray]] = []
+            while len(looks) < _LOOKS_AT_ONCE and not (looks and looks[-1][0] >= end):
+                look = next(self._looks, None)
+                if look is None:
+                    self._ended = True
+                    break
+                looks.append(look)
+            if looks:
+                rows = self._encode([image for _, image in looks])
+                self._rows.extend(
+                    (time, row) for (time, _), row in zip(looks, rows, strict=True)
+                )
         # The last look before is kept: it holds until the next.
         while len(self._rows) > 1 and self._rows[1][0] <= begin:
             self._rows.popleft()
@@ -179,8 +222,8 @@ class _VideoReader:
         return np.mean(rows, axis=0)
 
 
-def _looks(region: Region) -> Iterator[Tuple[float, np.ndarray]]:
-    """Yield time in s and cut picture of each look at a video."""
+def _pictures_of(region: Region) -> Iterator[Tuple[float, np.ndarray]]:
+    """Return time in s and whole picture of each look of a region at its video."""
     read = measure if region.every else probe
     info = read(region.source, region.audio_stream)
     ends = [info.audio_end, info.video_end]
@@ -194,8 +237,7 @@ def _looks(region: Region) -> Iterator[Tuple[float, np.ndarray]]:
         times = [Fraction(region.at)]
     else:
         times = sample_times(duration, 1 / Fraction(region.every))
-    for time, image in video_frames(region.source, times, start=info.zero):
-        yield time, _cut(image, region, time)
+    return video_frames(region.source, times, start=info.zero)
 
 
 def _cut(image: np.ndarray, region: Region, time: float) -> np.ndarray:

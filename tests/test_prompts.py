@@ -134,3 +134,35 @@ def test_wrong_boxes(box):
 def test_wrong_times(options):
     with pytest.raises(InputError, match="region of x.mp4"):
         Region("x.mp4", **options)
+
+
+def test_regions_of_one_video_are_decoded_once(video, monkeypatch):
+    from espnet2_avsep import prompt_reader
+
+    opened = []
+
+    def counted(source, *args, **options):
+        opened.append(source)
+        return video_frames(source, *args, **options)
+
+    video_frames = prompt_reader.video_frames
+    monkeypatch.setattr(prompt_reader, "video_frames", counted)
+    read = reader([Region(video, box, every=0.5) for box in (WHOLE, LEFT, RIGHT)])
+    rows = [read(0.0, 1.0), read(2.3, 4.0)]
+    assert opened == [video]
+    alone = reader([Region(video, LEFT, every=0.5)])
+    np.testing.assert_array_equal(rows[0][1:2], alone(0.0, 1.0))
+    np.testing.assert_array_equal(rows[1][1:2], alone(2.3, 4.0))
+
+
+def test_looks_of_a_stretch_are_encoded_together(video):
+    sizes = []
+
+    def encode(images):
+        sizes.append(len(images))
+        return numbers(images)
+
+    read = reader([Region(video, every=0.1)], encode)
+    np.testing.assert_allclose(read(0.0, 0.5), [[2, 160]])
+    np.testing.assert_allclose(read(0.5, 3.0), [[17, 160]])
+    assert sizes[0] == 6 and max(sizes) == 8 and sum(sizes) == 31

@@ -3,12 +3,20 @@
 import base64
 import io
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, NamedTuple
 from urllib.parse import quote
 
 from espnet2_avsep.report.html import Html, element
 
 _MIXTURE = "mixture"
+
+
+class _Axes(NamedTuple):
+    """Ends of the axes: seconds, and kHz of the sound and of the model's band."""
+
+    seconds: float
+    kilohertz: float
+    model_kilohertz: float
 
 
 def separation_page(
@@ -26,8 +34,9 @@ def separation_page(
     css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     title = f"Separated: {Path(result['input']).name}"
     names = sorted(result["tracks"], key=lambda name: name != _MIXTURE)
+    axes = _Axes(result["seconds"], result["fs"] / 2000, result["model_fs"] / 2000)
     sections = [
-        _track(name, result["tracks"], queries, folder, embed) for name in names
+        _track(name, result["tracks"], queries, folder, embed, axes) for name in names
     ]
     facts = {
         "input": result["input"],
@@ -54,7 +63,10 @@ def separation_page(
         element(
             "p",
             "The tracks and the residual, what they leave, add up to the input. "
-            "Spectrograms have one scale; 0 dB is the mixture's largest value. ",
+            "Spectrograms share one scale, from the mixture's largest value to 60 dB "
+            "below it.",
+            _band(axes),
+            " ",
             where,
             class_="soft",
         ),
@@ -82,6 +94,7 @@ def _track(
     queries: Mapping[str, str],
     folder: Path,
     embed: bool,
+    axes: _Axes,
 ) -> Html:
     files = tracks[name]
     what = queries.get(name)
@@ -114,13 +127,48 @@ def _track(
         source = quote(picture.name)
         if embed:
             source = _data("image/png", picture.read_bytes())
-        parts.append(
-            element(
-                "figure",
-                element("img", src=source, alt=f"Spectrogram of {name}", width="100%"),
-            )
-        )
+        parts.append(_spectrogram(name, source, axes))
     return element("section", *parts, id=name)
+
+
+def _band(axes: _Axes) -> str:
+    """Say up to where the model separates."""
+    if axes.model_kilohertz >= axes.kilohertz:
+        return ""
+    return (
+        f" The model separates up to {axes.model_kilohertz:.1f} kHz, the dashed line; "
+        "what lies above is in the residual."
+    )
+
+
+def _spectrogram(name: str, source: str, axes: _Axes) -> Html:
+    """Return a picture with labels of its axes and the end of the model's band."""
+    share = axes.model_kilohertz / axes.kilohertz
+    line = []
+    if share < 1:
+        line = [element("i", class_="band", style=f"bottom: {100 * share:.2f}%")]
+    return element(
+        "figure",
+        element(
+            "div",
+            element("span", f"{axes.kilohertz:.1f} kHz"),
+            element("span", "0"),
+            class_="frequency",
+        ),
+        element(
+            "div",
+            element("img", src=source, alt=f"Spectrogram of {name}"),
+            *line,
+            class_="plot",
+        ),
+        element(
+            "div",
+            element("span", "0 s"),
+            element("span", f"{axes.seconds:.1f} s"),
+            class_="time",
+        ),
+        class_="spectrogram",
+    )
 
 
 def _flac(*paths: Path) -> str:

@@ -84,24 +84,27 @@ def mask(estimate: np.ndarray, shared: Canvas) -> np.ndarray:
     return np.where(mixture < _FLOOR * shared.peak, 0, np.clip(share, 0, 1))
 
 
-def write_picture(path: PathLike, values: np.ndarray, grey: bool = False) -> int:
+def write_picture(
+    path: PathLike, values: np.ndarray, grey: bool = False, columns: int = COLUMNS
+) -> int:
     """Write values as a PNG; the same values give the same bytes.
 
     Args:
         path: The file.
         values: (ROWS, T) in [0, 1], lowest frequency first.
         grey: Black to white instead of the colours of levels.
+        columns: The most columns; of more, the largest of several is drawn.
 
     Returns:
         Number of bytes.
     """
     from PIL import Image
 
-    step = -(-values.shape[1] // COLUMNS)
+    step = -(-values.shape[1] // columns)
     padding = -values.shape[1] % step
     padded = np.pad(values, ((0, 0), (0, padding)))
-    columns = padded.reshape(len(values), -1, step).max(axis=2)
-    image = Image.fromarray(np.rint(columns[::-1] * 255).astype(np.uint8))
+    pooled = padded.reshape(len(values), -1, step).max(axis=2)
+    image = Image.fromarray(np.rint(pooled[::-1] * 255).astype(np.uint8))
     if not grey:
         place = np.linspace(0, 255, len(_COLOURS))
         red, green, blue = (

@@ -86,7 +86,8 @@ def encoder_from_info(
         info.get("seed", 0),
         device=device,
         dtype=info.get("dtype", "float32"),
-        batch_size=1,
+        batch_size=8,
+        pad=False,
     )
     _check_weights(path, info, encoder.info["weights"])
     return encoder

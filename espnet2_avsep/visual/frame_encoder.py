@@ -52,11 +52,12 @@ class Preprocessing(NamedTuple):
 class FrameEncoder:
     """Frozen image tower with the scaling, crop and normalisation that it expects.
 
-    The embedding is what the tower puts out, without normalisation to unit length.
+    The embedding is the tower's output, without normalisation to unit length.
 
-    A row depends on its picture alone, to the last bit on one machine: every batch has
+    A row depends only on its picture, to the last bit on one machine: every batch has
     the same shape (the last one is padded with zeros), so how clips are spread over
-    jobs, or where an interrupted job went on, leaves no trace.
+    jobs, or where an interrupted job went on, leaves no trace. Without padding, rows
+    may differ in the last digits with the size of the batch.
 
     Args:
         tower: Maps (B, 3, H, W) to (B, D), or (B, 3, F, H, W) with a window. Put into
@@ -69,6 +70,7 @@ class FrameEncoder:
         batch_size: Pictures, or windows, per batch.
         window: Number F of pictures in a row that the tower takes at a time; None: it
             takes single pictures.
+        pad: Whether batches are padded.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class FrameEncoder:
         dtype: str = "float32",
         batch_size: int = 32,
         window: Optional[int] = None,
+        pad: bool = True,
     ):
         self.device = torch.device(device)
         self.dtype = usable_dtype(dtype, self.device)
@@ -89,6 +92,7 @@ class FrameEncoder:
         self.preprocessing = preprocessing
         self.batch_size = batch_size
         self.window = window
+        self.pad = pad
         self._input = (*preprocessing.crop, 3)
         if window is not None:
             self._input = (window, *self._input)
@@ -141,7 +145,8 @@ class FrameEncoder:
         Returns:
             (n, D), float32.
         """
-        batch = np.zeros((self.batch_size, *self._input), dtype=np.uint8)
+        size = self.batch_size if self.pad else len(images)
+        batch = np.zeros((size, *self._input), dtype=np.uint8)
         batch[: len(images)] = np.stack(images)
         return self._forward(self.normalise(batch))[: len(images)].cpu().numpy()
 

@@ -84,7 +84,9 @@ def test_video_by_regions_picture_and_embedding(place, tmp_path, capsys, encoder
     mixture = sum(tracks.values())
     assert abs(np.abs(mixture).max() / 2**23 - 0.35) < 0.02
     for name in names:
-        assert (out / f"{name}.png").stat().st_size > 5000
+        with Image.open(out / f"{name}.png") as picture:
+            assert picture.size == (min(800, -(-result["samples"] // 512)), 513)
+            assert len(set(picture.convert("L").tobytes())) > 20
         assert result["tracks"][name]["picture_copied"] is True
         assert (out / f"{name}.mp4").exists()
     page = (out / "index.html").read_text()

@@ -159,6 +159,7 @@ def run(args: argparse.Namespace) -> int:
         "model": str(args.model),
         "weights_sha256": separate.weights_sha256,
         "fs": found.fs,
+        "model_fs": separate.sample_rate,
         "channels": found.channels,
         "samples": found.samples,
         "seconds": round(seconds, 3),
@@ -239,25 +240,17 @@ def _draw(
     outputs: "OutputFolder",
 ) -> None:
     """Draw all spectrograms on one scale: 0 dB is the mixture's largest value."""
-    import io
-
     from espnet2_avsep.data.audio_blocks import AudioBlocks
-    from espnet2_avsep.data.scp import atomic_write
-    from espnet2_avsep.plots import spectrogram
-    from espnet2_avsep.streaming.spectrogram import pooled_spectrogram
+    from espnet2_avsep.report.spectrogram import canvas, levels, write_picture
+    from espnet2_avsep.streaming.spectrogram import COLUMNS, pooled_spectrogram
 
-    peak = None
+    shared = None
     for name, path in {MIXTURE: source, **found.tracks}.items():
         blocks = AudioBlocks(path, audio_stream if path == source else None)
         magnitude = pooled_spectrogram(blocks, found.samples)
-        peak = max(float(magnitude.max()), 1e-6) if peak is None else peak
-        figure = spectrogram(
-            magnitude / peak, found.samples / blocks.fs, blocks.fs, name
-        )
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=80, metadata={"Software": None})
-        with atomic_write(outputs.folder / f"{name}.png", "wb") as f:
-            f.write(content.getvalue())
+        shared = shared or canvas(magnitude)
+        picture = outputs.folder / f"{name}.png"
+        write_picture(picture, levels(magnitude, shared), columns=COLUMNS)
         outputs.add(f"{name}.png")
         result.setdefault(name, {})["spectrogram"] = f"{name}.png"
 
