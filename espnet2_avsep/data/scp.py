@@ -84,6 +84,10 @@ def read_scp(path: PathLike, allow_empty: bool = False) -> Dict[str, str]:
                 "must be 'key value'."
             )
         key, value = nfc(parts[0]), parts[1].strip()
+        if value == "-" and path.suffix == ".scp":  # libsndfile would read stdin
+            raise InputError(
+                f"{path}, line {number}: '-' stands for stdin; expected a file's name."
+            )
         if key in table:
             raise InputError(
                 f"{path}, line {number}: key {key!r} comes a second time; keys "

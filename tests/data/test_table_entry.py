@@ -175,3 +175,10 @@ def test_hdf5_reads_its_own_datasets_only(tmp_path):
         for name in ("cat", "cat/no", "cat/ok/x"):
             with pytest.raises(KeyError):
                 read_h5(f, name)
+
+
+def test_stdin_is_no_file_of_a_table(tmp_path):
+    """libsndfile takes the name "-" for stdin and would wait for it."""
+    (tmp_path / "wav.scp").write_text("a -\n")
+    with pytest.raises(InputError, match="wav.scp, line 1: '-' stands for stdin"):
+        read_sources(tmp_path / "wav.scp")
