@@ -1,4 +1,4 @@
-"""Where a source's query comes from: its class, or what is seen alone."""
+"""Where a source's query comes from: its class, or only its visual embedding."""
 
 from typing import Optional, Tuple
 
@@ -57,9 +57,12 @@ class ClassQueries(nn.Module):
             (N * B, Q, dim), and which query is the source's, (N * B,).
 
         Raises:
-            ValueError: a number for which there is no query.
+            ValueError: a number for which there is no query. On a GPU, where reading
+                the numbers would wait for the device, indexing fails instead.
         """
-        if labels.min() < 0 or labels.max() >= len(self):
+        if labels.device.type == "cpu" and (
+            labels.min() < 0 or labels.max() >= len(self)
+        ):
             raise ValueError(
                 f"labels are {int(labels.min())} to {int(labels.max())}, the separator "
                 f"has the queries 0 to {len(self) - 1}: set separator_conf.num_queries "
@@ -69,7 +72,8 @@ class ClassQueries(nn.Module):
         if self.added is not None:
             queries = torch.cat([queries, self.added])
         labels = labels.flatten()
-        own = torch.nn.functional.one_hot(labels, len(self)).to(visual.dtype)
+        numbers = torch.arange(len(self), device=labels.device)
+        own = (labels[:, None] == numbers).to(visual.dtype)
         named = own[..., None] * self.projection(visual.flatten(0, 1))[:, None]
         return queries + named, labels
 

@@ -326,7 +326,10 @@ class QuerySeparator(AbsAVSeparator):
         if lengths is None:
             return motion, None
         lengths = lengths.transpose(0, 1).flatten()
-        if lengths.min() < 1 or lengths.max() > motion.size(1):
+        # On a GPU, reading the lengths would wait for the device.
+        if lengths.device.type == "cpu" and (
+            lengths.min() < 1 or lengths.max() > motion.size(1)
+        ):
             raise ValueError(
                 f"lengths of motion features are {int(lengths.min())} to "
                 f"{int(lengths.max())}; expected 1 to {motion.size(1)}."

@@ -210,3 +210,15 @@ def test_ablations_differ_from_the_paper_in_what_they_ablate_alone(name):
             config.pop(key, None)
         config["separator_conf"].pop("fusion")
     assert ablation == paper
+
+
+@pytest.mark.parametrize("name", ["iquery", "dgfnet", "dgfnet_released"])
+def test_masks_of_queries_begin_in_the_middle_of_the_ratios(name):
+    """Masks of 5 sigmoid(logit) began at 2.5: iQuery learned nothing in 300 steps."""
+    config = reduced(TUNING / f"train_avsep_{name}.yaml")
+    torch.manual_seed(0)
+    model = build_model(config, with_teacher=False).eval()
+    batch = batch_of(config)
+    visual, conditions = model.source_inputs(batch)
+    _, mask = model.separate(batch["speech_ref1"], visual, **conditions)
+    assert 0.3 < mask.mean() < 0.7
