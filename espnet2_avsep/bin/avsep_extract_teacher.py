@@ -52,11 +52,11 @@ def main(argv=None) -> int:
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
 
-    import hashlib
     import logging
 
     import yaml
 
+    from espnet2_avsep.data.content import table_digest
     from espnet2_avsep.data.scp import atomic_write, read_scp, write_scp
 
     if args.batch_size < 1:
@@ -89,9 +89,7 @@ def main(argv=None) -> int:
             "dim": teacher.output_dim,
             "batch_size": args.batch_size,
             "device": device.type,
-            "wav_scp_sha256": hashlib.sha256(
-                Path(args.wav_scp).read_bytes()
-            ).hexdigest(),
+            "sound": table_digest(args.wav_scp),
         },
         sort_keys=False,
     )

@@ -16,10 +16,12 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.score_files import read_scores
+from espnet2_avsep.data.content import file_digest
 from espnet2_avsep.data.leaks.table import leaking_clips, read_leaks
 from espnet2_avsep.data.made_from import (
     check_current,
     make_record,
+    read_record,
     record_path,
     write_record,
 )
@@ -118,6 +120,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if args.leak_free and not args.leaks:
         raise InputError("--leak_free true: wants --leaks, the table of stage 4.")
     sets = [ScoredSet.read(text, args.leaks, args.leak_free) for text in args.set]
+    model = weights_of(exp, args.inference_model)
+    for s in sets:
+        check_model(s, model)
     training_sets = [parse_set(text, ("NAME", "DUMPDIR")) for text in args.training_set]
     real_sets = [parse_set(s, ("NAME", "SEPDIR", "DUMPDIR")) for s in args.real_set]
     all_sets = [(s.name, s.dump) for s in sets] + training_sets
@@ -148,11 +153,28 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         f.write("\n\n".join(section for section in sections if section) + "\n")
     files = {f"scores of {s.name}": record_path(s.scores) for s in sets}
     files = {name: path for name, path in files.items() if path.is_file()}
-    model = weights_of(exp, args.inference_model)
     if config.get("trained") is not False and model.is_file():
         files["model"] = model
     write_record(output, make_record(8, {}, files, {}))
     print(output)
+
+
+def check_model(scored: "ScoredSet", model: Path) -> None:
+    """Check that the scores of a set are of the weights that are named beside them.
+
+    Raises:
+        InputError: it was separated with other weights.
+    """
+    known: Dict = (read_record(scored.scores) or {}).get("inputs", {})
+    if "separation" not in known or not model.is_file():
+        return
+    separation = read_record(Path(known["separation"]["path"]).parent) or {}
+    used = separation.get("inputs", {}).get("model")
+    if used is not None and used["digest"] != file_digest(model):
+        raise InputError(
+            f"{scored.scores}: was separated with {used['path']}, not with the weights "
+            f"of {model}. Run stage 7 again with --inference_model {model.name}."
+        )
 
 
 def parse_set(text: str, parts: Sequence[str]) -> List:

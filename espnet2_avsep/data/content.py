@@ -121,7 +121,7 @@ def content_of(
     rows = {}
     states: Dict[str, Optional[os.stat_result]] = {}
     for key in table if keys is None else keys:
-        path, offset = _split(table[key])
+        path, offset = split_reference(table[key])
         if path not in states:
             states[path] = _state(path)
         state, row = states[path], known.get(key)
@@ -239,10 +239,10 @@ def _state(path: str) -> Optional[os.stat_result]:
 
 def _place(value: str) -> str:
     """Return the part of "ark:offset[rows]" that follows the path."""
-    return value[len(_split(value)[0]) :]
+    return value[len(split_reference(value)[0]) :]
 
 
-def _split(value: str) -> Tuple[str, Optional[int]]:
+def split_reference(value: str) -> Tuple[str, Optional[int]]:
     """Split "ark:offset" into its parts; the offset of a plain file is None."""
     found = _ARK_REFERENCE.fullmatch(value)
     if found is None or os.path.exists(value):

@@ -12,11 +12,12 @@ from espnet2_avsep.data.content import (
     Content,
     digest_bytes,
     is_older,
+    split_reference,
     write_content,
     written_at,
 )
 from espnet2_avsep.data.frame_store import PackedFrames
-from espnet2_avsep.data.journal import Journal
+from espnet2_avsep.data.journal import Journal, signature
 from espnet2_avsep.data.scp import PathLike, read_scp, write_scp
 from espnet2_avsep.data.table_entry import (
     load_matrix,
@@ -248,6 +249,7 @@ class PrecomputedFeatures:
         self.utt2clip = utt2clip or {}
         self.dim: Optional[int] = None
         self._h5 = None
+        self._arks: Dict[str, Any] = {}
         if not self.path.is_file():
             raise InputError(
                 f"--precomputed {path}: no such file; a kaldi scp or an HDF5 file was "
@@ -267,6 +269,20 @@ class PrecomputedFeatures:
             raise InputError(
                 f"--precomputed {path}: not readable as HDF5 ({error}); copy it again."
             ) from error
+
+    def source(self, key: str) -> Any:
+        """Return what tells whether a clip's matrix is still the same.
+
+        The file itself (the table, or HDF5) is not part of it.
+        """
+        clip = self.utt2clip.get(key, key)
+        if self._h5 is not None:
+            return clip
+        value = self._table.get(key) or self._table.get(clip) or ""
+        path = split_reference(value)[0]
+        if path not in self._arks:
+            self._arks[path] = signature(path)
+        return [clip, self._arks[path]]
 
     def load(self, key: str) -> np.ndarray:
         """Read the matrix of a clip.

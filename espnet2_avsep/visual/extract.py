@@ -281,7 +281,7 @@ def copy_precomputed(
         )
 
     settings = {"precomputed": signature(str(precomputed))}
-    sources = {key: (clips or {}).get(key, key) for key in videos}
+    sources = {key: features.source(key) for key in videos}
     run_feature_job(video_scp, sources, output_dir, settings, results, allow_empty)
 
 

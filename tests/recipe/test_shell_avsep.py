@@ -261,6 +261,22 @@ def test_a_refused_training_leaves_the_experiment_as_it_was(again):
     assert check["args"] == ["training", *again.calls("avsep_train")[0]["args"]][:-4]
 
 
+def test_scores_are_of_the_options_of_the_separation(again):
+    """RESULTS.md says what the tracks were separated with."""
+    args = ("--inference_args", "--binary_mask true")
+    result = again.stages(8, 8, *args)
+    assert result.returncode == 2
+    assert "stage 7 was run with ''. Run stage 7 again" in result.stderr
+    assert again.stages(7, 7, *args).returncode == 0
+    assert again.stages(8, 8).returncode == 0
+    results = again.calls("avsep_results")[0]
+    assert "--inference_args=--binary_mask true" in results["args"]
+    # An interrupted separation has no scores.
+    assert again.stages(7, 7, FAKE_FAILS="avsep_inference").returncode == 1
+    result = again.stages(8, 8)
+    assert result.returncode == 2 and "stage 7 has not been finished" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("stage", "option", "made", "by"),
     [

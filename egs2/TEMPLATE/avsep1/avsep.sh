@@ -1128,9 +1128,8 @@ if ! "${skip_eval}"; then
             { echo "config: ${avsep_config}" && cat "${avsep_config}"; } > "${avsep_exp}/config.yaml.tmp"
             mv "${avsep_exp}/config.yaml.tmp" "${avsep_exp}/config.yaml"
         fi
-        # For the tables that name what the separation was run with.
         mkdir -p "${inference_dir}"
-        echo "${inference_args}" > "${inference_dir}/inference_args"
+        rm -f "${inference_dir}/inference_args"
         _cmd=${decode_cmd}
         _ngpu=0
         if "${gpu_inference}"; then
@@ -1183,10 +1182,19 @@ if ! "${skip_eval}"; then
             cp "${_split}/1/made_from.json" "${_dir}/made_from.json"
             log "${dset}: separated $(count "${_dir}/spk1.scp") mixtures: ${_dir}/spk*.scp"
         done
+        # For the tables that name what the separation was run with.
+        echo "${inference_args}" > "${inference_dir}/inference_args"
     fi
 
     if wanted 8; then
         log "Stage 8: Scoring: ${inference_dir}/scored_*"
+        [ -f "${inference_dir}/inference_args" ] ||
+            die "${inference_dir}/inference_args is missing: stage 7 has not been finished. Run stage 7"
+        _used=$(cat "${inference_dir}/inference_args")
+        if [ "${_used}" != "${inference_args}" ] && grep -qx inference_args <<< "${given_options}"; then
+            die "--inference_args '${inference_args}': stage 7 was run with '${_used}'. Run stage 7 again"
+        fi
+        inference_args=${_used}
         _results=()
         for dset in ${eval_sets}; do
             _data=${data_feats}/${dset}
