@@ -18,7 +18,7 @@ LEFT_OUT = ("transformers", "s3prl", "loralib", "fairscale")
 
 
 class _Deferred(types.ModuleType):
-    """Stands for a module, which is imported when something of it is used."""
+    """Stand-in for a module, which is imported when something of it is used."""
 
     __path__: list = []
 
@@ -26,6 +26,8 @@ class _Deferred(types.ModuleType):
         # Introspection (inspect.getmodule) asks every module for its __file__.
         if name.startswith("__"):
             raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
         return getattr(importlib.import_module(self.__name__), name)
 
 

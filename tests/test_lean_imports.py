@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from espnet2_avsep import lean_imports
+
 PROGRAM = """
 import importlib, json, pkgutil, socket, sys
 tried = []
@@ -26,6 +28,16 @@ cleaned = TextCleaner("tacotron")("3 mics")
 import wandb
 print(json.dumps([tried, loaded, cleaned, wandb.__name__]))
 """
+
+
+def test_a_deferred_module_may_be_used_at_once(monkeypatch):
+    monkeypatch.setattr(lean_imports, "DEFERRED", ("colorsys",))
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    with lean_imports.lean_imports():
+        import colorsys
+
+        assert "rgb_to_hsv" not in vars(colorsys)
+        assert colorsys.rgb_to_hsv(1, 1, 1) == (0, 0, 1)
 
 
 @pytest.fixture(scope="module")
