@@ -68,6 +68,8 @@ class LogFrequencyWarp(nn.Module):
             self.register_buffer(f"{name}_{key}", value, persistent=False)
 
     def _resample(self, x: Tensor, name: str) -> Tensor:
+        # Half precision has too few digits for the weights of positions.
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         lower, upper, weights = (
             getattr(self, f"{name}_{key}") for key in ("lower", "upper", "weights")
         )

@@ -131,17 +131,15 @@ class UpBlock(nn.Module):
     def _at_low_resolution(self, x: Tensor) -> bool:
         """Whether convolving first is cheaper.
 
-        On a CPU it is where the input maps are many against their rows and columns, or
-        against the output maps; measured in float32, and in bfloat16, whose direct
-        convolution gains more than its interpolation does. (On a GPU memory traffic
-        counts more than multiplications.)
+        On a CPU it is where the input maps are many, whatever their size; measured in
+        float32, and in bfloat16, whose direct convolution gains more than its
+        interpolation does. (On a GPU memory traffic counts more than multiplications.)
         """
         if x.device.type != "cpu":
             return False
         bfloat16 = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
-        maps = self.conv.out_channels
-        size = max(x.shape[-2:]) * (4 if bfloat16 else 1)
-        return maps * size <= x.size(1) * (maps + 32)
+        least = 128 if bfloat16 else 64
+        return x.size(1) >= min(least, 16 * self.conv.out_channels)
 
     def forward(
         self,

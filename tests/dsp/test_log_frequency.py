@@ -1,4 +1,6 @@
+import ast
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,3 +89,25 @@ def test_pad_to_multiple_repeats_the_edge():
     torch.testing.assert_close(padded[..., :3, :4], x)
     assert padded[0, 0, 7, 7] == x[0, 0, 2, 3]
     assert pad_to_multiple(padded, 8)[0] is padded
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_resampled_in_float32(dtype, align_corners):
+    """torch 2.11 on a CPU: grid_sample in half precision gives wrong values."""
+    warp = LogFrequencyWarp(513, 256, align_corners=align_corners)
+    x = torch.rand(1, 2, 513, 9).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        result, back = warp(x), warp.inverse(warp(x).to(dtype))
+    assert result.dtype == back.dtype == torch.float32
+    assert torch.equal(result, warp(x.float()))
+    assert torch.equal(back, warp.inverse(result.to(dtype).float()))
+
+
+def test_nothing_calls_grid_sample():
+    """See above: the warp is written as an interpolation along one axis."""
+    package = Path(__file__).parents[2] / "espnet2_avsep"
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert getattr(node, "attr", None) != "grid_sample", path
+            assert getattr(node, "id", None) != "grid_sample", path

@@ -26,13 +26,14 @@ def test_equals_convolution_of_the_upsampled_map(size, maps):
     torch.testing.assert_close(result, expected, atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("size", [(2, 3), (40, 4)])  # at low resolution, and not
-def test_up_block_equals_convolution_of_the_concatenation(size):
+@pytest.mark.parametrize("size", [(2, 3), (40, 4)])
+@pytest.mark.parametrize("channels", [64, 5])  # at low resolution, and not
+def test_up_block_equals_convolution_of_the_concatenation(channels, size):
     num_sources, batch = 2, 3
-    block = UpBlock(5, 4, 6, norm=False).double()
-    x = torch.randn(num_sources * batch, 5, *size, dtype=torch.float64)
+    block = UpBlock(channels, 4, 6, norm=False).double()
+    x = torch.randn(num_sources * batch, channels, *size, dtype=torch.float64)
     skip = torch.randn(batch, 4, *size, dtype=torch.float64)
-    assert block._at_low_resolution(x) == (size == (2, 3))
+    assert block._at_low_resolution(x) == (channels == 64)
     joint = torch.cat([skip.repeat(num_sources, 1, 1, 1), x], dim=1)
     expected = convolve_after_upsampling(
         F.relu(joint), block.conv.weight, block.conv.bias
