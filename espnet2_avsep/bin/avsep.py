@@ -8,7 +8,8 @@ import os
 import sys
 from typing import Optional, Sequence
 
-from espnet2_avsep.bin.cli import LOG_FORMAT, command
+from espnet2_avsep import __version__
+from espnet2_avsep.bin.cli import INTERRUPTED, LOG_FORMAT, command
 from espnet2_avsep.errors import DISK_ERRORS, InputError
 
 # Sub-command -> its module in bin/subcommands, which has a docstring, add_arguments()
@@ -33,6 +34,9 @@ def get_parser() -> argparse.ArgumentParser:
         prog="avsep",
         description="Audio-visual sound separation with a trained model.",
         epilog=EPILOG,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"espnet2_avsep {__version__}"
     )
     parsers = parser.add_subparsers(dest="subcommand", metavar="<sub-command>")
     parsers.required = True
@@ -66,9 +70,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         return _module(args.module).run(args) or 0
     except (InputError, BrokenPipeError):
-        raise
+        raise  # see cli.command
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(
+            getattr(_module(args.module), "INTERRUPTED", INTERRUPTED), file=sys.stderr
+        )
         return 130
     except OSError as error:
         if error.errno in DISK_ERRORS:

@@ -4,12 +4,18 @@ import argparse
 import functools
 import logging
 import os
+import re
 import sys
-from typing import Callable, Optional, Sequence
+import warnings
+from typing import Callable, List, Optional, Sequence
 
 from espnet2_avsep.errors import DISK_ERRORS, InputError
 
 LOG_FORMAT = "%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s"
+INTERRUPTED = (
+    "interrupted. Run the same command again to go on: what is finished is kept."
+)
+_OPTION = re.compile(r"--[A-Za-z][\w-]*(=.*)?", re.DOTALL)
 
 
 def setup_logging(level: str = "INFO") -> None:
@@ -34,14 +40,47 @@ def str2bool(value: str) -> bool:
     return value.lower() == "true"
 
 
+def underscored(argv: Sequence[str]) -> List[str]:
+    """Write the names of options with underscores; values stay as they are.
+
+    Example:
+        >>> underscored(["--max-epoch", "a-b", "--tag=a-b", "--", "--a-b"])
+        ['--max_epoch', 'a-b', '--tag=a-b', '--', '--a-b']
+    """
+    words = list(argv)
+    end = words.index("--") if "--" in words else len(words)
+    for n, word in enumerate(words[:end]):
+        if _OPTION.fullmatch(word):
+            name, equals, value = word.partition("=")
+            words[n] = "--" + name[2:].replace("-", "_") + equals + value
+    return words
+
+
+def hide_future_warnings() -> None:
+    """Hide the FutureWarnings of libraries: they address developers, not users.
+
+    Python's own option -W and PYTHONWARNINGS keep their meaning.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", FutureWarning)
+
+
 def command(main: Callable) -> Callable:
-    """Decorate a ``main(argv=None)``: an InputError becomes one line and status 2."""
+    """Decorate a ``main(argv=None)``.
+
+    An InputError becomes one line and status 2, Ctrl-C a line and status 130. Hyphens
+    and underscores in the names of options are the same.
+    """
 
     @functools.wraps(main)
     def wrapper(argv: Optional[Sequence[str]] = None) -> int:
         let_idle_threads_sleep()
+        hide_future_warnings()
         try:
-            return main(argv) or 0
+            return main(underscored(sys.argv[1:] if argv is None else argv)) or 0
+        except KeyboardInterrupt:
+            print(INTERRUPTED, file=sys.stderr)
+            return 130
         except InputError as error:
             # A file's name may hold what no encoding has a character for.
             text = str(error).encode("utf-8", "backslashreplace").decode("utf-8")

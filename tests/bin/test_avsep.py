@@ -9,6 +9,7 @@ import soundfile
 import yaml
 from PIL import Image
 
+from espnet2_avsep import __version__
 from espnet2_avsep.bin import avsep
 from espnet2_avsep.bin.subcommands import query
 from espnet2_avsep.errors import InputError
@@ -356,4 +357,12 @@ def test_interrupted(place, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(SeparateAV, "from_pretrained", stop)
-    assert run(capsys, "info", place / "model") == (130, "", "interrupted\n")
+    status, out, err = run(capsys, "info", place / "model")
+    assert (status, out) == (130, "") and "Run the same command again" in err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        avsep.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"espnet2_avsep {__version__}\n"

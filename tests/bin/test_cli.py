@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
-from espnet2_avsep.bin.cli import command
+from espnet2_avsep.bin import cli
+from espnet2_avsep.bin.cli import command, underscored
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,32 @@ def test_no_command_imports_torch_before_it_has_set_openmp():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "False"
+
+
+def test_hyphens_and_underscores_are_the_same_in_names_of_options():
+    given = ["a-b", "--out-dir", "x-y", "--no-x=a-b", "-n", "-1", "--x y-z", "---", "-"]
+    assert underscored(given) == [
+        *("a-b", "--out_dir", "x-y", "--no_x=a-b", "-n", "-1", "--x y-z", "---", "-")
+    ]
+    assert underscored(["--a-b", "--", "--a-b"]) == ["--a_b", "--", "--a-b"]
+    seen = []
+    assert command(seen.append)(["--max-epoch", "3"]) == 0
+    assert seen == [["--max_epoch", "3"]]
+
+
+def test_ctrl_c_says_that_the_run_can_go_on(capsys):
+    def main(argv):
+        raise KeyboardInterrupt
+
+    assert command(main)([]) == 130
+    assert capsys.readouterr().err == f"{cli.INTERRUPTED}\n"
+    assert "Run the same command again" in cli.INTERRUPTED
+
+
+@pytest.mark.parametrize(("options", "shown"), [([], 0), (["default"], 1)])
+def test_no_future_warning_of_a_library_is_shown(monkeypatch, options, shown):
+    monkeypatch.setattr(sys, "warnoptions", options)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("default")
+        command(lambda argv: warnings.warn("deprecated", FutureWarning, 2))([])
+    assert len(found) == shown
