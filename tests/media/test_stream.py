@@ -13,11 +13,13 @@ from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.media.stream import measure, probe
+from espnet2_avsep.prompt_reader import _looks
+from espnet2_avsep.prompts import Region
 from espnet2_avsep.visual.extract import pack_frames
 from espnet2_avsep.visual.frames import video_frames
 from tests.media import clock_files
 from tests.media.clock_files import CLICK, FLASH, FPS, SECONDS, write_clocked
-from tests.media_fixtures import write_clip
+from tests.media_fixtures import paint_number, read_number, write_clip
 
 
 @pytest.mark.parametrize(
@@ -164,3 +166,31 @@ def test_stage_3_takes_the_audio_stream_that_was_asked_for(tmp_path):
         else:
             found, _ = read_audio(str(tmp_path / "out" / "data" / "a.wav"))
             assert set(found) == {np.float32(level / 32768)}
+
+
+def test_regions_count_from_the_audio_stream_that_is_separated(tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("mpeg4", rate=FPS)
+        video.height, video.width, video.pix_fmt = 64, 160, "yuv420p"
+        starts = (0, 8000)  # the second one begins after a second
+        sounds = [
+            output.add_stream("pcm_s16le", rate=8000, layout="mono") for _ in "ab"
+        ]
+        packets = []
+        for number in range(75):
+            picture = av.VideoFrame.from_ndarray(paint_number(number), format="rgb24")
+            packets += video.encode(picture)
+        packets += video.encode(None)
+        for start, sound in zip(starts, sounds, strict=True):
+            samples = np.full((1, 16000), 1000, np.int16)
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate, frame.time_base = 8000, Fraction(1, 8000)
+            frame.pts = start
+            packets += sound.encode(frame)
+        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+            output.mux(packet)
+    for stream, first in ((None, 12), (1, 12), (2, 37)):
+        _, image = next(_looks(Region(path, every=1.0, audio_stream=stream)))
+        assert abs(read_number(image) - first) <= 1
+        assert probe(path, stream).audio_start == (stream == 2)
