@@ -109,6 +109,26 @@ def test_a_new_criterion_does_not_fit_old_epochs(train, capsys):
     assert "no valid.unheard_of" in capsys.readouterr().err
 
 
+def test_two_trainings_in_one_folder(train, tmp_path, capsys):
+    hold = (
+        "import sys\nfrom espnet2_avsep.data.lock import lock_folder\n"
+        "with lock_folder(sys.argv[1], 'a training'):\n"
+        "    print('held', flush=True)\n    input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path / "exp")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        assert first.stdout.readline() == "held\n"
+        assert train(max_epoch=1) == 2
+        assert f"in use by a training, pid {first.pid} on " in capsys.readouterr().err
+        assert not (tmp_path / "exp" / "config.yaml").exists()
+        first.communicate("\n")
+    assert train(max_epoch=1) == 0
+
+
 def test_divergence_ends_the_training(train, tmp_path, capsys):
     """Not saved as best, and the error names epoch and learning rate."""
     optim = {"optim_conf": {"lr": 1e30}}
