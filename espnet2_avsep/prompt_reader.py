@@ -150,7 +150,7 @@ class PromptReader:
             image = _open_picture(path, index)
             row = self._pictures([_cut(image, region, region.at)], index)
             return lambda begin, end: row
-        looks = self._looks(region)
+        looks = self._shared_looks(region)
         if region.every is None:
             row = self._pictures([next(looks)[1]], index)
             return lambda begin, end: row
@@ -163,20 +163,18 @@ class PromptReader:
 
         return _VideoReader(looks, encode)
 
-    def _looks(self, region: Region) -> Iterator[Tuple[float, np.ndarray]]:
-        """Yield time in s and cut picture of each look at a video.
+    def _shared_looks(self, region: Region) -> Iterator[Tuple[float, np.ndarray]]:
+        """Return the looks of a region, see _looks.
 
         Regions that look at one video at the same times share its pictures: it is
         decoded once. What one of them has seen and another has not is kept.
         """
         if region.every is None:
-            pictures = _pictures_of(region)
-        else:
-            key = (str(region.source), region.every, region.audio_stream)
-            shared = self._videos.get(key) or _pictures_of(region)
-            pictures, self._videos[key] = itertools.tee(shared)
-        for time, image in pictures:
-            yield time, _cut(image, region, time)
+            return _looks(region)
+        key = (str(region.source), region.every, region.audio_stream)
+        shared = self._videos.get(key) or _pictures_of(region)
+        pictures, self._videos[key] = itertools.tee(shared)
+        return _looks(region, pictures)
 
 
 class _VideoReader:
@@ -220,6 +218,14 @@ class _VideoReader:
         if rows[0].ndim > 1:
             return rows[len(rows) // 2]
         return np.mean(rows, axis=0)
+
+
+def _looks(
+    region: Region, pictures: Optional[Iterator[Tuple[float, np.ndarray]]] = None
+) -> Iterator[Tuple[float, np.ndarray]]:
+    """Yield time in s and cut picture of each look at a video."""
+    for time, image in pictures or _pictures_of(region):
+        yield time, _cut(image, region, time)
 
 
 def _pictures_of(region: Region) -> Iterator[Tuple[float, np.ndarray]]:
