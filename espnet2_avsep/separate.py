@@ -263,7 +263,9 @@ class SeparateAV:
             classes: The class of each source, for models that need it (queries: class);
                 those it knows are in the attribute ``classes``.
             motion: Motion features (steps, D_m) of each source, over the whole
-                recording, for models that need them; with it there are no chunks.
+                recording, for models that need them. As in training, each chunk takes
+                those of the whole recording, or of its own time (the training's
+                motion_align: segment), at most motion_steps of them, evenly spread.
             channels: "mean": the mean of the channels is separated. "each": masks are
                 made from the mean and applied to every channel.
             residual: Whether a last track holds what the others leave: they add up to
@@ -288,14 +290,13 @@ class SeparateAV:
                 raise InputError(
                     f"chunking={chunking!r}: expected 'auto', 'whole' or a Chunking."
                 )
-            long = wav.shape[-1] > WHOLE_SECONDS * fs and motion is None
+            long = wav.shape[-1] > WHOLE_SECONDS * fs
             chunking = Chunking() if chunking == "auto" and long else None
-        if chunking is not None and motion is not None:
-            raise InputError(
-                "motion was given for the whole recording: chunking must be 'whole'."
-            )
         plan = WHOLE if chunking is None else self.plan(chunking)
-        stream = self._stream(prompts, fs, plan, channels, residual, classes, motion)
+        total = -(-wav.shape[-1] * self.sample_rate // fs)
+        stream = self._stream(
+            prompts, fs, plan, channels, residual, classes, motion, total
+        )
         tracks = [*stream.feed(wav), *stream.finish()]
         return np.concatenate(tracks, axis=-1)
 
@@ -453,7 +454,9 @@ class SeparateAV:
         residual: bool,
         classes: Optional[Sequence[str]] = None,
         motion: Optional[Sequence[np.ndarray]] = None,
+        total: Optional[int] = None,
     ) -> TrackStream:
+        """Return what separates in chunks; ``total`` samples at the model's rate."""
         reader = self._reader(prompts)
         conditions = self._conditions(reader.number, classes, motion)
 
@@ -462,7 +465,10 @@ class SeparateAV:
             self._check_length(samples)
             rate = self.sample_rate
             visual = reader(start / rate, (start + samples) / rate)
-            return self._separate_chunk(chunk, visual, conditions)
+            told = conditions
+            if motion is not None:
+                told = {**told, **self._motion(motion, start, samples, total)}
+            return self._separate_chunk(chunk, visual, told)
 
         return TrackStream(process, plan, fs, self.sample_rate, channels, residual)
 
@@ -516,18 +522,40 @@ class SeparateAV:
             numbers = number_sources({"classes": classes}, self.classes)["classes"]
             conditions["labels"] = torch.tensor([numbers])
         if motion is not None:
-            steps = [torch.as_tensor(m, dtype=torch.float32) for m in motion]
-            for number, step in enumerate(steps, 1):
-                shape = tuple(step.shape)
+            for number, steps in enumerate(motion, 1):
+                shape = tuple(np.shape(steps))
                 if len(shape) != 2 or shape[0] < 1 or shape[1] != separator.motion_dim:
                     raise InputError(
                         f"motion {number} has the shape {shape}; expected "
                         f"(steps, {separator.motion_dim})."
                     )
-            lengths = torch.tensor([[len(step) for step in steps]])
-            padded = torch.nn.utils.rnn.pad_sequence(steps, batch_first=True)
-            conditions.update(motion=padded[None], motion_lengths=lengths)
         return conditions
+
+    def _motion(
+        self, motion: Sequence[np.ndarray], start: int, samples: int, total: int
+    ) -> Dict[str, torch.Tensor]:
+        """Motion of a chunk, as the separator takes it: as training reads a segment's.
+
+        Args:
+            motion: (steps, D_m) of each source, over ``total`` samples.
+            start: First sample of the chunk.
+            samples: Their number.
+            total: Samples of the recording.
+        """
+        from espnet2_avsep.data.motion import choose_steps
+        from espnet2_avsep.data.segment_reader import rows_in_segment
+
+        parts = []
+        for steps in motion:
+            span = (0, len(steps))
+            if self._dataset_conf.get("motion_align") == "segment":
+                span = rows_in_segment(start, samples, total, len(steps))
+            rows = choose_steps(*span, self.motion_steps)
+            parts.append(torch.as_tensor(np.asarray(steps)[rows], dtype=torch.float32))
+        return {
+            "motion": torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)[None],
+            "motion_lengths": torch.tensor([[len(part) for part in parts]]),
+        }
 
     def _check_length(self, samples: int) -> None:
         shortest = self.model.encoder.n_fft + 1

@@ -349,3 +349,34 @@ def test_bad_options(folder, options):
         pytest.skip("a CUDA device is present")
     with pytest.raises(InputError):
         SeparateAV.from_pretrained(folder, **options)
+
+
+@pytest.mark.parametrize("align", ["whole", "segment"])
+def test_long_recordings_with_motion_come_in_chunks(tmp_path, align):
+    """One pass over 10 minutes has attention of 100,000 places: it must not happen."""
+    conf = {"visual_dim": DIM, "channels": 8, "layers": 4, "width": 8, "heads": 2}
+    conf.update(middle_level=2, dim=16, feedforward_dim=16, queries="label_free")
+    conf.update(attention_groups=4, motion_dim=2, num_queries=3)
+    data = {"segment_samples": SEGMENT, "motion_steps": 4, "motion_align": align}
+    folder = make_trained_folder(
+        tmp_path / "exp", separator="query", separator_conf=conf, dataset_conf=data
+    )
+    separate = SeparateAV.from_pretrained(folder)
+    seen = []
+    separate.model.separator.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["motion"]), with_kwargs=True
+    )
+    rows = np.repeat(np.arange(10, dtype=np.float32)[:, None], 2, axis=1)
+    chunks = Chunking(overlap=SEGMENT / FS / 10)
+    tracks = separate(
+        mixture(4 * SEGMENT), prompts(), motion=[rows, -rows], chunking=chunks
+    )
+    assert tracks.shape == (2, 4 * SEGMENT) and np.isfinite(tracks).all()
+    found = [m[0, 0, :, 0].tolist() for m in seen]
+    assert all(torch.equal(m[:, 1], -m[:, 0]) for m in seen)
+    assert len(found) >= 4
+    if align == "whole":  # 4 of 10 rows, evenly spread
+        assert found == [[1, 3, 6, 8]] * len(found)
+    else:
+        assert max(map(len, found)) <= 4 and found[0][0] == 0 and found[-1][-1] == 9
+        assert sorted({row for part in found for row in part}) == list(range(10))

@@ -1,6 +1,6 @@
 """Motion features of a clip: rows of a Kaldi matrix, uniform over its duration."""
 
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 import numpy as np
 
@@ -33,7 +33,10 @@ def read_motion(
             f"{ref}: motion features have the shape {shape}; a matrix (steps, D) with "
             "a row at least was expected. Run stages 2 and 4 again."
         )
-    first, last = span or (0, shape[0])
+    return read_rows(ref, choose_steps(*(span or (0, shape[0])), max_steps))
+
+
+def choose_steps(first: int, last: int, max_steps: int) -> List[int]:
+    """Return the rows [first, last), or so many of them, evenly spread."""
     number = min(last - first, max_steps)
-    rows = [first + (2 * n + 1) * (last - first) // (2 * number) for n in range(number)]
-    return read_rows(ref, rows)
+    return [first + (2 * n + 1) * (last - first) // (2 * number) for n in range(number)]
