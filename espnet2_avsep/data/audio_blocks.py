@@ -100,10 +100,11 @@ class AudioBlocks:
             reading = SoundPass(self.path, container, self._index)
             try:
                 for packet in packets(container, *reading.streams):
-                    pieces += reading.feed(packet)
-                    if sum(piece.shape[-1] for piece in pieces) >= BLOCK:
-                        yield np.concatenate(pieces, axis=-1)
-                        pieces = []
+                    for piece in reading.feed(packet):
+                        pieces.append(piece)
+                        if sum(piece.shape[-1] for piece in pieces) >= BLOCK:
+                            yield np.concatenate(pieces, axis=-1)
+                            pieces = []
             except av.error.FFmpegError as error:
                 reading.tolerate(error)
             if pieces:

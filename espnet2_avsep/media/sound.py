@@ -167,7 +167,8 @@ class SoundDecoder:
             count = round(abs(drift) * self.fs)
             if drift > MAX_DRIFT:
                 self._faults["hole"].append((self.seconds, drift))
-                silence = [np.zeros((self.channels, count), np.float32)]
+                second = np.zeros((self.channels, self.fs), np.float32)
+                silence = [second] * (count // self.fs) + [second[:, : count % self.fs]]
             elif drift < -MAX_DRIFT:
                 cut = min(count, samples.shape[-1])
                 self._faults["overlap"].append((self.seconds, cut / self.fs))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet2_avsep.data import audio_blocks
 from espnet2_avsep.data.audio_blocks import AudioBlocks
 from espnet2_avsep.data.audio_io import load_audio, read_audio
 from espnet2_avsep.media import sound
@@ -232,3 +233,11 @@ def test_independent_channels_do_not_cancel():
     mix = DownMix()
     mix(np.zeros((2, 100), np.float32))
     assert mix.note() == ""
+
+
+def test_a_long_hole_takes_no_memory(tmp_path):
+    path = write_packets(tmp_path / "a.mkv", [0, 3000 * RATE], [1])
+    blocks = AudioBlocks(path)
+    sizes = [block.shape[-1] for block in blocks]
+    assert sum(sizes) == 3000 * RATE + PACKET
+    assert max(sizes) < 2 * audio_blocks.BLOCK
