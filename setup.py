@@ -90,6 +90,7 @@ COMMANDS = [
     "avsep_make_mixtures",
     "avsep_make_real_mixtures",
     "avsep_collect_stats",
+    "avsep_made_from",
     "avsep_train",
     "avsep_inference",
     "avsep_baseline",
