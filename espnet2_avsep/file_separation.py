@@ -21,7 +21,7 @@ import numpy as np
 from espnet2_avsep.data.audio_blocks import AudioBlocks
 from espnet2_avsep.data.output_folder import protect
 from espnet2_avsep.data.scp import PathLike
-from espnet2_avsep.data.track_writer import TrackWriter
+from espnet2_avsep.data.track_writer import TRACK_FORMATS, TrackWriter
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.sound import DownMix
 from espnet2_avsep.media.stream import measure
@@ -71,19 +71,20 @@ def separate_file(
 ) -> SeparatedFile:
     """Separate the sound of any media file into files of its rate and length.
 
-    Writes one file per prompt and ``residual``, what the prompts leave, 24 bits. The
-    files add up to the sound (its mean over the channels, or all of them) as far as it
-    has at most 24 bits and none was clipped. They appear together at the end; a run
-    that fails leaves nothing.
+    Writes one file per prompt and ``residual``, everything else, 24 bits. The files add
+    up to the sound (its mean over the channels, or all of them) as far as it has at
+    most 24 bits and none was clipped. They appear together at the end; a run that fails
+    leaves nothing.
 
     Args:
         separate: The separator.
         source: A sound or a video file.
         prompts: As for SeparateAV.__call__.
-        output_dir: Gets <name>.wav or .flac; made where missing.
+        output_dir: Gets <name>.wav, .flac or .mp3; made where missing.
         names: Of the tracks; None takes track1, track2, ...
         classes: As for SeparateAV.__call__.
-        audio_format: "wav" or "flac".
+        audio_format: "wav" or "flac" (24 bits), "float" (wav, 32 bits, nothing is
+            clipped) or "mp3" (lossy: the sum holds approximately).
         channels: As for SeparateAV.__call__.
         chunking: As for SeparateAV.stream.
         audio_stream: Number, from 1, of the audio stream to separate, of files with
@@ -100,14 +101,20 @@ def separate_file(
     """
     prompts = list(prompts)
     names = track_names(names, len(prompts))
-    paths = [Path(output_dir) / f"{name}.{audio_format}" for name in names]
+    if audio_format not in TRACK_FORMATS:
+        raise InputError(
+            f"audio_format={audio_format!r}: expected one of "
+            f"{', '.join(TRACK_FORMATS)}."
+        )
+    suffix = TRACK_FORMATS[audio_format].suffix
+    paths = [Path(output_dir) / f"{name}{suffix}" for name in names]
     protect(paths, [source, *_files(prompts)])
     blocks = AudioBlocks(source, audio_stream)
     number = 1 if channels == "mean" else blocks.channels
     length = blocks.length or measure(source, audio_stream).samples
     mix = DownMix()
     tracks = separate.stream(
-        _told(blocks, length, mix if channels == "mean" else None, progress),
+        _told(blocks, length, mix, channels == "mean", progress),
         prompts,
         blocks.fs,
         classes=classes,
@@ -120,7 +127,9 @@ def separate_file(
     samples = 0
     with contextlib.ExitStack() as stack:
         writers = [
-            stack.enter_context(TrackWriter(path, blocks.fs, number, length))
+            stack.enter_context(
+                TrackWriter(path, blocks.fs, number, length, audio_format)
+            )
             for path in paths
         ]
         for stretch in _chain(first, tracks):
@@ -129,7 +138,10 @@ def separate_file(
             samples += stretch.shape[-1]
     notes = [*blocks.notes]
     if mix.note():
-        notes.append(f"{mix.note()}; --channels each (channels='each') keeps them")
+        hint = "--channels each (channels='each') keeps them"
+        if channels != "mean":
+            hint = "the model hears their mean, so the tracks are not reliable"
+        notes.append(f"{mix.note()}; {hint}")
     for note in notes:
         logging.warning("%s: %s", source, note)
     clipped = {
@@ -179,14 +191,16 @@ def _files(prompts: Sequence[Any]) -> List[PathLike]:
 def _told(
     blocks: AudioBlocks,
     length: Optional[int],
-    mix: Optional[DownMix],
+    mix: DownMix,
+    mean: bool,
     progress: Optional[Callable[[float, Optional[float]], None]],
 ) -> Iterator[np.ndarray]:
-    """Pass blocks on, averaged by ``mix``, and tell how far it is."""
+    """Yield blocks, averaged by ``mix`` for ``mean``, and report the progress."""
     total = None if length is None else length / blocks.fs
     done = 0
     for block in blocks:
-        yield block if mix is None else mix(block)[None]
+        averaged = mix(block)
+        yield averaged[None] if mean else block
         done += block.shape[-1]
         if progress is not None:
             seconds = done / blocks.fs

@@ -4,14 +4,36 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 
-from espnet2_avsep.data.audio_io import FORMATS
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.errors import InputError
 
+
+class TrackFormat(NamedTuple):
+    """How a track is written.
+
+    Attributes:
+        suffix: Of the file's name.
+        kind: libsndfile's name of the file format.
+        subtype: libsndfile's name of the samples' format.
+        bytes: Of an uncompressed sample.
+    """
+
+    suffix: str
+    kind: str
+    subtype: str
+    bytes: int = 3
+
+
+TRACK_FORMATS = {
+    "wav": TrackFormat(".wav", "WAV", "PCM_24"),
+    "flac": TrackFormat(".flac", "FLAC", "PCM_24"),
+    "float": TrackFormat(".wav", "WAV", "FLOAT", 4),
+    "mp3": TrackFormat(".mp3", "MP3", "MPEG_LAYER_III"),
+}
 FULL_SCALE = 1 << 23
 # A RIFF header counts bytes in 32 bits; RF64 is the same with more.
 _RIFF_BYTES = 4_000_000_000
@@ -33,36 +55,50 @@ def to_pcm24(samples: np.ndarray) -> "tuple[np.ndarray, int]":
 
 
 class TrackWriter:
-    """A 24-bit wav or flac file in the making; use it in a ``with`` statement.
+    """A sound file in the making; use it in a ``with`` statement.
 
     It is written under another name, and gets its own when the block ends well.
 
     Args:
-        path: A name that ends in .wav or .flac.
+        path: A name with the ending of the format.
         fs: Sampling rate in Hz.
         channels: Number of channels.
         length: Samples to come, as far as that is known: a wav of more than 4 GB gets
             another header.
+        audio_format: A key of TRACK_FORMATS; None takes the one of the name's ending,
+            24 bits for .wav.
 
     Attributes:
-        clipped: Samples that exceeded full scale and were clipped.
+        clipped: Samples that exceeded full scale and were clipped; none are for
+            "float".
 
     Raises:
         InputError: unknown format, a rate or number of channels that it cannot have.
     """
 
     def __init__(
-        self, path: PathLike, fs: int, channels: int = 1, length: Optional[int] = None
+        self,
+        path: PathLike,
+        fs: int,
+        channels: int = 1,
+        length: Optional[int] = None,
+        audio_format: Optional[str] = None,
     ):
         import soundfile
 
         self.path = Path(path)
         self.clipped = 0
         self._written = 0
-        kind = FORMATS.get(self.path.suffix[1:].lower())
-        if kind is None:
-            raise InputError(f"{path}: unknown audio format; expected .wav or .flac.")
-        if kind == "WAV" and 3 * channels * (length or 0) > _RIFF_BYTES:
+        ending = self.path.suffix.lower()
+        chosen = TRACK_FORMATS.get(audio_format or ending[1:])
+        if chosen is None or chosen.suffix != ending:
+            raise InputError(
+                f"{path}: unknown audio format; expected a name that ends in "
+                f"{', '.join(sorted({each.suffix for each in TRACK_FORMATS.values()}))}"
+                "."
+            )
+        self._subtype, kind = chosen.subtype, chosen.kind
+        if kind == "WAV" and chosen.bytes * channels * (length or 0) > _RIFF_BYTES:
             kind = "RF64"
         handle, self._temporary = tempfile.mkstemp(
             dir=self.path.parent, prefix=f".{self.path.name[:64]}.", suffix=".tmp"
@@ -70,19 +106,25 @@ class TrackWriter:
         os.close(handle)
         try:
             self._file = soundfile.SoundFile(
-                self._temporary, "w", fs, channels, "PCM_24", format=kind
+                self._temporary, "w", fs, channels, self._subtype, format=kind
             )
         except (soundfile.LibsndfileError, TypeError, ValueError) as error:
             os.unlink(self._temporary)
+            reason = getattr(error, "error_string", error)
             raise InputError(
                 f"{path}: cannot be written with {channels} channels at {fs} Hz "
-                f"({error}); choose another format or channels 'mean'."
+                f"({reason}); choose another format or channels 'mean'."
             ) from error
 
     def write(self, samples: np.ndarray) -> None:
         """Append (L,) or (C, L) samples, 1.0 being full scale."""
-        data, clipped = to_pcm24(np.atleast_2d(samples).T)
-        self.clipped += clipped
+        data = np.atleast_2d(samples).T
+        if self._subtype == "PCM_24":
+            data, clipped = to_pcm24(data)
+            self.clipped += clipped
+        elif self._subtype != "FLOAT":
+            self.clipped += int(np.sum(np.abs(data) > 1))
+            data = np.clip(data, -1, 1)
         self._file.write(data)
         self._written += len(data)
 

@@ -62,7 +62,7 @@ def separation_page(
         element("h1", title),
         element(
             "p",
-            "The tracks and the residual, what they leave, add up to the input. "
+            "The tracks and the residual, everything else, add up to the input. "
             "Spectrograms share one scale, from the mixture's largest value to 60 dB "
             "below it.",
             _band(axes),
@@ -98,7 +98,7 @@ def _track(
 ) -> Html:
     files = tracks[name]
     what = queries.get(name)
-    words = {"residual": "what the tracks leave", _MIXTURE: "the input"}.get(name, "")
+    words = {"residual": "everything else", _MIXTURE: "the input"}.get(name, "")
     if what is not None:
         words = f"query: {what}"
     parts = [element("h2", name), element("p", words, class_="soft")]

@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Optional
 
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.markdown import plain
+from espnet2_avsep.sharing.results_file import read_sections
 
 # The hub's word where the author has not chosen a licence.
 NO_LICENCE = "other"
@@ -50,7 +51,7 @@ def model_card(
             f"--hf_license {licence!r}: expected the hub's name of a licence, small "
             "letters, digits, '-' and '.', e.g. apache-2.0, cc-by-4.0, cc-by-nc-4.0."
         )
-    sections = _sections(results or "")
+    sections = read_sections(results or "")
     fusion = (config.get("separator_conf") or {}).get("fusion", "")
     system = config.get("system") or f"{config.get('separator')} {fusion}".strip()
     system = plain(system)
@@ -82,19 +83,6 @@ def model_card(
         _files(info),
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
-
-
-def _sections(results: str) -> Dict[str, str]:
-    """Split RESULTS.md at its headings; what stands before the first is under ""."""
-    found, name, fenced = {"": ""}, "", False
-    for line in results.splitlines():
-        fenced ^= line.startswith("```")
-        if line.startswith("## ") and not fenced:
-            name = line[3:].strip()
-            found[name] = ""
-        elif not line.startswith("# ") or fenced:
-            found[name] += line + "\n"
-    return {key: text.strip() for key, text in found.items()}
 
 
 def _usage(repo_id: str, config: Dict[str, Any], info: Dict[str, Any]) -> str:

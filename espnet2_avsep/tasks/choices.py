@@ -6,13 +6,13 @@ which takes ten seconds and more.
 
 import argparse
 import inspect
+import warnings
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 import torch
 from espnet2.enh.decoder.abs_decoder import AbsDecoder
 from espnet2.enh.decoder.stft_decoder import STFTDecoder
 from espnet2.enh.encoder.abs_encoder import AbsEncoder
-from espnet2.enh.encoder.stft_encoder import STFTEncoder
 from espnet2.train.class_choices import ClassChoices
 from torch import nn
 
@@ -56,6 +56,11 @@ from espnet2_avsep.visual.frame_networks import (
     CoSeparationResNet18,
     PredictiveCodingResNet18,
 )
+
+with warnings.catch_warnings():
+    # A decorator of it, torch.cuda.amp.autocast, is deprecated.
+    warnings.simplefilter("ignore", FutureWarning)
+    from espnet2.enh.encoder.stft_encoder import STFTEncoder
 
 encoder_choices = ClassChoices(
     "encoder", {"stft": STFTEncoder}, type_check=AbsEncoder, default="stft"

@@ -2,21 +2,22 @@
 
 import logging
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Union
+from typing import Any, Dict, Optional, Union
 
-from espnet2_avsep.data.yaml_file import read_yaml
-from espnet2_avsep.errors import InputError, shown
+from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.clip_encoder import build_open_clip, load_open_clip
-from espnet2_avsep.visual.frame_encoder import RANDOM, FrameEncoder
+from espnet2_avsep.visual.encoder_info import (
+    ENCODERS,
+    FRAMES,
+    WEIGHTS_KEYS,
+    check_keys,
+    read_info,
+    text_refusal,
+)
+from espnet2_avsep.visual.frame_encoder import FrameEncoder
 from espnet2_avsep.visual.frame_packer import FramePacker
 from espnet2_avsep.visual.resnet_encoder import load_resnet18
 from espnet2_avsep.visual.text_encoder import TextEncoder
-
-ENCODERS = ("open_clip", "resnet18")
-FRAMES = "frames"
-# Side of packed pictures in pixels.
-MAX_SIZE = 4096
-_WEIGHTS_KEYS = ("model", "pretrained", "weights")
 
 
 def build_encoder(
@@ -70,7 +71,7 @@ def encoder_from_info(
             path,
         )
     if info.get("encoder") == FRAMES:
-        _check_keys(path, info, ("size", "jpeg_quality"))
+        check_keys(path, info, ("size", "jpeg_quality"))
         return FramePacker(info["size"], info["jpeg_quality"])
     if info.get("encoder") not in ENCODERS:
         raise InputError(
@@ -78,7 +79,7 @@ def encoder_from_info(
             f"encoder of this package ({', '.join(ENCODERS)}); give embeddings of the "
             "same making instead of pictures."
         )
-    _check_keys(path, info, _WEIGHTS_KEYS)
+    check_keys(path, info, WEIGHTS_KEYS)
     encoder = build_encoder(
         info["encoder"],
         info["model"],
@@ -108,67 +109,10 @@ def text_encoder_from_info(path: Union[str, Path], device: str = "cpu") -> TextE
     refusal = text_refusal(path, info)
     if refusal is not None:
         raise InputError(refusal)
-    _check_keys(path, info, _WEIGHTS_KEYS)
+    check_keys(path, info, WEIGHTS_KEYS)
     network, weights = build_open_clip(info["model"], info["pretrained"])
     _check_weights(path, info, weights["weights"])
     return TextEncoder(network, info["model"], device)
-
-
-def text_refusal(path: Union[str, Path], info: Dict[str, Any]) -> Optional[str]:
-    """Return why a model takes no text; None where it does.
-
-    Args:
-        path: The visual_info.yaml, for the message.
-        info: Its content.
-    """
-    if info.get("encoder") != "open_clip":
-        return (
-            f"{path}: the model was trained on pictures encoded by "
-            f"{info.get('encoder')!r}, which knows no text. Only models trained on "
-            "open_clip embeddings take text; give a picture or an embedding."
-        )
-    if info.get("pretrained") == RANDOM:
-        return (
-            f"{path}: the model was trained with a randomly initialised open_clip, "
-            "whose text tower has never seen a picture: text says nothing to it. Give "
-            "a picture or an embedding, or train with CLIP's weights "
-            "(--visual_pretrained openai)."
-        )
-    return None
-
-
-def read_info(path: Union[str, Path]) -> Dict[str, Any]:
-    """Read a visual_info.yaml.
-
-    Raises:
-        InputError: the file is missing, or holds no mapping.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file, so the encoder of the pictures is not known. Copy "
-            "the visual_info.yaml of the training set here, or give embeddings."
-        )
-    info = read_yaml(path)
-    _check_keys(path, info, ("encoder",))
-    return info
-
-
-def _check_keys(
-    path: Union[str, Path], info: Dict[str, Any], keys: Sequence[str]
-) -> None:
-    # Models that others have trained do not say their weights.
-    kinds = {"size": int, "jpeg_quality": int, "weights": (str, type(None))}
-    missing = [k for k in keys if not isinstance(info.get(k), kinds.get(k, str))]
-    if missing:
-        raise InputError(
-            f"{path}: is not the description of an encoder that stage 2 writes: "
-            f"{', '.join(missing)} missing or of the wrong kind."
-        )
-    if "size" in keys and not 1 <= info["size"] <= MAX_SIZE:
-        raise InputError(
-            f"{path}: size is {shown(info['size'])}; expected 1 to {MAX_SIZE} pixels."
-        )
 
 
 def _check_weights(path: Union[str, Path], info: Dict[str, Any], found: str) -> None:

@@ -22,8 +22,8 @@ import torch
 from espnet2_avsep.data.fetch import fetch_file
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.picture import Resize
+from espnet2_avsep.visual.encoder_info import RANDOM
 from espnet2_avsep.visual.frame_encoder import (
-    RANDOM,
     FrameEncoder,
     Preprocessing,
     file_sha256,

@@ -14,7 +14,7 @@ import torch
 
 from espnet2_avsep.data.boxes import Box
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.visual.frame_encoder import RANDOM
+from espnet2_avsep.visual.encoder_info import RANDOM
 from espnet2_avsep.visual.torchvision_weights import load_weights
 
 DETECTORS = {

@@ -11,8 +11,8 @@ import torch
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.layers.precision import usable_dtype
 from espnet2_avsep.media.picture import Resize, read_image, scale
+from espnet2_avsep.visual.encoder_info import RANDOM
 
-RANDOM = "random"
 # How long to wait for the server of the weights before taking it as out of reach, s.
 CONNECT_TIMEOUT = 10
 

@@ -10,8 +10,8 @@ from typing import Any, Dict, Optional, Tuple
 import torch
 
 from espnet2_avsep.media.picture import Resize
+from espnet2_avsep.visual.encoder_info import RANDOM
 from espnet2_avsep.visual.frame_encoder import (
-    RANDOM,
     FrameEncoder,
     Preprocessing,
     warn_random,

@@ -1,7 +1,11 @@
 """The command `avsep`, called in this process."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +19,7 @@ from espnet2_avsep.bin.subcommands import query
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.prompts import LEFT, Region, Text
 from espnet2_avsep.visual import build
-from tests.media_fixtures import tone, write_video
+from tests.media_fixtures import tone, truncate, write_video
 from tests.tiny_corpus import DIM
 from tests.trained_model import make_trained_folder
 
@@ -70,7 +74,7 @@ def test_video_by_regions_picture_and_embedding(place, tmp_path, capsys, encoder
     words = [w for q in queries for w in ("--query", q)]
     status, text, err = run(
         *(capsys, "separate", place / "duet.mp4", *words),
-        *("--out", out, "--model", place / "model", "--json"),
+        *("--out", out, "--model", place / "model", "--json", "--channels", "mean"),
     )
     assert (status, err) == (0, "")
     result = json.loads(text)
@@ -105,9 +109,13 @@ def test_left_right_of_a_recording_that_the_page_links(
     status, text, err = run(
         *(capsys, "separate", place / "duet.mp4", "--sources", "left-right"),
         *("--out", out, "--model", place / "model", "--format", "flac"),
-        *("--embed_seconds", 1, "--mp4", "false", "--channels", "each", "--every", 0),
+        *("--embed_seconds", 1, "--mp4", "false", "--every", 0),
     )
-    assert status == 0 and "separate: 100%" in err
+    assert status == 0
+    # One bar over the sound and the pictures, after what takes long before it.
+    shown = ("loading the encoder of the pictures", "separate:", "separate: 100%")
+    places = [err.index(text) for text in shown]
+    assert places == sorted(places) and err.count("100%") == 1
     assert re.search(r"3\.\d s separated in", text) and "1_left.flac" in text
     page = (out / "index.html").read_text()
     assert 'src="1_left.flac"' in page and "data:audio" not in page
@@ -117,9 +125,89 @@ def test_left_right_of_a_recording_that_the_page_links(
     run(
         *(capsys, "separate", place / "duet.mp4", "--sources", "left-right"),
         *("--out", out, "--model", place / "model", "--format", "flac"),
-        *("--mp4", "false", "--channels", "each", "--every", 0, "--page", "false"),
+        *("--mp4", "false", "--every", 0, "--page", "false"),
     )
     assert again == {p.name: p.read_bytes() for p in out.glob("*.flac")}
+
+
+def words_of(place, *more):
+    return ["separate", "--query", place / "e.npy", "--mp4", "false", *more]
+
+
+def test_stereo_stays_stereo_and_the_tracks_add_up_to_it(place, tmp_path, capsys):
+    words = words_of(place, place / "mix.wav", "--model", place / "model")
+    mixture = soundfile.read(place / "mix.wav", dtype="int32")[0] >> 8
+    assert run(capsys, *words, "--out", tmp_path / "each")[0] == 0
+    tracks = [
+        soundfile.read(tmp_path / "each" / f"{name}.wav", dtype="int32")[0] >> 8
+        for name in ("1_e", "residual")
+    ]
+    np.testing.assert_array_equal(sum(tracks), mixture)
+    words += ["--channels", "mean", "--out", tmp_path / "mean"]
+    assert run(capsys, *words)[0] == 0
+    assert soundfile.info(tmp_path / "mean" / "residual.wav").channels == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "subtype", "error"),
+    [("float", "wav", "FLOAT", 1e-6), ("mp3", "mp3", "MPEG_LAYER_III", 0.05)],
+)
+def test_formats_of_the_tracks(place, tmp_path, capsys, kind, suffix, subtype, error):
+    words = words_of(place, place / "mix.wav", "--model", place / "model")
+    status, _, err = run(capsys, *words, "--format", kind, "--out", tmp_path / "o")
+    assert status == 0, err
+    paths = [tmp_path / "o" / f"{name}.{suffix}" for name in ("1_e", "residual")]
+    assert {soundfile.info(path).subtype for path in paths} == {subtype}
+    mixture = soundfile.read(place / "mix.wav")[0]
+    total = sum(soundfile.read(path)[0] for path in paths)
+    assert total.shape == mixture.shape and np.abs(total - mixture).max() < error
+
+
+def test_model_and_folder_have_defaults(place, tmp_path, capsys, monkeypatch):
+    """The last trained of ./exp, or the environment's; the input's name and _tracks."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AVSEP_MODEL", raising=False)
+    words = words_of(place, place / "mix.wav", "--page", "false")
+    status, _, err = run(capsys, *words)
+    assert status == 2 and "no model was named, AVSEP_MODEL is not set" in err
+    for name, age in (("avsep_old", 100), ("avsep_new", 0), ("avsep_older", 200)):
+        folder = make_trained_folder(tmp_path / "exp" / name)
+        weights = folder / "valid.si_sdr_i.best.pth"
+        time = weights.stat().st_mtime - age
+        os.utime(weights, (time, time))
+    status, out, err = run(capsys, *words)
+    assert status == 0 and "mix_tracks/1_e.wav" in out
+    assert "model: exp/avsep_new (the last trained of ./exp/avsep_*)" in err
+    assert json.loads((tmp_path / "mix_tracks" / "result.json").read_text())[
+        "model"
+    ] == str(Path("exp", "avsep_new"))
+    monkeypatch.setenv("AVSEP_MODEL", str(place / "model"))
+    status, _, err = run(capsys, *words, "--out", "mine")
+    assert status == 0 and (tmp_path / "mine" / "1_e.wav").exists()
+    assert f"model: {place / 'model'} (from the environment variable" in err
+    status, out, _ = run(capsys, "info", "--json")
+    assert json.loads(out)["model"] == str(place / "model")
+
+
+def test_several_inputs(place, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole = (place / "mix.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(whole)
+    write_video(tmp_path / "b.mkv", audio=tone(4, RATE), rate=RATE)
+    truncate(tmp_path / "b.mkv", 0.5)
+    (tmp_path / "c.wav").write_bytes(whole)
+    words = words_of(place, "--model", place / "model", "--page", "false")
+    status, out, err = run(capsys, *words, "a.wav", "b.mkv", "c.wav", "--out", "o")
+    assert status == 2 and "truncated" in err
+    assert "1 of 3 recordings could not be separated, see above: b.mkv" in err
+    assert not list((tmp_path / "o" / "b_tracks").iterdir())
+    assert all((tmp_path / "o" / f"{x}_tracks" / "1_e.wav").exists() for x in "ac")
+    assert "a.wav: 3.0 s" in out and "c.wav: 3.0 s" in out
+    status, out, _ = run(capsys, *words, "a.wav", "c.wav", "--json")
+    assert status == 0
+    assert [each["input"] for each in json.loads(out)] == ["a.wav", "c.wav"]
+    status, _, err = run(capsys, *words, "a.wav", "o/../a.wav")
+    assert status == 2 and "both would be written to a_tracks" in err
 
 
 def separate_embedding(capsys, place, source, out, *more):
@@ -195,6 +283,21 @@ def test_text_with_a_random_encoder_is_explained(place, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_text_is_refused_before_torch_is_imported(place, tmp_path):
+    program = (
+        "import sys\n"
+        "from espnet2_avsep.bin import avsep\n"
+        "print(avsep.main(sys.argv[1:]), 'torch' in sys.modules)\n"
+    )
+    words = ["separate", place / "mix.wav", "--query", "violin", "--out", tmp_path]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *map(str, words), "--model", place / "model"],
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout == "2 False\n" and "text says nothing" in result.stderr
+
+
 def test_info(place, capsys):
     status, out, _ = run(capsys, "info", place / "model", "--json")
     found = json.loads(out)
@@ -205,6 +308,54 @@ def test_info(place, capsys):
     assert (
         "  region: yes" in out and f"weights_sha256: {found['weights_sha256']}" in out
     )
+
+
+RESULTS = """\
+# RESULTS of avsep_x
+
+**Generated corpus: not music.**
+
+## Scores
+
+| set  |   n | skipped |  SDR |               SDRi |
+| :--- | --: | ------: | ---: | -----------------: |
+| test |  48 |       0 | 5.80 |  5.71 [4.14, 7.39] |
+
+* leaks of test: none
+
+## Experiment
+
+* model: valid.si_sdr_i.best.pth, SHA-256 {digest}
+
+## test
+
+| instrument | scored | skipped |  SDR | SDRi |
+| :--------- | -----: | ------: | ---: | ---: |
+| cello      |      6 |       0 | 4.84 | 3.34 |
+| tuba       |      6 |       0 | 6.23 | 8.75 |
+
+## Corpus
+
+* train: 64 of 64 listed clips are there
+"""
+
+
+def test_info_says_what_the_model_separates_and_how_well(place, tmp_path, capsys):
+    folder = make_trained_folder(tmp_path / "model")
+    found = json.loads(run(capsys, "info", folder, "--json")[1])
+    assert found["scores"].startswith("none: no RESULTS.md beside the model")
+    text = RESULTS.format(digest=found["weights_sha256"])
+    (folder / "RESULTS.md").write_text(text)
+    found = json.loads(run(capsys, "info", folder, "--json")[1])
+    assert found["classes"] == ["cello", "tuba"] and "warning" not in found
+    assert found["corpus"] == {"train": "64 of 64 listed clips are there"}
+    scores = {"test": "SDR 5.80, SDRi 5.71 [4.14, 7.39] dB (n = 48)"}
+    assert found["scores"] == scores and found["note"] == "Generated corpus: not music."
+    assert found["scores of test"]["tuba"] == "SDR 6.23, SDRi 8.75 dB (n = 6)"
+    (folder / "RESULTS.md").write_text(RESULTS.format(digest="0" * 64))
+    status, out, _ = run(capsys, "info", folder)
+    assert status == 0 and "classes: cello, tuba" in out
+    assert "warning: the scores are of other weights" in out
 
 
 def test_score(tmp_path, capsys):

@@ -239,7 +239,7 @@ def test_options(place, tmp_path, case, quick):
         case(*good, f"--chunk={value}")
     for words in (
         ["--channels", "left"],
-        *(["--format", "mp3"], ["--mp4", "yes"], ["--sources", "top-bottom"]),
+        *(["--format", "ogg"], ["--mp4", "yes"], ["--sources", "top-bottom"]),
         *(["--no_such"], ["--log_level", "LOUD"], ["--binary_mask", "2"]),
     ):
         case(*good, *words)

@@ -35,6 +35,25 @@ def test_clipping_is_counted_and_never_wraps():
     assert (samples >> 8).tolist() == [2**23 - 1, 2**23 - 1, -(2**23), -(2**23), 0]
 
 
+def test_float_keeps_what_exceeds_full_scale(tmp_path):
+    samples = np.array([1.5, -2.0, 0.1], np.float32)
+    with TrackWriter(tmp_path / "x.wav", 8000, audio_format="float") as writer:
+        writer.write(samples)
+    back, _ = soundfile.read(tmp_path / "x.wav", dtype="float32")
+    np.testing.assert_array_equal(back, samples)
+    assert writer.clipped == 0
+
+
+def test_mp3_has_the_length_and_the_sound(tmp_path):
+    samples = 0.5 * np.sin(np.arange(30123) / 9)
+    with TrackWriter(tmp_path / "x.mp3", 44100) as writer:
+        writer.write(np.r_[samples[:9000], 2.0])
+        writer.write(samples[9001:])
+    back, fs = soundfile.read(tmp_path / "x.mp3")
+    assert (fs, len(back), writer.clipped) == (44100, 30123, 1)
+    assert np.abs(back - samples)[12000:29000].max() < 0.02
+
+
 def test_a_failure_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError), TrackWriter(tmp_path / "x.wav", 8000) as writer:
         writer.write(np.zeros(10))
@@ -62,7 +81,11 @@ def test_long_files_get_another_header(tmp_path, monkeypatch):
 
 def test_what_no_file_can_have(tmp_path):
     with pytest.raises(InputError, match="unknown audio format"):
-        TrackWriter(tmp_path / "x.mp3", 8000)
+        TrackWriter(tmp_path / "x.ogg", 8000)
+    with pytest.raises(InputError, match="expected a name that ends in"):
+        TrackWriter(tmp_path / "x.mp3", 8000, audio_format="wav")
+    with pytest.raises(InputError, match="only supports sample rates"):
+        TrackWriter(tmp_path / "x.mp3", 11625)
     with pytest.raises(InputError, match="9 channels"):
         TrackWriter(tmp_path / "x.flac", 8000, 9)
     assert list(tmp_path.iterdir()) == []

@@ -122,7 +122,7 @@ def _encoder(args: argparse.Namespace) -> Dict[str, Any]:
     if given:
         raise InputError(f"--model and --{given[0]}: give one of the two.")
     from espnet2_avsep.sharing.source import find_model
-    from espnet2_avsep.visual.build import ENCODERS, read_info
+    from espnet2_avsep.visual.encoder_info import ENCODERS, read_info
 
     info = read_info(find_model(args.model).config.parent / "visual_info.yaml")
     if info.get("encoder") not in ENCODERS:

@@ -1,9 +1,10 @@
-"""Separate a recording or a video: one track per query, and what they leave.
+"""Separate recordings or videos: one track per query, and everything else.
 
-Writes to --out: a sound file per query and residual (24 bits, at the input's rate and
-length; together they add up to the input), where the input has a picture an mp4 per
-track, spectrogram pictures, result.json and index.html, a page with players. Files
-that are there already are replaced only if a former run wrote them; an input never is.
+Writes to --out: a sound file per query and ``residual``, everything else (24 bits, at
+the input's rate, channels and length; together they add up to the input), where the
+input has a picture an mp4 per track, spectrogram pictures, result.json and index.html,
+a page with players. Files that are there already are replaced only if a former run
+wrote them; an input never is.
 """
 
 import argparse
@@ -14,31 +15,43 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional
 
 from espnet2_avsep.bin.cli import str2bool
+from espnet2_avsep.bin.subcommands import model
 from espnet2_avsep.bin.subcommands.query import RULE, Query, describe, parse_queries
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
     from espnet2_avsep.data.output_folder import OutputFolder
     from espnet2_avsep.file_separation import SeparatedFile
+    from espnet2_avsep.separate import SeparateAV
 
 PAGE, RESULT, MIXTURE = "index.html", "result.json", "mixture"
+FORMATS = ("wav", "flac", "float", "mp3")
+INTERRUPTED = (
+    "interrupted. Recordings that were finished are complete; run the same command "
+    "again for the others."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the sub-command."""
     parser.epilog = f"{RULE}\n\n{parser.epilog}"
     add = parser.add_argument
-    add("input", help="a video or a sound file, of any rate and length")
     add(
-        "--model",
-        required=True,
-        help="folder of a training (exp/avsep_<tag>), packed model (zip), or user/name "
-        "on the Hugging Face hub",
+        "inputs",
+        nargs="+",
+        metavar="input",
+        help="a video or a sound file, of any rate and length; the queries hold for "
+        "each of several",
     )
-    add("--out", required=True, help="folder of what is written")
+    add("--model", help=model.HELP)
+    add(
+        "--out",
+        help="folder of what is written (default: ./<input>_tracks); of several "
+        "inputs, gets a folder <input>_tracks for each",
+    )
     add(
         "--overwrite",
         action="store_true",
@@ -69,10 +82,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--channels",
-        choices=("mean", "each"),
-        default="mean",
-        help="mean: tracks of the mean of the channels (default); each: of each, with "
-        "the masks of their mean",
+        choices=("each", "mean"),
+        default="each",
+        help="each: tracks have the channels of the input, separated with the masks of "
+        "their mean (default); mean: tracks of the mean of the channels",
     )
     add(
         "--audio_stream",
@@ -81,7 +94,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which audio stream of a file with several, from 1 (default: the first "
         "with the default flag that can be decoded)",
     )
-    add("--format", choices=("wav", "flac"), default="wav", help="(default: wav)")
+    add(
+        "--format",
+        choices=FORMATS,
+        default="wav",
+        help="wav: 24 bits (default); flac: 24 bits; float: wav of 32 bits, in which "
+        "nothing is clipped; mp3: small, tracks add up to the input only roughly",
+    )
     add(
         "--chunk",
         type=float,
@@ -94,7 +113,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=False,
         help="round masks to 0 or 1 (default: false)",
     )
-    add("--device", default="cpu", help="cpu (default), cuda, cuda:1")
+    add(
+        "--device",
+        default="auto",
+        help="auto (default: a GPU where there is one), cpu, cuda, cuda:1",
+    )
     add("--mp4", type=str2bool, default=True, help="write videos (default: true)")
     add("--page", type=str2bool, default=True, help="write the page (default: true)")
     add(
@@ -104,16 +127,105 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="recordings up to this long are put into the page itself; of longer ones "
         "it links the files beside it (default: 60)",
     )
-    add("--json", action="store_true", help="print result.json, and no progress")
+    add(
+        "--json",
+        action="store_true",
+        help="print result.json (of several inputs a list), and no progress",
+    )
+
+
+class _Job(NamedTuple):
+    """A recording that can be separated, as far as that shows before it is done.
+
+    Attributes:
+        source: The file.
+        video: The same file, where it has a picture.
+        queries: What to separate.
+        outputs: Its output folder.
+    """
+
+    source: Path
+    video: Optional[Path]
+    queries: List[Query]
+    outputs: "OutputFolder"
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the sub-command."""
-    source, out = Path(args.input), Path(args.out)
-    _check_output(out)
     for name in ("every", "embed_seconds"):
         if not 0 <= getattr(args, name) < 1e6:
             raise InputError(f"--{name} {getattr(args, name)}: expected seconds, >= 0.")
+    args.model, reason = model.choose_model(args.model)
+    folders = _output_folders([Path(name) for name in args.inputs], args.out)
+    jobs = [_job(source, folder, args) for source, folder in folders.items()]
+    if any(query.kind == "text" for query in jobs[0].queries):
+        _check_text(args.model)
+    _tell(args, f"model: {args.model}{f' ({reason})' if reason else ''}")
+
+    from espnet2_avsep.bin.device import choose_device
+    from espnet2_avsep.separate import SeparateAV
+
+    separate = SeparateAV.from_pretrained(
+        args.model, device=str(choose_device(args.device)), binary_mask=args.binary_mask
+    )
+    if any(query.kind in ("picture", "region") for query in jobs[0].queries):
+        _tell(args, "loading the encoder of the pictures ...")
+    elif any(query.kind == "text" for query in jobs[0].queries):
+        _tell(args, "loading the encoder of the words ...")
+    results, failed = [], []
+    for number, job in enumerate(jobs, 1):
+        title = f"separate {number}/{len(jobs)}" if len(jobs) > 1 else "separate"
+        try:
+            result = _separate(job, separate, args, title)
+        except InputError as error:
+            if len(jobs) == 1:
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            failed.append(str(job.source))
+            continue
+        results.append(result)
+        if not args.json:
+            print(_summary(job.outputs.folder, result), flush=True)
+    if args.json:
+        shown = results if len(jobs) > 1 else results[0]
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(jobs)} recordings could not be separated, see "
+            f"above: {', '.join(failed)}."
+        )
+    return 0
+
+
+def _output_folders(sources: List[Path], out: Optional[str]) -> Dict[Path, Path]:
+    """Return the output folder of each input.
+
+    Raises:
+        InputError: an input is given twice, or two would have the same folder.
+    """
+    if len(sources) == 1 and out is not None:
+        return {sources[0]: Path(out)}
+    found: Dict[Path, Path] = {}
+    for source in sources:
+        folder = Path(out or "") / f"{source.stem}_tracks"
+        others = [name for name, each in found.items() if each == folder]
+        if others:
+            raise InputError(
+                f"{source} and {others[0]}: both would be written to {folder}; "
+                "separate them one by one, each with its own --out."
+            )
+        found[source] = folder
+    return found
+
+
+def _job(source: Path, out: Path, args: argparse.Namespace) -> _Job:
+    """Check an input and its output folder.
+
+    Raises:
+        InputError: it has no sound, a query makes no sense, something would be lost.
+    """
+    _check_output(out)
+    from espnet2_avsep.data.output_folder import OutputFolder
     from espnet2_avsep.media.stream import probe
 
     info = probe(source, args.audio_stream)
@@ -122,65 +234,86 @@ def run(args: argparse.Namespace) -> int:
     video = source if info.has_video else None
     queries = parse_queries(args.query, video, args.every or None, args.sources)
     queries = [_on_stream(query, source, args.audio_stream) for query in queries]
-
-    from espnet2_avsep.data.output_folder import OutputFolder
-    from espnet2_avsep.file_separation import separate_file, track_names
-    from espnet2_avsep.separate import Chunking, SeparateAV
-
-    names = track_names([query.name for query in queries], len(queries))
     files = [q.text for q in queries if q.kind in ("picture", "embedding")]
     outputs = OutputFolder(
         out, "separate", [source, args.model, *files], args.overwrite
     )
-    outputs.check(_file_names(names, args, video is not None))
-    separate = SeparateAV.from_pretrained(
-        args.model, device=args.device, binary_mask=args.binary_mask
-    )
+    outputs.check(_file_names([q.name for q in queries], args, video is not None))
+    return _Job(source, video, queries, outputs)
+
+
+def _check_text(source: str) -> None:
+    """Raise where a model takes no words; imports no network."""
+    from espnet2_avsep.sharing.source import find_model
+    from espnet2_avsep.visual.encoder_info import read_info, text_refusal
+
+    path = find_model(source).config.parent / "visual_info.yaml"
+    refusal = text_refusal(path, read_info(path))
+    if refusal is not None:
+        raise InputError(refusal)
+
+
+def _separate(
+    job: _Job, separate: "SeparateAV", args: argparse.Namespace, title: str
+) -> Dict[str, Any]:
+    """Separate a recording and write all its files; return what result.json holds."""
+    from espnet2_avsep.file_separation import separate_file
+    from espnet2_avsep.separate import Chunking
+
+    source, video, queries, outputs = job
     begin = time.monotonic()
-    with _Bar(quiet=args.json) as bar:
+    with _Bar(title, quiet=args.json) as bar:
         found = separate_file(
             separate,
             source,
             [query.prompt for query in queries],
-            out,
+            outputs.folder,
             [query.name for query in queries],
             classes=args.classes,
             audio_format=args.format,
             channels=args.channels,
             chunking=Chunking(args.chunk),
             audio_stream=args.audio_stream,
-            progress=bar.update,
+            progress=bar.part("sound", 0.8 if args.mp4 and video is not None else 0.95),
         )
-    outputs.add(*(path.name for path in found.tracks.values()))
-    outputs.discard([RESULT, PAGE, *(f"{name}.mp4" for name in names)])
-    seconds = found.samples / found.fs
-    result: Dict[str, Any] = {
-        "input": str(source),
-        "model": str(args.model),
-        "weights_sha256": separate.weights_sha256,
-        "fs": found.fs,
-        "model_fs": separate.sample_rate,
-        "channels": found.channels,
-        "samples": found.samples,
-        "seconds": round(seconds, 3),
-        "computing_seconds": round(time.monotonic() - begin, 3),
-        "queries": describe(queries),
-        "tracks": {name: {"sound": path.name} for name, path in found.tracks.items()},
-        "clipped": found.clipped,
-        "notes": list(found.notes),
-    }
-    if args.mp4 and video is not None:
-        _write_videos(video, found, result, outputs)
-    _draw(source, args.audio_stream, found, result["tracks"], outputs)
-    if args.page:
-        result["page"] = PAGE
-        _write_page(out, result, queries, seconds <= args.embed_seconds)
-        outputs.add(PAGE)
-    text = json.dumps(result, indent=2, ensure_ascii=False)
-    _write_text(out / RESULT, text + "\n")
-    outputs.add(RESULT)
-    print(text if args.json else _summary(out, result))
-    return 0
+        outputs.add(*(path.name for path in found.tracks.values()))
+        outputs.discard([RESULT, PAGE, *(f"{name}.mp4" for name in found.tracks)])
+        seconds = found.samples / found.fs
+        result: Dict[str, Any] = {
+            "input": str(source),
+            "model": str(args.model),
+            "weights_sha256": separate.weights_sha256,
+            "fs": found.fs,
+            "model_fs": separate.sample_rate,
+            "channels": found.channels,
+            "samples": found.samples,
+            "seconds": round(seconds, 3),
+            "computing_seconds": round(time.monotonic() - begin, 3),
+            "queries": describe(queries),
+            "tracks": {
+                name: {"sound": path.name} for name, path in found.tracks.items()
+            },
+            "clipped": found.clipped,
+            "notes": list(found.notes),
+        }
+        if args.mp4 and video is not None:
+            _write_videos(video, found, result, outputs, bar.part("videos", 0.95))
+        tracks = result["tracks"]
+        progress = bar.part("spectrograms", 1.0)
+        _draw(source, args.audio_stream, found, tracks, outputs, progress)
+        if args.page:
+            result["page"] = PAGE
+            _write_page(outputs.folder, result, queries, seconds <= args.embed_seconds)
+            outputs.add(PAGE)
+        text = json.dumps(result, indent=2, ensure_ascii=False)
+        _write_text(outputs.folder / RESULT, text + "\n")
+        outputs.add(RESULT)
+    return result
+
+
+def _tell(args: argparse.Namespace, text: str) -> None:
+    if not args.json:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _check_output(out: Path) -> None:
@@ -195,8 +328,12 @@ def _check_output(out: Path) -> None:
 
 
 def _file_names(names: List[str], args: argparse.Namespace, video: bool) -> List[str]:
-    """Return the names of all files that are going to be written."""
-    found = [f"{name}.{args.format}" for name in names]
+    """Return the names of all files that are going to be written for some queries."""
+    from espnet2_avsep.data.track_writer import TRACK_FORMATS
+    from espnet2_avsep.file_separation import track_names
+
+    names = track_names(names, len(names))
+    found = [f"{name}{TRACK_FORMATS[args.format].suffix}" for name in names]
     if args.mp4 and video:
         found += [f"{name}.mp4" for name in names]
     found += [f"{name}.png" for name in (MIXTURE, *names)]
@@ -204,12 +341,17 @@ def _file_names(names: List[str], args: argparse.Namespace, video: bool) -> List
 
 
 def _write_videos(
-    video: Path, found: "SeparatedFile", result: Dict, outputs: "OutputFolder"
+    video: Path,
+    found: "SeparatedFile",
+    result: Dict,
+    outputs: "OutputFolder",
+    progress: "Progress",
 ) -> None:
     """Write a video of each track; one that cannot be written is noted."""
     from espnet2_avsep.data.video_writer import write_video
 
-    for name, sound in found.tracks.items():
+    for number, (name, sound) in enumerate(found.tracks.items()):
+        progress(number, len(found.tracks))
         path = sound.with_name(f"{name}.mp4")
         try:
             copied = write_video(video, sound, path, found.start)
@@ -238,6 +380,7 @@ def _draw(
     found: "SeparatedFile",
     result: Dict,
     outputs: "OutputFolder",
+    progress: "Progress",
 ) -> None:
     """Draw all spectrograms on one scale: 0 dB is the mixture's largest value."""
     from espnet2_avsep.data.audio_blocks import AudioBlocks
@@ -245,7 +388,9 @@ def _draw(
     from espnet2_avsep.streaming.spectrogram import COLUMNS, pooled_spectrogram
 
     shared = None
-    for name, path in {MIXTURE: source, **found.tracks}.items():
+    sounds = {MIXTURE: source, **found.tracks}
+    for number, (name, path) in enumerate(sounds.items()):
+        progress(number, len(sounds))
         blocks = AudioBlocks(path, audio_stream if path == source else None)
         magnitude = pooled_spectrogram(blocks, found.samples)
         shared = shared or canvas(magnitude)
@@ -271,7 +416,8 @@ def _write_text(path: Path, text: str) -> None:
 
 def _summary(out: Path, result: Dict) -> str:
     lines = [
-        f"{result['seconds']:.1f} s separated in {result['computing_seconds']:.1f} s"
+        f"{result['input']}: {result['seconds']:.1f} s separated in "
+        f"{result['computing_seconds']:.1f} s"
     ]
     for name, files in result["tracks"].items():
         if "sound" in files:
@@ -284,40 +430,62 @@ def _summary(out: Path, result: Dict) -> str:
     return "\n".join(lines)
 
 
-class _Bar:
-    """A progress bar on stderr, in seconds of sound; log lines go above it."""
+# Is told how much is done, and of how much (None: not known).
+Progress = Callable[[float, Optional[float]], None]
 
-    def __init__(self, quiet: bool):
-        self.quiet = quiet
+
+class _Bar:
+    """A progress bar on stderr over all the work on a recording.
+
+    Log lines go above it. The parts of the work have fixed shares of the bar.
+    """
+
+    def __init__(self, title: str, quiet: bool):
+        self._title, self._quiet = title, quiet
+        self._done = 0.0
         self._bar: Any = None
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "_Bar":
-        from tqdm.contrib.logging import logging_redirect_tqdm
-
-        self._stack.enter_context(logging_redirect_tqdm())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-        if self._bar is not None:
-            self._bar.close()
-
-    @property
-    def update(self) -> Optional[Callable[[float, Optional[float]], None]]:
-        return None if self.quiet else self._update
-
-    def _update(self, done: float, total: Optional[float]) -> None:
-        if self._bar is None:
+        if not self._quiet:
             from tqdm import tqdm
+            from tqdm.contrib.logging import logging_redirect_tqdm
 
+            self._stack.enter_context(logging_redirect_tqdm())
             self._bar = tqdm(
-                total=total,
-                unit="s",
-                unit_scale=True,
-                desc="separate",
+                total=1.0,
+                desc=self._title,
+                bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed} {postfix}",
                 file=sys.stderr,
             )
-        # Decoded sound may be a little longer than the file states.
-        done = done if total is None else min(done, total)
-        self._bar.update(done - self._bar.n)
+        return self
+
+    def __exit__(self, kind: Optional[type], *_: object) -> None:
+        self._stack.close()
+        if self._bar is not None:
+            if kind is None:
+                self._move(1.0)
+            self._bar.close()
+
+    def part(self, what: str, end: float) -> Progress:
+        """Begin a part of the work; return what to tell its progress.
+
+        Args:
+            what: It is called.
+            end: Share of all the work, in [0, 1], that is done when it has ended.
+        """
+        begin = self._done
+        if self._bar is not None:
+            self._bar.set_postfix_str(what)
+
+        def progress(done: float, total: Optional[float]) -> None:
+            # Decoded sound may be a little longer than the file states.
+            share = min(1.0, done / total) if total else 0.0
+            self._move(begin + share * (end - begin))
+
+        self._done = end
+        return progress
+
+    def _move(self, to: float) -> None:
+        if self._bar is not None:
+            self._bar.update(max(0.0, to - self._bar.n))
