@@ -13,12 +13,15 @@ from espnet2_avsep import checkpoints
 from espnet2_avsep.checkpoints import CHECKPOINT
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import lean_imports
+from espnet2_avsep.timed_batches import TimedBatches
 
 with lean_imports():
     from espnet2.main_funcs.average_nbest_models import average_nbest_models
     from espnet2.torch_utils.device_funcs import to_device
     from espnet2.train.reporter import Reporter, SubReporter
     from espnet2.train.trainer import Trainer, TrainerOptions
+
+CPU_SECONDS = "cpu_seconds"  # in the statistics of an epoch: since the beginning
 
 
 @dataclasses.dataclass
@@ -27,9 +30,13 @@ class AVSeparationTrainerOptions(TrainerOptions):
 
     Attributes:
         picture_interval: Epochs between two sets of spectrogram pictures.
+        max_train_seconds: CPU time of the training, s; see TimedBatches.
+        used_seconds: Of these, what the epochs so far have used; the trainer counts.
     """
 
     picture_interval: int = 5
+    max_train_seconds: Optional[float] = None
+    used_seconds: float = 0.0
 
 
 class AVSeparationTrainer(Trainer):
@@ -49,7 +56,9 @@ class AVSeparationTrainer(Trainer):
         """Build the options consumed by the trainer."""
         options = dataclasses.asdict(Trainer.build_options(args))
         return AVSeparationTrainerOptions(
-            **options, picture_interval=args.picture_interval
+            **options,
+            picture_interval=args.picture_interval,
+            max_train_seconds=args.max_train_seconds,
         )
 
     @classmethod
@@ -58,17 +67,27 @@ class AVSeparationTrainer(Trainer):
 
         Raises:
             InputError: the checkpoint does not fit the model or the options; the
-                training diverges.
+                training diverges; max_train_seconds with several processes.
         """
         folder = Path(trainer_options.output_dir)
+        timed = trainer_options.max_train_seconds
+        if timed and distributed_option.distributed:
+            raise InputError(
+                f"max_train_seconds is {timed}, with several processes, whose times "
+                "differ. Train in one process, or give a number of epochs instead."
+            )
         if _writes(distributed_option):
             _prepare(folder, model, trainer_options)
         if distributed_option.distributed:
             torch.distributed.barrier()
         super().run(
             model=model,
-            # ESPnet would draw all curves anew after every epoch: seconds each time.
-            trainer_options=dataclasses.replace(trainer_options, use_matplotlib=False),
+            trainer_options=dataclasses.replace(
+                trainer_options,
+                # ESPnet would draw all curves after every epoch: seconds each time.
+                use_matplotlib=False,
+                used_seconds=_used_seconds(folder) if timed else 0.0,
+            ),
             distributed_option=distributed_option,
             **kwargs,
         )
@@ -129,6 +148,14 @@ class AVSeparationTrainer(Trainer):
         _check_accumulation(options.accum_grad, len(iterator), epoch)
         for optimizer in optimizers:
             optimizer.zero_grad()  # what the last batches of the epoch before left
+        if options.max_train_seconds:
+            iterator = TimedBatches(
+                iterator,
+                optimizers,
+                options.max_train_seconds,
+                options.max_train_seconds * epoch / options.max_epoch,
+                options.used_seconds,
+            )
         rates = sorted({g["lr"] for o in optimizers for g in o.param_groups})
         where = f"epoch {epoch}, learning rate {', '.join(f'{r:g}' for r in rates)}"
         without_a_step = super().train_one_epoch(
@@ -145,6 +172,16 @@ class AVSeparationTrainer(Trainer):
         for name, value in model.state_dict().items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 raise _diverged(where, f"{name} is no longer finite")
+        if options.max_train_seconds:
+            options.used_seconds = iterator.used
+            reporter.register({CPU_SECONDS: iterator.used})
+            reporter.next()
+            if iterator.ran_out:
+                logging.warning(
+                    f"epoch {epoch} had no batches left after {iterator.used:.1f} of "
+                    f"{iterator.epoch_end:.1f} s: raise num_iters_per_epoch, or "
+                    "max_train_seconds is not used in full."
+                )
         return without_a_step
 
     @classmethod
@@ -240,6 +277,16 @@ class _FiniteLoss:
 def _writes(distributed_option) -> bool:
     """Whether this process is the one that writes files."""
     return not distributed_option.distributed or distributed_option.dist_rank == 0
+
+
+def _used_seconds(folder: Path) -> float:
+    """Return the CPU time that the epochs of the last checkpoint have used, s."""
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0.0
+    reporter = Reporter()
+    reporter.load_state_dict(checkpoints.read_checkpoint(path)["reporter"])
+    return reporter.get_value("train", CPU_SECONDS)
 
 
 def _check_accumulation(accum_grad: int, num_batches: int, epoch: int) -> None:

@@ -33,7 +33,11 @@ ALLOWED = {
     "espnet_wave_model": {"espnet_model", "separator", "loss"},
     "lean_imports": set(),
     "checkpoints": {"data"},
-    "trainer": {"espnet_model", "plots", "data", "lean_imports", "checkpoints"},
+    "timed_batches": set(),
+    "trainer": {
+        *("espnet_model", "plots", "data", "lean_imports", "checkpoints"),
+        "timed_batches",
+    },
     "tasks": {
         *("trainer", "espnet_model", "espnet_wave_model", "data", "lean_imports"),
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),

@@ -12,6 +12,7 @@ import yaml
 from espnet2.train.distributed_utils import DistributedOption
 from espnet2.train.reporter import Reporter
 
+from espnet2_avsep import checkpoints
 from espnet2_avsep.bin.avsep_train import main
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.trainer import AVSeparationTrainer, AVSeparationTrainerOptions
@@ -137,6 +138,42 @@ def test_divergence_ends_the_training(train, tmp_path, capsys):
     assert "epoch 1, learning rate 1e+30: the loss of batch 2 is " in error
     assert "Traceback" not in error
     assert not list((tmp_path / "exp").glob("*.pth"))
+
+
+def cpu_seconds(folder):
+    """Epoch -> CPU time since the beginning; number of batches."""
+    stats = checkpoints.read_checkpoint(folder / "checkpoint.pth")["reporter"]["stats"]
+    return {
+        epoch: (
+            stats[epoch]["train"]["cpu_seconds"],
+            stats[epoch]["train"]["total_count"],
+        )
+        for epoch in stats
+    }
+
+
+def test_training_for_a_cpu_time(train, tmp_path, caplog):
+    """The used time survives: of the same second, nothing is left for epoch 2."""
+    caplog.set_level("INFO")
+    timed = {"max_train_seconds": 1, "num_iters_per_epoch": 10000}
+    assert train(max_epoch=1, **timed) == 0
+    (used, steps), *_ = cpu_seconds(tmp_path / "exp").values()
+    assert 1 <= used < 2 and steps > 2
+    assert "max_train_seconds is not used in full" not in caplog.text
+    assert train(max_epoch=2, **timed) == 0
+    assert epochs(caplog) == [1, 2]
+    (first, _), (second, more) = cpu_seconds(tmp_path / "exp").values()
+    assert first == used and used < second < used + 1
+    # ESPnet counts a step for the statistics of each epoch.
+    assert more == steps + 2
+    state = checkpoints.read_checkpoint(tmp_path / "exp" / "checkpoint.pth")
+    (group,) = state["optimizers"][0]["param_groups"]
+    assert group["lr"] == pytest.approx(0.05 * group["initial_lr"])
+
+
+def test_a_cpu_time_and_too_few_batches(train, tmp_path, caplog):
+    assert train(max_epoch=1, max_train_seconds=1000) == 0
+    assert "epoch 1 had no batches left after" in caplog.text
 
 
 class Scale(torch.nn.Module):

@@ -1,16 +1,97 @@
 #!/usr/bin/env bash
-# One table of all systems on the generated corpus, small, without network, GPU or download.
+# One table of all systems on the generated corpus, small, without network, GPU or download;
+# and, with --real_corpus, the same on a real corpus in MUSIC's layout.
 set -euo pipefail
 
-exec ./avsep_table.sh \
-    --small true \
-    --train_args "--dataset_conf segment_samples=32512" \
-    --prepare_opts "--test_num_mixtures 32" \
-    --frames_opts "--visual_size 72" \
-    --motion_opts "--motion_pretrained random --motion_rate 0.25" \
-    --resnet18_weights random \
-    --corpus_note "Generated corpus, not MUSIC; encoders of pictures and the teacher have \
-random weights, networks are a tenth of their size and trained for minutes. This shows that \
-all systems run from one preparation and are scored on the same mixtures; it says nothing \
-about which method is better." \
-    "$@"
+die() {
+    echo "$0: error: $*" >&2
+    exit 2
+}
+
+real_corpus=
+real_embeddings=
+dumpdir=dump/table
+expdir=exp/table
+run_opts=
+help=
+args=()
+while [ $# -gt 0 ]; do
+    name=${1#--}
+    name=${name//-/_}
+    case ${name} in
+        real_corpus | real_embeddings | dumpdir | expdir | run_opts)
+            [ $# -ge 2 ] || die "$1: its value is missing"
+            printf -v "${name}" '%s' "$2"
+            shift 2
+            ;;
+        help | -h)
+            help=true
+            shift
+            ;;
+        *)
+            args+=("$1")
+            shift
+            ;;
+    esac
+done
+if [ -n "${help}" ]; then
+    cat << EOF
+Usage: $0 [options]
+
+Runs avsep_table.sh with small networks: on the generated corpus, and, with --real_corpus,
+then on a real one, with the same options, into <dumpdir>_real and <expdir>_real.
+
+    --real_corpus       # Folder of a corpus in MUSIC's layout: videos/<category>/<id>.mp4,
+                        # MUSIC_solo_videos.json, splits/. It is read where it is.
+    --real_embeddings   # Its embeddings, as --visual_precomputed of avsep.sh, for the systems
+                        # that take embeddings (default: an encoder with random weights).
+
+The options of avsep_table.sh:
+
+EOF
+    exec ./avsep_table.sh --help
+fi
+for path in "${real_corpus}" "${real_embeddings}"; do
+    [ -z "${path}" ] || [ -e "${path}" ] || die "${path}: no such file or folder"
+    # It becomes a word of options that are split at blanks.
+    [[ ${path} != *[[:space:]]* ]] || die "'${path}': expected a path without blanks"
+done
+[ -z "${real_embeddings}" ] || [ -n "${real_corpus}" ] || die "--real_embeddings goes with --real_corpus"
+
+# table <dumpdir> <expdir> <run_opts> <option> ...: one table, which ends with this script
+table() {
+    local job status=0
+    ./avsep_table.sh \
+        --small true \
+        --train_args "--dataset_conf segment_samples=32512" \
+        --prepare_opts "--test_num_mixtures 32" \
+        --frames_opts "--visual_size 72" \
+        --motion_opts "--motion_pretrained random --motion_rate 0.25" \
+        --resnet18_weights random \
+        --dumpdir "$1" --expdir "$2" --run_opts "$3" "${@:4}" "${args[@]}" &
+    job=$!
+    trap 'kill -TERM "${job}" 2> /dev/null || true; wait; exit 143' INT TERM HUP
+    wait "${job}" || status=$?
+    trap - INT TERM HUP
+    return "${status}"
+}
+
+status=0
+table "${dumpdir}" "${expdir}" "${run_opts}" --corpus_note "Generated corpus, not MUSIC; \
+encoders of pictures and the teacher have random weights, networks are a tenth of their size \
+and trained for minutes. This shows which systems learn to follow the pictures; it says \
+nothing about which method is better." || status=$?
+if [ -n "${real_corpus}" ]; then
+    embeddings="an encoder with random weights"
+    if [ -n "${real_embeddings}" ]; then
+        embeddings="given embeddings (${real_embeddings##*/})"
+    fi
+    MUSIC=$(realpath "${real_corpus}") table "${dumpdir}_real" "${expdir}_real" \
+        "${run_opts} --corpus music --datadir ${dumpdir}_real/data" \
+        --clip_opts "${real_embeddings:+--visual_precomputed $(realpath "${real_embeddings}")}" \
+        --corpus_note "A small corpus of real recordings, not MUSIC; embeddings: ${embeddings}; \
+networks for pictures and the teacher begin with random weights, networks are a tenth of their \
+size and trained for minutes. This shows which systems learn to follow the pictures; it says \
+nothing about which method is better." || status=$?
+fi
+exit "${status}"

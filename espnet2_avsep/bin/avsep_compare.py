@@ -17,7 +17,11 @@ from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.config_curve import CurvePoint, curve_lines, curve_points
 from espnet2_avsep.bin.experiments import (
     BOUND,
+    GROUPS,
     ORACLE,
+    REFERENCE,
+    SWAPPED,
+    SYSTEM,
     Experiment,
     check_comparable,
     merge_seeds,
@@ -37,6 +41,14 @@ from espnet2_avsep.metrics.score_table import (
 PUBLISHED = ("sdr", "sir", "sar")
 MAIN_COLUMNS = (*METRICS, "sdr_i")
 WITH_INTERVAL = ("sdr", "sdr_i")
+# Of a system's run with the pictures of other sources; whether it is better than that.
+LEARNED = (
+    "SDRi, swapped pictures",
+    "SDRi - swapped",
+    "SDRi - swapped low",
+    "SDRi - swapped high",
+    "learned",
+)
 # With more systems, the page shows the differences from the first one alone.
 MANY_SYSTEMS = 6
 
@@ -48,7 +60,9 @@ def get_parser() -> argparse.ArgumentParser:
         "scores beside the published ones and their protocol, paired differences with "
         "bootstrap intervals, a table for each instrument, pictures. Trainings of one "
         "system that differ in their seed alone are one line, with the means over the "
-        "seeds. Experiments scored on different lists are refused. Writes "
+        "seeds. A system that was also separated with the pictures of other sources "
+        "(--shuffle_visual) has a column that says whether it learned to follow the "
+        "pictures. Experiments scored on different lists are refused. Writes "
         "compare_<set>.md and .csv, compare_<set>_differences.csv, "
         "compare_<set>_instruments.csv and .png files.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -145,6 +159,7 @@ def compare_set(args: argparse.Namespace, texts: Sequence[str]) -> Comparison:
     experiments = [read_experiment(text, args.set) for text in texts]
     check_comparable(experiments, args.corpus)
     experiments = merge_seeds(experiments)
+    experiments.sort(key=lambda e: GROUPS.index(e.group))
     try:
         result = compare(
             {e.name: e.rows for e in experiments}, args.resamples, args.seed
@@ -229,6 +244,7 @@ def main_lines(
         if metric in WITH_INTERVAL:
             header += [f"{TITLES[metric]} low", f"{TITLES[metric]} high"]
     header += ["seeds", "SDRi of seeds, min", "SDRi of seeds, max"]
+    header += ["group", *LEARNED]
     if corpus is not None:
         header += [f"published {TITLES[m]}" for m in PUBLISHED] + ["protocol"]
     lines = [header]
@@ -243,6 +259,8 @@ def main_lines(
                 line += [number(low), number(high)]
         experiment = next((e for e in experiments if e.name == name), None)
         line += seed_cells(experiment, result)
+        line.append(experiment.group if experiment else "")
+        line += learned_cells(experiment, experiments, result)
         if corpus is not None:
             found = experiment.published(corpus) if experiment else {}
             line += [number(found.get(m, math.nan)) for m in PUBLISHED]
@@ -268,6 +286,33 @@ def seed_cells(experiment: Optional[Experiment], result: Comparison) -> List[str
     return [str(len(means)), number(min(means)), number(max(means))]
 
 
+def learned_cells(
+    experiment: Optional[Experiment],
+    experiments: Sequence[Experiment],
+    result: Comparison,
+) -> List[str]:
+    """Return what a system's run with swapped pictures says, the columns LEARNED.
+
+    It has learned to follow the pictures if the intervals of its SDRi and of the paired
+    difference from that run both lie above 0.
+    """
+    swapped = None
+    if experiment is not None:
+        runs = [e for e in experiments if e.is_swapped_run_of(experiment)]
+        swapped = runs[0] if runs else None
+    if swapped is None:
+        return [""] * len(LEARNED)
+    gap = next(
+        d
+        for d in result.differences
+        if (d.first, d.second, d.metric) == (experiment.name, swapped.name, "sdr")
+    )
+    is_above = result.interval[experiment.name]["sdr_i"][0] > 0 and gap.interval[0] > 0
+    mean = result.mean[swapped.name]["sdr_i"]
+    cells = [number(x) for x in (mean, gap.mean, *gap.interval)]
+    return [*cells, "yes" if is_above else "no"]
+
+
 def difference_lines(result: Comparison) -> List[List[str]]:
     """Return the table of paired differences."""
     lines = [["first", "second", "score", "first - second", "low", "high", "clear"]]
@@ -283,10 +328,12 @@ def instrument_lines(
 ) -> List[List[str]]:
     """Return the table of mean SDR for each instrument, and who is best.
 
-    What was made or ordered with the help of the references does not compete.
+    What was made or ordered with the help of the references does not compete; runs with
+    swapped pictures are left out.
     """
-    names = [MIXTURE, *result.systems]
-    rivals = [e.name for e in experiments if e.kind not in (BOUND, ORACLE)]
+    shown = [e.name for e in experiments if e.group != SWAPPED]
+    names = [MIXTURE, *shown]
+    rivals = [e.name for e in experiments if e.group == SYSTEM]
     lines = [["instrument", "n", *names, "best"]]
     for instrument, (count, means) in result.instruments.items():
         best = ""
@@ -387,7 +434,7 @@ def markdown(
         "system was scored on itself. Intervals: 95 %, percentile bootstrap over "
         f"mixtures, {args.resamples} resamples, seed {args.seed}.{seeds} Mixtures "
         f"(SHA-256): {first.sound}. Scored by: {first.head.get('backend', 'unknown')}.",
-        markdown_table(main_table(experiments, result, args.corpus)),
+        *main_tables(experiments, result, args.corpus),
         published_section(experiments),
         differences_section(args, result),
         "## Instruments\n\nMean SDR in dB; n: sources; what was made or ordered "
@@ -399,25 +446,54 @@ def markdown(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def main_table(
+def main_tables(
     experiments: Sequence[Experiment], result: Comparison, corpus: Optional[str]
-) -> List[List[str]]:
-    """Return the main table with intervals in brackets, protocols left out.
+) -> List[str]:
+    """Return the main table, a part for each group, intervals in brackets.
 
-    Where each system was trained once, there is no column of seeds.
+    Protocols are left out. Where each system was trained once, there is no column of
+    seeds; without runs with swapped pictures, none of what they say.
     """
-    lines = []
+    header, *lines = main_lines(experiments, result, corpus)
     with_seeds = any(e.trainings for e in experiments)
-    for line in main_lines(experiments, result, corpus):
-        cells, rest = line[:2], line[2:]
-        for metric in MAIN_COLUMNS:
-            width = 3 if metric in WITH_INTERVAL else 1
-            cells.append(bracketed(rest[:width], header=not lines))
-            rest = rest[width:]
-        if with_seeds:
-            cells.append(bracketed(rest[:3], header=not lines))
-        lines.append(cells + rest[3 : 3 + len(PUBLISHED)])
-    return lines
+    with_swapped = any(line[header.index("learned")] for line in lines)
+    notes = {
+        SYSTEM: "Learned: the intervals of SDRi and of the paired difference from the "
+        "run with the pictures of other sources (swapped) both lie above 0."
+        if with_swapped
+        else "",
+        SWAPPED: "The same trainings, separated with the pictures of other sources:",
+        REFERENCE: "Bounds and oracles, made or ordered with the help of the "
+        "references; they are not systems:",
+    }
+    parts = []
+    for group in GROUPS:
+        # The mixture, which has no group, stands above the systems.
+        own = [x for x in lines if (x[header.index("group")] or SYSTEM) == group]
+        rows = [
+            page_cells(line, header, with_seeds, with_swapped and group == SYSTEM)
+            for line in [header, *own]
+        ]
+        if len(rows) > 1:
+            parts += [notes[group], markdown_table(rows)]
+    return parts
+
+
+def page_cells(
+    line: Sequence[str], header: Sequence[str], with_seeds: bool, with_swapped: bool
+) -> List[str]:
+    """Return a line of main_lines, or its header, as the page shows it."""
+    names = ["system", "n", *(TITLES[metric] for metric in MAIN_COLUMNS)]
+    names += ["seeds"] if with_seeds else []
+    names += [LEARNED[0], LEARNED[1], LEARNED[-1]] if with_swapped else []
+    names += [name for name in header if name.startswith("published ")]
+    bounds = {TITLES[metric] for metric in WITH_INTERVAL} | {"seeds", LEARNED[1]}
+    cells = []
+    for name in names:
+        at = header.index(name)
+        width = 3 if name in bounds else 1
+        cells.append(bracketed(line[at : at + width], header=line is header))
+    return cells
 
 
 def bracketed(cells: Sequence[str], header: bool) -> str:
@@ -479,7 +555,10 @@ def training_note(e: Experiment) -> str:
     config, parts = e.config, []
     if e.seeds:
         parts.append(f"seed{'s' * (len(e.seeds) > 1)} {', '.join(map(str, e.seeds))}")
-    if config.get("max_epoch") and config.get("num_iters_per_epoch"):
+    if config.get("max_train_seconds"):
+        seconds = f"{config['max_train_seconds']:g} s of CPU time"
+        parts.append(f"{seconds}, batches of {config.get('batch_size')} mixtures")
+    elif config.get("max_epoch") and config.get("num_iters_per_epoch"):
         steps = config["max_epoch"] * config["num_iters_per_epoch"]
         parts.append(f"{steps} steps of {config.get('batch_size')} mixtures")
     random = {

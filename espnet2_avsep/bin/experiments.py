@@ -16,6 +16,10 @@ from espnet2_avsep.metrics.score_table import ScoreRow
 from espnet2_avsep.metrics.seeds import average_seeds
 
 BOUND, ORACLE = "upper bound", "oracle order"
+# Groups of a table, in their order: systems; their runs with the pictures of other
+# sources; what was made or ordered with the help of the references.
+SYSTEM, SWAPPED, REFERENCE = "system", "swapped pictures", "with references"
+GROUPS = (SYSTEM, SWAPPED, REFERENCE)
 
 # What may differ between trainings of one system besides the seed: where they lie, and
 # the machine they ran on.
@@ -66,6 +70,23 @@ class Experiment(NamedTuple):
     def kind(self) -> str:
         """What is to be known of a system's scores; empty of an ordinary one."""
         return system_kind(self.config, self.options)
+
+    @property
+    def group(self) -> str:
+        """Which of GROUPS it belongs to."""
+        if self.kind in (BOUND, ORACLE):
+            return REFERENCE
+        return SWAPPED if "--shuffle_visual" in self.options.split() else SYSTEM
+
+    def is_swapped_run_of(self, other: "Experiment") -> bool:
+        """Whether it is of the other's trainings, with the pictures of other sources.
+
+        Folders of an --inference_tag lie within the experiment's.
+        """
+        if (self.group, other.group) != (SWAPPED, SYSTEM):
+            return False
+        own = {e.folder.resolve().parent for e in self.trainings or (self,)}
+        return own == {e.folder.resolve() for e in other.trainings or (other,)}
 
     @property
     def seeds(self) -> List[Any]:

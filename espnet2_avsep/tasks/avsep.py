@@ -219,6 +219,16 @@ class AVSeparationTask(AbsTask):
             default=5,
             help="Epochs between two sets of spectrogram pictures",
         )
+        group.add_argument(
+            "--max_train_seconds",
+            type=float,
+            default=None,
+            help="CPU time of the training in seconds, without validation: each of the "
+            "max_epoch epochs ends when its equal share is used, and the learning rate "
+            "rises to its value over the first tenth of the time, then falls linearly "
+            "to a twentieth. Needs scheduler: null, one process, and a "
+            "num_iters_per_epoch that is not reached before (default: no such limit)",
+        )
         for choices in cls.class_choices_list:
             choices.add_arguments(group)
 

@@ -26,6 +26,7 @@ LEAST = {
     "accum_grad": 1,
     "keep_nbest_models": 1,
     "picture_interval": 1,
+    "max_train_seconds": 1,
     "sample_rate": 1,
     "patience": 0,
     "num_att_plot": 0,
@@ -70,6 +71,12 @@ def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         for number in value if isinstance(value, list) else [value]:
             if number is not None and number < least:
                 raise InputError(f"{name} is {number}; at least {least} was expected.")
+    for name in ("scheduler", "scheduler2"):
+        if args.max_train_seconds is not None and getattr(args, name) is not None:
+            raise InputError(
+                f"{name} is {getattr(args, name)}, but with max_train_seconds the used "
+                f"time sets the learning rate: set {name} to null."
+            )
     for name in NOT_OFFERED:
         if getattr(args, name):
             raise InputError(f"{name}: this task does not offer it; leave it out.")

@@ -1,4 +1,5 @@
 import csv
+from pathlib import Path
 
 import pytest
 import yaml
@@ -121,8 +122,8 @@ def test_names(two, tmp_path):
     assert run(experiments, tmp_path / "out", "--plots", "false") == 0
     names = [line[0] for line in read(tmp_path / "out" / "compare_test.csv")]
     assert names[2:] == [
-        *("HFRA", "NMF | x (oracle order)", "HFRA (shuffled)", "bare", "mine"),
-        "old (tag)",
+        *("HFRA", "HFRA (shuffled)", "bare", "mine", "old (tag)"),
+        "NMF | x (oracle order)",
     ]
 
 
@@ -195,6 +196,51 @@ def test_seeds_of_a_system_are_one_line(two, tmp_path):
     assert "seeds 0, 1, 2, 100 steps of 4 mixtures, teacher random" in text
     for seed in range(3):
         assert f"`{tmp_path / f'a{seed}'}`" in text
+
+
+def swapped(experiment, sdr):
+    """The experiment's run with the pictures of other sources."""
+    folder = Path(experiment) / "shuffled"
+    make(folder, sdr)
+    (folder / "inference_args").write_text("--shuffle_visual class\n")
+    return str(folder)
+
+
+def test_learned_means_above_the_mixture_and_above_swapped_pictures(two, tmp_path):
+    """One system learned; one ignores the pictures; one is below the mixture (1 dB)."""
+    seeds = seeds_of_a(tmp_path)
+    deaf = make(tmp_path / "deaf", [4, 6, 8, 10], system="Deaf")
+    bad = make(tmp_path / "bad", [0, 0.5, 0, 0.5], system="Bad")
+    experiments = [two[1], deaf, bad, *seeds]
+    experiments += [swapped(deaf, [4, 6, 8, 10.5]), swapped(bad, [-9, -9, -9, -9])]
+    experiments += [swapped(seed, [0, 0, 1, 1]) for seed in seeds]
+    out = tmp_path / "out"
+    assert run(experiments, out, "--plots", "false") == 0
+    header, _, *lines = read(out / "compare_test.csv")
+    lines = {line[0]: dict(zip(header, line, strict=True)) for line in lines}
+    assert [(n, x["group"], x["learned"]) for n, x in lines.items()] == [
+        ("Deaf", "system", "no"),
+        ("Bad", "system", "no"),
+        ("A", "system", "yes"),
+        ("Deaf (shuffled)", "swapped pictures", ""),
+        ("Bad (shuffled)", "swapped pictures", ""),
+        ("A (shuffled)", "swapped pictures", ""),
+        ("NMF | x (oracle order)", "with references", ""),
+    ]
+    # Means of A over its seeds: 2, 4, 6, 7 dB; swapped 0, 0, 1, 1; mixtures of two.
+    a = lines["A"]
+    assert (a["SDRi, swapped pictures"], a["SDRi - swapped"]) == ("-0.50", "4.25")
+    assert (a["SDRi - swapped low"], a["SDRi - swapped high"]) == ("3.00", "5.50")
+    assert lines["Deaf"]["SDRi - swapped"] == "-0.12"
+    assert float(lines["Bad"]["SDRi - swapped low"]) > 0
+    text = (out / "compare_test.md").read_text()
+    main, shuffled, oracles = text.split("\n| system ")[1:4]
+    assert "4.25 [3.00, 5.50]" in main and "swapped) both lie above 0" in text
+    assert "A (shuffled)" in shuffled and "NMF" not in main + shuffled
+    assert "NMF" in oracles
+    instruments = read(out / "compare_test_instruments.csv")
+    assert not any("shuffled" in name for name in instruments[0])
+    assert {line[-1] for line in instruments[1:]} == {"Deaf"}
 
 
 def test_a_seed_that_comes_twice_is_refused(tmp_path, capsys):

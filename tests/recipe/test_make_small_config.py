@@ -43,6 +43,17 @@ def test_small_networks_of_every_system(script, path, tmp_path):
     assert size < 4e6
 
 
+def test_training_for_a_cpu_time(script, tmp_path):
+    path, out = ROOT / "conf/tuning/train_avsep_dgfnet.yaml", tmp_path / "small.yaml"
+    argv = ["--config", str(path), "--output", str(out), "--train_seconds", "60"]
+    assert script.main(argv) == 0
+    config = yaml.safe_load(out.read_text())
+    assert config["max_train_seconds"] == 60 and config["max_epoch"] == 4
+    assert config["scheduler"] is None and "scheduler2" not in config
+    assert config["num_iters_per_epoch"] == 1500
+    assert script.main([*argv, "--num_iters_per_epoch", "9"]) == 2
+
+
 def test_what_has_no_training_is_refused(script, tmp_path, capsys):
     untrained = ROOT / "conf" / "tuning" / "untrained_rpca.yaml"
     out = tmp_path / "x.yaml"

@@ -52,8 +52,8 @@ def test_dry_run_plans_every_system():
     assert ["dgfnet" in line for line in moving] == [False] + 4 * [True]
     for fusion in ("_hierarchical", "_late_align", "_late", "_middle", ""):
         for seed in range(3):
-            tag = f"hfra{fusion}_seed{seed} --avsep_args --seed\\ {seed}\\ "
-            assert sum(f"--avsep_tag {tag}" in line for line in trained) == 1, tag
+            words = f"hfra{fusion}_seed{seed} --avsep_args --seed\\ {seed}\\ "
+            assert sum(f"--avsep_tag {words}" in line for line in trained) == 1, words
     seeds = {
         line.split("_seed")[1].split()[0] for line in trained if "hfra" not in line
     }
@@ -61,12 +61,48 @@ def test_dry_run_plans_every_system():
     untrained = [line for line in lines if "untrained_" in line]
     assert len(untrained) == 4 and all("--stage 7 " in line for line in untrained)
     shuffled = [line for line in lines if "--shuffle_visual" in line]
-    assert len(shuffled) == 3 and all("avsep_tag hfra_seed" in x for x in shuffled)
-    assert lines[-1].count("--experiment") == 32 + 4 + 3
+    assert [tag(line) for line in shuffled] == [tag(line) for line in trained]
+    assert lines[-1].count("--experiment") == 2 * 32 + 4
     for line in trained + untrained:
         config = line.split("--avsep_config ")[1].split()[0]
         name = os.path.basename(config)
         assert (ROOT / "conf" / "tuning" / name).is_file()
+
+
+def test_dry_run_of_equal_cpu_times_and_a_real_corpus(tmp_path):
+    """One seed of all systems after the other; the real corpus by the same options."""
+    recipe = ROOT / "egs2" / "mini_music"
+    embeddings = tmp_path / "clip.h5"
+    embeddings.touch()
+    options = ["--systems", "hfra_late sound_of_pixels rpca", "--seeds", "4 5"]
+    options += ["--train_seconds", "60", "--real_corpus", str(tmp_path)]
+    options += ["--real_embeddings", str(embeddings), "--dumpdir", "d", "--expdir", "e"]
+    command = ["./table.sh", "--dry_run", "true", *options]
+    result = subprocess.run(command, cwd=recipe, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    generated, real = lines[: len(lines) // 2], lines[len(lines) // 2 :]
+    for part, name in ((generated, "e"), (real, "e_real")):
+        small = [line for line in part if "make_small_config" in line]
+        assert len(small) == 2 and all("--train_seconds 60" in line for line in small)
+        runs = [tag(line) for line in part if "--avsep_tag" in line]
+        assert runs == [
+            *("hfra_late_seed4", "hfra_late_seed4"),
+            *("sound_of_pixels_seed4", "sound_of_pixels_seed4"),
+            *("hfra_late_seed5", "hfra_late_seed5"),
+            *("sound_of_pixels_seed5", "sound_of_pixels_seed5"),
+            "rpca",
+        ]
+        assert f"--output_dir {name}/compare" in part[-1]
+    stages = [line for line in real if "run.sh" in line]
+    assert all("--corpus music --datadir d_real/data" in line for line in stages)
+    clips = [line for line in stages if f"--visual_precomputed {embeddings}" in line]
+    assert clips == [line for line in stages if "--dumpdir d_real/clip" in line]
+    assert not any("--corpus music" in line for line in generated)
+
+
+def tag(line):
+    return line.split("--avsep_tag ")[1].split()[0]
 
 
 def test_dry_run_of_several_numbers_of_sources():
@@ -75,9 +111,9 @@ def test_dry_run_of_several_numbers_of_sources():
     command += ["--seeds", "0", "--train_ref_nums", "2 3", "--test_ref_nums", "2 3"]
     result = subprocess.run(command, cwd=recipe, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    data, _, late, rpca, compare = result.stdout.splitlines()
+    data, _, late, swapped, rpca, compare = result.stdout.splitlines()
     numbers = "--train_ref_nums 2\\ 3 --test_ref_nums 2\\ 3"
-    assert numbers in data and numbers in late
+    assert numbers in data and numbers in late and numbers in swapped
     assert "--test_ref_nums 2 " in f"{rpca} "
     assert "--set test_2src test_3src" in compare
 
@@ -88,14 +124,14 @@ def test_a_failure_is_reported_and_the_rest_goes_on(failed):
     assert "nmf_mfcc, seed none: FAILED, log: exp/table/logs/nmf_mfcc" in result.stderr
     assert "failed: nmf_mfcc (seed none)" in result.stderr
     seeds = [value(c, "--seed") for c in failed.first if c["name"] == "avsep_train"]
-    assert sorted(seeds) == ["0", "0", "3"]
+    assert sorted(seeds) == ["0", "0", "3", "3"]
     compared = failed.first[-1]
     assert compared["name"] == "avsep_compare"
     clip, frames = (f"exp/table/{name}/avsep_" for name in ("clip", "frames"))
+    names = (f"{path}_seed{seed}" for seed in (0, 3)
+             for path in (f"{clip}hfra", f"{frames}sound_of_pixels"))  # fmt: skip
     assert values(compared, "--experiment") == [
-        *(f"{clip}hfra_seed0", f"{clip}hfra_seed0/shuffled"),
-        *(f"{clip}hfra_seed3", f"{clip}hfra_seed3/shuffled"),
-        f"{frames}sound_of_pixels_seed0",
+        folder for name in names for folder in (name, f"{name}/shuffled")
     ]
     note = value(compared, "--corpus_note")
     assert note.startswith("Generated corpus, not MUSIC")
@@ -127,7 +163,7 @@ def test_run_again_does_what_is_left(failed):
     rest = [name for name in names if name != "make_small_config"]
     assert set(rest[:-3]) == {"avsep_baseline"}
     assert rest[-3:] == ["avsep_scoring", "avsep_results", "avsep_compare"]
-    assert "avsep_nmf_mfcc" in values(failed.calls()[-1], "--experiment")[-1]
+    assert values(failed.calls()[-1], "--experiment")[-1].endswith("avsep_nmf_mfcc")
     failed.forget()
     result = table(failed, "--max_epoch", "3")
     assert result.returncode == 2 and "made with other settings" in result.stderr

@@ -69,6 +69,11 @@ def test_lr_1e_3_is_a_number(train, tmp_path, way):
         ),
         ({"scheduler": "multisteplr"}, "scheduler_conf, MultiStepLR: "),
         (
+            {"scheduler": "multisteplr", "max_train_seconds": 60},
+            "scheduler is multisteplr, but with max_train_seconds the used time",
+        ),
+        ({"max_train_seconds": 0}, "max_train_seconds is 0; at least 1 was expected"),
+        (
             {"scheduler": "steplr", "scheduler_conf": {"step_size": 1, "gamma": "a"}},
             "scheduler_conf.gamma is 'a'; expected a number",
         ),

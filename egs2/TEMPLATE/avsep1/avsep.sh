@@ -32,6 +32,7 @@ inference_nj=8       # Number of parallel jobs in stage 7.
 gpu_inference=false  # Whether stage 7 uses a GPU.
 train_threads=       # CPU threads in training (default: all cores with ngpu=0, else 1).
 progress_interval=60 # Seconds between two looks at the logs of running jobs (0: none).
+datadir=data         # Folder for the tables of the sets, data/<set>.
 dumpdir=dump         # Folder for features and formatted audio.
 expdir=exp           # Folder for experiments.
 python=python3       # The Python that runs everything.
@@ -158,6 +159,7 @@ Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtur
     --train_threads     # CPU threads in training (default: all cores with --ngpu 0, else 1).
     --progress_interval # Seconds between two looks at the logs of running jobs, 0: none
                         # (default="${progress_interval}").
+    --datadir           # Folder for the tables of the sets (default="${datadir}").
     --dumpdir           # Folder for features and formatted audio (default="${dumpdir}").
     --expdir            # Folder for experiments (default="${expdir}").
     --python            # The Python that runs everything (default="${python}").
@@ -637,7 +639,7 @@ merge_features() {
     mv "${_dir}/$1_info.yaml.tmp" "${_dir}/$1_info.yaml"
     utils/merge_scp.py "${_nj}" "${_logdir}/video.JOB.scp" "${_split}/JOB" "${_dir}" \
         "$1_skipped.tsv" "$1_shape" "$1.content" "$1.scp"
-    utils/check_keys.sh "data/${dset}/video.scp" "${_dir}/$1.scp" "${_dir}/$1_skipped.tsv"
+    utils/check_keys.sh "${datadir}/${dset}/video.scp" "${_dir}/$1.scp" "${_dir}/$1_skipped.tsv"
     log "$2: $1 features of $(count "${_dir}/$1.scp") clips," \
         "$(count "${_dir}/$1_skipped.tsv") left out (${_dir}/$1_skipped.tsv)"
     [ -s "${_dir}/$1.scp" ] || die "no clip of $2 is left; see ${_dir}/$1_skipped.tsv"
@@ -667,17 +669,17 @@ for n in 1 2 3 4; do
 done
 if ! "${skip_data_prep}"; then
     if wanted 1; then
-        log "Stage 1: Data preparation: data/${train_set}, data/${valid_set}, ..."
+        log "Stage 1: Data preparation: ${datadir}/${train_set}, ${datadir}/${valid_set}, ..."
         # shellcheck disable=SC2086  # local_data_opts is several words
         run_group local/data.sh ${corpus:+--corpus "${corpus}"} --python "${python}" \
             --train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}" \
-            ${real_sets:+--real_sets "${real_sets}"} \
+            --data_dir "${datadir}" ${real_sets:+--real_sets "${real_sets}"} \
             ${download_opts:+--download_opts "${download_opts}"} ${local_data_opts}
         note_options 1
     fi
 
     if wanted 2; then
-        log "Stage 2: Visual features: data/ -> ${data_feats}/"
+        log "Stage 2: Visual features: ${datadir}/ -> ${data_feats}/"
         if [ -n "${motion_precomputed}" ] && [ ! -d "${motion_precomputed}" ]; then
             die "--motion_precomputed '${motion_precomputed}': no such folder"
         fi
@@ -716,21 +718,21 @@ if ! "${skip_data_prep}"; then
         fi
         for _part in ${_parts}; do
             dset=${_part%/*}
-            need "data/${dset}/video.scp" 1
+            need "${datadir}/${dset}/video.scp" 1
             _dir=${data_feats}/${_part}
             _logdir=${_dir}/logs
-            split_keys "data/${dset}/video.scp" "${_logdir}/video.JOB.scp" "${nj}"
+            split_keys "${datadir}/${dset}/video.scp" "${_logdir}/video.JOB.scp" "${nj}"
             # Another nj has other folders, and so begins anew.
             _split=${_dir}/visual_split${_nj}
             # A job may lose all of its clips, as long as the set has some.
             _opts=(--allow_empty true "${_stream_opts[@]}")
-            if [ -f "data/${dset}/wav.scp" ]; then
-                _opts+=(--wav_scp "data/${dset}/wav.scp" --allow_pipes "${allow_pipes}")
+            if [ -f "${datadir}/${dset}/wav.scp" ]; then
+                _opts+=(--wav_scp "${datadir}/${dset}/wav.scp" --allow_pipes "${allow_pipes}")
             fi
             if [ -n "${visual_precomputed}" ]; then
                 _opts+=(--precomputed "${visual_precomputed}")
-                if [ -f "data/${dset}/utt2clip" ]; then
-                    _opts+=(--utt2clip "data/${dset}/utt2clip")
+                if [ -f "${datadir}/${dset}/utt2clip" ]; then
+                    _opts+=(--utt2clip "${datadir}/${dset}/utt2clip")
                 fi
             else
                 _opts+=(--visual_encoder "${visual_encoder}" --visual_model "${visual_model}"
@@ -751,8 +753,8 @@ if ! "${skip_data_prep}"; then
                     --box_batch_size "${box_batch_size}")
                 [ -z "${box_classes}" ] || _opts+=(--box_classes "${box_classes}")
                 [ -z "${box_size}" ] || _opts+=(--box_size "${box_size}")
-                if [ -f "data/${dset}/utt2clip" ]; then
-                    _opts+=(--utt2clip "data/${dset}/utt2clip")
+                if [ -f "${datadir}/${dset}/utt2clip" ]; then
+                    _opts+=(--utt2clip "${datadir}/${dset}/utt2clip")
                 fi
             fi
             if [ "${_part}" != "${dset}" ]; then
@@ -801,13 +803,13 @@ if ! "${skip_data_prep}"; then
             for dset in ${all_sets}; do
                 _dir=${data_feats}/${dset}
                 _logdir=${_dir}/logs
-                split_keys "data/${dset}/video.scp" "${_logdir}/video.JOB.scp" "${nj}"
+                split_keys "${datadir}/${dset}/video.scp" "${_logdir}/video.JOB.scp" "${nj}"
                 _split=${_dir}/motion_split${_nj}
                 _files=()
-                if [ -n "${motion_precomputed}" ] && [ -f "data/${dset}/utt2clip" ]; then
-                    _files=(--utt2clip "data/${dset}/utt2clip")
-                elif [ -z "${motion_precomputed}" ] && [ -f "data/${dset}/wav.scp" ]; then
-                    _files=(--wav_scp "data/${dset}/wav.scp" --allow_pipes "${allow_pipes}")
+                if [ -n "${motion_precomputed}" ] && [ -f "${datadir}/${dset}/utt2clip" ]; then
+                    _files=(--utt2clip "${datadir}/${dset}/utt2clip")
+                elif [ -z "${motion_precomputed}" ] && [ -f "${datadir}/${dset}/wav.scp" ]; then
+                    _files=(--wav_scp "${datadir}/${dset}/wav.scp" --allow_pipes "${allow_pipes}")
                 fi
                 # shellcheck disable=SC2086  # commands are several words
                 run_and_show "Motion features of ${dset}" "${_logdir}/motion.*.log" \
@@ -822,12 +824,12 @@ if ! "${skip_data_prep}"; then
     fi
 
     if wanted 3; then
-        log "Stage 3: Audio, mono, ${fs} Hz: data/ -> ${data_feats}/org/"
+        log "Stage 3: Audio, mono, ${fs} Hz: ${datadir}/ -> ${data_feats}/org/"
         for dset in ${all_sets} ${real_sets}; do
-            need "data/${dset}/wav.scp" 1
+            need "${datadir}/${dset}/wav.scp" 1
             _dir=${data_feats}/org/${dset}
             _logdir=${_dir}/logs
-            split_keys "data/${dset}/wav.scp" "${_logdir}/wav.JOB.scp" "${nj}"
+            split_keys "${datadir}/${dset}/wav.scp" "${_logdir}/wav.JOB.scp" "${nj}"
             # Another nj has other folders, and so begins anew.
             _split=${_dir}/format_split${_nj}
             # shellcheck disable=SC2086  # commands are several words
@@ -839,7 +841,7 @@ if ! "${skip_data_prep}"; then
                 --allow_pipes "${allow_pipes}" "${_stream_opts[@]}"
             utils/merge_scp.py "${_nj}" "${_logdir}/wav.JOB.scp" "${_split}/JOB" "${_dir}" \
                 skipped.tsv utt2num_samples wav.content wav.scp
-            utils/check_keys.sh "data/${dset}/wav.scp" "${_dir}/wav.scp" "${_dir}/skipped.tsv"
+            utils/check_keys.sh "${datadir}/${dset}/wav.scp" "${_dir}/wav.scp" "${_dir}/skipped.tsv"
             log "${dset}: audio of $(count "${_dir}/wav.scp") clips," \
                 "$(count "${_dir}/skipped.tsv") left out (${_dir}/skipped.tsv)"
             [ -s "${_dir}/wav.scp" ] || die "no clip of ${dset} is left; see ${_dir}/skipped.tsv"
@@ -866,7 +868,7 @@ if ! "${skip_data_prep}"; then
             run_and_show "Choice of ${dset}'s clips" "${_dir}/logs/filter_clips.log" \
                 ${train_cmd} "${_dir}/logs/filter_clips.log" \
                 "${python}" -m espnet2_avsep.bin.avsep_filter_clips \
-                --data_dir "data/${dset}" --wav_dir "${data_feats}/org/${dset}" \
+                --data_dir "${datadir}/${dset}" --wav_dir "${data_feats}/org/${dset}" \
                 --visual_dir "${_dir}" --output_dir "${_clips}" --fs "${fs}" \
                 --segment_samples "${segment_samples}" --silence_dbfs "${silence_dbfs}" \
                 ${_motion_dir:+--motion_dir "${_motion_dir}"} \
@@ -912,13 +914,13 @@ if ! "${skip_data_prep}"; then
         # Whether what is tested on was trained on. What was found before is of other clips.
         rm -f "${data_feats}/leaks.tsv"
         if [ "${leak_check}" != false ]; then
-            _opts=(--train_set "${train_set}:data/${train_set}:${data_feats}/${train_set}")
+            _opts=(--train_set "${train_set}:${datadir}/${train_set}:${data_feats}/${train_set}")
             for dset in ${clip_sets}; do
                 _name=--test_set
                 if [ "${dset}" = "${valid_set}" ]; then
                     _name=--valid_set
                 fi
-                _opts+=("${_name}" "${dset}:data/${dset}:${data_feats}/org/${dset}_clips")
+                _opts+=("${_name}" "${dset}:${datadir}/${dset}:${data_feats}/org/${dset}_clips")
             done
             _strict=false
             if [ "${leak_check}" = strict ]; then
@@ -946,7 +948,7 @@ if ! "${skip_data_prep}"; then
             log "What became of the corpus: ${data_feats}/report/index.html (open it in a browser)"
         fi
         for dset in ${real_sets}; do
-            need "data/${dset}/utt2pair" 1
+            need "${datadir}/${dset}/utt2pair" 1
             need "${data_feats}/org/${dset}/wav.scp" 3
             _dir=${data_feats}/${dset}
             _opts=(--train_dir "${data_feats}/${train_set}")
@@ -957,7 +959,7 @@ if ! "${skip_data_prep}"; then
             run_and_show "Real mixtures of ${dset}" "${_dir}/logs/make_real_mixtures.log" \
                 ${train_cmd} "${_dir}/logs/make_real_mixtures.log" \
                 "${python}" -m espnet2_avsep.bin.avsep_make_real_mixtures \
-                --data_dir "data/${dset}" --wav_dir "${data_feats}/org/${dset}" \
+                --data_dir "${datadir}/${dset}" --wav_dir "${data_feats}/org/${dset}" \
                 --output_dir "${_dir}" --fs "${fs}" --segment_samples "${segment_samples}" \
                 --silence_dbfs "${silence_dbfs}" --prompts "${duet_prompts}" "${_opts[@]}"
             log "${dset}: $(count "${_dir}/wav.scp") real mixtures," \

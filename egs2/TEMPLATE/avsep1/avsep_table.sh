@@ -13,12 +13,13 @@ die() {
 SECONDS=0
 
 seeds="0 1 2"          # Seeds of HFRA and its ablations.
-other_seeds="0"        # Seeds of the other trained systems.
+other_seeds=           # Seeds of the other trained systems (default: the same).
 systems=               # Only these, by the names below (default: all).
 nj=2                   # Experiments that run at a time, one thread each.
 small=false            # Whether configs are made small by local/make_small_config.py.
 max_epoch=             # With it: epochs of each training.
 num_iters_per_epoch=   # With it: steps of an epoch.
+train_seconds=         # With it: CPU time of each training instead, in seconds.
 train_args=            # Options of every training, e.g. "--num_workers 2".
 train_ref_nums=        # As in avsep.sh: numbers of sources in training.
 test_ref_nums=         # As in avsep.sh: numbers of sources of the test mixtures.
@@ -26,10 +27,11 @@ dumpdir=dump/table     # Folder for features and mixtures.
 expdir=exp/table       # Folder for experiments and for the table.
 run_opts=              # Options of every run.sh.
 prepare_opts=          # Options of run.sh for stages 1-4, e.g. "--test_num_mixtures 32".
+clip_opts=             # The same, of the embeddings alone, e.g. "--visual_precomputed x.h5".
 frames_opts=           # The same, of the packed pictures alone, e.g. "--visual_size 72".
 motion_opts=           # The same, of the motion features, e.g. "--motion_pretrained random".
 resnet18_weights=IMAGENET1K_V1 # Weights of the frozen ResNet-18.
-corpus_note=           # A sentence for the top of the table.
+corpus_note=           # A sentence for the top of the table and of each RESULTS.md.
 dry_run=false          # Whether to print the commands and do nothing.
 python=python3         # The Python that runs everything.
 
@@ -70,19 +72,22 @@ help_message=$(
 Usage: $0 [options]
 
 Prepares the data (stages 1-4) for each kind of visual input, all with the same mixtures;
-trains, separates and scores every system; separates with HFRA once more, with pictures of
-classes that are not in the mixture; writes <expdir>/compare/compare_<set>.{md,csv}. Run
-again after an interruption: what is finished is kept. A system that fails is reported,
-the rest goes on, and the exit status is 1.
+trains, separates and scores every system, one seed of all after the other; separates with
+each once more, with pictures of classes that are not in the mixture; writes
+<expdir>/compare/compare_<set>.{md,csv}. Run again after an interruption: what is finished
+is kept, and an interrupted training continues. A system that fails is reported, the rest
+goes on, and the exit status is 1.
 
     --seeds             # Seeds of HFRA and its ablations (default="${seeds}").
-    --other_seeds       # Seeds of the other trained systems (default="${other_seeds}").
+    --other_seeds       # Seeds of the other trained systems (default: those of --seeds).
     --systems           # Only these, of: $(tr '\n' ' ' <<< "${names}" | fold -s -w 66 | sed '2,$s/^/                        # /; s/ *$//')
     --nj                # Experiments that run at a time (default="${nj}").
     --small             # Whether configs are made small by local/make_small_config.py, for
                         # a CPU and no downloads (default="${small}").
     --max_epoch         # With --small true: epochs of each training (default: that script's).
     --num_iters_per_epoch # With --small true: steps of an epoch (default: that script's).
+    --train_seconds     # With --small true: CPU time of each training in seconds, instead of
+                        # a number of steps, so that fast and slow systems get the same.
     --train_args        # Options of every training, e.g. "--num_workers 2".
     --train_ref_nums    # Numbers of sources in training, e.g. "2 3 4", as in avsep.sh.
     --test_ref_nums     # Numbers of sources of the test mixtures, e.g. "2 3 4", as in avsep.sh:
@@ -91,10 +96,11 @@ the rest goes on, and the exit status is 1.
     --expdir            # Folder for experiments and the table (default="${expdir}").
     --run_opts          # Options of every run.sh, e.g. "--ngpu 1".
     --prepare_opts      # Options of run.sh for stages 1-4, e.g. "--test_num_mixtures 32".
+    --clip_opts         # The same, of embeddings alone, e.g. "--visual_precomputed x.h5".
     --frames_opts       # The same, of packed pictures alone, e.g. "--visual_size 72".
     --motion_opts       # The same, of motion features, e.g. "--motion_pretrained random".
     --resnet18_weights  # Weights of the frozen ResNet-18 (default="${resnet18_weights}").
-    --corpus_note       # A sentence for the top of the table.
+    --corpus_note       # A sentence for the top of the table and of each RESULTS.md.
     --dry_run           # Print the commands and do nothing (default="${dry_run}").
     --python            # The Python that runs everything (default="${python}").
 EOF
@@ -106,7 +112,9 @@ EOF
 # shellcheck source=./egs2/TEMPLATE/avsep1/path.sh
 . ./path.sh
 
-for _name in nj ${max_epoch:+max_epoch} ${num_iters_per_epoch:+num_iters_per_epoch}; do
+other_seeds=${other_seeds:-${seeds}}
+for _name in nj ${max_epoch:+max_epoch} ${num_iters_per_epoch:+num_iters_per_epoch} \
+    ${train_seconds:+train_seconds}; do
     [[ ${!_name} =~ ^[1-9][0-9]{0,8}$ ]] || die "--${_name} '${!_name}': expected a whole number, 1 or more"
 done
 for _seed in ${seeds} ${other_seeds}; do
@@ -115,11 +123,13 @@ done
 for _name in ${systems}; do
     grep -qx -- "${_name}" <<< "${names}" || die "--systems: '${_name}' is none of $(xargs <<< "${names}")"
 done
-if ! "${small}" && [ -n "${max_epoch}${num_iters_per_epoch}" ]; then
-    die "--max_epoch and --num_iters_per_epoch go with --small true; else --train_args has them"
+if ! "${small}" && [ -n "${max_epoch}${num_iters_per_epoch}${train_seconds}" ]; then
+    die "--max_epoch, --num_iters_per_epoch and --train_seconds go with --small true; else" \
+        "--train_args has them"
 fi
 small_opts=(${max_epoch:+--max_epoch "${max_epoch}"}
-    ${num_iters_per_epoch:+--num_iters_per_epoch "${num_iters_per_epoch}"})
+    ${num_iters_per_epoch:+--num_iters_per_epoch "${num_iters_per_epoch}"}
+    ${train_seconds:+--train_seconds "${train_seconds}"})
 # Only the embeddings' folder is looked through for leaks and on its health.
 quick="--leak_check false --health_report false"
 
@@ -189,7 +199,10 @@ input_opts() {
 # set_data_opts <visual input>: set data_opts, the options of run.sh that make its data
 set_data_opts() {
     case $1 in
-        clip) data_opts=() ;;
+        clip)
+            # shellcheck disable=SC2206  # options are several words
+            data_opts=(${clip_opts})
+            ;;
         resnet18) data_opts=(--visual_encoder resnet18 --visual_pretrained "${resnet18_weights}") ;;
         frames)
             # shellcheck disable=SC2206  # options are several words
@@ -224,13 +237,12 @@ experiment() {
     local begin=${SECONDS} out=${expdir}/logs/${tag} ref_opts data_opts
     set_ref_opts "${system}"
     set_data_opts "${input}"
-    # shellcheck disable=SC2086  # options are several words
-    logged "${out}.log" ./run.sh --stage "${first}" --stop_stage 8 ${opts} --avsep_tag "${tag}" \
-        "${args[@]}" ${prepare_opts} "${ref_opts[@]}" "${data_opts[@]}" || return 1
-    if [ "${system}" = hfra ]; then
-        # shellcheck disable=SC2086  # options are several words
-        logged "${out}_shuffled.log" ./run.sh --stage 7 --stop_stage 8 ${opts} --avsep_tag "${tag}" \
-            "${args[@]}" ${prepare_opts} "${ref_opts[@]}" "${data_opts[@]}" \
+    # shellcheck disable=SC2206  # options are several words
+    opts=(${opts} --avsep_tag "${tag}" "${args[@]}" ${prepare_opts} "${ref_opts[@]}" "${data_opts[@]}"
+        ${corpus_note:+--corpus_note "${corpus_note}"})
+    logged "${out}.log" ./run.sh --stage "${first}" --stop_stage 8 "${opts[@]}" || return 1
+    if [ "${seed}" != none ]; then
+        logged "${out}_shuffled.log" ./run.sh --stage 7 --stop_stage 8 "${opts[@]}" \
             --inference_tag shuffled --inference_args "--shuffle_visual class" || return 1
     fi
     if ! "${dry_run}"; then
@@ -241,22 +253,26 @@ experiment() {
 
 # ------------------------------------------------------------------- what is to be done
 
-wanted= # lines "<system> <visual input> <seed>"
+# Lines "<system> <visual input> <seed>": all systems that have the first seed, then all that
+# have the second, ..., then the systems without training.
+wanted=
 inputs=
-while read -r system input which; do
-    [ -n "${system}" ] || continue
-    [ "${system}" != rpca ] || [[ " ${test_ref_nums:-2} " == *" 2 "* ]] || continue
-    [ -z "${systems}" ] || [[ " ${systems} " == *" ${system} "* ]] || continue
-    case ${which} in
-        table) _seeds=${seeds} ;;
-        other) _seeds=${other_seeds} ;;
-        *) _seeds=none ;;
-    esac
-    [ -z "${_seeds}" ] || [[ " ${inputs} " == *" ${input} "* ]] || inputs+="${inputs:+ }${input}"
-    for _seed in ${_seeds}; do
-        wanted+="${system} ${input} ${_seed}"$'\n'
-    done
-done <<< "${plan}"
+# shellcheck disable=SC2086  # seeds are several words
+for seed in $(printf '%s\n' ${seeds} ${other_seeds} | awk '!seen[$0]++') none; do
+    while read -r system input which; do
+        [ -n "${system}" ] || continue
+        [ "${system}" != rpca ] || [[ " ${test_ref_nums:-2} " == *" 2 "* ]] || continue
+        [ -z "${systems}" ] || [[ " ${systems} " == *" ${system} "* ]] || continue
+        case ${which} in
+            table) _seeds=${seeds} ;;
+            other) _seeds=${other_seeds} ;;
+            *) _seeds=none ;;
+        esac
+        [[ " ${_seeds} " == *" ${seed} "* ]] || continue
+        [[ " ${inputs} " == *" ${input} "* ]] || inputs+="${inputs:+ }${input}"
+        wanted+="${system} ${input} ${seed}"$'\n'
+    done <<< "${plan}"
+done
 [ -n "${wanted}" ] || die "nothing to do: no system, or no seed"
 
 # Trainings of other lengths, or on other data, do not belong into one folder.
@@ -264,7 +280,7 @@ settings=$(
     echo "small: ${small} ${small_opts[*]}, train_args: ${train_args}, run_opts: ${run_opts}"
     echo "train_ref_nums: ${train_ref_nums}, test_ref_nums: ${test_ref_nums}"
     echo "prepare_opts: ${prepare_opts}, frames_opts: ${frames_opts}, resnet18: ${resnet18_weights}"
-    echo "motion_opts: ${motion_opts}"
+    echo "motion_opts: ${motion_opts}, clip_opts: ${clip_opts}"
 )
 if ! "${dry_run}"; then
     mkdir -p "${expdir}/logs" "${expdir}/conf"
@@ -363,7 +379,7 @@ while read -r system input seed; do
         continue
     fi
     opts+=(--experiment "${exp}")
-    if [ "${system}" = hfra ]; then
+    if [ "${seed}" != none ]; then
         opts+=(--experiment "${exp}/shuffled")
     fi
 done <<< "${wanted}"
