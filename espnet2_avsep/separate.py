@@ -71,7 +71,8 @@ def load_weights(model: torch.nn.Module, path: Union[str, Path]) -> str:
     path = Path(path)
     if not path.is_file():
         raise InputError(
-            f"{path}: no such file. Train first (stage 6), or give --model_file."
+            f"{path}: no such file. Train first (stage 6), or name the file of the "
+            "weights."
         )
     state = read_state(path)
     own = model.state_dict()
@@ -654,8 +655,7 @@ def _device(name: str) -> torch.device:
         raise InputError(f"device={name!r:.60}: expected 'cpu', 'cuda' or 'cuda:N'.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(
-            f"device={name!r}: no CUDA device is available; use device='cpu' "
-            "(--ngpu 0)."
+            f"device={name!r}: no CUDA device is available; use device='cpu'."
         )
     return device
 

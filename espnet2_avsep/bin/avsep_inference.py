@@ -111,7 +111,7 @@ def _record(args: argparse.Namespace) -> Dict[str, Any]:
         if not Path(path).is_file():
             raise InputError(
                 f"{path}: no such file. Train first (stage 6), or give another "
-                "--inference_model."
+                "--model_file and --train_config."
             )
     mixtures = mixtures_of(args)
     if mixtures.is_file():
@@ -141,6 +141,8 @@ def _separate(
     from espnet2_avsep.data.wav_writer import write_float_wav
     from espnet2_avsep.separate import SeparateAV
 
+    if args.ngpu and not torch.cuda.is_available():
+        raise InputError("--ngpu 1: no CUDA device is available; give --ngpu 0.")
     if args.num_threads:
         torch.set_num_threads(args.num_threads)
     separate = SeparateAV(

@@ -95,9 +95,7 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise ClipError(path, "is a folder, not a media file")
     if not path.exists():
-        raise ClipError(
-            path, "file not found", "Correct the path or take the clip from the list."
-        )
+        raise ClipError(path, "file not found", "Correct the path.")
     if not path.is_file():
         raise ClipError(path, "is a pipe or a device, not a regular file")
     if path.stat().st_size == 0:

@@ -19,6 +19,7 @@ PACK_INFO = "pack_info.yaml"  # ours: checksums, encoder, teacher
 DEFAULT_WEIGHTS = ("valid.si_sdr_i.best.pth", "valid.loss.best.pth")
 ARCHIVE = ".zip"
 HUB, ZOO = "hf:", "zoo:"
+_FILE_SUFFIXES = (ARCHIVE, ".yaml", ".yml", ".pth", ".pt", ".safetensors")
 _OTHER_ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tbz2", ".txz", ".7z", ".rar")
 
 
@@ -72,16 +73,25 @@ def find_model(
             f"{path}: only zip archives are read. Unpack it yourself if you trust it, "
             "and give the folder."
         )
-    # "exp/avsep_x" has the form of a repository's name; if there is a folder exp, it
-    # is a path that was mistyped.
-    nearby = path.parent if path.parent != Path() else None
-    if not hub.REPO_ID.fullmatch(name) or (nearby and nearby.is_dir()):
+    if not hub.REPO_ID.fullmatch(name) or _is_path(path):
         raise InputError(
             f"{source}: no such folder. Give the folder that training wrote "
             "(exp/avsep_<tag>), the zip file of stage 9, a repository on the Hugging "
-            f"Face hub (user/name), or a name in ESPnet's model zoo ({ZOO}<tag>)."
+            f"Face hub ({HUB}user/name), or a name in ESPnet's model zoo ({ZOO}<tag>)."
         )
     return _in_folder(hub.fetch(name, revision, cache_dir), HUB + name)
+
+
+def _is_path(path: Path) -> bool:
+    """Tell a path that was mistyped from the name of a repository, which looks alike.
+
+    Example:
+        >>> [_is_path(Path(name)) for name in ("exp/avsep_x", "x/y.zip", "user/name")]
+        [True, True, False]
+    """
+    nearby = path.parent != Path() and path.parent.is_dir()
+    local = path.parts[0] == "exp" or path.suffix.lower() in _FILE_SUFFIXES
+    return nearby or local
 
 
 def _in_archive(path: Path, cache_dir: Optional[PathLike], origin: str) -> ModelFiles:

@@ -16,6 +16,8 @@ from espnet2_avsep.data.journal import signature
 from espnet2_avsep.data.scp import PathLike, read_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import ClipError
+from espnet2_avsep.media.file_name import is_image_name
+from espnet2_avsep.media.picture import read_image
 from espnet2_avsep.media.stream import probe
 from espnet2_avsep.visual.batches import encode_clips, in_background
 from espnet2_avsep.visual.box_source import BoxSource
@@ -69,10 +71,11 @@ def extract_visual(
 
     A clip of d seconds of sound has n = ceil(d * fps / every) rows, at least one. Row i
     is the picture on show at (i + 1/2) / n of the sound; of a folder of images, which
-    are taken as spread evenly over the sound, likewise one in ``every`` is taken.
+    are taken as spread evenly over the sound, likewise one in ``every`` is taken. A
+    picture without a sound has one row.
 
     Args:
-        video_scp: clip -> video file, or folder of images.
+        video_scp: clip -> video file, picture, or folder of images.
         output_dir: Gets visual.ark, visual_shape, visual_skipped.tsv, visual_info.yaml
             and, last, visual.scp.
         wav_scp: clip -> its sound, for its duration; null takes the video's own.
@@ -299,9 +302,9 @@ def clip_pictures(
     """Yield the sampled pictures of a clip, as the encoder takes them.
 
     Args:
-        video: A video file or a folder of images.
+        video: A video file, a picture or a folder of images.
         wav: Where the sound is, whose duration and start count; of a folder it is not
-            looked at.
+            looked at, and a picture that is its own sound has none.
         rate: Pictures per second of sound.
         every: Of a folder, one image in so many is taken.
         encoder: A :class:`FrameEncoder` or :class:`FramePacker`.
@@ -340,6 +343,9 @@ def _sampled_pictures(
     if Path(video).is_dir():
         for number, image in folder_frames(video, every, resize):
             yield float(number / (rate * every)), image
+        return
+    if wav == video and is_image_name(Path(video).name):
+        yield 0.0, read_image(video, resize)
         return
     duration, start = sound_on_video(video, wav, audio_stream)
     if duration * rate > MAX_ROWS:

@@ -20,6 +20,7 @@ from espnet2_avsep.errors import InputError
 from espnet2_avsep.prompts import LEFT, Region, Text
 from espnet2_avsep.visual import build
 from tests.media_fixtures import tone, truncate, write_video
+from tests.number_encoder import number_encoder
 from tests.tiny_corpus import DIM
 from tests.trained_model import make_trained_folder
 
@@ -384,40 +385,81 @@ def test_score(tmp_path, capsys):
     assert status == 2 and "one of each" in err
 
 
-def test_features(place, tmp_path, capsys, monkeypatch):
-    from espnet2_avsep.visual import extract
+def test_score_takes_what_separate_writes(tmp_path, capsys):
+    """Stereo, mp4, and a length that differs by less than a codec's frame."""
+    rng = np.random.default_rng(0)
+    refs = 0.1 * rng.normal(size=(2, 16000))
+    for n in (0, 1):
+        soundfile.write(tmp_path / f"r{n}.wav", refs[n], 8000, subtype="DOUBLE")
+        stereo = np.stack([1.5 * refs[n], 0.5 * refs[n]], axis=1)  # mean: the reference
+        stereo = np.r_[stereo, np.zeros((2000, 2))]
+        soundfile.write(tmp_path / f"e{n}.wav", stereo, 8000, subtype="DOUBLE")
+    words = ["score", "--reference", tmp_path / "r0.wav", tmp_path / "r1.wav"]
+    words += ["--estimate", tmp_path / "e0.wav", tmp_path / "e1.wav"]
+    status, out, err = run(capsys, *words, "--json")
+    found = json.loads(out)
+    assert status == 0 and found["samples"] == 16000
+    assert min(row["si_sdr"] for row in found["sources"]) > 100
+    status, _, err = run(capsys, *words, "--max-length-difference", 1999)
+    assert status == 2
+    assert "r0.wav has 16000 samples" in err and "e0.wav 18000; expected one" in err
+    video = tmp_path / "e0.mp4"
+    write_video(video, 20, 10, refs[0].astype(np.float32), 8000)
+    words[words.index(tmp_path / "e0.wav")] = video
+    words[words.index(tmp_path / "e1.wav")] = tmp_path / "r1.wav"
+    status, out, err = run(capsys, *words, "--json")
+    assert status == 0, err
+    assert json.loads(out)["sources"][0]["si_sdr"] > 5  # AAC of noise
+    opposite = np.stack([refs[0], -refs[0]], axis=1)
+    soundfile.write(tmp_path / "e1.wav", opposite, 8000, subtype="DOUBLE")
+    words[-1] = tmp_path / "e1.wav"
+    status, _, err = run(capsys, *words)
+    assert status == 2 and "of opposite phase" in err and "Give one channel" in err
 
-    asked = {}
 
-    def extract_visual(scp, out, **options):
-        asked.update(options, scp=scp.read_text())
-        (out / "visual_shape").write_text("duet 3,4\n")
-        (out / "visual_skipped.tsv").write_text("")
+@pytest.fixture
+def numbers(monkeypatch):
+    """Encoders that were asked for; each gives rows that tell pictures apart."""
+    asked = []
 
-    monkeypatch.setattr(extract, "extract_visual", extract_visual)
-    status, out, _ = run(
-        *(capsys, "features", place / "duet.mp4", "--out", tmp_path / "f"),
-        *("--model", place / "model", "--json"),
-    )
-    assert status == 0 and json.loads(out)["shapes"] == {"duet": "3,4"}
-    assert asked["pretrained"] == "random" and asked["encoder"] == "open_clip"
-    assert asked["scp"].split()[0] == "duet"
-    status, _, err = run(
-        *(capsys, "features", place / "duet.mp4", "--out", tmp_path / "f"),
-        *("--model", place / "model", "--visual_encoder", "resnet18"),
-    )
+    def build_encoder(**options):
+        asked.append(options)
+        return number_encoder(options["batch_size"])
+
+    monkeypatch.setattr(build, "build_encoder", build_encoder)
+    return asked
+
+
+def test_features_of_pictures_and_videos_are_queries(place, tmp_path, capsys, numbers):
+    out = tmp_path / "f"
+    inputs = [place / "duet.mp4", place / "red.png"]
+    words = ["features", *inputs, "--out", out, "--device", "cpu"]
+    status, text, err = run(capsys, *words, "--model", place / "model", "--json")
+    assert status == 0, err
+    found = json.loads(text)
+    assert found["shapes"] == {"duet": "3,10", "red": "1,10"}
+    assert numbers[0]["pretrained"] == "random"
+    assert numbers[0]["encoder"] == "open_clip"
+    rows = {name: np.load(path) for name, path in found["queries"].items()}
+    # The video is red on its left half, the picture red all over.
+    assert rows["red"].dtype == np.float32 and rows["red"].min() == 1
+    np.testing.assert_allclose(rows["duet"][:, :4], 1, atol=0.05)
+    np.testing.assert_allclose(rows["duet"][:, -4:], 0, atol=0.05)
+    queries = query.parse_queries(list(found["queries"].values()), None)
+    assert [q.kind for q in queries] == ["embedding"] * 2
+    np.testing.assert_array_equal(queries[1].prompt, rows["red"])
+    (out / "red.npy").write_bytes(b"of the user")
+    status, _, err = run(capsys, *words, "--model", place / "model")
+    assert status == 2 and "red.npy: exists" in err
+    more = ("--model", place / "model", "--visual_encoder", "resnet18")
+    status, _, err = run(capsys, *words, *more)
     assert status == 2 and "one of the two" in err
+    status, _, err = run(capsys, "features", place / "mix.wav", "--out", out)
+    assert status == 2 and "has no picture" in err
 
 
-def test_features_into_a_folder_of_the_user(place, tmp_path, capsys, monkeypatch):
-    from espnet2_avsep.visual import extract
-
-    def extract_visual(scp, out, **options):
-        (out / "visual_shape").write_text("duet 3,4\n")
-        (out / "visual_skipped.tsv").write_text("")
-
-    monkeypatch.setattr(extract, "extract_visual", extract_visual)
-    words = ["features", place / "duet.mp4", "--out", tmp_path]
+def test_features_into_a_folder_of_the_user(place, tmp_path, capsys, numbers):
+    words = ["features", place / "duet.mp4", "--out", tmp_path, "--device", "cpu"]
     (tmp_path / "visual_shape").write_text("of the user")
     status, _, err = run(capsys, *words)
     assert status == 2 and "visual_shape: exists" in err

@@ -366,7 +366,9 @@ def test_scores_and_features(place, tmp_path, case):
         ["--reference", good[0], good[0], "--estimate", *good, "--mixture", "no.wav"],
     ):
         case("score", *words)
-    for name in ("no.mp4", "\0", "", place / "mix.wav", place / "photo.png"):
+    Image.new("RGB", (8, 8)).save(tmp_path / "cut.png")
+    truncate(tmp_path / "cut.png", 0.5)
+    for name in ("no.mp4", "\0", "", place / "mix.wav", tmp_path / "cut.png"):
         case("features", name, "--out", "OUT", "--visual_encoder", "open_clip")
     case("features", place / "video.mp4", "--out", "OUT", "--model", place / "model")
     case("features", place / "video.mp4", "--out", "OUT", "--model", tmp_path / "no")

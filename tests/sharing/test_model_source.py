@@ -211,10 +211,16 @@ def test_archives_that_are_no_models(tmp_path, packed, cache):
         find_model(archive, cache_dir=tmp_path / "cache2")
 
 
-@pytest.mark.parametrize("name", ["exp/avsep_typo", "./a/b", "/no/such", "a/b/c", "ab"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("exp/avsep_typo", "my/typo", "./a/b", "/no/such", "a/b/c", "ab"),
+        *("a/b.zip", "a/config.yaml", "a/b.pth"),
+    ],
+)
 def test_mistyped_paths_are_not_looked_for_on_the_hub(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "exp").mkdir()
+    (tmp_path / "my").mkdir()
     monkeypatch.setattr(source.hub, "fetch", lambda *_: pytest.fail("asked the hub"))
     with pytest.raises(InputError, match=f"{name}: no such folder"):
         find_model(name)

@@ -1,8 +1,8 @@
-"""Encode the pictures of videos as a model, or an encoder by name, sees them.
+"""Encode pictures, or those of videos, as a model, or an encoder by name, sees them.
 
-What avsep_extract_visual does for a table of clips: one (frames, D) matrix per video
-in --out/visual.ark, with visual.scp, visual_shape, visual_skipped.tsv and
-visual_info.yaml.
+Writes to --out <input>.npy for each input, (frames, D) floats, which avsep separate
+takes as --query; and what avsep_extract_visual writes for a table of clips: visual.ark,
+visual.scp, visual_shape, visual_skipped.tsv and visual_info.yaml.
 """
 
 import argparse
@@ -20,7 +20,7 @@ ENCODER_OPTIONS = ("visual_encoder", "visual_model", "visual_pretrained")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the sub-command."""
     add = parser.add_argument
-    add("inputs", nargs="+", help="videos, or folders of frames")
+    add("inputs", nargs="+", help="pictures, videos, or folders of frames")
     add("--out", required=True, help="folder of what is written")
     add(
         "--overwrite",
@@ -33,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--visual_pretrained", help="tag, path or 'random' (default: openai)")
     add("--fps", type=float, default=8, help="pictures a second (default: 8)")
     add("--every", type=int, default=8, help="of which one in so many (default: 8)")
-    add("--device", default="cpu", help="cpu (default), cuda, cuda:1")
+    add(
+        "--device",
+        default="auto",
+        help="auto (default: a GPU where there is one), cpu, cuda, cuda:1",
+    )
     add("--json", action="store_true", help="print JSON")
 
 
@@ -42,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     if "\0" in args.out or (out.exists() and not out.is_dir()):
         raise InputError(f"--out {args.out!r}: is no folder; choose another name.")
+    from espnet2_avsep.data.clip_id import file_stem, nfc
+
     table = {}
     for text in args.inputs:
         path = Path(text)
@@ -55,20 +61,25 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(
                 f"{text!r}: has white space that a table cannot hold; rename it."
             )
-        _check_video(path)
-        key = path.stem.replace(" ", "_") or "input"
+        _check_picture(path)
+        key = nfc(path.stem).replace(" ", "_") or "input"
         while key in table:
             key += "_"
         table[key] = path.resolve()
     encoder = _encoder(args)
 
+    import numpy as np
+
     from espnet2_avsep.data.output_folder import OutputFolder
-    from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp
+    from espnet2_avsep.data.scp import atomic_write, read_scp, read_skipped, write_scp
+    from espnet2_avsep.data.table_entry import load_matrix
     from espnet2_avsep.visual.extract import extract_visual
 
     outputs = OutputFolder(out, "features", table.values(), args.overwrite)
+    arrays = {key: f"{file_stem(key)}.npy" for key in table}
     if not outputs.is_own:  # of its own, a run that was cut off goes on
         outputs.check(WRITTEN)
+    outputs.check(list(arrays.values()))
     out.mkdir(parents=True, exist_ok=True)
     write_scp(out / "inputs.scp", table)
     outputs.add("inputs.scp")
@@ -80,7 +91,13 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         **encoder,
     )
+    rows = read_scp(out / "visual.scp")
+    for key, entry in rows.items():
+        with atomic_write(out / arrays[key], "wb") as f:
+            np.save(f, load_matrix(entry))
+        outputs.add(arrays[key])
     found = {
+        "queries": {key: str(out / arrays[key]) for key in rows},
         "shapes": read_scp(out / "visual_shape"),
         "skipped": {
             row.key: row.reason for row in read_skipped(out / "visual_skipped.tsv")
@@ -91,22 +108,23 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
     for key, shape in found["shapes"].items():
-        print(f"{key}: {shape}")
+        print(f"{key}: {shape}, {found['queries'][key]}")
     for key, reason in found["skipped"].items():
         print(f"{key}: left out, {reason}")
     print(f"wrote {found['scp']}")
     return 0
 
 
-def _check_video(path: Path) -> None:
+def _check_picture(path: Path) -> None:
     from espnet2_avsep.media.file_name import is_image_name
     from espnet2_avsep.media.stream import probe
 
-    if path.is_dir():
+    if path.is_dir() or is_image_name(path.name):
         return
-    if is_image_name(path.name) or not probe(path).has_video:
+    if not probe(path).has_video:
         raise InputError(
-            f"{path}: is no video. Give a video, or a folder of numbered pictures."
+            f"{path}: has no picture. Give a picture, a video, or a folder of numbered "
+            "pictures."
         )
 
 

@@ -1,7 +1,8 @@
 """Score tracks against their references: SDR, SIR, SAR and SI-SDR in dB.
 
 As avsep_scoring computes them, for one recording. Estimate n belongs to reference n.
-With the mixture, improvements over it as well.
+With the mixture, improvements over it as well. Files are sounds or videos; of several
+channels the mean is scored.
 """
 
 import argparse
@@ -11,20 +12,22 @@ from typing import Any, Dict, List
 from espnet2_avsep.errors import InputError
 
 METRICS = ("sdr", "sir", "sar")
+# Codecs fill their last frame: of 1024 samples in AAC, 1152 in MP3, 2048 in HE-AAC.
+CODEC_FRAME = 2048
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the sub-command."""
     add = parser.add_argument
-    add("--reference", nargs="+", required=True, help="mono sounds, one per source")
-    add("--estimate", nargs="+", required=True, help="mono sounds, in the same order")
-    add("--mixture", help="mono sound")
+    add("--reference", nargs="+", required=True, help="sounds or videos, one a source")
+    add("--estimate", nargs="+", required=True, help="the same, in the same order")
+    add("--mixture", help="a sound or a video")
     add(
         "--max_length_difference",
         type=int,
-        default=256,
-        help="samples by which files may differ in length (default: 256); the longer "
-        "are cut",
+        default=CODEC_FRAME,
+        help="samples by which files may differ in length; the longer are cut "
+        f"(default: {CODEC_FRAME}, a codec's frame)",
     )
     add("--json", action="store_true", help="print JSON")
 
@@ -87,17 +90,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read(paths: List[str], tolerance: int) -> tuple:
-    """Read mono files, cut to the shortest: (M, L) float64, and their one rate."""
+    """Read files, cut to the shortest: (M, L) float64, and their one rate."""
+    import logging
+
     import numpy as np
 
     from espnet2_avsep.data.audio_blocks import AudioBlocks
+    from espnet2_avsep.media.sound import DownMix
 
     found = []
     for path in paths:
         blocks = AudioBlocks(path)
-        if blocks.channels != 1:
-            raise InputError(f"{path}: has {blocks.channels} channels; expected one.")
-        samples = np.concatenate(list(blocks), axis=-1)[0]
+        mix = DownMix()
+        samples = np.concatenate([mix(block) for block in blocks])
+        if mix.note():
+            raise InputError(
+                f"{path}: {mix.note()}; the mean of the channels is what is scored. "
+                "Give one channel."
+            )
+        for note in blocks.notes:
+            logging.warning("%s: %s", path, note)
         found.append((samples.astype(np.float64), blocks.fs))
     rates = {rate for _, rate in found}
     if len(rates) != 1:
@@ -107,8 +119,10 @@ def _read(paths: List[str], tolerance: int) -> tuple:
         raise InputError(f"the files have several sampling rates ({listed}).")
     lengths = [len(samples) for samples, _ in found]
     if max(lengths) - min(lengths) > tolerance:
+        shortest = paths[lengths.index(min(lengths))]
+        longest = paths[lengths.index(max(lengths))]
         raise InputError(
-            f"the files have {min(lengths)} to {max(lengths)} samples; expected one "
-            f"length, within {tolerance} (--max_length_difference)."
+            f"{shortest} has {min(lengths)} samples, {longest} {max(lengths)}; "
+            f"expected one length, within {tolerance} (--max_length_difference)."
         )
     return np.stack([samples[: min(lengths)] for samples, _ in found]), rates.pop()

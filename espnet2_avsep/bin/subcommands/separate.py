@@ -455,7 +455,7 @@ class _Bar:
             self._bar = tqdm(
                 total=1.0,
                 desc=self._title,
-                bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed} {postfix}",
+                bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}",
                 file=sys.stderr,
             )
         return self
