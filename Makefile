@@ -33,8 +33,8 @@ demo: setup  ## Run the mini recipe, stages 1 to 8: make, train, separate, score
 	@$(IN_VENV) cd egs2/mini_music; ./run.sh --stage 1 --stop_stage 8; \
 	local/make_duet.py --output_dir downloads/duet > /dev/null; \
 	results=$$(ls -t exp/*/RESULTS.md | head -n 1); \
-	echo; cat "$$results"; echo; \
-	echo "This table:     egs2/mini_music/$$results"; \
+	echo; \
+	echo "Scores:         egs2/mini_music/$$results"; \
 	echo "Look, listen:   egs2/mini_music/$$(dirname "$$results")/report/index.html (in a browser)"; \
 	echo "A duet to try:  . .venv/bin/activate"; \
 	echo "                cd egs2/mini_music"; \

@@ -92,7 +92,8 @@ if [ -z "${folder}" ]; then
 fi
 if [ -z "${folder}" ]; then
     die "where is the corpus ${corpus}? Fill in ${variable}=<folder> in db.sh, or set it in the" \
-        "environment: ${variable}=<folder> ./run.sh ..."
+        "environment: ${variable}=<folder> ./run.sh ... With ${variable}=downloads it is fetched" \
+        "(MUSIC, MUSIC-21, VGGSound, AVE)"
 fi
 
 sets=(--train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}")

@@ -124,7 +124,21 @@ EOF
 logged() {
     "$@" >> "${log_file}" 2>&1 && return
     tail -n 25 "${log_file}" >&2
-    die "'$1' failed; above is the end of ${log_file}. If the network failed or the disk was full, mend that and run 'make setup' again."
+    die "'$1' failed; above is the end of ${log_file}. If the network failed or the disk was full, fix that and run 'make setup' again."
+}
+
+# Now and then, say how many packages are installed and what is being done.
+show_progress() {
+    local total installed line last=""
+    while sleep "${SETUP_INTERVAL:-15}" > /dev/null 2>&1 && kill -0 $$ 2> /dev/null; do
+        # uv says how many there are in all, pip does not.
+        total=$(sed -n 's/^Resolved \([0-9]*\) packages.*/\1/p' "${log_file}" | tail -n 1)
+        installed=$(find "${venv}"/lib/python*/site-packages -maxdepth 1 -name '*.dist-info' 2> /dev/null | wc -l)
+        line=$(tail -n 1 "${log_file}" | tr '\r' '\n' | tail -n 1 | cut -c 1-100)
+        [ "${installed} ${line}" = "${last}" ] ||
+            log "${installed}${total:+ of ${total}} packages installed; now: ${line}"
+        last="${installed} ${line}"
+    done
 }
 
 make_venv() {
@@ -230,6 +244,10 @@ if ! can_build_pyworld; then
 fi
 log "installing with ${installer} for Python ${version} (${python}); this can take some minutes"
 log "its output: ${log_file}"
+show_progress &
+watcher=$!
+trap 'kill "${watcher}" 2> /dev/null || true' EXIT
 logged "install_with_${installer}"
+kill "${watcher}" 2> /dev/null || true
 check || die "the environment was installed and does not work; remove ${venv} and run 'make setup' again."
 echo "${key}" > "${stamp}"

@@ -187,7 +187,8 @@ elif name == "avsep_fetch_model":
         save(out / file, [("fetched",)])
     print("a line of the log\\nbest.safetensors")
 elif name == "avsep_results":
-    Path(option("--output")).write_text("# The results\\n")
+    parts = "# The results", "## Scores", "scores", "## Environment", "machine"
+    Path(option("--output")).write_text("\\n\\n".join(parts) + "\\n")
 elif name == "make_small_config":
     save(option("--output"), [("made_from:", option("--config"))])
 elif name == "avsep_compare":

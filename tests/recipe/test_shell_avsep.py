@@ -1,6 +1,7 @@
 """egs2/TEMPLATE/avsep1/avsep.sh: stages, options, re-runs, with a pretended Python."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -52,7 +53,10 @@ def test_all_stages(prepared):
     out = prepared.result.stdout
     for stage in range(1, 9):
         assert f"Stage {stage}: " in out
-    assert "# The results" in out
+        assert len(re.findall(rf"\) Stage {stage} took \d+ s\n", out)) == 1
+    # Of RESULTS.md, which is long, the scores.
+    assert "# The results\n\n## Scores\n\nscores\n" in out and "machine" not in out
+    assert "tensorboard --logdir exp/avsep_train_raw/tensorboard" in out
     assert "Successfully finished" in out
     assert "log: 'dump/raw/train/logs/visual.*.log'" in out
     assert "log: 'exp/avsep_train_raw/train.log'" in out
@@ -680,6 +684,7 @@ def test_long_tags_are_cut_and_stay_apart(again):
         (["--avsep_config", "conf/none.yaml"], "conf/none.yaml': no such file"),
         (["--python", "no_such_python"], "there is no such program"),
         (["extra"], "'extra' is none of the options"),
+        (["--stop_stage", "1"], "--stage 2 --stop_stage 1: no stage is left to run"),
     ],
 )
 def test_bad_options(prepared, options, message):
@@ -854,7 +859,8 @@ def test_stopping_the_recipe_stops_its_jobs(again, script, stage, name):
         cwd=again.recipe,
         env=again.environment(FAKE_HANGS=name, MUSIC="/tmp"),
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     mark = again.recipe / "hanging"
     mark.unlink(missing_ok=True)
@@ -863,7 +869,10 @@ def test_stopping_the_recipe_stops_its_jobs(again, script, stage, name):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 143
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    go_on = f"Run the same command again (or with '--stage {stage}') to go on"
+    assert f"Stopped in stage {stage}. {go_on}" in err
     pid = int(mark.read_text())
     while os.path.exists(f"/proc/{pid}"):
         assert time.monotonic() < deadline

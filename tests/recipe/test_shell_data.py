@@ -47,6 +47,7 @@ def test_db_sh_names_the_folder_and_the_environment_wins(music, tmp_path):
     ("folder", "message"),
     [
         ("", "Fill in MUSIC=<folder> in db.sh, or set it in the environment"),
+        ("", "With MUSIC=downloads it is fetched"),
         ("/no/such", "MUSIC=/no/such: no such folder"),
     ],
 )

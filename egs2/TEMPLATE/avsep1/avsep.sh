@@ -354,6 +354,9 @@ fi
 for _name in stop_stage ngpu progress_interval mix_seed health_max_videos report_mixtures; do
     check_int "${_name}" 0
 done
+if [ "${stop_stage}" -lt "${stage}" ]; then
+    die "--stage ${stage} --stop_stage ${stop_stage}: no stage is left to run; --stop_stage is the last one"
+fi
 for _name in train_threads valid_num_mixtures test_num_mixtures audio_stream; do
     [ -z "${!_name}" ] || check_int "${_name}" 1
 done
@@ -546,6 +549,35 @@ check_options() {
     done < "${file}"
 }
 
+# begin_stage <number> <what>: log it, after how long the stage before it took
+begin_stage() {
+    end_stage
+    log "Stage $1: $2"
+    running_stage=$1
+    stage_start=${SECONDS}
+}
+
+# end_stage: log how long the stage took that was begun last
+end_stage() {
+    if [ -n "${running_stage}" ]; then
+        log "Stage ${running_stage} took $((SECONDS - stage_start)) s"
+    fi
+    running_stage=
+}
+running_stage=
+
+# stopped: after Ctrl-C or a signal, when the jobs have ended, say how to go on
+stopped() {
+    trap '' INT TERM HUP
+    local where="" again=""
+    if [ -n "${running_stage}" ]; then
+        where=" in stage ${running_stage}" again=" (or with '--stage ${running_stage}')"
+    fi
+    log "Stopped${where}. Run the same command again${again} to go on: what is finished is kept" >&2
+    exit 143
+}
+trap stopped INT TERM HUP
+
 # wanted <number>: whether this stage is asked for
 wanted() {
     [ "${stage}" -le "$1" ] && [ "${stop_stage}" -ge "$1" ]
@@ -588,9 +620,9 @@ run_and_show() {
         watcher=$!
     fi
     # bash cannot act on a signal while it runs a command, but while it waits it can.
-    trap 'kill -TERM ${watcher} "${job}" 2> /dev/null || true; wait; exit 143' INT TERM HUP
+    trap 'kill -TERM ${watcher} "${job}" 2> /dev/null || true; wait; stopped' INT TERM HUP
     wait "${job}" || status=$?
-    trap - INT TERM HUP
+    trap stopped INT TERM HUP
     if [ -n "${watcher}" ]; then
         { kill "${watcher}" && wait "${watcher}"; } 2> /dev/null || true
     fi
@@ -607,9 +639,9 @@ run_group() {
     "$@" < /dev/null &
     job=$!
     set +m
-    trap 'kill -TERM -- "-${job}" 2> /dev/null || true; wait; exit 143' INT TERM HUP
+    trap 'kill -TERM -- "-${job}" 2> /dev/null || true; wait; stopped' INT TERM HUP
     wait "${job}" || status=$?
-    trap - INT TERM HUP
+    trap stopped INT TERM HUP
     return "${status}"
 }
 
@@ -669,7 +701,7 @@ for n in 1 2 3 4; do
 done
 if ! "${skip_data_prep}"; then
     if wanted 1; then
-        log "Stage 1: Data preparation: ${datadir}/${train_set}, ${datadir}/${valid_set}, ..."
+        begin_stage 1 "Data preparation: ${datadir}/${train_set}, ${datadir}/${valid_set}, ..."
         # shellcheck disable=SC2086  # local_data_opts is several words
         run_group local/data.sh ${corpus:+--corpus "${corpus}"} --python "${python}" \
             --train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}" \
@@ -679,7 +711,7 @@ if ! "${skip_data_prep}"; then
     fi
 
     if wanted 2; then
-        log "Stage 2: Visual features: ${datadir}/ -> ${data_feats}/"
+        begin_stage 2 "Visual features: ${datadir}/ -> ${data_feats}/"
         if [ -n "${motion_precomputed}" ] && [ ! -d "${motion_precomputed}" ]; then
             die "--motion_precomputed '${motion_precomputed}': no such folder"
         fi
@@ -824,7 +856,7 @@ if ! "${skip_data_prep}"; then
     fi
 
     if wanted 3; then
-        log "Stage 3: Audio, mono, ${fs} Hz: ${datadir}/ -> ${data_feats}/org/"
+        begin_stage 3 "Audio, mono, ${fs} Hz: ${datadir}/ -> ${data_feats}/org/"
         for dset in ${all_sets} ${real_sets}; do
             need "${datadir}/${dset}/wav.scp" 1
             _dir=${data_feats}/org/${dset}
@@ -850,7 +882,7 @@ if ! "${skip_data_prep}"; then
     fi
 
     if wanted 4; then
-        log "Stage 4: Clips and fixed mixtures: ${data_feats}/org/ -> ${data_feats}/"
+        begin_stage 4 "Clips and fixed mixtures: ${data_feats}/org/ -> ${data_feats}/"
         for dset in ${all_sets}; do
             need "${data_feats}/${dset}/visual.scp" 2
             need "${data_feats}/org/${dset}/wav.scp" 3
@@ -996,7 +1028,7 @@ if ! "${trained}"; then
     real_sets=
 elif ! "${skip_train}"; then
     if wanted 5; then
-        log "Stage 5: Statistics: ${data_feats}/ -> ${avsep_stats_dir}/"
+        begin_stage 5 "Statistics: ${data_feats}/ -> ${avsep_stats_dir}/"
         for _part in train valid; do
             _data="${_part}_data[@]"
             _opts=()
@@ -1013,7 +1045,7 @@ elif ! "${skip_train}"; then
     fi
 
     if wanted 6; then
-        log "Stage 6: Training: ${avsep_exp}"
+        begin_stage 6 "Training: ${avsep_exp}"
         _opts=()
         for _part in train valid; do
             _data="${_part}_data[@]"
@@ -1081,6 +1113,10 @@ EOF
             --init_file_prefix "${avsep_exp}/.dist_init_" \
             --multiprocessing_distributed true -- \
             "${python}" -m espnet2_avsep.bin.avsep_train "${_opts[@]}"
+        log "Curves of the training: tensorboard --logdir ${avsep_exp}/tensorboard"
+        if [ -d "${avsep_exp}/pictures" ]; then
+            log "Spectrograms of validation mixtures, epoch by epoch: ${avsep_exp}/pictures/"
+        fi
     fi
 else
     log "Skip stages 5 and 6 (training)"
@@ -1110,7 +1146,7 @@ if ! "${skip_eval}"; then
         inference_model=$(tail -n 1 "${avsep_exp}/fetched_model")
     fi
     if wanted 7; then
-        log "Stage 7: Separation: ${inference_dir}/separated_*"
+        begin_stage 7 "Separation: ${inference_dir}/separated_*"
         if "${trained}"; then
             need "${avsep_exp}/config.yaml" 6
             need "${avsep_exp}/${inference_model}" 6
@@ -1189,7 +1225,7 @@ if ! "${skip_eval}"; then
     fi
 
     if wanted 8; then
-        log "Stage 8: Scoring: ${inference_dir}/scored_*"
+        begin_stage 8 "Scoring: ${inference_dir}/scored_*"
         [ -f "${inference_dir}/inference_args" ] ||
             die "${inference_dir}/inference_args is missing: stage 7 has not been finished. Run stage 7"
         _used=$(cat "${inference_dir}/inference_args")
@@ -1234,8 +1270,9 @@ if ! "${skip_eval}"; then
             --inference_args="${inference_args}" \
             --training_set "${train_set}:${data_feats}/${train_set}" \
             --output "${inference_dir}/RESULTS.md" "${_results[@]}"
-        cat "${inference_dir}/RESULTS.md"
-        log "This table: ${inference_dir}/RESULTS.md"
+        # Up to the second heading: the scores.
+        awk '/^## / && n++ { exit } { print }' "${inference_dir}/RESULTS.md"
+        log "This table, those of each instrument and all settings: ${inference_dir}/RESULTS.md"
         if "${report}"; then
             _opts=()
             if [ "${leak_check}" != false ]; then
@@ -1266,7 +1303,7 @@ fi
 packed_model=${avsep_exp}/$(basename "${avsep_exp}")_${inference_model%.*}.zip
 if ! "${skip_packing}"; then
     if wanted 9; then
-        log "Stage 9: Packing: ${packed_model}"
+        begin_stage 9 "Packing: ${packed_model}"
         "${trained}" || die "${avsep_config} is of a system without training: there is nothing to pack"
         for f in config.yaml visual_info.yaml "${inference_model}"; do
             need "${avsep_exp}/${f}" 6
@@ -1289,7 +1326,7 @@ fi
 
 if ! "${skip_upload_hf}"; then
     if wanted 10; then
-        log "Stage 10: Upload: ${packed_model} -> ${hf_repo}"
+        begin_stage 10 "Upload: ${packed_model} -> ${hf_repo}"
         need "${packed_model}" 9
         # shellcheck disable=SC2086  # commands are several words
         run_and_show "Upload" "${avsep_exp}/upload.log" \
@@ -1307,4 +1344,5 @@ elif [ "${stage}" -eq 10 ]; then
     log "Skip stage 10 (upload); --skip_upload_hf false does it"
 fi
 
+end_stage
 log "Successfully finished. [elapsed=${SECONDS}s]"

@@ -151,6 +151,8 @@ doing() {
     fi
 }
 
+go_on="Run the same command again to go on: what is finished is kept"
+
 # as_group <log> <command> ...: run it as a process group, which ends with this script
 as_group() {
     local job status=0 out=$1
@@ -344,7 +346,7 @@ for system in $(awk 'NF { print $1 }' <<< "${wanted}" | sort -u); do
     fi
 done
 
-trap 'kill $(jobs -p) 2> /dev/null || true; wait; exit 143' INT TERM HUP
+trap 'kill $(jobs -p) 2> /dev/null || true; wait; log "Stopped. ${go_on}" >&2; exit 143' INT TERM HUP
 while read -r system input seed; do
     [ -n "${system}" ] || continue
     if "${dry_run}"; then
