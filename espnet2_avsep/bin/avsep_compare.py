@@ -9,7 +9,7 @@ import math
 import statistics
 import sys
 from pathlib import Path
-from typing import List, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from espnet2_avsep.bin import compare_counts
 from espnet2_avsep.bin.avsep_results import is_random
@@ -434,7 +434,11 @@ def markdown(
         "system was scored on itself. Intervals: 95 %, percentile bootstrap over "
         f"mixtures, {args.resamples} resamples, seed {args.seed}.{seeds} Mixtures "
         f"(SHA-256): {first.sound}. Scored by: {first.head.get('backend', 'unknown')}.",
-        *main_tables(experiments, result, args.corpus),
+        *(
+            part
+            for note, rows in main_tables(experiments, result, args.corpus).values()
+            for part in (note, markdown_table(rows))
+        ),
         published_section(experiments),
         differences_section(args, result),
         "## Instruments\n\nMean SDR in dB; n: sources; what was made or ordered "
@@ -448,8 +452,8 @@ def markdown(
 
 def main_tables(
     experiments: Sequence[Experiment], result: Comparison, corpus: Optional[str]
-) -> List[str]:
-    """Return the main table, a part for each group, intervals in brackets.
+) -> Dict[str, Tuple[str, List[List[str]]]]:
+    """Return the main table in groups: group -> (note, rows), intervals in brackets.
 
     Protocols are left out. Where each system was trained once, there is no column of
     seeds; without runs with swapped pictures, none of what they say.
@@ -466,7 +470,7 @@ def main_tables(
         REFERENCE: "Bounds and oracles, made or ordered with the help of the "
         "references; they are not systems:",
     }
-    parts = []
+    parts = {}
     for group in GROUPS:
         # The mixture, which has no group, stands above the systems.
         own = [x for x in lines if (x[header.index("group")] or SYSTEM) == group]
@@ -475,7 +479,7 @@ def main_tables(
             for line in [header, *own]
         ]
         if len(rows) > 1:
-            parts += [notes[group], markdown_table(rows)]
+            parts[group] = (notes[group], rows)
     return parts
 
 

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from espnet2_avsep.bin.avsep_compare import (
     difference_lines,
     instrument_lines,
-    main_table,
+    main_tables,
 )
 from espnet2_avsep.bin.avsep_results import (
     ScoredSet,
@@ -26,6 +26,7 @@ from espnet2_avsep.bin.avsep_results import (
 )
 from espnet2_avsep.bin.cli import command, setup_logging
 from espnet2_avsep.bin.experiments import (
+    SYSTEM,
     Experiment,
     check_comparable,
     read_experiment,
@@ -316,7 +317,10 @@ def compared(
         f"{score_table.RESAMPLES} resamples, seed 0",
     }
     tables = {
-        f"{name}: systems": main_table(experiments, result, None),
+        **{
+            f"{name}: {'systems' if group == SYSTEM else group}": rows
+            for group, (_, rows) in main_tables(experiments, result, None).items()
+        },
         f"{name}: mean of (first - second) over the same sources; clear: the interval "
         "excludes 0": difference_lines(result),
         f"{name}: mean SDR of each instrument": instrument_lines(experiments, result),

@@ -1227,7 +1227,8 @@ if ! "${skip_eval}"; then
     if wanted 8; then
         begin_stage 8 "Scoring: ${inference_dir}/scored_*"
         [ -f "${inference_dir}/inference_args" ] ||
-            die "${inference_dir}/inference_args is missing: stage 7 has not been finished. Run stage 7"
+            die "${inference_dir}/inference_args is missing: stage 7 has not been finished." \
+                "Stage 7 writes it: run '--stage 7 --stop_stage 7' first"
         _used=$(cat "${inference_dir}/inference_args")
         if [ "${_used}" != "${inference_args}" ] && grep -qx inference_args <<< "${given_options}"; then
             die "--inference_args '${inference_args}': stage 7 was run with '${_used}'. Run stage 7 again"
