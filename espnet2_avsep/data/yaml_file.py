@@ -53,8 +53,12 @@ def parse_yaml(text: str, where: object) -> Any:
         finally:
             loader.dispose()
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
-        reason = str(error) or type(error).__name__
-        raise InputError(f"{where}: is not valid YAML: {reason}") from None
+        reason = getattr(error, "problem", None) or str(error) or type(error).__name__
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise InputError(
+            f"{where}: is not valid YAML: {place}{' '.join(reason.split())}"
+        ) from None
 
 
 def _check_node(node, sizes: Dict[int, int]) -> int:

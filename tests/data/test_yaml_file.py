@@ -81,3 +81,10 @@ def test_messages_stay_short_whatever_is_in_them():
     message = str(InputError("a.yaml: " + "y" * 100_000 + " expected a number."))
     assert len(message) <= MAX_MESSAGE
     assert message.startswith("a.yaml: ") and message.endswith("expected a number.")
+
+
+def test_the_place_of_a_mistake_is_told_in_one_line():
+    with pytest.raises(InputError) as error:
+        parse_yaml("a: 1\nb: [1, 2\nc: 3\n", "x.yaml")
+    assert str(error.value).startswith("x.yaml: is not valid YAML: line 3, column 2: ")
+    assert "\n" not in str(error.value)
