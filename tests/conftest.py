@@ -70,3 +70,16 @@ def _no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", local_connect)
+
+
+@pytest.fixture
+def av1_encoder(monkeypatch):
+    """The name of an AV1 encoder, which is silent and leaves the process as it was.
+
+    As root, SVT-AV1 4.1 makes the calling thread a real-time one (SCHED_FIFO, priority
+    99), and so all processes that it starts later: nothing else on the machine runs.
+    """
+    monkeypatch.setenv("SVT_LOG", "0")
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    yield "libsvtav1"
+    os.sched_setscheduler(0, policy, parameters)

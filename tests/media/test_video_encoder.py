@@ -203,10 +203,9 @@ def test_transparent_parts_show_the_ground(tmp_path, sound, orientation):
     assert np.abs(found.astype(int) - expected).mean() < 4
 
 
-def test_av1_is_copied(tmp_path, sound, monkeypatch):
-    monkeypatch.setenv("SVT_LOG", "0")
+def test_av1_is_copied(tmp_path, sound, av1_encoder):
     image = np.full((64, 96, 3), 90, np.uint8)
-    video = make_video(tmp_path / "a.mp4", 5, codec="libsvtav1", paint=lambda _: image)
+    video = make_video(tmp_path / "a.mp4", 5, codec=av1_encoder, paint=lambda _: image)
     set_matrix(video, _MATRICES[6])
     assert write_video(video, sound, tmp_path / "out.mp4", 0.0) is True
     assert first_picture(tmp_path / "out.mp4")[1].rotation == -90

@@ -119,9 +119,8 @@ def test_a_section_is_turned_as_the_video_is(source, tmp_path):
     assert (frame.width, frame.height) == (first.height, first.width)
 
 
-def test_av1_is_kept(source, tmp_path, monkeypatch):
-    monkeypatch.setenv("SVT_LOG", "0")
-    picture = write_video(tmp_path / "v.mp4", frames=50, codec="libsvtav1")
+def test_av1_is_kept(source, tmp_path, av1_encoder):
+    picture = write_video(tmp_path / "v.mp4", frames=50, codec=av1_encoder)
     sound = write_video(tmp_path / "a.m4a", frames=0, audio=np.zeros(2 * RATE, "f"))
     write_clip([picture, sound], tmp_path / "clip.mp4")
     with av.open(str(tmp_path / "clip.mp4")) as container:
