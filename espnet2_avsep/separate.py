@@ -397,7 +397,7 @@ class SeparateAV:
                     torch.from_numpy(np.stack([v for _, _, _, v in part]))[:, :, None],
                 )
                 for (index, length, _, _), found in zip(
-                    part, result.cpu().numpy(), strict=True
+                    part, _to_finite(result), strict=True
                 ):
                     found = resample_whole(found, self.sample_rate, fs)[:, :length]
                     missing = length - found.shape[-1]
@@ -484,7 +484,7 @@ class SeparateAV:
         rows = torch.from_numpy(visual)[None, :, None]
         if len(chunk) == 1:
             tracks = self.separate_batch(mixture, rows, **conditions)
-            return tracks[0, :, None].cpu().numpy()
+            return _to_finite(tracks[0, :, None])
         with torch.inference_mode():
             tracks = self.model.separate_channels(
                 mixture[None].to(self.device),
@@ -493,7 +493,7 @@ class SeparateAV:
                 threshold=self.threshold,
                 **{name: value.to(self.device) for name, value in conditions.items()},
             )
-        return tracks[0].cpu().numpy()
+        return _to_finite(tracks[0])
 
     def _conditions(
         self,
@@ -658,6 +658,22 @@ def _device(name: str) -> torch.device:
             f"device={name!r}: no CUDA device is available; use device='cpu'."
         )
     return device
+
+
+def _to_finite(tracks: torch.Tensor) -> np.ndarray:
+    """Return the model's output as an array.
+
+    Raises:
+        InputError: it holds NaN or infinite samples, which files hold as silence.
+    """
+    found = tracks.cpu().numpy()
+    if not np.isfinite(found).all():
+        raise InputError(
+            "the model gives NaN or infinite samples: its weights are damaged, or a "
+            "prompt's embedding or the mixture has far too large values (expected "
+            "embeddings of about unit length, samples in [-1, 1])."
+        )
+    return found
 
 
 def _check_mixture(mixture: Mixture, may_be_empty: bool = False) -> np.ndarray:

@@ -296,6 +296,15 @@ def test_bad_prompts(separate):
         separate(mixture(), [np.full(DIM, np.inf, np.float32)])
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_what_becomes_nan_is_no_silence(separate, channels):
+    """Files of whole numbers hold NaN as zero."""
+    loud = np.full((channels, SEGMENT), 1e30, np.float32)
+    for run in (separate, lambda *args: separate.batch([args[0]], [args[1]])):
+        with pytest.raises(InputError, match="gives NaN or infinite samples"):
+            run(loud, prompts())
+
+
 def test_missing_folder_and_files(tmp_path, folder):
     with pytest.raises(InputError, match="no such folder"):
         SeparateAV.from_pretrained(tmp_path / "none")

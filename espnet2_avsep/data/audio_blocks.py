@@ -88,7 +88,10 @@ class AudioBlocks:
             found += block.shape[-1]
             yield block
         if plain is not None:
-            check_complete(self.path, "audio", found / self.fs, plain.length / self.fs)
+            seconds, stated = found / self.fs, plain.length / self.fs
+            check_complete(self.path, "audio", seconds, stated)
+            notes = (_short_note(seconds, stated), plain.unread())
+            self.notes += filter(None, notes)
         if found == 0:
             raise ClipError(self.path, "no audio samples", "Fetch the file again.")
 
@@ -166,18 +169,20 @@ class SoundPass:
         check_complete(self.path, "audio", seconds, stated)
         if stated is None:
             check_container_complete(self.path, self.container, self._end)
-        notes = self.decoder.notes()
-        if stated is not None and seconds < stated - _SHORT:
-            notes.append(
-                f"its sound ends at {seconds:.2f} s, {stated:.2f} s are stated"
-            )
-        return notes
+        short = "" if stated is None else _short_note(seconds, stated)
+        return [*self.decoder.notes(), *filter(None, [short])]
 
     @property
     def _stated(self) -> Optional[float]:
         if self._stated_end is None:
             return None
         return self._stated_end - self.decoder.start
+
+
+def _short_note(seconds: float, stated: float) -> str:
+    if seconds >= stated - _SHORT:
+        return ""
+    return f"its sound ends at {seconds:.2f} s, {stated:.2f} s are stated"
 
 
 def no_audio(path: PathLike) -> ClipError:

@@ -37,6 +37,7 @@ TRACK_FORMATS = {
 FULL_SCALE = 1 << 23
 # A RIFF header counts bytes in 32 bits; RF64 is the same with more.
 _RIFF_BYTES = 4_000_000_000
+_FREE = "Free some space, or choose another output folder."
 
 
 def to_pcm24(samples: np.ndarray) -> "tuple[np.ndarray, int]":
@@ -106,7 +107,12 @@ class TrackWriter:
         os.close(handle)
         try:
             self._file = soundfile.SoundFile(
-                self._temporary, "w", fs, channels, self._subtype, format=kind
+                os.fsencode(self._temporary),
+                "w",
+                fs,
+                channels,
+                self._subtype,
+                format=kind,
             )
         except (soundfile.LibsndfileError, TypeError, ValueError) as error:
             os.unlink(self._temporary)
@@ -117,7 +123,13 @@ class TrackWriter:
             ) from error
 
     def write(self, samples: np.ndarray) -> None:
-        """Append (L,) or (C, L) samples, 1.0 being full scale."""
+        """Append (L,) or (C, L) samples, 1.0 being full scale.
+
+        Raises:
+            InputError: the disk is full.
+        """
+        import soundfile
+
         data = np.atleast_2d(samples).T
         if self._subtype == "PCM_24":
             data, clipped = to_pcm24(data)
@@ -125,7 +137,13 @@ class TrackWriter:
         elif self._subtype != "FLOAT":
             self.clipped += int(np.sum(np.abs(data) > 1))
             data = np.clip(data, -1, 1)
-        self._file.write(data)
+        try:
+            self._file.write(data)
+        except soundfile.LibsndfileError as error:  # it does not say why
+            raise InputError(
+                f"{self.path}: cannot be written after {self._written} samples "
+                f"({error.error_string}). {_FREE}"
+            ) from error
         self._written += len(data)
 
     def __enter__(self) -> "TrackWriter":
@@ -145,13 +163,13 @@ class TrackWriter:
 
         # libsndfile swallows the disk's errors: count what has arrived.
         try:
-            found = soundfile.info(self._temporary).frames
+            found = soundfile.info(os.fsencode(self._temporary)).frames
         except soundfile.LibsndfileError:
             found = 0
         if found != self._written:
             raise InputError(
                 f"{self.path}: only {found} of {self._written} samples could be "
-                "written. Free some space, or choose another output folder."
+                f"written. {_FREE}"
             )
         with open(self._temporary, "rb") as f:
             os.fsync(f.fileno())

@@ -63,8 +63,8 @@ def open_media(
         raise ClipError(
             path,
             "no supported media file",
-            "A file that holds sound or pictures itself was expected, not a list of "
-            "other files (ffconcat, m3u8, sdp); convert it to mp4 or wav.",
+            "A sound or a video was expected, no still picture and no list of other "
+            "files (ffconcat, m3u8, sdp); convert it to mp4 or wav.",
         ) from error
     except (OSError, av.error.FFmpegError, ValueError) as error:
         raise ClipError(

@@ -6,8 +6,8 @@ import re
 # Of still pictures. Not .gif, which may be a video.
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp"))
 IMAGE_SUFFIXES |= {".tif", ".tiff", ".avif"}
-# "violin.heic", "./x", "C:\\x", ".npy"; not "violin...", "Op. 5", "vol.2".
-_FILE_NAME = re.compile(r"[/\\]|(^|\S)\.(?=\w*[^\W\d])\w{1,10}$")
+# "violin.heic", "./x", "C:\\x", ".npy", "x.jpg?w=9"; not "violin...", "Op. 5", "vol.2".
+_FILE_NAME = re.compile(r"[/\\]|(^|\S)\.(?=\w*[^\W\d])\w{1,10}([^\w\s.]\S*)?$")
 
 
 def is_image_name(name: str) -> bool:

@@ -29,7 +29,8 @@ GROUND = 128
 _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000")
 _FORMATS += ("AVIF", "HEIF", "TGA", "ICO", "DIB")
 _BAND_PIXELS = 1 << 22
-_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 0x112, 258, 262
+_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 0x112, 258, 262, 339
+_SIGNED = 2
 _DEEP_GREY = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
 Picture = Union[str, "os.PathLike[str]", bytes, "PIL.Image.Image", np.ndarray]  # noqa: F821
@@ -181,11 +182,21 @@ def _from_file(source: Union[str, "os.PathLike[str]", bytes], name: str) -> np.n
     Image.init()
     formats = [kind for kind in _FORMATS if kind in Image.OPEN]
     file = io.BytesIO(source) if isinstance(source, bytes) else Path(source)
-    if isinstance(file, Path) and file.exists() and not file.is_file():
-        raise ClipError(name, "is a folder, a pipe or a device, not a picture")
+    if isinstance(file, Path) and file.exists():
+        if not file.is_file():
+            raise ClipError(name, "is a folder, a pipe or a device, not a picture")
+        if file.stat().st_size == 0:
+            raise ClipError(name, "zero-length file", "Fetch the file again.")
     with warnings.catch_warnings():  # of many pixels: they are limited here
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        image = Image.open(file, formats=formats)
+        try:
+            image = Image.open(file, formats=formats)
+        except Image.UnidentifiedImageError as error:
+            raise ClipError(
+                name,
+                "unreadable image (of no known format, or damaged)",
+                "Convert it to .jpg or .png, or fetch it again.",
+            ) from error
     with image:
         _draft(image)
         return _from_pil(image, name)
@@ -255,6 +266,8 @@ def _deep_grey(image: "PIL.Image.Image", name: str) -> Iterator[np.ndarray]:  # 
             white = np.nan  # what is white is not known: of NaN, infinity, HDR
         elif high <= 255:
             white = 255.0
+    elif tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED and bits == 16:
+        white, expected = 32767.0, "whole numbers from 0 to 32767"
     elif 8 < bits < 16:
         white = 2.0**bits - 1
     if not (low >= 0 and high <= white):

@@ -21,6 +21,8 @@ MAX_DRIFT = 0.015
 MAX_HOLE = 3600.0
 # More undecodable packets than this share of all make a file unusable.
 MAX_LOST_SHARE = 0.05
+# Parts that cancel in a down-mix are reported from this share of the energy on.
+_LOST_SHARE = 0.1
 # So many packets of a stream are tried before it counts as undecodable.
 _TRIED = 500
 
@@ -208,7 +210,7 @@ class DownMix:
 
     def __init__(self) -> None:
         self.channels = 0
-        self._mean = self._all = 0.0  # energies
+        self._mean = self._all = self._lost = 0.0  # energies
 
     def __call__(self, block: np.ndarray) -> np.ndarray:
         """Average (channels, n) to (n,) float32."""
@@ -216,26 +218,35 @@ class DownMix:
         if self.channels == 1:
             return block[0]
         mean = block.mean(axis=0, dtype=np.float32)
-        self._mean += float(np.einsum("i,i->", mean, mean, dtype=np.float64))
-        self._all += float(np.einsum("ij,ij->", block, block, dtype=np.float64))
+        kept = float(np.einsum("i,i->", mean, mean, dtype=np.float64))
+        energy = float(np.einsum("ij,ij->", block, block, dtype=np.float64))
+        self._mean += kept
+        self._all += energy
+        if self._cancels(kept, energy):
+            self._lost += energy
         return mean
 
-    def note(self) -> str:
-        """Return a warning where the mean has lost the sound, else "".
+    def _cancels(self, kept: float, energy: float) -> bool:
+        """Tell whether a mean has lost the sound.
 
         Of independent channels it keeps 1 / channels of their mean energy; a tenth of
         that is the limit.
         """
-        if self._all == 0.0:
-            return ""
-        share = self._mean * self.channels / self._all  # 1 where all are equal
-        if share >= 0.1 / self.channels:
-            return ""
-        decibels = 10 * np.log10(max(share, 1e-10))
-        return (
+        return kept * self.channels < 0.1 / self.channels * energy
+
+    def note(self) -> str:
+        """Return a warning where the mean has lost the sound or parts of it, or ""."""
+        text = (
             f"its {self.channels} channels are of opposite phase and cancel in their "
-            f"mean ({decibels:.0f} dB below them)"
+            "mean"
         )
+        if self._cancels(self._mean, self._all):
+            share = self._mean * self.channels / self._all  # 1 where all are equal
+            return f"{text} ({10 * np.log10(max(share, 1e-10)):.0f} dB below them)"
+        if self._lost > _LOST_SHARE * self._all:
+            share = self._lost / self._all
+            return f"{text} in parts with {share:.0%} of its energy"
+        return ""
 
 
 def find_sound(path: PathLike, number: Optional[int] = None) -> Optional[SoundStream]:

@@ -22,14 +22,16 @@ avi             number of pictures, left-out ones among  decoded, read
 ts, mpg         none; FFmpeg looks at the last time      decoded, read; jumps of the
                 stamps (wrong by half a second) or       clock are closed (clock.py)
                 takes the file's duration
-ogg             granule of the last page, without the    decoded
-                samples to be cut off
+ogg             granule of the last page, without the    decoded; of one stream, it
+                samples to be cut off                    tells of damaged pages
 wav             bytes of samples, modulo 4 GiB, 0 or     see plain_sound.py
                 2^31 - 1 or 2^32 - 1 where not known
 flac            number of samples; 0: not known          number, else decoded
 aiff, caf, au,  number of samples; about 2 GiB of them   number, else decoded
 w64             in files that were piped
-mp3, aac, ...   none, or a guess from the bit rate       decoded
+mp3             a guess from the bit rate, or the        decoded; the tag only tells
+                encoder's tag (Xing, Info): frames       whether a file was cut
+aac, ...        none, or a guess from the bit rate       decoded
 =============== ======================================== ==============================
 
 ``stream.duration`` of a stream whose start is not known is the file's (FFmpeg fills it
@@ -153,7 +155,35 @@ def stated_end(container, stream) -> Optional[float]:
         with contextlib.suppress(ValueError):
             hours, minutes, seconds = tag.split(":")
             return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    return None
+    seconds = 0.0
+    if "mp3" in names:
+        seconds = _tagged_seconds(container, stream)
+    elif "ogg" in names and len(container.streams) == 1 and stream.duration:
+        seconds = float(stream.duration * stream.time_base)
+    start = float((stream.start_time or 0) * stream.time_base)
+    return seconds + start if seconds else None
+
+
+def _tagged_seconds(container, stream) -> float:
+    """Return how long an mp3 lasts by the tag of its encoder; 0 without one.
+
+    FFmpeg takes the tag, but a guess from the bit rate where files were joined.
+    """
+    with open(container.name.removeprefix("file:"), "rb") as f:
+        head = f.read(10)
+        if head[:3] == b"ID3":  # its size in 7 bits a byte
+            f.seek(10 + sum(byte << 7 * n for n, byte in enumerate(head[:5:-1])))
+        else:
+            f.seek(0)
+        frame = f.read(64)
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 0 or len(frame) < at + 12 or not frame[at + 7] & 1:
+        return 0.0
+    samples = 1152 if frame[1] >> 3 & 3 == 3 else 576  # of a frame; 3: MPEG-1
+    rate = stream.codec_context.sample_rate
+    tagged = int.from_bytes(frame[at + 8 : at + 12], "big") * samples / rate
+    # Of the two, FFmpeg's leaves out what the encoder added at both ends.
+    return min(tagged, float((stream.duration or 0) * stream.time_base) or tagged)
 
 
 def stated_duration(container) -> Optional[float]:

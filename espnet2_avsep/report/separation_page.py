@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 from pathlib import Path
 from typing import Any, Dict, Mapping, NamedTuple
 from urllib.parse import quote
@@ -175,7 +176,7 @@ def _flac(*paths: Path) -> str:
     """Return the sum of some sounds as 16-bit flac in a data URL."""
     import soundfile
 
-    found = [soundfile.read(path, dtype="float32") for path in paths]
+    found = [soundfile.read(os.fsencode(path), dtype="float32") for path in paths]
     content = io.BytesIO()
     samples = sum(samples for samples, _ in found)
     soundfile.write(content, samples, found[0][1], format="FLAC", subtype="PCM_16")

@@ -8,6 +8,7 @@ are scaled and converted to RGB, in one pass, by FFmpeg's scaler.
 
 import bisect
 import math
+import os
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -130,7 +131,12 @@ def list_images(folder: PathLike) -> List[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ClipError(folder, "folder of frames not found", "Correct the path.")
-    paths = [p for p in folder.iterdir() if is_image_name(p.name)]
+    with os.scandir(folder) as entries:
+        paths = [
+            folder / entry.name
+            for entry in entries
+            if is_image_name(entry.name) and not entry.is_dir()
+        ]
     if not paths:
         raise ClipError(
             folder,

@@ -468,6 +468,9 @@ def test_features_into_a_folder_of_the_user(place, tmp_path, capsys, numbers):
     assert run(capsys, *words)[0] == 0  # its own
 
 
+BOXES = ("[0,0,.5,1]", "(0, 0, .5, 1)", "box 0,0,.5,1", "Box[0;0;.5;1]")
+
+
 def test_what_a_query_means(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tuba").write_bytes((place / "red.png").read_bytes())
@@ -492,7 +495,7 @@ def test_what_a_query_means(place, tmp_path, monkeypatch):
     for wrong in ("BOX:0,0,.5,1", " text: violin", "Text:violin"):
         with pytest.raises(InputError, match="in small letters and without white"):
             query.parse_queries([wrong], place / "duet.mp4")
-    for wrong in ("0,0,.5,1", "bbox:0,0,0.5,1", "region = 0, 0, 1, 1"):
+    for wrong in ("0,0,.5,1", "bbox:0,0,0.5,1", "region = 0, 0, 1, 1", *BOXES):
         with pytest.raises(InputError, match="looks like a region"):
             query.parse_queries([wrong], place / "duet.mp4")
     with pytest.raises(InputError, match="needs a video"):
@@ -505,12 +508,33 @@ def test_a_missing_file_is_not_taken_for_words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = ["violin.heic", "violin.avif", "clip.mp4", "e.npz", "violin.jpg ", ".npy"]
     names += ["a violin.unknown", "./violin", "C:\\violin", "viola/", "~/violin"]
+    names += ["violin.jpg?w=9", "violin.jpg#1", "'violin.jpg'", "violin.jpg,"]
     for name in names:
         with pytest.raises(InputError, match="looks like a file"):
             query.parse_queries([name], None)
         assert query.parse_queries([f"text:{name}"], None)[0].kind == "text"
     for words in ("violin", "a violin...", "Op. 5", "vol.2", "Mr. Tuba", "12:30"):
         assert query.parse_queries([words], None)[0].prompt == Text(words)
+
+
+def test_output_folders_that_cannot_be_made(place, tmp_path, capsys):
+    """Before a model is loaded."""
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "file/x", "link", "link/x"):
+        status, _, err = run(
+            *(capsys, "separate", place / "mix.wav", "--query", place / "e.npy"),
+            *("--model", "none", "--out", tmp_path / name),
+        )
+        assert status == 2 and f"--out {tmp_path / name}: " in err, name
+        assert "is no folder" in err
+
+
+def test_output_folder_that_cannot_be_written(place, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    words = (place / "mix.wav", "--query", place / "e.npy", "--out", tmp_path / "a/b")
+    status, _, err = run(capsys, "separate", *words, "--model", "none")
+    assert status == 2 and f"{tmp_path} cannot be written" in err
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -69,6 +71,27 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
         writer.write(np.zeros(10))
         writer._written += 10
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_while_samples_are_written(tmp_path, monkeypatch):
+    def full(*_):
+        raise soundfile.LibsndfileError(2)  # "System error."
+
+    monkeypatch.setattr(soundfile.SoundFile, "write", full)
+    with (
+        pytest.raises(InputError, match="x.wav: cannot be written.*Free some space"),
+        TrackWriter(tmp_path / "x.wav", 8000) as writer,
+    ):
+        writer.write(np.zeros(10))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_whose_name_is_not_utf8(tmp_path):
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    with TrackWriter(folder / "x.wav", 8000) as writer:
+        writer.write(np.zeros(10))
+    assert (folder / "x.wav").is_file()
 
 
 def test_long_files_get_another_header(tmp_path, monkeypatch):

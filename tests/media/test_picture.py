@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import warnings
 from pathlib import Path
 
@@ -106,6 +107,18 @@ def test_deep_grey_is_scaled(tmp_path):
 def test_16_bit_grey_whose_white_is_zero(tmp_path):
     ramp = np.tile(np.linspace(65535, 0, 256), (8, 1)).astype(np.uint16)
     Image.fromarray(ramp).save(tmp_path / "x.tif", tiffinfo={262: 0})
+    found = read_image(tmp_path / "x.tif")
+    np.testing.assert_array_equal(found[0, :, 0], np.arange(256))
+
+
+def test_white_of_signed_16_bit_grey(tmp_path):
+    ramp = np.rint(np.tile(np.linspace(0, 32767, 256), (8, 1))).astype("<i2")
+    tags = {256: 256, 257: 8, 258: 16, 259: 1, 262: 1, 273: 134, 277: 1, 278: 8}
+    tags |= {279: ramp.nbytes, 339: 2}
+    entries = b"".join(struct.pack("<HHII", n, 4, 1, v) for n, v in tags.items())
+    header = struct.pack("<4sIH", b"II*\0", 8, len(tags)) + entries + bytes(4)
+    assert len(header) == tags[273]
+    (tmp_path / "x.tif").write_bytes(header + ramp.tobytes())
     found = read_image(tmp_path / "x.tif")
     np.testing.assert_array_equal(found[0, :, 0], np.arange(256))
 
@@ -246,6 +259,9 @@ def test_what_is_no_picture(tmp_path):
     for name in ("text.png", "eps.png", "cut.png", "none.png"):
         with pytest.raises(ClipError, match=f"{name}: unreadable image"):
             read_image(tmp_path / name)
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(ClipError, match="empty.png: zero-length file"):
+        read_image(tmp_path / "empty.png")
     for array in (np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8)):
         with pytest.raises(ClipError, match="expected a picture as uint8"):
             read_image(array)

@@ -1,5 +1,6 @@
 """WAVs whose header does not state their length, and FLACs without one."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -97,6 +98,62 @@ def test_more_than_4_gib(tmp_path, stated, tag, bits):
             sound.seek(frames - 2)
             end = sound.read()
     np.testing.assert_array_equal(end, [[0.0] * channels, [0.5] * channels])
+
+
+def test_sound_behind_the_stated_length_is_reported(tmp_path, samples, caplog):
+    path = write(tmp_path / "a.wav", samples, len(samples))  # half of it
+    assert len(read_audio(str(path))[0]) == len(samples) / 2
+    assert f"{len(samples)} bytes follow the length that its header" in caplog.text
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac"])
+def test_a_second_file_joined_to_the_first_is_reported(tmp_path, ending, caplog):
+    path = tmp_path / f"a.{ending}"
+    soundfile.write(path, tone(0.5, FS), FS)
+    path.write_bytes(path.read_bytes() * 2)
+    assert len(read_audio(str(path))[0]) == 0.5 * FS
+    assert "follows in the same file, and is not read" in caplog.text
+
+
+@pytest.mark.parametrize("head", [b"RF64", b"BW64"])
+@pytest.mark.parametrize("stated", [0, 2**64 - 1])
+def test_rf64_that_was_never_closed(tmp_path, head, stated, caplog):
+    path = tmp_path / "a.wav"
+    expected = tone(0.5, FS)
+    soundfile.write(path, expected, FS, "FLOAT", format="RF64")
+    content = bytearray(path.read_bytes())
+    assert content[:4] == b"RF64"
+    content[:4] = head
+    at = content.index(b"ds64") + 16  # the size of the samples
+    content[at : at + 8] = struct.pack("<Q", stated)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_audio(str(path))[0], expected)
+    assert "0.50 s are read" in caplog.text
+
+
+def test_a_cut_rf64_is_truncated(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(0.5, FS), FS, format="RF64")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ClipError, match="of 0.50 s of audio can be read"):
+        read_audio(str(path))
+
+
+def test_a_wav_that_lacks_its_end_is_used_and_reported(tmp_path, samples, caplog):
+    path = write(tmp_path / "a.wav", np.tile(samples, 6), 12 * len(samples))
+    with path.open("r+b") as f:
+        f.truncate(path.stat().st_size - 2000)
+    assert len(read_audio(str(path))[0]) == 6 * len(samples) - 1000
+    assert "its sound ends at 2.88 s, 3.00 s are stated" in caplog.text
+
+
+@pytest.mark.parametrize("stated", [0xFFFFFFFF, None])
+def test_names_that_are_not_utf8(tmp_path, samples, stated):
+    """soundfile cannot encode them."""
+    path = tmp_path / os.fsdecode(b"\xff.wav")
+    write(path, samples, 2 * len(samples) if stated is None else stated)
+    assert len(read_audio(str(path))[0]) == len(samples)
 
 
 def test_a_cut_wav_is_truncated(tmp_path, samples):

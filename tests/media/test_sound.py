@@ -184,6 +184,32 @@ def test_joined_mp3s_are_read_to_the_end(mp3):
     assert len(read_audio(str(mp3))[0]) > 44100
 
 
+def test_a_cut_mp3_is_truncated(mp3, caplog):
+    """Its encoder's tag tells how long it was."""
+    content = mp3.read_bytes()
+    tags = b"ID3\x03\0\0\0\0\x02\0" + bytes(256)
+    mp3.write_bytes(tags + content[: len(content) // 2])
+    with pytest.raises(ClipError, match="truncated .* of 3.00 s of audio"):
+        read_audio(str(mp3))
+    mp3.write_bytes(tags + content[: len(content) * 15 // 16])
+    assert len(read_audio(str(mp3))[0]) > 2.7 * 44100
+    assert ", 3.00 s are stated" in caplog.text
+
+
+def test_an_ogg_with_damaged_pages_before_its_end_is_truncated(tmp_path):
+    """FFmpeg leaves out pages whose checksum is wrong."""
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, tone(4.0, 48000), 48000, format="OGG", subtype="OPUS")
+    assert len(read_audio(str(path))[0]) == 4 * 48000
+    content = bytearray(path.read_bytes())
+    pages = [match.start() for match in re.finditer(b"OggS", content)]
+    for at in pages[len(pages) // 2 : -1]:
+        content[at + 40] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ClipError, match="truncated .* of 4.0. s of audio"):
+        read_audio(str(path))
+
+
 def test_too_much_that_cannot_be_decoded_is_an_error(tmp_path, monkeypatch, caplog):
     path = write_clip(tmp_path / "a.mp4", 4.0)
     content = bytearray(path.read_bytes())
@@ -232,6 +258,18 @@ def test_independent_channels_do_not_cancel():
         assert mix.note() == ""
     mix = DownMix()
     mix(np.zeros((2, 100), np.float32))
+    assert mix.note() == ""
+
+
+def test_parts_that_cancel_are_reported():
+    mix = DownMix()
+    left = tone(1.0, 8000)
+    mix(np.stack([left, left]))
+    mix(np.stack([left, -left]))
+    assert "cancel in their mean in parts with 50% of its energy" in mix.note()
+    mix = DownMix()
+    mix(np.stack([left, left]))
+    mix(np.stack([left, -left]) / 10)  # quiet
     assert mix.note() == ""
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from espnet2_avsep.data.corpus.tree import count_images
 from espnet2_avsep.data.segment_reader import nearest_row, rows_in_segment
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.visual import frames as frames_module
@@ -255,6 +256,12 @@ def test_images_are_ordered_by_number(tmp_path):
         Image.fromarray(paint_number(i)).save(folder / f"frame{i}.png")
     (folder / "notes.txt").write_text("no picture")
     assert [read_number(image) for _, image in folder_frames(folder)] == [9, 10, 100]
+
+
+def test_folders_that_are_called_like_images_are_passed_over(tmp_path):
+    folder = write_images(tmp_path / "frames", 3)
+    (folder / "000002.jpg").mkdir()
+    assert len(list(folder_frames(folder))) == count_images(folder) == 3
 
 
 def test_images_are_scaled_as_pil_does(tmp_path):

@@ -21,7 +21,10 @@ embeddings."""
 EMBEDDING_SUFFIX = ".npy"
 _NAME_LENGTH = 40
 _PREFIX = re.compile(r"\s*(box|text)\s*:", re.IGNORECASE)
-_NUMBERS = re.compile(r"\s*(\w+\s*[:=])?[\s\d.-]+(,[\s\d.-]+)+")
+_NUMBERS = re.compile(
+    r"\s*((\w+\s*[:=])|b?box|region)?[\s\d.([{-]+([,;][\s\d.-]+)+[\s)}\]]*",
+    re.IGNORECASE,
+)
 
 
 class Query(NamedTuple):

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -317,6 +318,7 @@ def _tell(args: argparse.Namespace, text: str) -> None:
 
 
 def _check_output(out: Path) -> None:
+    """Raise where a folder cannot be made or written, before anything is computed."""
     try:
         wrong = out.exists() and not out.is_dir()
     except (OSError, ValueError) as error:
@@ -325,6 +327,11 @@ def _check_output(out: Path) -> None:
         )
     if wrong or "\0" in str(out):
         raise InputError(f"--out {out}: is no folder; choose another name.")
+    there = next(p for p in (out, *out.absolute().parents) if os.path.lexists(p))
+    if not there.is_dir():
+        raise InputError(f"--out {out}: {there} is no folder; choose another name.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--out {out}: {there} cannot be written; choose another.")
 
 
 def _file_names(names: List[str], args: argparse.Namespace, video: bool) -> List[str]:

@@ -144,7 +144,7 @@ class Tree:
 def count_images(folder: Path) -> int:
     """Return the number of images of a folder."""
     with os.scandir(folder) as entries:
-        return sum(is_image_name(entry.name) for entry in entries)
+        return sum(is_image_name(e.name) and not e.is_dir() for e in entries)
 
 
 def _holds_images(folder: Path) -> bool:
