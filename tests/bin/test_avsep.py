@@ -299,6 +299,24 @@ def test_text_is_refused_before_torch_is_imported(place, tmp_path):
     assert result.stdout == "2 False\n" and "text says nothing" in result.stderr
 
 
+def test_separation_imports_only_what_it_needs(place, tmp_path):
+    program = (
+        "import sys\n"
+        "from espnet2_avsep.bin import avsep\n"
+        "status = avsep.main(sys.argv[1:])\n"
+        "heavy = ('matplotlib', 'scipy', 'espnet2.tasks', 'open_clip', 'torchvision')\n"
+        "print(status, [name for name in heavy if name in sys.modules])\n"
+    )
+    words = words_of(place, place / "mix.wav", "--model", place / "model")
+    result = subprocess.run(
+        [sys.executable, "-c", program, *map(str, words), "--out", tmp_path],
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.splitlines()[-1] == "0 []", result.stderr
+    assert "Warning" not in result.stderr
+
+
 def test_info(place, capsys):
     status, out, _ = run(capsys, "info", place / "model", "--json")
     found = json.loads(out)
@@ -541,8 +559,16 @@ def test_output_folder_that_cannot_be_written(place, tmp_path, capsys, monkeypat
     "name", ["../../x", "/etc/passwd", "a\nb", "CON", "....", "ü/é", "-rf", "x" * 500]
 )
 def test_names_of_tracks_are_harmless(name):
-    slug = query._slug(name)
-    assert re.fullmatch(r"[a-z0-9][a-z0-9._]{0,39}", slug), slug
+    for kind in ("text", "picture"):
+        slug = query._slug(name, kind)
+        assert re.fullmatch(r"[a-z0-9][a-z0-9._]{0,39}", slug), slug
+
+
+def test_a_track_is_called_like_its_picture(place, monkeypatch):
+    """Without the ending, in whatever folder the picture lies."""
+    monkeypatch.chdir(place)
+    found = query.parse_queries(["red.png", str(place / "red.png"), "e.npy"], None)
+    assert [q.name for q in found] == ["1_red", "2_red", "3_e"]
 
 
 def test_something_unexpected_is_one_line_and_1(place, capsys, monkeypatch):

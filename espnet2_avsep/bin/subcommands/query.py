@@ -70,7 +70,7 @@ def parse_queries(
             "no source was asked for: give --query for each, or --sources left-right."
         )
     return [
-        Query(text, kind, f"{n}_{_slug(text)}", prompt)
+        Query(text, kind, f"{n}_{_slug(text, kind)}", prompt)
         for n, (text, kind, prompt) in enumerate(found, 1)
     ]
 
@@ -159,10 +159,10 @@ def _embedding(path: Path) -> Any:
     return rows.astype(np.float32)
 
 
-def _slug(text: str) -> str:
-    """Letters and digits of a query, for a file's name."""
+def _slug(text: str, kind: str) -> str:
+    """Return the letters and digits of a query, for a file's name."""
     text = text.removeprefix("text:")
-    if "/" in text:
+    if kind in ("picture", "embedding"):
         text = Path(text).stem
     return (
         re.sub(r"[^a-z0-9.]+", "_", text.lower()).strip("_.")[:_NAME_LENGTH] or "track"
