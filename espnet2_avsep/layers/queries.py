@@ -46,7 +46,7 @@ class ClassQueries(nn.Module):
     def __len__(self) -> int:
         return len(self.base) + (0 if self.added is None else len(self.added))
 
-    def forward(self, visual: Tensor, labels: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, visual: Tensor, labels: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         """Name the queries of N sources of B mixtures.
 
         Args:
@@ -54,7 +54,9 @@ class ClassQueries(nn.Module):
             labels: Number of each source's class, (N, B).
 
         Returns:
-            (N * B, Q, dim), and which query is the source's, (N * B,).
+            The learned queries and what to add to them, the projected embedding at the
+            query of the source's class and zeros elsewhere, (N * B, Q, dim) each; and
+            which query is the source's, (N * B,).
 
         Raises:
             ValueError: a number for which there is no query. On a GPU, where reading
@@ -75,7 +77,7 @@ class ClassQueries(nn.Module):
         numbers = torch.arange(len(self), device=labels.device)
         own = (labels[:, None] == numbers).to(visual.dtype)
         named = own[..., None] * self.projection(visual.flatten(0, 1))[:, None]
-        return queries + named, labels
+        return queries.expand_as(named), named, labels
 
 
 class BuiltQueries(nn.Module):
@@ -104,11 +106,11 @@ class BuiltQueries(nn.Module):
 
     def forward(
         self, visual: Tensor, labels: Optional[Tensor] = None
-    ) -> Tuple[Tensor, Tensor]:
+    ) -> Tuple[Tensor, Tensor, Tensor]:
         """Build the queries of embeddings (N, B, D); see ClassQueries.forward."""
         visual = visual.flatten(0, 1)
         scale = self.base.size(1) ** -0.5
         choice = (self.pointer(visual) @ self.base.transpose(0, 1) * scale).softmax(-1)
-        query = choice @ self.base + self.projection(visual)
+        query = choice @ self.base
         index = torch.zeros(len(visual), dtype=torch.long, device=visual.device)
-        return query[:, None], index
+        return query[:, None], self.projection(visual)[:, None], index

@@ -261,8 +261,8 @@ class QueryTransformer(nn.Module):
             encoder's self-attention, and to the keys of the decoder's cross-attention.
         query_positions: Whether the queries are positions: they are added to the
             decoder's queries (and keys of the self-attention) in each layer, and the
-            decoded values start at zero. Otherwise the queries are the values that are
-            decoded.
+            decoded values start from the object features. Otherwise the decoded values
+            start from the sum of queries and object features.
         motion_positions: Whether the keys of the motion have positions; see
             step_positions().
         final_norm: Whether a LayerNorm follows the last layer.
@@ -319,6 +319,7 @@ class QueryTransformer(nn.Module):
     def forward(
         self,
         queries: Tensor,
+        objects: Tensor,
         audio: Tensor,
         motion: Optional[Tensor] = None,
         motion_padding: Optional[Tensor] = None,
@@ -329,6 +330,8 @@ class QueryTransformer(nn.Module):
 
         Args:
             queries: (N * B, Q, dim).
+            objects: Object features of the queries, zeros where there are none,
+                (N * B, Q, dim).
             audio: Map of the sound, (N * B, C, H, W), or (B, C, H, W) where it is the
                 same for all sources.
             motion: (N * B, S, motion_dim), or None without layer 0.
@@ -352,7 +355,7 @@ class QueryTransformer(nn.Module):
         key = memory if places is None else memory + places
 
         positions = queries if self.query_positions else None
-        x = torch.zeros_like(queries) if self.query_positions else queries
+        x = objects if self.query_positions else queries + objects
         weights: List[Tensor] = []
         if self.motion_layer is not None:
             steps = motion_key = self.motion_projection(motion)

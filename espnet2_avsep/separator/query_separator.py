@@ -290,9 +290,9 @@ class QuerySeparator(AbsAVSeparator):
                 audio = fused
         if labels is not None:
             labels = labels.transpose(0, 1)
-        queries, index = self.queries(visual, labels)  # (N * B, Q, dim)
+        queries, objects, index = self.queries(visual, labels)  # (N * B, Q, dim)
         queries, weights = self.transformer(
-            queries, fused, motion, padding, self.queries.hidden, with_weights
+            queries, objects, fused, motion, padding, self.queries.hidden, with_weights
         )
         rows = torch.arange(len(index), device=index.device)
         query = self.mask_head(queries[rows, index]).unflatten(0, visual.shape[:2])

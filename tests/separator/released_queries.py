@@ -127,8 +127,11 @@ def layer_norm(weights, x):
     return x * weights["weight"] + weights["bias"]
 
 
-def embed(weights, queries, audio, motion, heads):
-    """DETR's transformer: embeddings (Q, dim) of queries, a map and motion steps."""
+def embed(weights, queries, target, audio, motion, heads):
+    """DETR's transformer: embeddings (Q, dim) of queries, a map and motion steps.
+
+    The target (Q, dim) is what is decoded; the queries are its positions.
+    """
     dim = queries.size(1)
     memory = audio.flatten(1).T  # (H * W, dim)
     places = normalised_sines(*audio.shape[1:], dim)
@@ -143,7 +146,7 @@ def embed(weights, queries, audio, motion, heads):
         take(layer, "norm2"), memory + linear(take(layer, "linear2"), inner)
     )
     steps = linear(take(weights, "motion_projection"), motion)
-    x = torch.zeros_like(queries)
+    x = target
     layers = [("motion_layer", steps + sines_of_steps(len(steps), dim), steps)]
     layers += [(f"layers.{n}", memory + places, memory) for n in range(3)]
     for name, key, value in layers:
@@ -190,10 +193,12 @@ def masks(
             if "fusion.projection.weight" in weights:
                 factor = linear(take(weights, "fusion.projection"), seen)[0]
                 fused = fused * factor[:, None, None]
-            queries = weights["queries.base"].clone()
-            own = linear(take(weights, "queries.projection"), seen)[0]
-            queries[labels[b, n]] = queries[labels[b, n]] + own
-            x = embed(take(weights, "transformer"), queries, fused, motion[b, n], heads)
+            queries = weights["queries.base"]
+            target = torch.zeros_like(queries)
+            target[labels[b, n]] = linear(take(weights, "queries.projection"), seen)[0]
+            x = embed(
+                take(weights, "transformer"), queries, target, fused, motion[b, n], heads
+            )
             for part in ("0", "2", "4"):
                 x = linear(take(weights, f"mask_head.{part}"), x)
                 x = x if part == "4" else x.relu()
