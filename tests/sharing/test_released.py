@@ -103,7 +103,11 @@ def training_masks(layout, states, feature, visual):
     return released_masks(layout, *states, feature, visual)
 
 
-@pytest.mark.parametrize("layout", released.LAYOUTS)
+# iQuery and DGFNet need more than pictures: test_released_query_layouts.py.
+PICTURES_ONLY = [n for n in released.LAYOUTS if n not in ("iquery", "dgfnet")]
+
+
+@pytest.mark.parametrize("layout", PICTURES_ONLY)
 def test_same_masks_and_gradients_in_a_training_step(tmp_path, layout):
     """BatchNorm by the statistics of the batch, of each source or of all objects."""
     several = {"sound_of_pixels": (sound_of_pixels, (0, 2)), "avpc": (avpc, (0,))}
@@ -197,10 +201,7 @@ def released_system(layout):
     return [state], visual[:, :, None], visual, masks, (1024, "constant", True), samples
 
 
-# iQuery and DGFNet need more than pictures: test_released_queries.py.
-@pytest.mark.parametrize(
-    "layout", [name for name in released.LAYOUTS if name not in ("iquery", "dgfnet")]
-)
+@pytest.mark.parametrize("layout", PICTURES_ONLY)
 @torch.no_grad()
 def test_same_tracks_from_the_waveform_on(tmp_path, layout):
     files, given, embedding, masks, stft, samples = released_system(layout)
