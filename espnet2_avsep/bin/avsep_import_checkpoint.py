@@ -40,7 +40,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="the file; the option once for each file of a system that has several: "
         "Sound of Pixels (sound_best.pth, frame_best.pth, synthesizer_best.pth), "
         "Co-Separation (unet_latest.pth, visual_latest.pth), AVPC (sound_best.pth, "
-        "frame_best.pth)",
+        "frame_best.pth), iQuery (sound_best.pth, frame_best.pth, maskformer_best.pth)",
     )
     parser.add_argument("--output_dir", required=True, help="folder of the model")
     parser.add_argument(
@@ -60,8 +60,9 @@ def get_parser() -> argparse.ArgumentParser:
         "--warp_align_corners",
         type=str2bool,
         help="align_corners of the frequency warp (default: what the released weights "
-        "were trained with: true, but false for AVPC). Weights trained by Sound of "
-        "Pixels' or Co-Separation's program with torch 1.3 or later need false",
+        "were trained with: true, but false for AVPC and iQuery). Weights trained by "
+        "the program of Sound of Pixels or Co-Separation with torch 1.3 or later need "
+        "false",
     )
     parser.add_argument(
         "--stft_padding",

@@ -21,7 +21,7 @@ class InitialWeights(NamedTuple):
 
 # The names that separator_conf.initialisation takes.
 INITIALISATIONS = {
-    # Sound of Pixels and the programs derived from it: CLIPSep, HFRA, iQuery, DGFNet.
+    # Sound of Pixels and programs derived from it: CLIPSep, HFRA, DGFNet.
     "sound_of_pixels": InitialWeights(conv=1e-3, norm=0.02, linear=1e-4),
     "co_separation": InitialWeights(conv=0.02, norm=0.02, linear=0.02),
 }

@@ -21,14 +21,18 @@ co_separation    two or three files: ``audionet_convlayer<n>``,
                  ``audionet_upconvlayer<n>``; ``conv1``, ``feature_extraction.<i>...``,
                  ``conv1x1``, ``fc``; and a classifier that separation does not use.
                  11,025 Hz, STFT 1022/256, 65,535 samples.
-iquery, dgfnet   three files: ``bn0``, ``unet_block.model.<i>...``; ``features.<i>...``,
-                 ``fc``; ``query_embed``, ``transformer.encoder.layers.<i>``,
+iquery           three files: ``bn0``, ``downconv<n>``, ``downnorm<n>``, ``upconv<n>``,
+                 ``upnorm<n>``, of which n = 1 is the outermost; ``features.<i>...``,
+                 ``fc``; ``query_embed``, ``transformer.encoder.layers.0``,
                  ``transformer.decoder.layers.<i>``, ``transformer.decoder.norm``,
-                 ``mask_embed.layers.<i>``, one linear layer each for pictures and
-                 motion; DGFNet: an attention (``conv1x1``, ``gn``, ``conv3x3.<i>``)
-                 after the convolutions of ``unet_block``, and a linear layer for its
-                 fusion. 11,025 Hz, STFT 1022/256, 65,535 samples. NOT VERIFIED, see
-                 below.
+                 ``mask_embed.layers.<i>``, and convolutions of kernel 1: ``down`` for
+                 the motion, ``upobj`` for the object features. Each decoder layer has
+                 all attentions: the first uses only ``cross_attn_motion`` and
+                 ``norm4``, the others do not use these. 11,025 Hz, STFT 1022/256,
+                 65,535 samples.
+dgfnet           iQuery's, and for ``upconv<n>`` an attention (``conv1x1``, ``gn``,
+                 ``conv3x3.<i>``) whose name ends in n, and a linear layer for its
+                 fusion. DERIVED, not verified: see below.
 avpc             two files: ``DownConvs``, ``UpConvs``, ``a0``, ``b0``, ``BNUp``,
                  ``BNDown``, ``BNUp_step``, ``BNDown_step``; ``features.<i>...``,
                  ``fc``. 11,025 Hz, STFT 1022/256, 65,535 samples.
@@ -38,13 +42,14 @@ The files themselves could not be had where this was written: the names were rea
 public sources, and the tests build checkpoints of these names with random weights. A
 file with any other name in it is refused, by that name.
 
-The names of iQuery's and DGFNet's files are derived, not read: the U-Net and the frame
-network have the names of Sound of Pixels, which both extend, the transformer those of
-DETR, the attention those of EMA's authors; the linear layers of pictures, motion and
-fusion are recognised by their shapes. Not verified either: the positions of the motion
-steps (see train_avsep_iquery_released.yaml), what the STFT pads with, and which query
-is which class: classes are named "0", "1", ... in ``classes`` of config.yaml; put the
-names there. Their float mask of padded motion steps has no counterpart here.
+The names of DGFNet's files are derived, because its program could not be read: they
+are those of iQuery, which it extends, and of EMA's authors for the attention; the
+linear layer of its fusion is recognised by its shape.
+
+The queries of the released iQuery for MUSIC, 12, are its classes in alphabetical order;
+the last is unused. With another number the classes are named "0", "1", ... in
+``classes`` of config.yaml: put their names there. The float mask of padded motion steps
+in iQuery and DGFNet has no counterpart here.
 
 The computation of the shared U-Net is the same: BatchNorm on the input; LeakyReLU(0.2),
 4x4 convolution of stride 2 without bias, BatchNorm on the way down (level 1 has only
@@ -58,7 +63,8 @@ Two things depend on the libraries that a program runs with, not on its weights:
 
 * ``align_corners`` of the frequency warp. CLIPSep and HFRA give True, AVPC False. Sound
   of Pixels and Co-Separation do not give it: torch took True before 1.3, when these
-  weights were trained, and takes False since, when they are run today.
+  weights were trained, and takes False since, when they are run today. iQuery, which is
+  newer, does not give it either: False.
 * What the STFT pads with: librosa reflected before 0.9 and pads with zeros since. The
   programs of 2018 and 2019 (Sound of Pixels, Co-Separation) reflected.
 
@@ -67,9 +73,11 @@ has other ones.
 """
 
 import dataclasses
+import fnmatch
 import itertools
 import logging
 import math
+import re
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import torch
@@ -84,7 +92,7 @@ State = Dict[str, Tensor]
 _WRAPPERS = ("state_dict", "model_state_dict")
 _PARTS = {  # a name that only this file of a system has -> its network; first counts
     "bn0.weight": "net_sound.",
-    "query_embed.weight": "net_transformer.",
+    "query_embed.weight": "net_maskformer.",
     "audionet_convlayer1.0.weight": "net_unet.",
     "conv1x1.0.weight": "net_visual.",
     "feature_extraction.0.weight": "net_classifier.",
@@ -99,6 +107,10 @@ _RESNET = {  # place in the Sequential -> torchvision's name
     **{str(3 + n): f"layer{n}" for n in range(1, 5)},
 }
 _NORM = ("weight", "bias", "running_mean", "running_var")
+_MUSIC = (  # the classes of MUSIC, in the order of iQuery's queries
+    *("accordion", "acoustic_guitar", "cello", "clarinet", "erhu", "flute"),
+    *("saxophone", "trumpet", "tuba", "violin", "xylophone"),
+)
 
 
 class _Source:
@@ -253,11 +265,10 @@ def convert(
         )
     for name in unused:
         logging.info(f"not used: {name}")
-    if found[0] in ("iquery", "dgfnet"):
+    if found[0] == "dgfnet":
         logging.warning(
-            "the layout %s is derived, not verified with a released file; see "
-            "espnet2_avsep/sharing/released.py",
-            found[0],
+            "the layout dgfnet is derived, not verified with a released program; see "
+            "espnet2_avsep/sharing/released.py"
         )
     return Converted(found[0], config, dict(entry.visual), weights, unused)
 
@@ -309,21 +320,30 @@ class _Level:
     up_norm: Optional[str]
 
 
-def _sequential_levels(
-    source: _Source, prefix: str, attention: bool = False
-) -> List[_Level]:
-    """Name the levels of a U-Net whose blocks are nested Sequentials.
-
-    With attention, it stands between the convolution and the norm of the way up.
-    """
+def _sequential_levels(source: _Source, prefix: str) -> List[_Level]:
+    """Name the levels of a U-Net whose blocks are nested Sequentials."""
     levels = [_Level(f"{prefix}model.0", None, f"{prefix}model.4", None)]
     prefix += "model.1.model"
     while f"{prefix}.3.model.1.weight" in source:
-        names = (f"{prefix}.{i}" for i in (1, 2, 6, 8 if attention else 7))
+        names = (f"{prefix}.{i}" for i in (1, 2, 6, 7))
         levels.append(_Level(*names))
         prefix += ".3.model"
     levels.append(_Level(f"{prefix}.1", None, f"{prefix}.4", f"{prefix}.5"))
     return levels
+
+
+def _numbered_levels(source: _Source, prefix: str) -> List[_Level]:
+    """Name the levels of a U-Net of numbered parts, 1 to the number of levels."""
+    number = _numbered(source, prefix + "downconv{}.weight", 1)
+    return [
+        _Level(
+            f"{prefix}downconv{n}",
+            f"{prefix}downnorm{n}" if 1 < n < number else None,
+            f"{prefix}upconv{n}",
+            f"{prefix}upnorm{n}" if n > 1 else None,
+        )
+        for n in range(1, number + 1)
+    ]
 
 
 def _named_levels(source: _Source, prefix: str) -> Tuple[List[_Level], List[str]]:
@@ -379,8 +399,14 @@ def _unet(
 
 
 def _linear(source: _Source, name: str, target: str, state: State) -> Tuple[int, int]:
-    """Take a linear layer; return the sizes of its output and input."""
+    """Take a linear layer, or a 1-D convolution of kernel 1, which is one.
+
+    Returns:
+        The sizes of its output and input.
+    """
     weight = source.take(f"{name}.weight")
+    if weight.dim() == 3 and weight.size(2) == 1:
+        weight = weight.squeeze(2)
     state[f"{target}.weight"] = weight
     state[f"{target}.bias"] = source.take(f"{name}.bias")
     if weight.dim() != 2:
@@ -477,8 +503,7 @@ def _resnet(source: _Source, prefix: str, state: State) -> None:
 
 
 def _from_queries(source: _Source) -> _Result:
-    attention = "net_sound.unet_block.model.5.gn.weight" in source
-    levels = _sequential_levels(source, "net_sound.unet_block.", attention)
+    levels = _numbered_levels(source, "net_sound.")
     state, channels, layers, maps = _unet(
         source, "net_sound.bn0", levels, output_bias=False
     )
@@ -501,19 +526,18 @@ def _from_queries(source: _Source) -> _Result:
         "motion_positions": True,
         "final_norm": True,
     }
-    if attention:  # at all levels but the deepest
-        conf["audio_attention"] = list(range(layers - 1, 0, -1))
-        for n, level in enumerate(levels[:-1]):
-            place, _, number = level.up.rpartition(".")
-            name = f"{place}.{int(number) + 1}"
-            target = f"separator.decoder.attentions.{layers - 1 - n}"
-            _attention_of_maps(source, name, target, state)
+    attentions = _attentions_of_levels(source, layers)
+    if attentions:
+        conf["audio_attention"] = sorted(attentions, reverse=True)
+    for level, name in attentions.items():
+        target = f"separator.decoder.attentions.{layers - level}"
+        _attention_of_maps(source, name, target, state)
     _resnet(source, "net_frame.features.", state)
     for key in ("weight", "bias"):
         state[f"visual_adapter.projection.{key}"] = source.take(f"net_frame.fc.{key}")
     visual_dim = len(state["visual_adapter.projection.bias"])
-    unused = _fusion(source, visual_dim, conf, state)
-    _query_transformer(source, visual_dim, conf, state)
+    unused = _fusion(source, visual_dim, conf, state) if attentions else []
+    unused += _query_transformer(source, conf, state)
     adapter = {
         "visual_adapter": "resnet18_dilated",
         "visual_adapter_conf": {
@@ -522,9 +546,40 @@ def _from_queries(source: _Source) -> _Result:
             "train_features": False,
             "activation": "sigmoid",
         },
-        "classes": [str(n) for n in range(conf["num_queries"])],
+        "classes": _names_of_queries(conf["num_queries"]),
     }
     return "query", conf, adapter, unused, state
+
+
+def _names_of_queries(number: int) -> List[Optional[str]]:
+    """Name the class of each query; None for a query of no class."""
+    if number == len(_MUSIC) + 1:
+        logging.info(
+            f"{number} queries: the classes of MUSIC in alphabetical order; the last "
+            "is unused. Others: change classes in config.yaml"
+        )
+        return [*_MUSIC, None]
+    logging.info(
+        f'{number} queries: their classes are named "0" to "{number - 1}"; put the '
+        "names into classes of config.yaml"
+    )
+    return [str(n) for n in range(number)]
+
+
+def _attentions_of_levels(source: _Source, layers: int) -> Dict[int, str]:
+    """Find the attentions by their parameters; return level -> name."""
+    found: Dict[int, str] = {}
+    for key in fnmatch.filter(source.state, "net_sound.*.gn.weight"):
+        name = key.removesuffix(".gn.weight")
+        number = re.search(r"\d+$", name)
+        level = int(number.group()) if number else 0
+        if not 1 <= level <= layers or level in found:
+            raise InputError(
+                f"{name}: expected the name of an attention to end in the number of "
+                f"its up-convolution, 1 to {layers}, each at most once."
+            )
+        found[level] = name
+    return found
 
 
 def _attention_of_maps(source: _Source, name: str, target: str, state: State) -> None:
@@ -548,7 +603,9 @@ def _fusion(
         Names of its gate, whose result the released code does not use.
     """
     left = {k: v for k, v in source.state.items() if k.startswith("net_sound.")}
-    linear = [k for k, v in left.items() if v.dim() == 2 and v.size(1) == visual_dim]
+    linear = [
+        k for k, v in left.items() if v.dim() in (2, 3) and v.size(1) == visual_dim
+    ]
     if len(linear) == 1:
         conf["gate"] = "multiply"
         name = linear[0].removesuffix(".weight")
@@ -559,9 +616,14 @@ def _fusion(
 
 
 def _query_transformer(
-    source: _Source, visual_dim: int, conf: Dict[str, Any], state: State
-) -> None:
-    prefix = "net_transformer."
+    source: _Source, conf: Dict[str, Any], state: State
+) -> List[str]:
+    """Take the transformer with what precedes and follows it.
+
+    Returns:
+        Names of what its decoder layers have and do not use.
+    """
+    prefix = "net_maskformer."
     base = source.take(f"{prefix}query_embed.weight")
     state["separator.queries.base"] = base
     number, dim = base.shape
@@ -578,14 +640,22 @@ def _query_transformer(
     for name in ("linear1", "linear2", "norm1", "norm2"):
         move(f"{encoder}.{name}", f"encoder.0.{name}")
     layers = _numbered(source, prefix + "transformer.decoder.layers.{}.norm3.weight")
+    unused = []
     for n in range(layers):
         theirs = f"decoder.layers.{n}"
         ours = f"layers.{n - 1}" if n else "motion_layer"
         if n:
             move(f"{theirs}.self_attn", f"{ours}.self_attention", attention)
             move(f"{theirs}.norm1", f"{ours}.self_norm")
-        move(f"{theirs}.multihead_attn", f"{ours}.cross_attention", attention)
-        move(f"{theirs}.norm2", f"{ours}.cross_norm")
+            move(f"{theirs}.multihead_attn", f"{ours}.cross_attention", attention)
+            move(f"{theirs}.norm2", f"{ours}.cross_norm")
+            idle = ("cross_attn_motion", "norm4")
+        else:
+            move(f"{theirs}.cross_attn_motion", f"{ours}.cross_attention", attention)
+            move(f"{theirs}.norm4", f"{ours}.cross_norm")
+            idle = ("self_attn", "norm1", "multihead_attn", "norm2")
+        for name in idle:
+            unused += source.drop(f"{prefix}transformer.{theirs}.{name}.")
         move(f"{theirs}.linear1", f"{ours}.feedforward.0")
         move(f"{theirs}.linear2", f"{ours}.feedforward.2")
         move(f"{theirs}.norm3", f"{ours}.feedforward_norm")
@@ -593,23 +663,10 @@ def _query_transformer(
     for n in range(3):
         name = f"{prefix}mask_embed.layers.{n}"
         _linear(source, name, f"separator.mask_head.{2 * n}", state)
-    # What is left must be two linear layers, told apart by the size of their input.
-    left = {
-        k.removesuffix(".weight"): v.size(1)
-        for k, v in source.state.items()
-        if k.startswith(prefix) and v.dim() == 2
-    }
-    seen = [name for name, size in left.items() if size == visual_dim]
-    moved = [name for name, size in left.items() if size != visual_dim]
-    if len(seen) != 1 or len(moved) != 1:
-        raise InputError(
-            "expected one linear layer of the object features, of "
-            f"{visual_dim} values, and one of the motion; found {_some(left)}."
-        )
-    _linear(source, seen[0], "separator.queries.projection", state)
-    _, motion_dim = _linear(
-        source, moved[0], "separator.transformer.motion_projection", state
-    )
+    target = "separator.queries.projection"
+    _, visual_dim = _linear(source, f"{prefix}upobj", target, state)
+    target = "separator.transformer.motion_projection"
+    _, motion_dim = _linear(source, f"{prefix}down", target, state)
     conf.update(
         visual_dim=visual_dim,
         num_queries=number,
@@ -619,6 +676,7 @@ def _query_transformer(
         decoder_layers=layers - 1,
         feedforward_dim=len(state["separator.transformer.encoder.0.linear1.bias"]),
     )
+    return unused
 
 
 def _numbered(source: _Source, name: str, first: int = 0) -> int:
@@ -722,7 +780,7 @@ class _Layout:
         system: Its name.
         names: What its tensors are called, for messages.
         needs: One name that begins with each of these is there ...
-        lacks: ... and none that begins with one of these.
+        lacks: ... and none that begins with one of these. "*" matches any characters.
         convert: Takes the tensors.
         audio: sample_rate, n_fft, hop_length of the released model.
         visual: What made its visual input; which weights, its files do not say.
@@ -745,7 +803,7 @@ class _Layout:
 
     def fits(self, state: Mapping[str, Tensor]) -> bool:
         def there(prefix: str) -> bool:
-            return any(name.startswith(prefix) for name in state)
+            return bool(fnmatch.filter(state, f"{prefix}*"))
 
         return all(map(there, self.needs)) and not any(map(there, self.lacks))
 
@@ -816,9 +874,9 @@ LAYOUTS: Dict[str, _Layout] = {
     ),
     "iquery": _Layout(
         "iQuery",
-        "net_sound, net_frame and a transformer with query_embed: a file of each",
-        ("net_sound.bn0.", "net_frame.fc.", "net_transformer.query_embed."),
-        ("net_sound.unet_block.model.5.",),
+        "net_sound with downconv1, net_frame, net_maskformer: a file of each",
+        ("net_sound.downconv1.", "net_frame.fc.", "net_maskformer.query_embed."),
+        ("net_sound.*.gn.",),
         _from_queries,
         _AUDIO_11025,
         _FRAMES,
@@ -827,10 +885,10 @@ LAYOUTS: Dict[str, _Layout] = {
     ),
     "dgfnet": _Layout(
         "DGFNet",
-        "as iQuery's, with an attention in net_sound: a file of each",
+        "as iQuery's, with attentions in net_sound: a file of each",
         (
-            *("net_sound.bn0.", "net_sound.unet_block.model.5.gn."),
-            *("net_frame.fc.", "net_transformer.query_embed."),
+            *("net_sound.downconv1.", "net_sound.*.gn."),
+            *("net_frame.fc.", "net_maskformer.query_embed."),
         ),
         (),
         _from_queries,

@@ -196,9 +196,8 @@ def masks(
             queries = weights["queries.base"]
             target = torch.zeros_like(queries)
             target[labels[b, n]] = linear(take(weights, "queries.projection"), seen)[0]
-            x = embed(
-                take(weights, "transformer"), queries, target, fused, motion[b, n], heads
-            )
+            inputs = (queries, target, fused, motion[b, n], heads)
+            x = embed(take(weights, "transformer"), *inputs)
             for part in ("0", "2", "4"):
                 x = linear(take(weights, f"mask_head.{part}"), x)
                 x = x if part == "4" else x.relu()
