@@ -297,12 +297,24 @@ def test_bad_prompts(separate):
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_what_becomes_nan_is_no_silence(separate, channels):
+def test_what_becomes_nan_is_no_silence(separate, channels, monkeypatch):
     """Files of whole numbers hold NaN as zero."""
-    loud = np.full((channels, SEGMENT), 1e30, np.float32)
-    for run in (separate, lambda *args: separate.batch([args[0]], [args[1]])):
+    wav = np.stack([mixture()] * channels)
+    for method in ("separate", "separate_channels"):
+        right = getattr(separate.model, method)
+
+        def broken(*args, right=right, **options):
+            found = right(*args, **options)
+            tracks = found[0] if isinstance(found, tuple) else found
+            tracks[..., 7] = np.nan
+            return found
+
+        monkeypatch.setattr(separate.model, method, broken)
+    for run in (separate.batch, lambda wavs, sources: separate(wavs[0], sources[0])):
         with pytest.raises(InputError, match="gives NaN or infinite samples"):
-            run(loud, prompts())
+            run([wav], [prompts()])
+    with pytest.raises(InputError, match="gives NaN or infinite samples"):
+        separate(wav, prompts(), channels="each")
 
 
 def test_missing_folder_and_files(tmp_path, folder):
