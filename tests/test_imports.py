@@ -41,6 +41,7 @@ ALLOWED = {
     "tasks": {
         *("trainer", "espnet_model", "espnet_wave_model", "data", "lean_imports"),
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
+        "sharing",  # reads files of weights
     },
     "analysis": {"separate", "data", "metrics"},
     "untrained": {"tasks", "baseline", "metrics", "data"},

@@ -38,7 +38,12 @@ from espnet2_avsep.tasks.choices import (
     separator_needs,
 )
 from espnet2_avsep.tasks.optim_groups import parameter_groups, split_by_optimizer
-from espnet2_avsep.tasks.options import build_with, check_options, check_scheduler
+from espnet2_avsep.tasks.options import (
+    build_with,
+    check_init_param,
+    check_options,
+    check_scheduler,
+)
 from espnet2_avsep.trainer import AVSeparationTrainer
 
 with lean_imports():
@@ -279,8 +284,11 @@ class AVSeparationTask(AbsTask):
         """Build ESPnet's optimizer, with the settings of optim_groups where given.
 
         Raises:
-            InputError: see parameter_groups; options that do not go with groups.
+            InputError: see parameter_groups and check_init_param; options that do not
+                go with groups.
         """
+        # Here, for ESPnet loads them next.
+        check_init_param(args.init_param, model, args.ignore_init_mismatch)
         if args.exclude_weight_decay:
             if args.optim_groups or args.optim2 is not None:
                 raise InputError(

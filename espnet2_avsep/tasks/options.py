@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Mapping, Type
 import torch
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.sharing.weights import SAFETENSORS, read_state
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
@@ -201,3 +202,55 @@ def check_scheduler(
         for group in optimizer.param_groups
     ]
     build_with(cls, conf, option, type(optimizer)(groups))
+
+
+def check_init_param(
+    init_params: List[str], model: torch.nn.Module, ignore_mismatch: bool = False
+) -> None:
+    """Check the files of ``--init_param`` before ESPnet loads them.
+
+    ESPnet unpickles them, so that a file could run code, and takes it without a word
+    where a file has none of the weights asked for.
+
+    Args:
+        init_params: ``<file>[:<source prefix>[:<place in the model>[:<excluded>]]]``.
+        model: What the weights are for.
+        ignore_mismatch: Whether weights that do not fit may be left out.
+
+    Raises:
+        InputError: a file that is missing, damaged or holds more than tensors; there is
+            no such part of the model; the weights do not fit, or there are none.
+    """
+    for text in init_params:
+        path, source, place, excluded, *more = text.split(":") + [""] * 3
+        if any(more) or path.endswith(SAFETENSORS):
+            raise InputError(
+                f"init_param {text}: expected <file>[:<prefix>[:<place>[:<excluded>]]], "
+                "of a file of torch.save such as valid.si_sdr_i.best.pth."
+            )
+        state = read_state(path)
+        try:
+            expected = model.get_submodule(place).state_dict()
+        except AttributeError as error:
+            raise InputError(f"init_param {text}: {error}; '{place}'.") from None
+        start = len(source) + 1 if source else 0
+        skip = tuple(excluded.split(",")) if excluded else ()
+        found = {
+            name[start:]: value
+            for name, value in state.items()
+            if name.startswith(source) and not (skip and name.startswith(skip))
+        }
+        fits = {
+            name
+            for name, value in found.items()
+            if name in expected and value.shape == expected[name].shape
+        }
+        other = sorted(found.keys() - fits)
+        if not fits or (other and not ignore_mismatch):
+            raise InputError(
+                f"init_param {text}: {len(fits)} of the {len(found)} weights there fit "
+                f"{f'the {place} of ' if place else ''}the model"
+                + (f"; for example, {other[0]} does not" if other else "")
+                + ". Correct the parts after ':', or give --ignore_init_mismatch true "
+                "to leave out what does not fit."
+            )

@@ -12,6 +12,7 @@ import difflib
 import json
 import logging
 import os
+import re
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +38,7 @@ from espnet2_avsep.visual.open_clip_import import import_open_clip
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
 # What OpenAI's archives hold beside the weights.
 _ARCHIVE_CONSTANTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+_MAX_CODE = 1 << 26  # bytes of a file of code in them
 
 
 def load_open_clip(
@@ -185,6 +187,7 @@ def _load(
     try:
         state = None
         if _is_torchscript(path):
+            _refuse_code(path)
             state = torch.jit.load(path, map_location="cpu").state_dict()
             for key in _ARCHIVE_CONSTANTS:
                 state.pop(key, None)
@@ -238,6 +241,22 @@ def _is_torchscript(path: str) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _refuse_code(path: str) -> None:
+    """Raise where torch.jit.load would run a method of the archive.
+
+    It calls each ``__setstate__``, which could for instance write files (aten::save).
+
+    Raises:
+        ValueError: the archive has such a method; OpenAI's have none.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if re.search(r"/(data|constants)/\d+$|\.debug_pkl$", entry.filename):
+                continue  # a tensor; lines of source for error messages
+            if entry.file_size > _MAX_CODE or b"__setstate__" in archive.read(entry):
+                raise ValueError(f"its {entry.filename} would run code")
 
 
 def _fetch(model: str, name: str, tag: Dict[str, Any], cache_dir: Optional[str]) -> str:

@@ -781,6 +781,45 @@ def test_packing_needs_what_went_before(again):
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "a;touch${IFS}MARK;$(touch${IFS}MARK)`touch${IFS}MARK`|&>MARK",
+        'it\'s $(touch MARK) `touch MARK` \\ "é\u00a0" *;touch MARK #',
+    ],
+    ids=["one word", "blanks and quotes"],
+)
+def test_names_in_options_are_not_run(again, name):
+    """Launchers hand words without blanks to a shell as they are (Kaldi's way)."""
+    given, folder = f"{name}.given", name.replace("/", "_")
+    (again.recipe / given).write_text("trained: true\n")
+    options = [
+        *(
+            "--dumpdir",
+            f"d {folder}",
+            "--expdir",
+            f"e{folder}",
+            "--inference_tag",
+            folder,
+        ),
+        *("--visual_precomputed", given, "--test_mixture_list", given),
+        *("--avsep_config", given, "--corpus_note", f"Costs $5; {name}"),
+    ]
+    result = again.stages(1, 9, "--skip_packing", "false", *options)
+    assert result.returncode == 0, result.stderr
+    assert not list(again.root.rglob("MARK"))
+    called = {
+        "avsep_extract_visual": ("--precomputed", given),
+        "avsep_make_mixtures": ("--list", given),
+        "avsep_train": ("--config", given),
+        "avsep_results": ("--corpus_note", f"Costs $5; {name}"),
+        "avsep_report": ("--dump_dir", f"d {folder}/raw"),
+        "avsep_pack": ("--avsep_exp", f"e{folder}/avsep_{given}_raw"),
+    }
+    for command, (option, expected) in called.items():
+        assert value(again.calls(command)[-1], option) == expected
+
+
+@pytest.mark.parametrize(
     ("model", "folder"),
     [
         ("user/model-1@x", "avsep_downloaded_user_model-1_x"),

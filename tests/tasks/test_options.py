@@ -1,10 +1,14 @@
 """Wrong options of a training: one line that names option, value and expectation."""
 
+import pickle
+
 import pytest
+import torch
 import yaml
 
 from espnet2_avsep.bin.avsep_train import main
-from espnet2_avsep.tasks.options import as_numbers
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.tasks.options import as_numbers, check_init_param
 from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
 
@@ -138,3 +142,61 @@ def test_broken_files_and_unknown_keys(train, capsys, text, message):
     assert any(message in line for line in lines)
     # The command line, which ESPnet prints, the usage in one line, and the error.
     assert len([line for line in lines if "rror" in line or "sage" in line]) <= 2
+
+
+class Touch:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("write", [torch.save, "legacy", "pickle"])
+def test_init_param_runs_no_code(train, tmp_path, capsys, write):
+    path, mark = tmp_path / "weights.pth", tmp_path / "MARK"
+    if write == "pickle":
+        path.write_bytes(pickle.dumps({"a": Touch(mark)}))
+    else:
+        zipped = write != "legacy"
+        torch.save({"a": Touch(mark)}, path, _use_new_zipfile_serialization=zipped)
+    quick = {"max_epoch": 1, "num_iters_per_epoch": 1, "use_matplotlib": False}
+    assert train(init_param=[str(path)], **quick) == 2
+    assert not mark.exists()
+    assert f"{path}: cannot be read as a file of weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (":other", "0 of the 0 weights there fit"),
+        (":a:b", "has no attribute `b`"),
+        (":a:c:x:y", "expected <file>"),
+        ("", "fit the model; for example, a.bias does not"),
+        (":c", "0 of the 1 .* for example, weight does not"),
+    ],
+)
+def test_init_param_that_fits_nothing_is_no_silent_start(tmp_path, parts, message):
+    path = tmp_path / "weights.pth"
+    torch.save(
+        {
+            **torch.nn.ModuleDict({"a": torch.nn.Linear(2, 3)}).state_dict(),
+            "c.weight": torch.zeros(9),
+        },
+        path,
+    )
+    model = torch.nn.ModuleDict(
+        {"a": torch.nn.Linear(2, 2), "d": torch.nn.Linear(2, 3)}
+    )
+    with pytest.raises(InputError, match=message):
+        check_init_param([f"{path}{parts}"], model)
+    for parts in (":a:d", "::d:a.,c."):
+        if parts == ":a:d":
+            check_init_param([f"{path}{parts}"], model)
+        else:
+            with pytest.raises(InputError, match="0 of the 0"):
+                check_init_param([f"{path}{parts}"], model)
+    torch.save({"a.bias": torch.zeros(2), "x": torch.zeros(1)}, path)
+    check_init_param([str(path)], model, ignore_mismatch=True)

@@ -3,6 +3,7 @@ import json
 import logging
 import socket
 import time
+from typing import Tuple
 
 import numpy as np
 import pytest
@@ -165,6 +166,32 @@ def test_openai_archives_get_their_activation(tiny, tmp_path, caplog):
     torch.testing.assert_close(encoder.tower(batch), model.visual(batch))
     plain = build(tiny)
     assert (plain.visual(batch) - model.visual(batch)).abs().max() > 1e-3
+
+
+class WritesWhenLoaded(torch.nn.Module):
+    def __init__(self, path: str):
+        super().__init__()
+        self.path, self.weight = path, torch.nn.Parameter(torch.zeros(1))
+
+    @torch.jit.export
+    def __getstate__(self) -> Tuple[torch.Tensor, str]:
+        return self.weight, self.path
+
+    @torch.jit.export
+    def __setstate__(self, state: Tuple[torch.Tensor, str]):
+        self.weight, self.path, self.training = state[0], state[1], False
+        torch.save(self.weight, self.path)
+
+
+def test_archives_run_no_code_when_loaded(tiny, tmp_path):
+    path, mark = tmp_path / "ViT-B-32.pt", tmp_path / "MARK"
+    torch.jit.script(WritesWhenLoaded(str(mark))).save(path)
+    torch.jit.load(path)
+    assert mark.exists()
+    mark.unlink()
+    with pytest.raises(InputError, match=r"code/__torch__.*\.py would run code"):
+        load_open_clip(tiny, str(path), batch_size=1)
+    assert not mark.exists()
 
 
 def test_a_tag_brings_its_activation_and_preprocessing(tiny, tmp_path, monkeypatch):

@@ -608,12 +608,37 @@ show_progress() {
     done
 }
 
+# shell_word <word>: print it as a shell reads it back, without blanks
+shell_word() {
+    local LC_ALL=C word='' char code i
+    if [[ $1 =~ ^[A-Za-z0-9_@%+=:,./-]*$ ]]; then
+        printf '%s\n' "$1"
+        return
+    fi
+    for ((i = 0; i < ${#1}; i++)); do
+        char=${1:i:1}
+        if [[ ${char} != [[:graph:]] || ${char} == [\'\\] ]]; then
+            printf -v code '%d' "'${char}"
+            printf -v char '\\x%02x' $((code & 255))
+        fi
+        word+=${char}
+    done
+    printf '%s\n' "\$'${word}'"
+}
+
 # run_and_show <what> <logs> <command> ...: run it, say where its logs are, show progress
 run_and_show() {
-    local what=$1 logs=$2 status=0 job watcher=
+    local what=$1 logs=$2 status=0 job watcher='' word first=${python} is_job=false words=()
     shift 2
     log "${what} started... log: '${logs}'"
-    "$@" &
+    # Launchers give the job's words to a shell as they are: a name must not become a command.
+    [ "$1" != env ] || first=-- # espnet2.bin.launch starts the launcher itself
+    for word in "$@"; do
+        [ "${word}" != "${first}" ] || is_job=true
+        ! "${is_job}" || word=$(shell_word "${word}")
+        words+=("${word}")
+    done
+    "${words[@]}" &
     job=$!
     if [ "${progress_interval}" -gt 0 ] && [ "${cmd_backend}" != stdout ]; then
         show_progress "${logs}" &
@@ -1106,7 +1131,7 @@ EOF
         run_and_show "Training" "${avsep_exp}/train.log" \
             env OMP_NUM_THREADS="${train_threads}" \
             "${python}" -m espnet2.bin.launch \
-            --cmd "${cuda_cmd} --name $(basename "${avsep_exp}")" \
+            --cmd "${cuda_cmd} --name $(basename "${avsep_exp}" | sed 's/[^A-Za-z0-9_.+-]/_/g')" \
             --log "${avsep_exp}/train.log" \
             --ngpu "${ngpu}" \
             --num_nodes "${num_nodes}" \
