@@ -443,6 +443,28 @@ def test_a_mixture_that_was_overwritten_is_separated_again(copy, capsys, name):
     assert results(recipe) != before
 
 
+def flip(content):
+    return content[:-2] + bytes([content[-2] ^ 64]) + content[-1:]
+
+
+@pytest.mark.parametrize(
+    "damage", [flip, lambda content: content[:-99], None], ids=["bit", "end", "file"]
+)
+def test_a_track_that_was_damaged_is_neither_scored_nor_kept(copy, capsys, damage):
+    recipe = Recipe()
+    before = results(recipe)
+    path = recipe.exp / "separated_test/wavs/spk2/mix00001.wav"
+    content, times = path.read_bytes(), path.stat()
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage(content))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    recipe.run_as_told(capsys, 8)
+    assert len(recipe.errors) == 1 and "mix00001" in recipe.errors[0]
+    assert "Run stage 7 again" in recipe.errors[0]
+    assert results(recipe) == before
+
+
 def test_without_a_change_all_is_kept(copy, capsys):
     recipe = Recipe()
     before = {p: p.stat().st_mtime_ns for p in Path(".").rglob("*.wav")}

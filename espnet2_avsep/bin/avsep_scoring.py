@@ -11,6 +11,7 @@ from typing import Dict, Iterable, Optional, Sequence
 from espnet2_avsep.bin.cli import command, setup_logging
 from espnet2_avsep.bin.mixture_scorer import MixtureScorer, Tables
 from espnet2_avsep.bin.score_files import MixtureScores, write_scores
+from espnet2_avsep.data.content import changed_keys
 from espnet2_avsep.data.key_check import check_same_keys, shorten
 from espnet2_avsep.data.made_from import (
     Record,
@@ -82,8 +83,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--separated_dir",
         help="stage 7's folder of the estimates: an error where they were separated "
-        "from other mixtures or by another model than those that are there now (None: "
-        "not checked)",
+        "from other mixtures or by another model than those that are there now, or "
+        "have changed since (None: not checked)",
     )
     parser.add_argument(
         "--key_file", help="score only the mixtures that stand in its first column"
@@ -122,6 +123,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         stale.unlink(missing_ok=True)
     if args.separated_dir:
         check_current(args.separated_dir, required=True)
+        check_tracks(args.inf_scp)
     tables = read_tables(args)
     record = _record(args)
     list_sha256 = hashlib.sha256(Path(args.mixtures).read_bytes()).hexdigest()
@@ -206,6 +208,21 @@ def check_options(args: argparse.Namespace) -> None:
         if getattr(args, name) < least:
             raise InputError(
                 f"--{name} {getattr(args, name)}: must be at least {least}."
+            )
+
+
+def check_tracks(paths: Sequence[PathLike]) -> None:
+    """Check that the estimates are still those that stage 7 has written.
+
+    Raises:
+        InputError: one is missing, cut off or another file.
+    """
+    for path in paths:
+        changed = changed_keys(path)
+        if changed:
+            raise InputError(
+                f"{path}: {len(changed)} track(s) are missing or have changed since "
+                f"they were separated: {shorten(changed)}. Run stage 7 again."
             )
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Train a visually guided separator with ESPnet's trainer."""
 
+import contextlib
 import sys
 from typing import Optional, Sequence
 
@@ -69,12 +70,17 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         return
     argv = ["--help" if option == "--help_all" else option for option in argv]
 
+    from espnet2_avsep.data.training_record import hold_training
+
     # Of several machines' processes, the one that starts them has checked.
-    if not any(word.startswith(("--dist_rank", "--dist_launcher")) for word in argv):
-        from espnet2_avsep.data.training_record import start_training
+    is_one_of_several = any(
+        word.startswith(("--dist_rank", "--dist_launcher")) for word in argv
+    )
+    with contextlib.nullcontext() if is_one_of_several else hold_training(argv):
+        _train(argv)
 
-        start_training(argv)
 
+def _train(argv: Sequence[str]) -> None:
     from torch.multiprocessing import ProcessRaisedException
 
     from espnet2_avsep.tasks.avsep import AVSeparationTask

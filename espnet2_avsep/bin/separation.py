@@ -147,7 +147,8 @@ def separate_listed(
     Args:
         tables: What read_tables returned.
         key_file: Lists the mixtures to separate; None: all.
-        output_dir: Gets wavs/spk{n}/, made_from.json and, last, spk{n}.scp.
+        output_dir: Gets wavs/spk{n}/, made_from.json and, last, spk{n}.content and
+            spk{n}.scp.
         num_sources: Number of sources N.
         record: What the tracks depend on (data/made_from.py); where it has changed,
             earlier tracks are removed.
@@ -157,6 +158,7 @@ def separate_listed(
         InputError: the key file names a mixture that is not in the tables.
     """
     from espnet2_avsep.data.clip_id import check_id
+    from espnet2_avsep.data.content import content_of, content_path, write_content
     from espnet2_avsep.data.made_from import differences, read_record, write_record
     from espnet2_avsep.data.scp import read_scp, write_scp
 
@@ -178,7 +180,9 @@ def separate_listed(
             logging.info("earlier tracks are made again: %s", "; ".join(changed))
         # The record last: without it, all is made again.
         for n in range(1, num_sources + 1):
-            (output_dir / f"spk{n}.scp").unlink(missing_ok=True)
+            scp = output_dir / f"spk{n}.scp"
+            scp.unlink(missing_ok=True)
+            content_path(scp).unlink(missing_ok=True)
         shutil.rmtree(output_dir / "wavs", ignore_errors=True)
         write_record(output_dir, record)
     todo, done = pending(keys, output_dir, num_sources)
@@ -187,25 +191,28 @@ def separate_listed(
     if todo:
         separate(todo)
     for n in range(1, num_sources + 1):
-        write_scp(
-            output_dir / f"spk{n}.scp",
-            {key: track_path(output_dir, key, n) for key in keys},
-        )
+        scp = output_dir / f"spk{n}.scp"
+        tracks = {key: str(track_path(output_dir, key, n)) for key in keys}
+        write_content(scp, content_of(tracks, scp, whole=True))
+        write_scp(scp, tracks)
 
 
 def pending(
     keys: Sequence[str], output_dir: Path, num_sources: int
 ) -> Tuple[List[str], List[str]]:
-    """Split keys into those still to be separated and those already on disk."""
-    done = [
-        key
-        for key in keys
-        if all(
-            track_path(output_dir, key, n).exists() for n in range(1, num_sources + 1)
-        )
-    ]
-    finished = set(done)
-    return [key for key in keys if key not in finished], done
+    """Split keys into those still to be separated and those already on disk.
+
+    A track that has been changed since it was written is to be separated again.
+    """
+    from espnet2_avsep.data.content import changed_keys
+
+    missing = set()
+    for n in range(1, num_sources + 1):
+        tracks = {key: str(track_path(output_dir, key, n)) for key in keys}
+        missing.update(key for key, path in tracks.items() if not Path(path).exists())
+        missing.update(changed_keys(output_dir / f"spk{n}.scp", tracks))
+    todo = [key for key in keys if key in missing]
+    return todo, [key for key in keys if key not in missing]
 
 
 def track_path(output_dir: Path, key: str, source: int) -> Path:

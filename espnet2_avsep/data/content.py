@@ -1,7 +1,7 @@
 """What the files of a table hold, as digests that cost a ``stat`` to look up.
 
-Beside each table ``<name>.scp`` that stages 2 to 4 write lies ``<name>.content``, with
-one line for each key::
+Beside each table ``<name>.scp`` that stages 2 to 4 and 7 write lies ``<name>.content``,
+with one line for each key::
 
     key digest bytes source
 
@@ -142,6 +142,19 @@ def content_of(
                 hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), 0
             )
     return rows
+
+
+def changed_keys(scp: PathLike, table: Optional[Mapping[str, str]] = None) -> List[str]:
+    """Return the keys whose files are no longer what the ``.content`` table says.
+
+    Args:
+        scp: The table; keys that its ``.content`` table does not have are left out.
+        table: key -> file; None: as the table has it.
+    """
+    known = read_content(scp)
+    table = read_scp(scp, allow_empty=True) if table is None else table
+    now = content_of(table, scp, [key for key in table if key in known])
+    return [key for key, row in now.items() if row.digest != known[key].digest]
 
 
 def written_at(path: PathLike) -> Tuple[int, int]:

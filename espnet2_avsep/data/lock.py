@@ -20,7 +20,8 @@ NAME = ".lock"
 def lock_folder(folder: PathLike, what: str) -> Iterator[None]:
     """Hold a folder's lock; the operating system releases it if the process is killed.
 
-    It is a lock of this process (POSIX), which forked data workers do not inherit.
+    It is a lock of this process (POSIX), which forked data workers do not inherit. A
+    process that the holder has started to do the work may take it for its own.
 
     Args:
         folder: Made where missing. Its file ``.lock`` says who holds the lock.
@@ -32,19 +33,27 @@ def lock_folder(folder: PathLike, what: str) -> Iterator[None]:
     path = Path(folder) / NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as f:
+        held_for_us = False
         try:
             fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 f.seek(0)
-                raise InputError(
-                    f"{folder} is in use by {f.read().strip() or 'another process'}. "
-                    "Wait for its end or stop it, or use another folder (--avsep_tag "
-                    "or --output_dir)."
-                ) from None
-            logging.warning(f"{path}: cannot be locked ({error.strerror}).")
-        f.truncate(0)
-        now = time.strftime("%Y-%m-%d %H:%M:%S")
-        f.write(f"{what}, pid {os.getpid()} on {socket.gethostname()}, since {now}\n")
-        f.flush()
+                holder = f.read().strip()
+                parent = f"pid {os.getppid()} on {socket.gethostname()},"
+                held_for_us = parent in holder
+                if not held_for_us:
+                    raise InputError(
+                        f"{folder} is in use by {holder or 'another process'}. Wait "
+                        "for its end or stop it, or use another folder (--avsep_tag "
+                        "or --output_dir)."
+                    ) from None
+            else:
+                logging.warning(f"{path}: cannot be locked ({error.strerror}).")
+        if not held_for_us:
+            f.truncate(0)
+            now = time.strftime("%Y-%m-%d %H:%M:%S")
+            host = socket.gethostname()
+            f.write(f"{what}, pid {os.getpid()} on {host}, since {now}\n")
+            f.flush()
         yield

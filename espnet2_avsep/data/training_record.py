@@ -43,6 +43,20 @@ _SHAPES = {"sound": lambda value: audio_info(value)[:1], "kaldi_ark": matrix_sha
 def start_training(argv: Sequence[str]) -> None:
     """Check that a training may begin or continue, and write its record.
 
+    Raises:
+        InputError: see :func:`hold_training`.
+    """
+    with hold_training(argv):
+        pass
+
+
+@contextlib.contextmanager
+def hold_training(argv: Sequence[str]) -> Iterator[None]:
+    """Check that a training may begin or continue; hold its folder until it has ended.
+
+    The record is written under the same lock as the training's files: of two trainings
+    that start at once, the one that is refused leaves no trace.
+
     Args:
         argv: Command line of avsep_train.
 
@@ -54,6 +68,7 @@ def start_training(argv: Sequence[str]) -> None:
     words = _options(argv)
     output_dir = Path(words.get("output_dir", [""])[-1])
     if "output_dir" not in words or "print_config" in words:
+        yield
         return
     record = _record(words)
     _check_shapes(words, record)
@@ -61,6 +76,7 @@ def start_training(argv: Sequence[str]) -> None:
         if words.get("resume", ["false"])[-1].lower() in ("true", "1", "yes"):
             _check_same_training(output_dir, record)
         write_record(output_dir, record)
+        yield
 
 
 @contextlib.contextmanager

@@ -225,8 +225,8 @@ def check_init_param(
         path, source, place, excluded, *more = text.split(":") + [""] * 3
         if any(more) or path.endswith(SAFETENSORS):
             raise InputError(
-                f"init_param {text}: expected <file>[:<prefix>[:<place>[:<excluded>]]], "
-                "of a file of torch.save such as valid.si_sdr_i.best.pth."
+                f"init_param {text}: expected <file>[:<prefix>[:<place>[:<excluded>]]] "
+                "with a file of torch.save such as valid.si_sdr_i.best.pth."
             )
         state = read_state(path)
         try:

@@ -55,3 +55,19 @@ def test_a_killed_holder_leaves_no_lock_although_its_children_live(holder, tmp_p
     assert time.monotonic() - begin < 2
     with lock_folder(tmp_path, "a training"):
         assert (tmp_path / ".lock").read_text().count("\n") == 1
+
+
+def test_a_process_that_the_holder_has_started_works_under_its_lock(tmp_path):
+    """Several GPUs: ESPnet trains in processes that avsep_train starts."""
+    code = (
+        "import sys\nfrom espnet2_avsep.data.lock import lock_folder\n"
+        "with lock_folder(sys.argv[1], 'a training'): print('held')"
+    )
+    run = [sys.executable, "-c", code, str(tmp_path)]
+    with lock_folder(tmp_path, "a training"):
+        done = subprocess.run(run, capture_output=True, text=True)
+        assert done.stdout == "held\n", done.stderr
+        stranger = subprocess.run(
+            ["sh", "-c", '"$@"; exit', "sh", *run], capture_output=True, text=True
+        )
+        assert f"is in use by a training, pid {os.getpid()} on" in stranger.stderr

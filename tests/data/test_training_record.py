@@ -1,6 +1,8 @@
 """A checkpoint is only continued by the training that wrote it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -201,3 +203,28 @@ def test_a_model_of_other_data_is_used_only_on_request(training, capsys):
     argv = [*model, "--as_it_is", "true", "--made_by", str(other)]
     assert main(argv) == 2
     assert "made by another encoder" in capsys.readouterr().err
+
+
+HOLD = """
+import sys, time
+from espnet2_avsep.data.training_record import hold_training
+with hold_training(sys.argv[1:]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_of_two_trainings_that_start_at_once_one_leaves_no_trace(training):
+    """The record is written under the lock that lasts until the training's end."""
+    (training.exp / "checkpoint.pth").unlink()  # or that would be the reason
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, *training.argv()],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        try:
+            assert first.stdout.readline() == "held\n"
+            said = training.refuses("--optim_conf", "lr=5")
+            assert f"is in use by a training, pid {first.pid} on " in said
+        finally:
+            first.kill()

@@ -167,6 +167,7 @@ elif name in ("avsep_inference", "avsep_baseline"):
     for s in range(1, count + 1):
         wavs = f"{{out}}/wavs/spk{{s}}"
         save(out / f"spk{{s}}.scp", [(key, f"{{wavs}}/{{key}}.wav") for key in keys])
+        save(out / f"spk{{s}}.content", [(key, "digest") for key in keys])
     save(out / "made_from.json", [("{{}}",)])
 elif name == "avsep_scoring":
     for ref, inf in zip(options("--ref_scp"), options("--inf_scp"), strict=True):

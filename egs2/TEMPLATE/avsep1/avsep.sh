@@ -1238,7 +1238,8 @@ if ! "${skip_eval}"; then
                 --key_file "${_logdir}/keys.JOB.scp" --output_dir "${_split}/JOB" \
                 --fs "${fs}" "${_opts[@]}" ${inference_args}
             for n in $(seq "${sources_of[${dset}]}"); do
-                utils/merge_scp.py "${_nj}" "${_logdir}/keys.JOB.scp" "${_split}/JOB" "${_dir}" "spk${n}.scp"
+                utils/merge_scp.py "${_nj}" "${_logdir}/keys.JOB.scp" "${_split}/JOB" "${_dir}" \
+                    "spk${n}.content" "spk${n}.scp"
                 utils/check_keys.sh "${_data}/wav.scp" "${_dir}/spk${n}.scp"
             done
             # All jobs have the same.
