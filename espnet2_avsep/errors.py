@@ -9,6 +9,10 @@ from typing import Iterator
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # Characters of a message; of a longer one the middle is left out.
 MAX_MESSAGE = 4000
+# A terminal would act on these.
+_CONTROLS = {
+    n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if chr(n) not in "\n\t"
+}
 _REPR = reprlib.Repr()
 _REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 2, 100, 100
 
@@ -17,15 +21,21 @@ class InputError(ValueError):
     """Input that cannot be used: a file, an option, a configuration value.
 
     The message names the file or option, the value found, what was expected, and how
-    to fix it. Commands print it without a traceback and exit with status 2.
+    to fix it, control characters as escapes. Commands print it without a traceback and
+    exit with status 2.
     """
 
     def __init__(self, message: str = ""):
-        message = str(message)
+        message = visible(str(message))
         if len(message) > MAX_MESSAGE:
             half = MAX_MESSAGE // 2 - 10
             message = f"{message[:half]} [...] {message[-half:]}"
         super().__init__(message)
+
+
+def visible(text: str) -> str:
+    """Return a text with escapes for all control characters but line end and tab."""
+    return text.translate(_CONTROLS)
 
 
 def shown(value: object) -> str:

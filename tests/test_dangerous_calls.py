@@ -47,7 +47,7 @@ ALLOWED: Dict[str, Dict[str, str]] = {
     "espnet2_avsep/sharing/weights.py": {"torch.load": "weights_only"},
     "espnet2_avsep/checkpoints.py": {"torch.load": "weights_only, ESPnet's reporter"},
     "espnet2_avsep/visual/clip_encoder.py": {
-        "torch.jit.load": "OpenAI's archive of weights; none with code that loading runs"
+        "torch.jit.load": "OpenAI's archives; none with code that loading runs"
     },
     "espnet2_avsep/visual/torchvision_weights.py": {"torch.load": "weights_only"},
     "espnet2_avsep/teacher/clap_checkpoint.py": {"torch.load": "weights_only"},

@@ -3,14 +3,17 @@
 import re
 from typing import Callable, List, Mapping, Sequence
 
+from espnet2_avsep.errors import visible
+
 
 def plain(text: object) -> str:
     """Return a text that stays within its line and cell and opens no HTML or link.
 
     For whatever holds the names that somebody else chose; emphasis and code are left.
     """
-    line = " ".join(str(text).split())
+    line = " ".join(str(text).split()).replace("\\", "\\\\")
     line = line.replace("<", "&lt;").replace("|", "\\|").replace("](", "\\](")
+    line = visible(line)
     # A rule, or the underline of a heading.
     return f"\\{line}" if re.fullmatch(r"[-=:]+|(#{1,6} .*)", line) else line
 
@@ -19,7 +22,7 @@ def fenced(text: str, language: str = "") -> str:
     """Markdown of a block of code, whatever the code holds."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
+    return f"{fence}{language}\n{visible(text)}\n{fence}"
 
 
 def bullets(lines: Mapping[str, object]) -> str:

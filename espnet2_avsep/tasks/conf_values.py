@@ -23,6 +23,8 @@ MOST = 1 << 18
 MAX_WEIGHTS = 10**9
 # Whole numbers that size nothing.
 _UNLIMITED = ("seed", "segment_samples", "repeat")
+# ESPnet's STFT takes any number, and fails when it is used.
+_POSITIVE = ("n_fft", "hop_length", "win_length", "default_fs")
 _SEQUENCES = (list, tuple, collections.abc.Sequence)
 
 
@@ -132,10 +134,11 @@ def _check_size(value: Any, key: str, option: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or key in _UNLIMITED:
         return
     most = MOST_PARTS if key.endswith(_COUNTS) else MOST
-    if not -most <= value <= most:
+    least = 1 if key in _POSITIVE else -most
+    if not least <= value <= most:
         raise InputError(
-            f"{option}.{key}: {shown(value)} is no plausible size; expected at most "
-            f"{most}."
+            f"{option}.{key}: {shown(value)} is no plausible size; expected "
+            + (f"1 to {most}." if least == 1 else f"at most {most}.")
         )
 
 

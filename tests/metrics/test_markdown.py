@@ -11,6 +11,9 @@ from espnet2_avsep.metrics.markdown import bullets, fenced, markdown_table, plai
         ("x|y", "x\\|y"),
         ("<script>alert(1)</script>", "&lt;script>alert(1)&lt;/script>"),
         ("[click](javascript:x)", "[click\\](javascript:x)"),
+        ("![t\\](http://x/y.png)", "![t\\\\\\](http://x/y.png)"),
+        ("x\\|y", "x\\\\\\|y"),
+        ("a\x1b[2Jb\x9b0m", "a\\x1b[2Jb\\x9b0m"),
         ("a\n## Scores\r\n| 99 |", "a ## Scores \\| 99 \\|"),
         ("---", "\\---"),
         ("===", "\\==="),
@@ -28,4 +31,5 @@ def test_names_are_only_text(name, text):
 
 def test_code_cannot_end_its_block():
     assert fenced("a", "sh") == "```sh\na\n```"
+    assert fenced("a\x1b[2J") == "```\na\\x1b[2J\n```"
     assert fenced("a\n```\n# Scores") == "````\na\n```\n# Scores\n````"

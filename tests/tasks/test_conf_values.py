@@ -60,6 +60,8 @@ def test_large_networks_are_counted_without_being_built():
         ({"dataset_conf": {"motion_steps": [1]}}, "motion_steps is \\[1\\]; expected"),
         ({"dataset_conf": {"motion_steps": 10**12}}, "motion_steps is 1000000000000"),
         ({"dataset_conf": {"motion_steps": True}}, "motion_steps is True"),
+        ({"encoder_conf": {"hop_length": 0}}, "hop_length: 0 is no plausible size"),
+        ({"decoder_conf": {"n_fft": -3}}, "n_fft: -3 is no .*; expected 1 to"),
         ({"separator": ["hfra"]}, "separator: \\['hfra'\\] is not known"),
         ({"separator_conf": [1]}, "expected a mapping"),
         ({"separator_conf": {1: 2, "x": 3}}, "unknown key\\(s\\) 1, x"),
