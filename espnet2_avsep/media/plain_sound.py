@@ -67,6 +67,7 @@ class PlainSound:
         channels: Number of channels.
         length: Samples of a channel that the file should hold.
         note: What is unusual about the length; "" where nothing is.
+        lacking: Samples of these that a file which was cut off lacks.
     """
 
     path: str
@@ -75,6 +76,12 @@ class PlainSound:
     length: int
     note: str = ""
     _data: Optional["_Data"] = None
+    lacking: int = 0
+
+    @property
+    def there(self) -> int:
+        """Samples of a channel that the file holds; fewer than ``length`` if cut."""
+        return self.length - self.lacking
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
         """Yield (channels, n <= size) float32 blocks.
@@ -158,7 +165,8 @@ def plain_sound(path: PathLike) -> Optional[PlainSound]:
     length = info.frames
     if found is not None and found.stated is not None:
         length = max(length, found.stated // found.align)
-    return PlainSound(path, info.samplerate, info.channels, length)
+    lacking = length - info.frames
+    return PlainSound(path, info.samplerate, info.channels, length, lacking=lacking)
 
 
 class _Header(NamedTuple):

@@ -6,8 +6,8 @@ What a container says of it means something else in each (FFmpeg 8.1, as in PyAV
 container       what its fields mean                     what is taken
 =============== ======================================== ==============================
 mp4, mov, m4a   stream.start_time and duration: of the   both; they are exact. Of
-                track after its edit list. Of fragmented fragmented files: decoded, read
-                files (stream.frames = 0), of what was
+                track after its edit list. Of fragmented fragmented files, and of cut
+                files (stream.frames = 0), of what was   ones: decoded, read
                 read so far
 mkv, webm       tag DURATION: the time at which the      sound decoded, packets of the
                 track ends, not how long it lasts.       picture read; the tag only
@@ -214,7 +214,7 @@ def probe(path: PathLike, audio_stream: Optional[int] = None) -> MediaInfo:
             has_video=False,
             sample_rate=plain.fs,
             channels=plain.channels,
-            audio_end=plain.length / plain.fs,
+            audio_end=plain.there / plain.fs,
         )
     with open_media(path) as container:
         info = MediaInfo(
@@ -301,8 +301,32 @@ def measure(path: PathLike, audio_stream: Optional[int] = None) -> MediaInfo:
 
 
 def _exact_end(container, stream) -> Optional[float]:
+    """Return the end by the header; None where that is no fact, or the file was cut."""
     exact = _EXACT.intersection(container.format.name.split(","))
-    return stated_end(container, stream) if exact else None
+    end = stated_end(container, stream) if exact else None
+    if end is None or _lacks_end(container, stream):
+        return None
+    return end
+
+
+def _lacks_end(container, stream) -> bool:
+    """Tell whether a file is shorter than its header says."""
+    if "mov" not in container.format.name.split(","):
+        seconds = float((stream.duration or 0) * stream.time_base)
+        bits = getattr(stream.codec_context, "bit_rate", None) or 0
+        return seconds * bits / 8 > container.size
+    at = 0
+    with open(container.name.removeprefix("file:"), "rb") as f:
+        while at < container.size:  # a chain of boxes: length and name
+            f.seek(at)
+            head = f.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if length < 8:  # 0: as far as the file goes
+                return False
+            at += length
+    return at > container.size
 
 
 def _difference(end: Optional[float], start: float) -> Optional[float]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import soundfile
 
 from espnet2_avsep.data.audio_format import format_audio
 from espnet2_avsep.data.audio_io import audio_span, read_audio
@@ -19,7 +20,7 @@ from espnet2_avsep.visual.extract import pack_frames
 from espnet2_avsep.visual.frames import video_frames
 from tests.media import clock_files
 from tests.media.clock_files import CLICK, FLASH, FPS, SECONDS, write_clocked
-from tests.media_fixtures import paint_number, read_number, write_clip
+from tests.media_fixtures import paint_number, read_number, tone, write_clip
 
 
 @pytest.mark.parametrize(
@@ -194,3 +195,28 @@ def test_regions_count_from_the_audio_stream_that_is_separated(tmp_path):
         _, image = next(_looks(Region(path, every=1.0, audio_stream=stream)))
         assert abs(read_number(image) - first) <= 1
         assert probe(path, stream).audio_start == (stream == 2)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.wav", "a.aiff", "a.mkv"])
+def test_a_cut_file_lasts_as_long_as_it_can_be_read(tmp_path, name):
+    """Rows of pictures are spread over the samples that stage 3 writes."""
+    path = tmp_path / name
+    if name.endswith(("mp4", "mkv")):
+        options = {"movflags": "faststart"} if name == "a.mp4" else {}
+        with av.open(str(path), "w", options=options) as out:
+            stream = out.add_stream("aac", rate=44100, layout="mono")
+            frame = av.AudioFrame.from_ndarray(
+                tone(10.0, 44100)[None], format="fltp", layout="mono"
+            )
+            frame.sample_rate, frame.pts = 44100, 0
+            out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+    else:
+        soundfile.write(path, tone(10.0, 44100), 44100)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 95 // 100])
+    audio, rate = read_audio(str(path))
+    seconds = len(audio) / rate
+    assert 9.0 < seconds < 9.7
+    assert audio_span(str(path))[0] == pytest.approx(seconds, abs=0.001)
+    assert measure(path).audio_duration == pytest.approx(seconds, abs=0.001)
