@@ -565,10 +565,14 @@ def test_names_of_tracks_are_harmless(name):
 
 
 def test_a_track_is_called_like_its_picture(place, monkeypatch):
-    """Without the ending, in whatever folder the picture lies."""
+    """Without the ending, in whatever folder the picture lies.
+
+    The names of embeddings' tracks, which scripts read, stay as they were.
+    """
     monkeypatch.chdir(place)
-    found = query.parse_queries(["red.png", str(place / "red.png"), "e.npy"], None)
-    assert [q.name for q in found] == ["1_red", "2_red", "3_e"]
+    texts = ["red.png", str(place / "red.png"), "e.npy", str(place / "e.npy")]
+    found = query.parse_queries(texts, None)
+    assert [q.name for q in found] == ["1_red", "2_red", "3_e.npy", "4_e"]
 
 
 def test_something_unexpected_is_one_line_and_1(place, capsys, monkeypatch):

@@ -162,7 +162,9 @@ def _embedding(path: Path) -> Any:
 def _slug(text: str, kind: str) -> str:
     """Return the letters and digits of a query, for a file's name."""
     text = text.removeprefix("text:")
-    if kind in ("picture", "embedding"):
+    # An embedding beside the user has kept its ending since the first version, and
+    # scripts read these files.
+    if kind == "picture" or (kind == "embedding" and "/" in text):
         text = Path(text).stem
     return (
         re.sub(r"[^a-z0-9.]+", "_", text.lower()).strip("_.")[:_NAME_LENGTH] or "track"
