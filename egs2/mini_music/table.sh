@@ -63,7 +63,7 @@ table() {
     local job status=0
     ./avsep_table.sh \
         --small true \
-        --train_args "--dataset_conf segment_samples=32512" \
+        --train_args "--dataset_conf segment_samples=16256" \
         --prepare_opts "--test_num_mixtures 32" \
         --frames_opts "--visual_size 72" \
         --motion_opts "--motion_pretrained random --motion_rate 0.25" \

@@ -148,7 +148,7 @@ def test_each_set_of_data_is_prepared_once_and_small_configs_are_trained(failed)
     for call in failed.first:
         if call["name"] == "avsep_train":
             assert value(call, "--config").startswith("exp/table/conf/train_avsep_")
-            assert values(call, "--dataset_conf")[-1] == "segment_samples=32512"
+            assert values(call, "--dataset_conf")[-1] == "segment_samples=16256"
             assert call["threads"] == "1"
     scored = [c for c in failed.first if c["name"] == "avsep_scoring"]
     assert all("/scored_test" in value(c, "--output_dir") for c in scored)
