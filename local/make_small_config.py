@@ -7,9 +7,9 @@ heads) stays; what makes it slow or needs a download is reduced:
   * network: a quarter of the channels, at most 6 levels, narrow conditions
     (ResUNetDecouple+: an eighth, and a quarter of the window, for it takes most time);
   * frozen embeddings are standardised (those of a random encoder lie close together);
-  * networks for pictures begin with random weights; in training they see one picture a
-    source, of 64 x 64 pixels (the dilated ResNet-18: scaled to 32 x 32): with three, they
-    take nine tenths of the time;
+  * networks for pictures begin with random weights; in training they see one picture of
+    64 x 64 pixels for each source (the dilated ResNet-18: scaled to 32 x 32), for with
+    three pictures they take nine tenths of the time;
   * the CLAP teacher is a randomly initialised, tiny one of its architecture;
   * one optimizer and schedule for all, batches of 4 mixtures of different classes; the
     learning rate is 2e-3, but for the systems listed in LEARNING_RATES.
