@@ -37,6 +37,11 @@ def test_small_networks_of_every_system(script, path, tmp_path):
     kept = {"visual_dim", "fusion", "projection_activation", "cycles", "heads"}
     for key in kept & full["separator_conf"].keys():
         assert config["separator_conf"][key] == full["separator_conf"][key]
+    if config["visual_adapter"].startswith("resnet18_"):
+        dilated = config["visual_adapter"] == "resnet18_dilated"
+        assert config["visual_adapter_conf"]["size"] == (32 if dilated else 64)
+        data = config["dataset_conf"]
+        assert (data["frame_crop"], data["visual_frames"]) == (64, 1)
     defaults = {"visual_adapter_conf": {}, "teacher": None}
     model = build_model(argparse.Namespace(**{**defaults, **config}))
     size = sum(p.numel() for p in model.separator.parameters())
