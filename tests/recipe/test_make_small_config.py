@@ -49,6 +49,12 @@ def test_small_networks_of_every_system(script, path, tmp_path):
     assert size < 1e6
 
 
+def test_levels_of_attention_keep_their_place_at_the_bottleneck(script):
+    """Of 7 levels all but the one next to the bottleneck; so of 5."""
+    conf = {"channels": 64, "layers": 7, "audio_attention": [6, 5, 4, 3, 2, 1]}
+    assert script.small_separator(conf)["audio_attention"] == [4, 3, 2, 1]
+
+
 def test_training_for_a_cpu_time(script, tmp_path):
     path, out = ROOT / "conf/tuning/train_avsep_dgfnet.yaml", tmp_path / "small.yaml"
     argv = ["--config", str(path), "--output", str(out), "--train_seconds", "60"]
