@@ -51,7 +51,8 @@ def get_parser() -> argparse.ArgumentParser:
         choices=("no", "clip", "class"),
         default="no",
         help="give each source the visual input of another one, to see how much it "
-        "matters: of another clip of the set, or of a class that is not in the mixture",
+        "matters: of another clip of the set, or of a class that is not in the mixture "
+        "(and its class, for models that are told classes)",
     )
     parser.add_argument("--shuffle_seed", type=int, default=0)
     parser.add_argument(
@@ -121,7 +122,11 @@ def _record(args: argparse.Namespace) -> Dict[str, Any]:
         7,
         table_paths(args.data_path_and_name_and_type),
         files,
-        {name: getattr(args, name) for name in options},
+        {
+            **{name: getattr(args, name) for name in options},
+            # Before, the classes that some systems are told were not swapped.
+            **({"swapped_classes": True} if args.shuffle_visual != "no" else {}),
+        },
         VERSION,
     )
 

@@ -126,6 +126,10 @@ def mixture_dataset(
                 "of the sources. Give --mixtures, the list that the set was made from."
             )
         wanted = {key: classes[key] for key in keys}
+        if "class_ref1" in tables:  # of the pictures of other sources
+            wanted = {
+                key: [tables[f"class_ref{n}"][key] for n in numbers] for key in keys
+            }
         labels = number_sources(wanted, separate.classes)
     return FixedMixtureDataset(
         {name: {key: tables[name][key] for key in keys} for name in names},

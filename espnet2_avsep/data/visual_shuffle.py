@@ -16,7 +16,8 @@ def shuffle_visual(
 ) -> Dict[str, Dict[str, str]]:
     """Give each source of each mixture the visual input of another source of the set.
 
-    Where there are motion features, they go with it.
+    Where there are motion features, they go with it, and so does the class, for the
+    systems that are told the classes of the sources.
 
     What a source gets depends on (seed, mixture, source) and the list alone, not on
     which mixtures are separated by which job.
@@ -30,7 +31,8 @@ def shuffle_visual(
         seed: Seed of the draw.
 
     Returns:
-        The tables, those of the visual inputs replaced.
+        The tables, those of the visual inputs replaced, and class_ref{n}, the classes
+        of what the sources got.
 
     Raises:
         InputError: the list does not fit the tables, or a mixture leaves nothing to
@@ -54,9 +56,10 @@ def shuffle_visual(
         for n in numbers
     ]
     shuffled = {name: dict(table) for name, table in tables.items()}
+    shuffled.update({f"class_ref{n}": {} for n in numbers})
     for key in tables[names[0]]:
         own = {source[column] for source in sources[key]}
-        choice = [value for source, value in pool if source[column] not in own]
+        choice = [entry for entry in pool if entry[0][column] not in own]
         if not choice:
             raise InputError(
                 f"--shuffle_visual {mode}: every {mode} of the set is in {key}, so "
@@ -65,7 +68,8 @@ def shuffle_visual(
             )
         for name in names:
             rng = random.Random(f"{seed} {key} {name}")
-            values = choice[int(rng.random() * len(choice))]
+            source, values = choice[int(rng.random() * len(choice))]
+            shuffled[name.replace("visual_ref", "class_ref")][key] = source[1]
             for kind, value in zip(kinds, values, strict=True):
                 shuffled[name.replace("visual_ref", kind)][key] = value
     return shuffled

@@ -1,4 +1,5 @@
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import soundfile
 import torch
 
 from espnet2_avsep.bin.avsep_inference import main
+from espnet2_avsep.bin.separation import mixture_dataset
 from espnet2_avsep.data.scp import read_scp
 from espnet2_avsep.separate import SeparateAV
 from tests.tiny_corpus import FS, SEGMENT, embedding, make_tiny_corpus
@@ -169,3 +171,29 @@ def test_tables_that_disagree(corpus, folder, tmp_path, capsys):
 def test_bad_options(corpus, folder, tmp_path, capsys, options, message):
     assert main(command(corpus, folder, tmp_path / "out", *options)) == 2
     assert message in capsys.readouterr().err
+
+
+def test_shuffled_pictures_come_with_their_classes(corpus, tmp_path):
+    """For models that are told the classes: else they would be told the right ones."""
+    lists = corpus / "valid"
+    names = ("speech_mix", "visual_ref1", "visual_ref2")
+    files = ("wav.scp", "visual_spk1.scp", "visual_spk2.scp")
+    tables = {n: read_scp(lists / f) for n, f in zip(names, files, strict=True)}
+    key = next(iter(tables["speech_mix"]))
+    table = tmp_path / "mixtures.tsv"
+    table.write_text(
+        "mix_id\tclip1\tspk1\tstart1\tframe1\tclip2\tspk2\tstart2\tframe2\n"
+        f"{key}\ta\tflute\t0\t0\tb\ttuba\t0\t0\n"
+    )
+    separate = SimpleNamespace(
+        model=SimpleNamespace(
+            separator=SimpleNamespace(needs_motion=False, needs_labels=True)
+        ),
+        classes={"flute": 0, "tuba": 1, "harp": 2, "oboe": 3},
+        motion_steps=160,
+    )
+    right = mixture_dataset(separate, tables, [key], 2, table)
+    assert right.labels == {key: [0, 1]}
+    tables.update(class_ref1={key: "oboe"}, class_ref2={key: "harp"})
+    swapped = mixture_dataset(separate, tables, [key], 2, table)
+    assert swapped.labels == {key: [3, 2]}

@@ -38,6 +38,7 @@ def test_every_source_gets_a_picture_that_is_not_of_its_mixture(mixtures, mode):
             for n in (1, 2):
                 found = shuffled[f"visual_ref{n}"][f"mix{i}"]
                 assert found in known - own
+                assert shuffled[f"class_ref{n}"][f"mix{i}"] == found.split("-")[0]
                 if mode == "class":
                     assert found.split("-")[0] not in pair
         assert shuffle_visual(tables, path, mode, seed) == shuffled
