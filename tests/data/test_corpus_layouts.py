@@ -21,6 +21,7 @@ from espnet2_avsep.data.corpus.vggsound import read_rows, read_vggsound
 from espnet2_avsep.data.scp import read_scp, read_skipped
 from espnet2_avsep.errors import InputError
 from tests import corpus_layouts as layouts
+from tests.killed import Killed
 
 LISTS = {
     "train": ["cello/c0", "cello/c1", "flute/-f0", "flute/f_1"],
@@ -822,11 +823,11 @@ def test_killed_anywhere_and_run_again(tmp_path, prepare, monkeypatch):
         def write_scp(path, table, last=last):
             calls.append(path)
             if len(calls) > last:
-                raise KeyboardInterrupt
+                raise Killed
             real(path, table)
 
         monkeypatch.setattr(module, "write_scp", write_scp)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Killed):
             prepare("music", folder, *options, data="again")
         monkeypatch.setattr(module, "write_scp", real)
         assert content(prepare("music", folder, *options, data="again")) == expected

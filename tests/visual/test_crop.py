@@ -17,6 +17,7 @@ from espnet2_avsep.visual import build, detector, frame_packer
 from espnet2_avsep.visual.crop import CropOptions, Cropper, read_classes
 from espnet2_avsep.visual.frame_encoder import FrameEncoder, Preprocessing
 from espnet2_avsep.visual.frames import Resize
+from tests.killed import Killed
 
 SIZE, SIDE, HEIGHT, WIDTH = 24, 16, 64, 128
 DARK = 20
@@ -290,12 +291,12 @@ def test_a_run_goes_on_and_other_boxes_begin_anew(tmp_path, clips, bright, monke
     def die(self, images):
         calls.append(1)
         if len(calls) == 2:
-            raise KeyboardInterrupt
+            raise Killed
         return pack(self, images)
 
     with monkeypatch.context() as patch:
         patch.setattr(frame_packer.FramePacker, "pack", die)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Killed):
             run(clips, tmp_path / "cut", "detector")
     assert not (tmp_path / "cut" / "out" / "visual_boxes.tsv").exists()
     _, out = run(clips, tmp_path / "cut", "detector")

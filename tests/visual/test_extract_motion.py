@@ -15,6 +15,7 @@ from espnet2_avsep.visual import motion_encoder
 from espnet2_avsep.visual.frame_encoder import FrameEncoder, Preprocessing
 from espnet2_avsep.visual.frames import Resize
 from espnet2_avsep.visual.motion import clip_windows, window_times
+from tests.killed import Killed
 from tests.media_fixtures import paint_number, read_number, write_clip
 
 HEIGHT, WIDTH, SIDE = 48, 96, 12
@@ -178,12 +179,12 @@ def test_a_run_goes_on_where_it_was_cut_off(tmp_path, clips, drift, monkeypatch)
     def die(self, windows):
         calls.append(1)
         if len(calls) == 4:  # two windows a clip
-            raise KeyboardInterrupt
+            raise Killed
         return encode(self, windows)
 
     with monkeypatch.context() as patch:
         patch.setattr(FrameEncoder, "encode_fitted", die)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Killed):
             run(clips, tmp_path / "cut", "--batch_size", "1")
     half = tmp_path / "cut" / "out"
     assert not (half / "motion.scp").exists() and (half / "motion.ark").stat().st_size

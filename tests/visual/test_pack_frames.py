@@ -10,6 +10,7 @@ from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp
 from espnet2_avsep.data.segment_reader import matrix_shape, read_matrix
 from espnet2_avsep.visual import frame_packer
 from espnet2_avsep.visual.build import encoder_from_info
+from tests.killed import Killed
 from tests.media_fixtures import paint_number, read_number, write_clip
 
 
@@ -70,12 +71,12 @@ def test_killed_run_ends_byte_identical(clips, tmp_path, monkeypatch):
     def pack_one_and_die(self, images):
         calls.append(1)
         if len(calls) == 2:
-            raise KeyboardInterrupt
+            raise Killed
         return pack(self, images)
 
     with monkeypatch.context() as patch:
         patch.setattr(frame_packer.FramePacker, "pack", pack_one_and_die)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Killed):
             run(clips, tmp_path / "b")
     half = tmp_path / "b" / "out"
     assert not (half / "visual.scp").exists()
