@@ -527,7 +527,7 @@ def published_section(experiments: Sequence[Experiment]) -> str:
     """List what is published of the systems, with protocols."""
     lines = [["system", "corpus", "SDR", "SIR", "SAR", "from", "protocol"]]
     for e in experiments:
-        for row in e.config.get("published") or []:
+        for row in (e.group != SWAPPED and e.config.get("published")) or []:
             scores = [number(float(row.get(m, math.nan))) for m in PUBLISHED]
             origin = [str(row.get("source", "")), str(row.get("protocol", ""))]
             lines.append([e.name, str(row.get("corpus", "")), *scores, *origin])
