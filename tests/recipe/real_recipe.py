@@ -39,3 +39,9 @@ def run(folder: Path, *options: str, timeout: int = 600, **environment: str) -> 
     tails = [f"== {log}\n{log.read_text()[-2000:]}" for log in logs[:6]]
     assert result.returncode == 0, result.stdout[-6000:] + "\n".join(tails)
     return result.stdout
+
+
+def scores_of(results: str) -> str:
+    """Return what stage 8 prints of RESULTS.md: all before the second heading."""
+    head, first, rest = results.partition("\n## ")
+    return head + first + rest.partition("\n## ")[0]
