@@ -81,6 +81,8 @@ class PromptReader:
         self._readers = [
             self._reader(prompt, index) for index, prompt in enumerate(prompts)
         ]
+        # A copy for one more reader, which nobody advances, would keep all pictures.
+        self._videos.clear()
 
     def __call__(self, begin: float, end: float) -> np.ndarray:
         """Return (N, D) float32, or (N, 3, H, W), for a stretch of time in s."""

@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -166,3 +168,23 @@ def test_looks_of_a_stretch_are_encoded_together(video):
     np.testing.assert_allclose(read(0.0, 0.5), [[2, 160]])
     np.testing.assert_allclose(read(0.5, 3.0), [[17, 160]])
     assert sizes[0] == 6 and max(sizes) == 8 and sum(sizes) == 31
+
+
+def test_pictures_that_all_regions_have_seen_are_released(video, monkeypatch):
+    """A copy of the shared pictures that is never advanced kept a whole video."""
+    from espnet2_avsep import prompt_reader
+
+    seen = []
+
+    def pictures(region):
+        for n in range(200):
+            image = paint_number(n)
+            seen.append(weakref.ref(image))
+            yield n / 10, image
+
+    monkeypatch.setattr(prompt_reader, "_pictures_of", pictures)
+    read = reader([Region(video, box, every=0.1) for box in (LEFT, RIGHT)], brightness)
+    for n in range(19):
+        read(float(n), n + 1.0)
+    assert len(seen) > 180
+    assert sum(image() is not None for image in seen) < 80
