@@ -52,6 +52,11 @@ def numbers(path):
         ]
 
 
+def pictures(path):
+    with av.open(str(path)) as container:
+        return [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+
+
 def packets(path, kind):
     with av.open(str(path)) as container:
         return [bytes(p) for p in container.demux(**{kind: 0}) if p.size]
@@ -128,10 +133,16 @@ def test_av1_is_kept(source, tmp_path, av1_encoder):
         assert len(list(container.decode(video=0))) == 50
 
 
-def test_same_clip_twice_is_the_same_file(source, tmp_path):
+def test_same_clip_twice_has_the_same_pictures_and_sound(source, tmp_path):
+    # Not the same bytes: x264 with threads may code the invisible rows and columns,
+    # which fill up the last macroblocks, in another way each time.
     for name in "ab":
         write_clip(source["apart"], tmp_path / f"{name}.mp4", 2.0)
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    first, second = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    assert packets(first, "audio") == packets(second, "audio")
+    assert numbers(first) == numbers(second)
+    for one, other in zip(pictures(first), pictures(second), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_what_cannot_be_cut(source, tmp_path):
