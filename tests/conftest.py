@@ -29,6 +29,25 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+# Workers of `pytest -n auto` hold torch, ESPnet and small models.
+MEBIBYTES_A_WORKER = 2000
+# All workers begin with the longest files, so that they end together.
+LONGEST_FIRST = ("test_mini_recipe.py", "test_corpora.py", "test_shell_avsep.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Return as many workers as there are cores, if the memory suffices for them."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    return max(1, min(len(os.sched_getaffinity(0)), memory // MEBIBYTES_A_WORKER))
+
+
+def pytest_collection_modifyitems(items):
+    """Sort the tests by file: the longest first, else as they were collected."""
+    order = {name: n for n, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
 @pytest.fixture
 def fast_bfloat16(monkeypatch):
     """Compute in bfloat16 where it is asked for, even if the CPU emulates it."""
