@@ -4,14 +4,15 @@ from espnet2_avsep.environment import prepare_environment
 
 __version__ = "0.2.0"
 
-__all__ = ["Chunking", "Region", "SeparateAV", "Text", "separate_file", "__version__"]
+_PUBLIC = ("Chunking", "During", "Mean", "Region", "SeparateAV", "Text")
+__all__ = [*_PUBLIC, "separate_file", "__version__"]
 
 prepare_environment()
 
 
 def __getattr__(name: str):
     """Import what is public on first use: it brings torch with it."""
-    if name in ("Chunking", "Region", "SeparateAV", "Text"):
+    if name in _PUBLIC:
         from espnet2_avsep import separate
 
         return getattr(separate, name)

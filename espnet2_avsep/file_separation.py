@@ -184,8 +184,14 @@ def track_names(names: Optional[Sequence[str]], number: int) -> List[str]:
 
 def _files(prompts: Sequence[Any]) -> List[PathLike]:
     """Return the files that prompts name."""
-    found = [getattr(prompt, "source", prompt) for prompt in prompts]
-    return [path for path in found if isinstance(path, (str, os.PathLike))]
+    found: List[PathLike] = []
+    for prompt in prompts:
+        prompt = getattr(prompt, "prompt", prompt)  # of During
+        for part in getattr(prompt, "prompts", [prompt]):  # of Mean
+            path = getattr(part, "source", part)  # of Region
+            if isinstance(path, (str, os.PathLike)):
+                found.append(path)
+    return found
 
 
 def _told(

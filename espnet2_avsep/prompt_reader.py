@@ -23,8 +23,8 @@ from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.file_name import is_image_name
 from espnet2_avsep.media.picture import read_image
-from espnet2_avsep.media.stream import measure, probe
-from espnet2_avsep.prompts import Region, Text
+from espnet2_avsep.media.stream import MediaInfo, measure, probe
+from espnet2_avsep.prompts import During, Mean, Region, Span, Text
 from espnet2_avsep.visual.frames import sample_times, video_frames
 
 # Pictures (H, W, 3) uint8 -> (n, D), or (n, 3, H, W); texts -> (n, D).
@@ -61,7 +61,7 @@ class PromptReader:
         encode_pictures: EncodePictures,
         encode_texts: EncodeTexts,
     ):
-        if isinstance(prompts, (str, bytes, os.PathLike, Text, Region)):
+        if isinstance(prompts, (str, bytes, os.PathLike, Text, Region, Mean, During)):
             raise InputError(
                 f"prompts={prompts!r}: expected a list, one prompt per source."
             )
@@ -77,6 +77,14 @@ class PromptReader:
         self.dim = dim
         self._encode_pictures = encode_pictures
         self._encode_texts = encode_texts
+        # Of each source, when it sounds; None: always.
+        self.spans: List[Optional[Sequence[Span]]] = [
+            prompt.spans if isinstance(prompt, During) else None for prompt in prompts
+        ]
+        prompts = [
+            prompt.prompt if isinstance(prompt, During) else prompt
+            for prompt in prompts
+        ]
         self._videos: Dict[Tuple, Iterator[Tuple[float, np.ndarray]]] = {}
         self._readers = [
             self._reader(prompt, index) for index, prompt in enumerate(prompts)
@@ -96,6 +104,9 @@ class PromptReader:
     def _reader(self, prompt: Any, index: int) -> Callable[[float, float], np.ndarray]:
         if isinstance(prompt, Region):
             return self._region_reader(prompt, index)
+        if isinstance(prompt, Mean) and self.dim is not None:
+            parts = [self._reader(part, index) for part in prompt.prompts]
+            return lambda begin, end: np.mean([read(begin, end) for read in parts], 0)
         if callable(prompt):
             return lambda begin, end: self._row(prompt(begin, end), index)
         row = self._row(prompt, index)
@@ -103,6 +114,13 @@ class PromptReader:
 
     def _row(self, prompt: Any, index: int) -> np.ndarray:
         """What a prompt that does not change is to the model: (D,), or (3, H, W)."""
+        if isinstance(prompt, Mean):
+            if self.dim is None:
+                raise InputError(
+                    f"prompt {index + 1}: this model takes pictures themselves, and "
+                    "several cannot be averaged; give one."
+                )
+            return np.mean([self._row(part, index) for part in prompt.prompts], 0)
         if isinstance(prompt, Text):
             return self._checked(self._text(prompt, index), index)
         embedding = _as_embedding(prompt, index)
@@ -152,10 +170,10 @@ class PromptReader:
             image = _open_picture(path, index)
             row = self._pictures([_cut(image, region, region.at)], index)
             return lambda begin, end: row
-        looks = self._shared_looks(region)
-        if region.every is None:
-            row = self._pictures([next(looks)[1]], index)
+        if region.every is None or region.seen is not None:
+            row = self._held(region, index)
             return lambda begin, end: row
+        looks = self._shared_looks(region)
 
         def encode(images: List[np.ndarray]) -> List[np.ndarray]:
             if self.dim is None:
@@ -165,14 +183,36 @@ class PromptReader:
 
         return _VideoReader(looks, encode)
 
+    def _held(self, region: Region, index: int) -> np.ndarray:
+        """Return the mean of a region's looks, or the middle one of pictures."""
+        times = [Fraction(region.at)]
+        if region.every is not None:
+            begin, end = map(Fraction, region.seen)
+            _check_number(region, float(end - begin))
+            rate = 1 / Fraction(region.every)
+            times = [begin + time for time in sample_times(end - begin, rate)]
+        if self.dim is None:
+            times = times[len(times) // 2 :][:1]
+        info = (probe if region.seen is None else measure)(
+            region.source, region.audio_stream
+        )
+        if region.seen is not None and times[0] >= _duration(info):
+            raise InputError(
+                f"prompt {index + 1}: seen={region.seen!r}, but {region.source} ends "
+                f"after {_duration(info):.2f} s."
+            )
+        looks = _looks(region, video_frames(region.source, times, start=info.zero))
+        rows = []
+        while images := [image for _, image in itertools.islice(looks, _LOOKS_AT_ONCE)]:
+            rows.extend(self._encode_pictures(images))
+        return rows[0] if self.dim is None else self._checked(np.stack(rows), index)
+
     def _shared_looks(self, region: Region) -> Iterator[Tuple[float, np.ndarray]]:
-        """Return the looks of a region, see _looks.
+        """Return the looks of a region along its video, see _looks.
 
         Regions that look at one video at the same times share its pictures: it is
         decoded once. What one of them has seen and another has not is kept.
         """
-        if region.every is None:
-            return _looks(region)
         key = (str(region.source), region.every, region.audio_stream)
         shared = self._videos.get(key) or _pictures_of(region)
         pictures, self._videos[key] = itertools.tee(shared)
@@ -223,29 +263,34 @@ class _VideoReader:
 
 
 def _looks(
-    region: Region, pictures: Optional[Iterator[Tuple[float, np.ndarray]]] = None
+    region: Region, pictures: Iterator[Tuple[float, np.ndarray]]
 ) -> Iterator[Tuple[float, np.ndarray]]:
     """Yield time in s and cut picture of each look at a video."""
-    for time, image in pictures or _pictures_of(region):
+    for time, image in pictures:
         yield time, _cut(image, region, time)
 
 
 def _pictures_of(region: Region) -> Iterator[Tuple[float, np.ndarray]]:
-    """Return time in s and whole picture of each look of a region at its video."""
-    read = measure if region.every else probe
-    info = read(region.source, region.audio_stream)
+    """Return time in s and whole picture of each look of a region along its video."""
+    info = measure(region.source, region.audio_stream)
+    duration = _duration(info)
+    _check_number(region, duration)
+    times = sample_times(duration, 1 / Fraction(region.every))
+    return video_frames(region.source, times, start=info.zero)
+
+
+def _duration(info: MediaInfo) -> float:
+    """Return the time in s from the zero of the clock to the end of a file."""
     ends = [info.audio_end, info.video_end]
-    duration = max([end - info.zero for end in ends if end is not None], default=0.0)
-    if region.every is not None and duration / region.every > _MAX_LOOKS:
+    return max([end - info.zero for end in ends if end is not None], default=0.0)
+
+
+def _check_number(region: Region, seconds: float) -> None:
+    if seconds / region.every > _MAX_LOOKS:
         raise InputError(
-            f"{region.source}: {duration:.0f} s of video, a look every {region.every} "
+            f"{region.source}: {seconds:.0f} s of video, a look every {region.every} "
             f"s; more than {_MAX_LOOKS} looks."
         )
-    if region.every is None:
-        times = [Fraction(region.at)]
-    else:
-        times = sample_times(duration, 1 / Fraction(region.every))
-    return video_frames(region.source, times, start=info.zero)
 
 
 def _cut(image: np.ndarray, region: Region, time: float) -> np.ndarray:

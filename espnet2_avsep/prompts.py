@@ -1,14 +1,15 @@
-"""Prompts that are neither a picture nor an embedding: words, and regions of videos."""
+"""Prompts that are neither a picture nor an embedding: words, regions, time spans."""
 
 import dataclasses
 import math
 import os
-from typing import Optional, Sequence, Tuple, Union
+from typing import Any, Optional, Sequence, Tuple, Union
 
 from espnet2_avsep.errors import InputError
 
 Box = Tuple[float, float, float, float]
 Track = Sequence[Tuple[float, Box]]
+Span = Tuple[float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 # The two halves of a picture, for duets.
 LEFT: Box = (0.0, 0.0, 0.5, 1.0)
@@ -39,6 +40,73 @@ class Text:
 
 
 @dataclasses.dataclass(frozen=True)
+class Mean:
+    """Several prompts for one source; their embeddings are averaged.
+
+    Not for models that take pictures themselves.
+
+    Attributes:
+        prompts: Pictures, regions, embeddings or words, in any combination.
+    """
+
+    prompts: Sequence[Any]
+
+    def __post_init__(self):
+        """Check the values.
+
+        Raises:
+            InputError: there is no prompt, or one that has a time span.
+        """
+        if isinstance(self.prompts, (str, bytes)) or not list(self.prompts):
+            raise InputError(f"Mean({self.prompts!r}): expected a list of prompts.")
+        if any(isinstance(prompt, During) for prompt in self.prompts):
+            raise InputError(
+                "Mean: a prompt in it has a time span; expected "
+                "During(Mean([...]), [(begin, end), ...])."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class During:
+    """A prompt for a source that sounds in some time spans only.
+
+    Outside them its track is silent; what sounds there is in the residual and in the
+    tracks of other prompts.
+
+    Attributes:
+        prompt: Any other prompt.
+        spans: (begin, end) pairs in s of the recording; the end may be infinite.
+
+    Example:
+        >>> During("violin.jpg", [(3, 5)]).spans
+        ((3, 5),)
+    """
+
+    prompt: Any
+    spans: Sequence[Span]
+
+    def __post_init__(self):
+        """Check the values; keep the spans as a tuple.
+
+        Raises:
+            InputError: see the messages.
+        """
+        try:
+            spans = tuple((begin, end) for begin, end in self.spans)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"During: spans={self.spans!r}; expected (begin, end) pairs in seconds."
+            ) from None
+        if not spans:
+            raise InputError("During: no span; expected at least one (begin, end).")
+        for span in spans:
+            check_span(span, "During", endless=True)
+        if isinstance(self.prompt, During):
+            raise InputError("During: its prompt is a During, too; give one of them.")
+        object.__setattr__(self, "spans", spans)
+
+
+@dataclasses.dataclass(frozen=True)
 class Region:
     """A part of a video or a picture, looked at again and again as the video goes on.
 
@@ -53,6 +121,9 @@ class Region:
         at: When the single look is taken, in s.
         audio_stream: Of a video with several audio streams, the number, from 1, of the
             one that is the mixture; None: the one that is read by default.
+        seen: (begin, end) in s of the video: looks are taken within this span only, and
+            their mean holds for the whole recording, e.g. where the thing is visible
+            only then. None: looks are taken all along.
 
     Example:
         >>> Region("duet.mp4", LEFT).box_at(3.0)
@@ -67,6 +138,7 @@ class Region:
     every: Optional[float] = 1.0
     at: float = 0.0
     audio_stream: Optional[int] = None
+    seen: Optional[Span] = None
 
     def __post_init__(self):
         """Check the values.
@@ -98,6 +170,8 @@ class Region:
                 f"the region of {self.source}: at={self.at!r}; expected a time in "
                 "seconds."
             )
+        if self.seen is not None:
+            check_span(self.seen, f"the region of {self.source}: seen")
 
     def _track(self) -> Track:
         try:
@@ -142,6 +216,26 @@ def _is_number(value: object) -> bool:
         and not isinstance(value, bool)
         and math.isfinite(value)
     )
+
+
+def check_span(span: object, what: str, endless: bool = False) -> None:
+    """Check a time span in seconds.
+
+    Args:
+        span: (begin, end).
+        what: Whose span, for the message.
+        endless: Whether the end may be infinite.
+
+    Raises:
+        InputError: it has not 0 <= begin < end.
+    """
+    values = tuple(span) if isinstance(span, (tuple, list)) else ()
+    if len(values) == 2:
+        begin, end = values
+        ends = _is_number(end) or (endless and end == math.inf)
+        if _is_number(begin) and ends and 0 <= begin < end:
+            return
+    raise InputError(f"{what}: {span!r}; expected 0 <= begin < end in seconds.")
 
 
 def check_box(box: object, what: str) -> Box:

@@ -15,12 +15,12 @@ from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError, shown
 from espnet2_avsep.layers.precision import DTYPES, usable_dtype
 from espnet2_avsep.prompt_reader import PromptReader
-from espnet2_avsep.prompts import Region, Text
+from espnet2_avsep.prompts import During, Mean, Region, Text
 from espnet2_avsep.sharing.source import default_weights, find_model
 from espnet2_avsep.sharing.weights import read_state
 from espnet2_avsep.streaming.chunked import WHOLE, Chunking, ChunkPlan, plan_chunks
 from espnet2_avsep.streaming.resampler import check_rate, resample_whole
-from espnet2_avsep.streaming.tracks import TrackStream
+from espnet2_avsep.streaming.tracks import Spans, TrackStream, silence_outside
 from espnet2_avsep.tasks.choices import build_model
 
 # Longer recordings are separated in chunks unless it is asked for otherwise.
@@ -34,7 +34,8 @@ MAX_CHANNELS = 32
 
 Mixture = Union[np.ndarray, torch.Tensor]
 
-__all__ = ["Chunking", "Region", "SeparateAV", "Text", "load_config", "load_weights"]
+__all__ = ["Chunking", "During", "Mean", "Region", "SeparateAV", "Text"]
+__all__ += ["load_config", "load_weights"]
 
 
 def load_config(path: Union[str, Path]) -> argparse.Namespace:
@@ -258,8 +259,10 @@ class SeparateAV:
             prompts: One per source: a picture (a path, a PIL image, or an (H, W, 3)
                 array of uint8), a :class:`Region` of a video or a picture, an embedding
                 (D,) or (V, D) as an array or tensor of floats or a list, words, as
-                :class:`Text`, or a function of time: called with the begin and end of a
-                stretch in s, it returns one of the others.
+                :class:`Text`, several of these for one source, as :class:`Mean`, or a
+                function of time: called with the begin and end of a stretch in s, it
+                returns one of the others. :class:`During` limits any of them to the
+                time spans in which the source sounds.
             fs: Sampling rate of the mixture; null takes the model's.
             classes: The class of each source, for models that need it (queries: class);
                 those it knows are in the attribute ``classes``.
@@ -375,6 +378,7 @@ class SeparateAV:
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size}: expected at least 1.")
         tracks: List[Any] = [None] * len(mixtures)
+        spans: Dict[int, Spans] = {}
         alike: Dict[Tuple, List[Tuple[int, int, np.ndarray, np.ndarray]]] = {}
         for index, (mixture, sources) in enumerate(zip(mixtures, prompts, strict=True)):
             wav = _check_mixture(mixture)
@@ -383,7 +387,9 @@ class SeparateAV:
                 continue
             length = wav.shape[-1]
             self._conditions(len(sources), None, None)  # says what it needs
-            visual = self._reader(sources)(0.0, length / fs)
+            reader = self._reader(sources)
+            spans[index] = reader.spans
+            visual = reader(0.0, length / fs)
             wav = wav.mean(axis=0, keepdims=True)
             wav = resample_whole(wav, fs, self.sample_rate)[0]
             self._check_length(len(wav))
@@ -402,6 +408,7 @@ class SeparateAV:
                     found = resample_whole(found, self.sample_rate, fs)[:, :length]
                     missing = length - found.shape[-1]
                     tracks[index] = np.pad(found, ((0, 0), (0, missing)))
+                    silence_outside(tracks[index], spans[index], 0, fs)
         return tracks
 
     def separate_batch(
@@ -471,7 +478,9 @@ class SeparateAV:
                 told = {**told, **self._motion(motion, start, samples, total)}
             return self._separate_chunk(chunk, visual, told)
 
-        return TrackStream(process, plan, fs, self.sample_rate, channels, residual)
+        return TrackStream(
+            *(process, plan, fs, self.sample_rate, channels, residual, reader.spans)
+        )
 
     def _separate_chunk(
         self,

@@ -6,7 +6,7 @@ from PIL import Image
 
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.prompt_reader import PromptReader
-from espnet2_avsep.prompts import LEFT, RIGHT, WHOLE, Region, Text
+from espnet2_avsep.prompts import LEFT, RIGHT, WHOLE, During, Mean, Region, Text
 from tests.media_fixtures import paint_number, read_number, tone, write_video
 
 
@@ -188,3 +188,54 @@ def test_pictures_that_all_regions_have_seen_are_released(video, monkeypatch):
         read(float(n), n + 1.0)
     assert len(seen) > 180
     assert sum(image() is not None for image in seen) < 80
+
+
+def test_mean_of_prompts(video, tmp_path):
+    Image.fromarray(paint_number(9)).save(tmp_path / "nine.png")
+    along = Region(video, every=0.5)
+    mean = Mean([tmp_path / "nine.png", [3.0, 160.0], along])
+    rows = reader([mean, Text("oboe")])(0.0, 1.0)
+    np.testing.assert_allclose(rows[0], [(9 + 3 + 4.5) / 3, 160])
+    rows = reader([lambda *_: Mean([[1.0, 2.0], [3.0, 4.0]])])(0.0, 1.0)
+    np.testing.assert_allclose(rows, [[2, 3]])
+    for wrong in ([], "violin.jpg"):
+        with pytest.raises(InputError, match="expected a list of prompts"):
+            Mean(wrong)
+    with pytest.raises(InputError, match="has a time span"):
+        Mean([During("violin.jpg", [(0, 1)])])
+    with pytest.raises(InputError, match="several cannot be averaged"):
+        PromptReader([Mean([tmp_path / "nine.png"] * 2)], None, brightness, None)
+
+
+def test_region_seen_in_a_span_holds_for_the_whole_recording(video):
+    # Looks at 1.25 and 1.75 s show pictures 12 and 17.
+    read = reader([Region(video, every=0.5, seen=(1, 2))])
+    for begin in (0.0, 3.0):
+        np.testing.assert_allclose(read(begin, begin + 1), [[14.5, 160]])
+
+    def frames(images):
+        return np.stack([i.transpose(2, 0, 1) for i in images])
+
+    read = PromptReader([Region(video, every=0.5, seen=(1, 2))], None, frames, None)
+    assert read_number(read(0.0, 9.0)[0].transpose(1, 2, 0)) == 17
+    with pytest.raises(InputError, match=r"seen=\(4, 5\), but .* ends after 4.0"):
+        reader([Region(video, seen=(4, 5))])
+    for wrong in ((2, 1), (1, 1), (-1, 1), (0, float("inf")), 3, "1-2"):
+        with pytest.raises(InputError, match="seen: .*expected 0 <= begin < end"):
+            Region(video, seen=wrong)
+
+
+def test_time_spans_of_prompts():
+    read = reader([[1.0, 2.0], During([3.0, 4.0], [(1, 2), (4.5, np.inf)])])
+    np.testing.assert_allclose(read(0.0, 9.0), [[1, 2], [3, 4]])
+    assert read.spans == [None, ((1, 2), (4.5, np.inf))]
+    for wrong in ([(2, 1)], [(-1, 1)], [(0, float("nan"))], [("a", 1)]):
+        with pytest.raises(InputError, match="0 <= begin < end"):
+            During("x", wrong)
+    for wrong in (3, [3], [(1, 2, 3)]):
+        with pytest.raises(InputError, match="pairs in seconds"):
+            During("x", wrong)
+    with pytest.raises(InputError, match="at least one"):
+        During("x", [])
+    with pytest.raises(InputError, match="is a During, too"):
+        During(During("x", [(0, 1)]), [(0, 1)])

@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 
 import espnet2_avsep
-from espnet2_avsep import Chunking, SeparateAV, Text
+from espnet2_avsep import Chunking, During, Mean, SeparateAV, Text
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.separate import load_weights
 from tests.tiny_corpus import DIM, FS, SEGMENT
@@ -401,3 +401,24 @@ def test_long_recordings_with_motion_come_in_chunks(tmp_path, align):
     else:
         assert max(map(len, found)) <= 4 and found[0][0] == 0 and found[-1][-1] == 9
         assert sorted({row for part in found for row in part}) == list(range(10))
+
+
+def test_time_spans_of_prompts_in_every_call(separate):
+    first, second = prompts()
+    asked = [During(first, [(1, 2)]), second]
+    wav = mixture(4 * SEGMENT)
+    time = np.arange(len(wav)) / FS
+    outside, within = (time < 1) | (time >= 2), (time > 1.01) & (time < 1.99)
+    expected = separate(wav, [first, second])
+    called, (batched,) = separate(wav, asked), separate.batch([wav], [asked])
+    for found in (called, batched):
+        assert not found[0][outside].any()
+        np.testing.assert_allclose(found[0][within], expected[0][within], atol=1e-5)
+        np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
+
+
+def test_mean_of_prompts(separate):
+    first, second = prompts()
+    expected = separate(mixture(), [(first + second) / 2])
+    found = separate(mixture(), [Mean([first, second])])
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -79,7 +79,11 @@ def find_model(
             "(exp/avsep_<tag>), the zip file of stage 9, a repository on the Hugging "
             f"Face hub ({HUB}user/name), or a name in ESPnet's model zoo ({ZOO}<tag>)."
         )
-    return _in_folder(hub.fetch(name, revision, cache_dir), HUB + name)
+    try:
+        folder = hub.fetch(name, revision, cache_dir)
+    except InputError as error:
+        raise InputError(f"no folder {name} is here, and {error}") from error
+    return _in_folder(folder, HUB + name)
 
 
 def _is_path(path: Path) -> bool:
@@ -139,11 +143,17 @@ def _in_folder(folder: Path, origin: str) -> ModelFiles:
     """Find the files of a training's folder, or of a packed model's.
 
     Raises:
-        InputError: the packed model's meta.yaml names no file within the folder, or a
-            file has another checksum than was recorded.
+        InputError: there is no config.yaml, the packed model's meta.yaml names no file
+            within the folder, or a file has another checksum than was recorded.
     """
     if not (folder / META).is_file():
-        return ModelFiles(folder / "config.yaml", None, origin)
+        config = folder / "config.yaml"
+        if not config.is_file():
+            raise InputError(
+                f"{config}: no such file. Expected the config.yaml that training "
+                "writes: give the folder of a training or of a packed model."
+            )
+        return ModelFiles(config, None, origin)
     meta = read_mapping(folder / META)
     config = _named(folder, meta, "yaml_files", "train_config")
     weights = _named(folder, meta, "files", "model_file")

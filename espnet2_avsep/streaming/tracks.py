@@ -1,7 +1,7 @@
 """From pieces of a recording to pieces of its tracks, at the recording's own rate."""
 
 import itertools
-from typing import Iterator, List, Optional
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -13,6 +13,10 @@ CHANNELS = ("mean", "each")
 # Tracks are rounded to steps of 24-bit audio where their residual is wanted: sums of
 # such numbers are exact in float32 up to full scale.
 STEP = 2.0**-23
+# Seconds over which a track with time spans fades in and out, within the span.
+FADE = 0.01
+# (begin, end) pairs in s for each track; None: the track has no such limits.
+Spans = Optional[Sequence[Optional[Sequence[Tuple[float, float]]]]]
 
 
 class TrackStream:
@@ -26,6 +30,8 @@ class TrackStream:
         model_fs: That of the model.
         channels: "mean" separates the mean of the channels (C' = 1), "each" all.
         residual: Whether a last track holds what the others leave of the mixture.
+        spans: For each track None, or (begin, end) pairs in s outside of which it is
+            silent; None: no track has any.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class TrackStream:
         model_fs: int,
         channels: str = "mean",
         residual: bool = False,
+        spans: Spans = None,
     ):
         if channels not in CHANNELS:
             raise InputError(
@@ -43,6 +50,8 @@ class TrackStream:
             )
         self.mean = channels == "mean"
         self.residual = residual
+        self._fs = fs
+        self._spans = spans
         self._chunked = ChunkedProcess(process, plan)
         self._down = Resampler(fs, model_fs)
         self._up = Resampler(model_fs, fs)
@@ -93,6 +102,7 @@ class TrackStream:
         tracks = flat.reshape(number, channels, -1)
         if tracks.shape[-1] == 0:
             return
+        silence_outside(tracks, self._spans, self._given, self._fs)
         self._given += tracks.shape[-1]
         if self.residual:
             tracks = (np.rint(tracks / STEP) * STEP).astype(np.float32)
@@ -105,3 +115,42 @@ class TrackStream:
         kept = np.concatenate(self._mixture, axis=-1)
         self._mixture = [kept[:, samples:]]
         return kept[:, :samples]
+
+
+def silence_outside(tracks: np.ndarray, spans: Spans, start: int, fs: int) -> None:
+    """Silence tracks (N, ..., n) outside their time spans, in place.
+
+    Args:
+        tracks: The stretch that begins ``start`` samples into the recording.
+        spans: Of each track, see TrackStream.
+        start: Position of the first sample.
+        fs: Sampling rate in Hz.
+    """
+    for track, of_one in zip(tracks, spans or (), strict=False):
+        if of_one is not None:
+            track *= gate(of_one, start, tracks.shape[-1], fs)
+
+
+def gate(
+    spans: Sequence[Tuple[float, float]], start: int, samples: int, fs: int
+) -> np.ndarray:
+    """Return the gain of a track that has time spans: 1 within them, 0 outside.
+
+    It rises and falls as a raised cosine over FADE seconds, or half a shorter span.
+
+    Args:
+        spans: (begin, end) pairs in s.
+        start: Position of the first sample.
+        samples: Their number.
+        fs: Sampling rate in Hz.
+
+    Returns:
+        float32 (samples,).
+    """
+    time = (start + np.arange(samples)) / fs
+    gain = np.zeros(samples)
+    for begin, end in spans:
+        fade = min(FADE, (end - begin) / 2)
+        inside = np.clip(np.minimum(time - begin, end - time) / fade, 0, 1)
+        gain = np.maximum(gain, np.sin(inside * np.pi / 2) ** 2)
+    return gain.astype(np.float32)

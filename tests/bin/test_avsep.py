@@ -1,6 +1,8 @@
 """The command `avsep`, called in this process."""
 
+import functools
 import json
+import math
 import os
 import re
 import subprocess
@@ -17,7 +19,7 @@ from espnet2_avsep import __version__
 from espnet2_avsep.bin import avsep
 from espnet2_avsep.bin.subcommands import query
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.prompts import LEFT, Region, Text
+from espnet2_avsep.prompts import LEFT, During, Mean, Region, Text
 from espnet2_avsep.visual import build
 from tests.media_fixtures import tone, truncate, write_video
 from tests.number_encoder import number_encoder
@@ -520,6 +522,75 @@ def test_what_a_query_means(place, tmp_path, monkeypatch):
         query.parse_queries(["box:0,0,1,1"], None)
     with pytest.raises(InputError, match="no source was asked for"):
         query.parse_queries([], None)
+
+
+def test_queries_with_time_spans_and_several_files(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    red, embedding, video = place / "red.png", place / "e.npy", place / "duet.mp4"
+    texts = [f"{red}@3-5", "violin@1:05.5-1:10,2:00-", "text:tuba@-4"]
+    texts += ["box:0,0,0.5,1,seen=1-2@0-1", "box:0,0,0.5,1,seen=2"]
+    texts += [f"{red}+{embedding}", f"{red} + {red}@1-2"]
+    found = query.parse_queries(texts, video, audio_stream=1)
+    left = functools.partial(Region, video, LEFT, audio_stream=1)
+    mean = found[5].prompt
+    assert [q.prompt for q in found[:5]] == [
+        During(red, [(3, 5)]),
+        During(Text("violin"), [(65.5, 70), (120, math.inf)]),
+        During(Text("tuba"), [(0, 4)]),
+        During(left(every=1.0, seen=(1, 2)), [(0, 1)]),
+        left(every=None, at=2),
+    ]
+    assert mean.prompts[0] == red and mean.prompts[1].tolist() == [1] + [0] * (DIM - 1)
+    assert found[6].prompt == During(Mean((red, red)), [(1, 2)])
+    assert [q.files for q in found[4:6]] == [(), (red, embedding)]
+    assert [q.kind for q in found] == [
+        *("picture", "text", "text", "region", "region", "picture", "picture")
+    ]
+    names = ["1_red", "2_violin", "3_tuba", "4_box_0_0_0.5_1_seen_1_2"]
+    names += ["5_box_0_0_0.5_1_seen_2", "6_red_e", "7_red_red"]
+    assert [q.name for q in found] == names
+    Path("a@3-5").write_bytes(red.read_bytes())
+    Path("a+b").write_bytes(red.read_bytes())
+    files = query.parse_queries(["a@3-5", "a+b", "violin+cello"], None)
+    assert [q.prompt for q in files] == [
+        *(Path("a@3-5"), Path("a+b"), Text("violin+cello"))
+    ]
+    for wrong, message in (
+        *((f"{red}@5-3", "ends before it begins"), (f"{red}@3", "expected time spans")),
+        *((f"{red}@", "looks like a file"), (f"{red}@1-2,", "expected time spans")),
+        *((f"{red}+no.png", "no file 'no.png'"), ("no.png@1-2", "looks like a file")),
+        *(("box:0,0,1,1,seen=2-1", "ends before"), ("box:0,0,1,1,2-3", "four numbers")),
+    ):
+        with pytest.raises(InputError, match=message):
+            query.parse_queries([wrong], video)
+
+
+def test_separate_with_time_spans(place, tmp_path, capsys, encoder):
+    words = ("separate", place / "duet.mp4", "--model", place / "model")
+    words += ("--mp4", "false", "--out", tmp_path)
+    asked = (f"{place / 'red.png'}+{place / 'red.png'}@1-2", "box:0,0,1,1,seen=0-1")
+    status, _, err = run(capsys, *words, "--query", asked[0], "--query", asked[1])
+    assert status == 0, err
+    track, fs = soundfile.read(tmp_path / "1_red_red.wav")
+    assert not track[:fs].any() and not track[2 * fs :].any() and track.any()
+    others = [tmp_path / "2_box_0_0_1_1_seen_0_1.wav", tmp_path / "residual.wav"]
+    total = track + sum(soundfile.read(path)[0] for path in others)
+    assert np.abs(total[:fs]).max() > 0.1
+    status, _, err = run(capsys, *words, "--query", f"{place / 'red.png'}@9-")
+    assert status == 2 and "begins at 9 s" in err and "lasts 3.0" in err
+
+
+def test_wrong_options_are_named_as_they_are_given(place, tmp_path, capsys):
+    """Before the model is built."""
+    words = ("separate", place / "mix.wav", "--query", place / "e.npy")
+    words += ("--out", tmp_path / "out", "--model", place / "model")
+    for more, message in (
+        (("--chunk", "0"), "--chunk 0.0: expected seconds, > 0."),
+        (("--device", "gpu"), "--device 'gpu': expected auto, cpu, cuda or cuda:N"),
+        (("--model", tmp_path), f"{tmp_path}/config.yaml: no such file"),
+    ):
+        status, _, err = run(capsys, *words, *more)
+        assert status == 2 and message in err
 
 
 def test_a_missing_file_is_not_taken_for_words(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.streaming.chunked import WHOLE, ChunkPlan
 from espnet2_avsep.streaming.resampler import Resampler, check_rate, resample_whole
-from espnet2_avsep.streaming.tracks import TrackStream
+from espnet2_avsep.streaming.tracks import TrackStream, gate
 
 FS = 2000
 PLAN = ChunkPlan(chunk=992, overlap=480, fade=480, hop=32)
@@ -111,3 +111,31 @@ def test_rates():
     for wrong in (0, -1, 999, 10**7, 44100.5, "44100", None, True, float("nan")):
         with pytest.raises(InputError, match="it: fs="):
             check_rate(wrong, "it")
+
+
+@pytest.mark.parametrize("sizes", [(10**6,), (701,)])
+def test_a_track_with_time_spans_is_silent_outside_them(sizes):
+    rng = np.random.default_rng(0)
+    samples = (rng.integers(-(2**22), 2**22, size=(1, 9000)) / 2**23).astype("f")
+    options = {"residual": True, "plan": PLAN}
+    plain = separate(samples, FS, sizes, **options)
+    spans = [None, [(0.5, 1.0), (2.0, np.inf)]]
+    tracks = separate(samples, FS, sizes, spans=spans, **options)
+    np.testing.assert_array_equal(tracks[0], plain[0])
+    time = np.arange(9000) / FS
+    outside = (time < 0.5) | ((time >= 1.0) & (time < 2.0))
+    within = ((time > 0.51) & (time < 0.99)) | (time > 2.01)
+    assert not tracks[1][outside].any()
+    np.testing.assert_array_equal(tracks[1][within], plain[1][within])
+    np.testing.assert_array_equal(tracks.sum(axis=0), samples[0])
+
+
+def test_gate_is_a_raised_cosine_within_the_span():
+    gain = gate([(0.0, 0.1), (0.2, 0.21)], 0, 300, 1000)
+    np.testing.assert_allclose(
+        gain[[0, 5, 10, 50, 95, 100, 150]], [0, 0.5, 1, 1, 0.5, 0, 0]
+    )
+    assert gain[205] == 1 and gain[202] == pytest.approx(np.sin(0.2 * np.pi) ** 2)
+    np.testing.assert_array_equal(
+        gate([(0.0, 0.1), (0.2, 0.21)], 90, 50, 1000), gain[90:140]
+    )

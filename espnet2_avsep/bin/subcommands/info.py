@@ -25,9 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the sub-command."""
     chosen, reason = model.choose_model(args.model)
+    from espnet2_avsep.sharing.source import find_model
+
+    files = find_model(chosen)
     from espnet2_avsep.separate import SeparateAV
 
-    separate = SeparateAV.from_pretrained(chosen)
+    separate = SeparateAV.from_pretrained(files.config, model_file=files.weights)
     config = separate.config
     found: Dict[str, Any] = {
         "model": chosen,

@@ -9,7 +9,6 @@ wrote them; an input never is.
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional
 
 from espnet2_avsep.bin.cli import str2bool
+from espnet2_avsep.bin.device import check_device, choose_device
 from espnet2_avsep.bin.subcommands import model
 from espnet2_avsep.bin.subcommands.query import RULE, Query, describe, parse_queries
 from espnet2_avsep.errors import InputError
@@ -156,18 +156,26 @@ def run(args: argparse.Namespace) -> int:
     for name in ("every", "embed_seconds"):
         if not 0 <= getattr(args, name) < 1e6:
             raise InputError(f"--{name} {getattr(args, name)}: expected seconds, >= 0.")
+    if args.chunk is not None and not 0 < args.chunk < 1e6:
+        raise InputError(f"--chunk {args.chunk}: expected seconds, > 0.")
+    check_device(args.device)
     args.model, reason = model.choose_model(args.model)
     folders = _output_folders([Path(name) for name in args.inputs], args.out)
     jobs = [_job(source, folder, args) for source, folder in folders.items()]
-    if any(query.kind == "text" for query in jobs[0].queries):
-        _check_text(args.model)
     _tell(args, f"model: {args.model}{f' ({reason})' if reason else ''}")
+    from espnet2_avsep.sharing.source import find_model
 
-    from espnet2_avsep.bin.device import choose_device
+    files = find_model(args.model)
+    if any(query.kind == "text" for query in jobs[0].queries):
+        _check_text(files.config.parent / "visual_info.yaml")
+
     from espnet2_avsep.separate import SeparateAV
 
     separate = SeparateAV.from_pretrained(
-        args.model, device=str(choose_device(args.device)), binary_mask=args.binary_mask
+        files.config,
+        model_file=files.weights,
+        device=str(choose_device(args.device)),
+        binary_mask=args.binary_mask,
     )
     if any(query.kind in ("picture", "region") for query in jobs[0].queries):
         _tell(args, "loading the encoder of the pictures ...")
@@ -233,9 +241,11 @@ def _job(source: Path, out: Path, args: argparse.Namespace) -> _Job:
     if not info.has_audio:
         raise InputError(f"{source}: has no sound; there is nothing to separate.")
     video = source if info.has_video else None
-    queries = parse_queries(args.query, video, args.every or None, args.sources)
-    queries = [_on_stream(query, source, args.audio_stream) for query in queries]
-    files = [q.text for q in queries if q.kind in ("picture", "embedding")]
+    queries = parse_queries(
+        *(args.query, video, args.every or None, args.sources, args.audio_stream)
+    )
+    _check_spans(queries, source, info.audio_duration)
+    files = [path for query in queries for path in query.files]
     outputs = OutputFolder(
         out, "separate", [source, args.model, *files], args.overwrite
     )
@@ -243,12 +253,10 @@ def _job(source: Path, out: Path, args: argparse.Namespace) -> _Job:
     return _Job(source, video, queries, outputs)
 
 
-def _check_text(source: str) -> None:
-    """Raise where a model takes no words; imports no network."""
-    from espnet2_avsep.sharing.source import find_model
+def _check_text(path: Path) -> None:
+    """Raise where a model takes no words, as its visual_info.yaml says."""
     from espnet2_avsep.visual.encoder_info import read_info, text_refusal
 
-    path = find_model(source).config.parent / "visual_info.yaml"
     refusal = text_refusal(path, read_info(path))
     if refusal is not None:
         raise InputError(refusal)
@@ -312,6 +320,17 @@ def _separate(
     return result
 
 
+def _check_spans(queries: List[Query], source: Path, seconds: Optional[float]) -> None:
+    """Raise where a query's time span begins after the end of the recording."""
+    for query in queries:
+        for begin, _ in getattr(query.prompt, "spans", ()):
+            if seconds is not None and begin >= seconds:
+                raise InputError(
+                    f"--query {query.text!r:.200}: a time span begins at {begin:g} s, "
+                    f"and {source} lasts {seconds:.2f} s."
+                )
+
+
 def _tell(args: argparse.Namespace, text: str) -> None:
     if not args.json:
         print(text, file=sys.stderr, flush=True)
@@ -369,16 +388,6 @@ def _write_videos(
         outputs.add(path.name)
         result["tracks"][name]["video"] = path.name
         result["tracks"][name]["picture_copied"] = copied
-
-
-def _on_stream(query: Query, source: Path, audio_stream: Optional[int]) -> Query:
-    """Count a region's time from the audio stream that is separated."""
-    from espnet2_avsep.prompts import Region
-
-    prompt = query.prompt
-    if not isinstance(prompt, Region) or Path(prompt.source) != source:
-        return query
-    return query._replace(prompt=dataclasses.replace(prompt, audio_stream=audio_stream))
 
 
 def _draw(
