@@ -3,7 +3,7 @@
 
 import argparse
 import sys
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence, Union
 
 from espnet2_avsep.bin.cli import command, setup_logging
 
@@ -13,7 +13,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Draw mixtures of clips from a seed, or read a list of them, and "
         "write them as float32 wavs and scp files, with the list (mixtures.tsv) and "
-        "its SHA-256. Centre segments are used; each source is divided by N.",
+        "its SHA-256. Centre segments are used; each source is divided by the "
+        "number of sources that sound.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
@@ -69,8 +70,24 @@ def get_parser() -> argparse.ArgumentParser:
         help="motion rows of each source, where the clips have motion features: those "
         "of the whole clip, or of its segment",
     )
+    parser.add_argument(
+        "--silent_sources",
+        type=silent_sources,
+        default=0,
+        metavar="N|P|N,N",
+        help="sources that are seen and not heard: a number of them in each mixture, "
+        "the probability that a source after the first is silent, or their numbers "
+        "from 1, e.g. 2,4",
+    )
     parser.add_argument("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
     return parser
+
+
+def silent_sources(text: str) -> Union[int, float, List[int]]:
+    """Read the value of --silent_sources."""
+    if "," in text:
+        return [int(number) for number in text.split(",") if number]
+    return float(text) if "." in text else int(text)
 
 
 @command
@@ -94,6 +111,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         visual_frames=args.visual_frames,
         visual_stride=args.visual_stride,
         motion_align=args.motion_align,
+        silent_sources=args.silent_sources,
     )
 
 

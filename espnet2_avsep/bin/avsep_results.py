@@ -40,6 +40,7 @@ from espnet2_avsep.metrics.score_table import (
     count_reasons,
     decibel,
     instrument_table,
+    leakage_line,
     score_table,
     summarise,
 )
@@ -349,9 +350,11 @@ def scores_lines(sets: Sequence[Tuple[str, Summary]]) -> List[List[str]]:
     columns = [*METRICS, "sdr_i"]
     counts = [str(s.sources // max(s.mixtures, 1)) for _, s in sets]
     with_counts = len(set(counts)) > 1
+    with_silent = any(summary.silent for _, summary in sets)
     lines = [
         ["set", *["sources"] * with_counts, "n", "skipped", "SDR of mixture"]
         + [TITLES[c] for c in columns]
+        + ["silent sources: n, leakage"] * with_silent
     ]
     for (name, summary), count in zip(sets, counts, strict=True):
         low, high = summary.interval["sdr_i"]
@@ -360,12 +363,14 @@ def scores_lines(sets: Sequence[Tuple[str, Summary]]) -> List[List[str]]:
                 name,
                 *[count] * with_counts,
                 str(summary.scored),
-                str(summary.sources - summary.scored),
+                str(summary.num_skipped),
                 decibel(summary.mean["sdr_mix"]),
                 *(decibel(summary.mean[c]) for c in columns),
             ]
         )
         lines[-1][-1] += f" [{decibel(low)}, {decibel(high)}]"
+        if with_silent:
+            lines[-1].append(f"{summary.silent}, {decibel(summary.leakage)}")
     return lines
 
 
@@ -590,7 +595,8 @@ def set_lines(s: ScoredSet) -> Dict[str, object]:
         "mixtures": f"{summary.mixtures}, at least one source scored of "
         f"{summary.mixtures_scored}",
         "sources": f"{summary.sources}: {summary.scored} scored, "
-        f"{summary.sources - summary.scored} skipped",
+        f"{summary.num_skipped} skipped"
+        + (f", {summary.silent} silent by intention" if summary.silent else ""),
         "SHA-256 of mixtures.tsv": s.list_sha256,
         "scored by": f"backend {head.get('backend', 'unknown')}, BSS Eval v3, 512 "
         "taps, no permutation; references cut to the estimate's length; estimates "
@@ -608,10 +614,12 @@ def set_section(s: ScoredSet) -> str:
         skips = [["skipped, by reason", "sources"]]
         skips += [[reason, str(n)] for reason, n in summary.skipped.items()]
         parts.append(markdown_table(skips))
+    parts += [leakage_line(summary)] if summary.silent else []
     parts += [score_table(summary), MIXTURE_SAR, instrument_table(summary)]
     if s.clean is not None:
         rest = summary.mixtures - s.leaking
         parts.append(f"The {rest} mixtures that hold no leaking clip:")
+        parts += [leakage_line(s.clean)] if s.clean.silent else []
         parts += [score_table(s.clean), instrument_table(s.clean)]
     return "\n\n".join(parts)
 

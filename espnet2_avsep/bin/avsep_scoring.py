@@ -20,7 +20,11 @@ from espnet2_avsep.data.made_from import (
     record_path,
     write_record,
 )
-from espnet2_avsep.data.mixture_table import read_sources, sound_sha256
+from espnet2_avsep.data.mixture_table import (
+    read_silent,
+    read_sources,
+    sound_sha256,
+)
 from espnet2_avsep.data.scp import PathLike, atomic_write, read_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import (
@@ -28,6 +32,7 @@ from espnet2_avsep.metrics.score_table import (
     RESAMPLES,
     Summary,
     instrument_table,
+    leakage_line,
     score_table,
     summarise,
 )
@@ -44,7 +49,9 @@ def get_parser() -> argparse.ArgumentParser:
         "them, SI-SDR, and the improvements over the mixture. Writes scores.tsv (one "
         "row per mixture and source) and result_<set>.txt (means with bootstrap "
         "intervals). References are cut to the estimates' length, estimates clipped to "
-        "[-1, 1]. What cannot be scored is skipped and listed with the reason.",
+        "[-1, 1]. The track of a silent source is scored by the energy that leaks into "
+        "it, relative to the mixture. What cannot be scored is skipped and listed with "
+        "the reason.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
@@ -141,7 +148,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     summary = summarise(rows, seed=args.seed)
     for reason, number in summary.skipped.items():
         logging.warning("skipped %d source(s): %s", number, reason)
-    if not summary.scored:
+    if not summary.scored and not summary.silent:
         raise InputError(
             f"none of {summary.sources} sources could be scored: "
             f"{'; '.join(f'{r} ({n})' for r, n in summary.skipped.items())}. See the "
@@ -157,7 +164,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         "mixtures_scored": summary.mixtures_scored,
         "sources": summary.sources,
         "scored": summary.scored,
-        "skipped": summary.sources - summary.scored,
+        "skipped": summary.num_skipped,
+        **({"silent_sources": summary.silent} if summary.silent else {}),
         "singular_mixtures": scorer.num_singular,
         "estimates_clipped": scorer.num_clipped,
         "samples_clipped": scorer.num_clipped_samples,
@@ -258,7 +266,8 @@ def read_tables(args: argparse.Namespace) -> Tables:
         wanted = read_keys(args.key_file)
         check_known(args.key_file, wanted, args.mixtures, clips)
         keys = [key for key in keys if key in wanted]
-    return Tables(keys, clips, references, estimates, mixtures)
+    silent = read_silent(args.mixtures)
+    return Tables(keys, clips, references, estimates, mixtures, silent)
 
 
 def read_keys(path: PathLike) -> Dict[str, None]:
@@ -303,6 +312,7 @@ def result_text(head: Dict[str, object], summary: Summary) -> str:
         "to the estimate's length, estimates clipped to [-1, 1].",
         MIXTURE_SAR,
         "",
+        *([leakage_line(summary), ""] if summary.silent else []),
         score_table(summary),
         "",
         instrument_table(summary),

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence, Tuple
 
 from espnet2_avsep.bin.score_files import MixtureScores
-from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish
+from espnet2_avsep.metrics.score_table import (
+    LEAKAGE_FLOOR_DB,
+    METRICS,
+    ScoreRow,
+    finish,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +27,7 @@ class Tables(NamedTuple):
         references: For each source, mixture id -> wav.
         estimates: For each source, mixture id -> wav; ids may be missing.
         mixtures: Mixture id -> wav.
+        silent: Mixture id -> for each source whether it is silent by intention.
     """
 
     keys: List[str]
@@ -28,6 +35,7 @@ class Tables(NamedTuple):
     references: List[Dict[str, str]]
     estimates: List[Dict[str, str]]
     mixtures: Dict[str, str]
+    silent: Dict[str, List[bool]]
 
 
 class UnscorableError(Exception):
@@ -62,15 +70,17 @@ class Loaded(NamedTuple):
 
     Attributes:
         mix_id: Its id.
-        signals: References, estimates that can be scored, and the mixture where it has
-            to be scored; (N + M, L).
-        estimated: Sources (0-based) of the estimates.
+        signals: References of the sources that sound, estimates of these that can be
+            scored, and the mixture where it has to be scored; (N + M, L).
+        sounding: Sources (0-based, of the list) of the references.
+        estimated: Numbers (0-based, among the references) of the estimates.
         with_mixture: Whether the mixture is there.
         crc: Checksum of the references.
     """
 
     mix_id: str
     signals: np.ndarray
+    sounding: Tuple[int, ...]
     estimated: Tuple[int, ...]
     with_mixture: bool
     crc: int
@@ -123,9 +133,11 @@ class MixtureScorer:
                 loaded = self.load(key, rows[key])
             except UnscorableError as reason:
                 for row in rows[key]:
-                    row.reason = str(reason)
+                    if not math.isfinite(row.leakage):
+                        row.reason = str(reason)
                 continue
-            alike = (loaded.signals.shape, loaded.estimated, loaded.with_mixture)
+            alike = loaded.signals.shape, loaded.sounding, loaded.estimated
+            alike += (loaded.with_mixture,)
             batch = waiting.setdefault(alike, [])
             batch.append(loaded)
             if len(batch) == batch_size:
@@ -138,14 +150,14 @@ class MixtureScorer:
         return everything
 
     def load(self, key: str, rows: List[ScoreRow]) -> Loaded:
-        """Read one mixture.
+        """Read one mixture, and score the tracks of its silent sources.
 
         Args:
             key: Its id.
             rows: Its rows; an estimate that cannot be scored leaves the reason there.
 
         Raises:
-            UnscorableError: none of its sources can be scored.
+            UnscorableError: none of its sounding sources can be scored.
         """
         import numpy as np
 
@@ -159,26 +171,33 @@ class MixtureScorer:
                 row.reason = str(reason)
         length = min([length, *map(len, estimates.values())])
         references = references[:, :length]
-        self.check_references(references)
-        crc = zlib.crc32(np.ascontiguousarray(references))
-        for n in list(estimates):
-            estimate = estimates[n][:length]
-            if not estimate.any():
-                del estimates[n]
-                rows[n].reason = (
-                    f"silent estimate: {self.tables.estimates[n][key]} (all samples "
-                    "are 0; mir_eval refuses it too)"
-                )
-                continue
-            outside = int((np.abs(estimate) > 1).sum())
+        silent = self.tables.silent[key]
+        self.check_silence(references, silent)
+        for n, estimate in estimates.items():
+            outside = int((np.abs(estimate[:length]) > 1).sum())
             self.num_clipped += outside > 0
             self.num_clipped_samples += outside
-            estimates[n] = np.clip(estimate, -1, 1)
-        signals = [*references, *estimates.values()]
+            estimates[n] = np.clip(estimate[:length], -1, 1)
+        sounding = tuple(n for n, is_silent in enumerate(silent) if not is_silent)
+        references = references[list(sounding)]
+        crc = zlib.crc32(np.ascontiguousarray(references))
         with_mixture = self.cache.get(key, crc) is None
+        if with_mixture or any(silent):
+            mixture = self.load_mixture(key, length, rate)
+        for n in [n for n in estimates if silent[n]]:
+            rows[n].leakage = leakage(estimates.pop(n), mixture)
+        self.check_references(references, sounding)
+        for n in [n for n, estimate in estimates.items() if not estimate.any()]:
+            del estimates[n]
+            rows[n].reason = (
+                f"silent estimate: {self.tables.estimates[n][key]} (all samples "
+                "are 0; mir_eval refuses it too)"
+            )
+        signals = [*references, *estimates.values()]
         if with_mixture:
-            signals.append(self.load_mixture(key, references.shape, length, rate))
-        return Loaded(key, np.stack(signals), tuple(estimates), with_mixture, crc)
+            signals.append(mixture)
+        estimated = tuple(sounding.index(n) for n in estimates)
+        return Loaded(key, np.stack(signals), sounding, estimated, with_mixture, crc)
 
     def load_references(self, key: str) -> Tuple[np.ndarray, int]:
         """Read the references of one mixture: (N, L), sampling rate."""
@@ -221,44 +240,63 @@ class MixtureScorer:
             )
         return estimate
 
-    def load_mixture(
-        self, key: str, shape: Tuple[int, int], length: int, rate: int
-    ) -> np.ndarray:
+    def load_mixture(self, key: str, length: int, rate: int) -> np.ndarray:
         """Read the mixture itself, (L,)."""
         path = self.tables.mixtures[key]
         mixture, own_rate = read_wav(path)
-        if own_rate != rate or len(mixture) < shape[1]:
+        if own_rate != rate or len(mixture) < length:
             raise UnscorableError(
                 f"mixture does not fit its references: {path} has {len(mixture)} "
-                f"samples at {own_rate} Hz, they have {shape[1]} at {rate} Hz"
+                f"samples at {own_rate} Hz, they have {length} at {rate} Hz"
             )
         if not mixture[:length].any():
             raise UnscorableError(f"silent mixture: {path} (all samples are 0)")
         return mixture[:length]
 
     @staticmethod
-    def check_references(references: np.ndarray) -> None:
-        """Refuse references against which nothing can be measured."""
+    def check_silence(references: np.ndarray, silent: Sequence[bool]) -> None:
+        """Check that the silent references are those that the list says."""
+        for n, (reference, is_silent) in enumerate(
+            zip(references, silent, strict=True), 1
+        ):
+            if is_silent and reference.any():
+                raise UnscorableError(
+                    f"silent source sounds: source {n} is silent by the list of "
+                    "mixtures, but its reference has samples other than 0"
+                )
+            if not is_silent and not reference.any():
+                raise UnscorableError(
+                    f"silent reference: source {n} (all samples are 0; mir_eval "
+                    "refuses it too)"
+                )
+
+    @staticmethod
+    def check_references(references: np.ndarray, sounding: Sequence[int]) -> None:
+        """Check that something can be measured against the references.
+
+        Args:
+            references: Those of the sources that sound, (N, L).
+            sounding: The numbers of these sources (0-based).
+        """
         import numpy as np
 
         from espnet2_avsep.metrics.bss_eval import shortest_length
 
+        if len(references) == 1:
+            raise UnscorableError(
+                f"alone in its mixture: source {sounding[0] + 1} is the only one that "
+                "sounds, so that there is no interference to measure"
+            )
         shortest = shortest_length(len(references))
         if references.shape[1] < shortest:
             raise UnscorableError(
                 f"too short: {references.shape[1]} samples; {len(references)} sources "
                 f"and filters of 512 taps need {shortest}"
             )
-        for n, reference in enumerate(references, 1):
-            if not reference.any():
-                raise UnscorableError(
-                    f"silent reference: source {n} (all samples are 0; mir_eval "
-                    "refuses it too)"
-                )
         unit = references / np.linalg.norm(references, axis=1, keepdims=True)
         alike = np.abs(np.triu(unit @ unit.T, 1)) > 1 - 1e-9
         if alike.any():
-            first, second = np.argwhere(alike)[0] + 1
+            first, second = (sounding[n] + 1 for n in np.argwhere(alike)[0])
             raise UnscorableError(
                 f"identical references: sources {first} and {second} are the same "
                 "sound, so that no interference can be told"
@@ -272,7 +310,7 @@ class MixtureScorer:
         from espnet2_avsep.metrics.bss_eval import bss_eval, bss_eval_by_mir_eval
         from espnet2_avsep.metrics.si_sdr import si_sdr
 
-        N, estimated = len(self.tables.references), batch[0].estimated
+        N, estimated = len(batch[0].sounding), batch[0].estimated
         pairs = list(enumerate(estimated))
         if batch[0].with_mixture:
             pairs += [(len(estimated), n) for n in range(N)]
@@ -291,9 +329,24 @@ class MixtureScorer:
             if loaded.with_mixture:
                 self.cache.put(loaded.mix_id, loaded.crc, found[b][len(estimated) :])
             of_mixture = self.cache.get(loaded.mix_id, loaded.crc)
-            for row, values in zip(rows[loaded.mix_id], of_mixture, strict=True):
+            own = [rows[loaded.mix_id][n] for n in loaded.sounding]
+            for row, values in zip(own, of_mixture, strict=True):
                 for name, value in zip(METRICS, values, strict=True):
                     setattr(row, f"{name}_mix", value)
             for k, n in enumerate(estimated):
                 for name, value in zip(METRICS, found[b][k], strict=True):
-                    setattr(rows[loaded.mix_id][n], name, value)
+                    setattr(own[n], name, value)
+
+
+def leakage(estimate: np.ndarray, mixture: np.ndarray) -> float:
+    """Energy of the track of a silent source relative to the mixture's.
+
+    Args:
+        estimate: The track, (L,).
+        mixture: (L,), not silent.
+
+    Returns:
+        In dB, at least LEAKAGE_FLOOR_DB.
+    """
+    ratio = (estimate @ estimate) / (mixture @ mixture)
+    return 10 * math.log10(max(ratio, 10 ** (LEAKAGE_FLOOR_DB / 10)))

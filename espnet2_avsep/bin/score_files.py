@@ -10,7 +10,14 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 from espnet2_avsep.data.key_check import shorten
 from espnet2_avsep.data.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.metrics.score_table import COLUMNS, METRICS, SCORES, ScoreRow
+from espnet2_avsep.metrics.score_table import (
+    COLUMNS,
+    LEAKAGE,
+    METRICS,
+    SCORES,
+    SILENT,
+    ScoreRow,
+)
 
 CACHE_COLUMNS = ("mix_id", "source", "refs_crc32", *METRICS)
 
@@ -88,13 +95,19 @@ def _writer(f):
 
 
 def write_scores(path: PathLike, rows: Sequence[ScoreRow]) -> None:
-    """Write ``scores.tsv``: one row per mixture and source, decibels to 1e-6."""
+    """Write ``scores.tsv``: one row per mixture and source, decibels to 1e-6.
+
+    The last column, leakage, is there where there are silent sources.
+    """
+    with_leakage = any(row.status == SILENT for row in rows)
     with atomic_write(path) as f:
         writer = _writer(f)
-        writer.writerow(COLUMNS)
+        writer.writerow((*COLUMNS, LEAKAGE) if with_leakage else COLUMNS)
         for row in rows:
             fields = dataclasses.asdict(row)
-            for name in SCORES:
+            if not with_leakage:
+                del fields[LEAKAGE]
+            for name in fields.keys() & {*SCORES, LEAKAGE}:
                 fields[name] = f"{fields[name]:.6f}"
             fields["reason"] = " ".join(row.reason.split())
             writer.writerow(fields.values())
@@ -118,7 +131,7 @@ def read_scores(
         raise InputError(f"{path}: no such file; stage 8 (avsep_scoring) writes it.")
     with path.open(encoding="utf-8", newline="") as f:
         lines = list(csv.reader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
-    if not lines or lines[0] != list(COLUMNS):
+    if not lines or lines[0] not in (list(COLUMNS), [*COLUMNS, LEAKAGE]):
         raise InputError(
             f"{path}: the first line must name the columns {' '.join(COLUMNS)}; score "
             "again (stage 8)."
@@ -126,8 +139,8 @@ def read_scores(
     rows = []
     for number, line in enumerate(lines[1:], 2):
         try:
-            fields = dict(zip(COLUMNS, line, strict=True))
-            scores = {name: float(fields[name]) for name in SCORES}
+            fields = dict(zip(lines[0], line, strict=True))
+            scores = {n: float(fields[n]) for n in fields.keys() & {*SCORES, LEAKAGE}}
             rows.append(
                 ScoreRow(**{**fields, **scores, "source": int(fields["source"])})
             )

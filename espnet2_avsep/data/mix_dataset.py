@@ -18,10 +18,15 @@ from espnet2_avsep.data.segment_reader import (
     rows_in_segment,
     strided_rows,
 )
+from espnet2_avsep.data.silent_sources import (
+    SilentSources,
+    check_silent_sources,
+    draw_silent,
+)
 from espnet2_avsep.errors import InputError
 
 # Streams of random numbers of one epoch.
-_ORDER, _ITEM = 0, 1
+_ORDER, _ITEM, _SILENT = 0, 1, 2
 
 
 class MixAndSeparateDataset(Dataset):
@@ -31,8 +36,9 @@ class MixAndSeparateDataset(Dataset):
     it, the order of the items, or the process of a distributed run. Only the samples
     and the visual rows that are used are read from disk.
 
-    A source is ``gain * segment / N`` and the mixture their sum: with gain 1 the mean
-    of the segments.
+    A source is ``gain * segment / N``, N the number of sources that sound, and the
+    mixture their sum: with gain 1 the mean of the segments. A silent source has the
+    picture of its clip, and zeros for its sound.
 
     Args:
         audio: Clip -> mono audio file.
@@ -65,6 +71,10 @@ class MixAndSeparateDataset(Dataset):
             in Sound of Pixels, CLIPSep, Co-Separation, AVPC, iQuery, DGFNet and HFRA's
             release).
         clip: Whether samples are clipped to [-1, 1] after the gain (these systems do).
+        silent_sources: Sources that are seen and not heard: a number of them in each
+            mixture, the probability that a source is silent, or a list of their
+            numbers; see data/silent_sources.py. The clips and segments are those that
+            are drawn without it. (MP-Net: 0.05; CCoL: [2, 4] of 4 sources.)
         silence_dbfs: A segment whose RMS is below this is drawn again (dB, full scale =
             0 dB).
         max_redraws: After so many new segments of a clip, another clip is drawn; after
@@ -110,6 +120,7 @@ class MixAndSeparateDataset(Dataset):
         motion: Optional[Mapping[str, str]] = None,
         motion_align: str = "whole",
         motion_steps: int = 160,
+        silent_sources: SilentSources = 0,
     ):
         counts = [num_sources] if isinstance(num_sources, int) else num_sources
         if not isinstance(counts, (list, tuple)) or not counts:
@@ -138,6 +149,7 @@ class MixAndSeparateDataset(Dataset):
                 f"gain_range is {gain_range}; two gains were expected, the lesser "
                 "first, both above 0."
             )
+        check_silent_sources(silent_sources, counts)
         if not 0 <= frame_jitter <= 1:
             raise InputError(
                 f"frame_jitter is {frame_jitter}; expected a number from 0 to 1."
@@ -222,6 +234,7 @@ class MixAndSeparateDataset(Dataset):
         self.different_class = different_class
         self.gain_range = (float(gain_range[0]), float(gain_range[1]))
         self.clip = bool(clip)
+        self.silent_sources = silent_sources
         self.silence_dbfs = float(silence_dbfs)
         self.max_redraws = int(max_redraws)
         self.seed = int(seed)
@@ -250,7 +263,9 @@ class MixAndSeparateDataset(Dataset):
             f"frame_crop={self.frame_crop}, frame_flip={self.frame_flip}, "
             f"frame_jitter={self.frame_jitter}, "
             f"different_class={self.different_class}, gain_range={self.gain_range}, "
-            f"clip={self.clip}, silence_dbfs={self.silence_dbfs}, seed={self.seed}, "
+            f"clip={self.clip}, "
+            + (f"silent_sources={self.silent_sources}, " if self.silent_sources else "")
+            + f"silence_dbfs={self.silence_dbfs}, seed={self.seed}, "
             f"repeat={self.repeat}"
             + ("" if self.motion is None else f", motion_align={self.motion_align}")
             + ")"
@@ -274,6 +289,10 @@ class MixAndSeparateDataset(Dataset):
         data: dict = {}
         silent_redraws = 0
         num_sources = self.num_sources[index % len(self.num_sources)]
+        is_silent_source = draw_silent(
+            self.silent_sources, num_sources, self._generator(_SILENT, index)
+        )
+        sounding = np.float32(num_sources - sum(is_silent_source))
         for n in range(1, num_sources + 1):
             clip = self._first_clip(index) if n == 1 else self._draw_clip(rng, taken)
             clip, start, samples, silent = self._draw_segment(rng, clip, taken)
@@ -281,11 +300,13 @@ class MixAndSeparateDataset(Dataset):
             silent_redraws += silent
             low, high = self.gain_range
             gain = low if low == high else rng.uniform(low, high)
-            if self.clip:
+            if is_silent_source[n - 1]:
+                samples = np.zeros_like(samples)
+            elif self.clip:
                 samples = np.clip(samples * np.float32(gain), -1, 1)
-                samples /= np.float32(num_sources)
+                samples /= sounding
             else:
-                samples *= np.float32(gain / num_sources)
+                samples *= np.float32(gain / sounding)
             data[f"speech_ref{n}"] = samples
             data[f"visual_ref{n}"] = self._read_visual(rng, clip, start)
             if self.motion is not None:

@@ -22,12 +22,14 @@ class Source(NamedTuple):
         spk: Its class.
         start: First sample of the segment.
         frame: Row of the visual matrix.
+        silent: Whether only its picture is there, and its sound is silence.
     """
 
     clip: str
     spk: str
     start: int
     frame: int
+    silent: bool = False
 
 
 class Mixture(NamedTuple):
@@ -67,15 +69,22 @@ def centre_source(clips: ClipTable, clip: str, segment_samples: int) -> Source:
 
 
 def format_table(mixtures: List[Mixture]) -> bytes:
-    """Return the bytes of mixtures.tsv: a header, and a line for each mixture."""
+    """Return the bytes of mixtures.tsv: a header, and a line for each mixture.
+
+    The columns ``silent{n}``, 0 or 1, are there if any source is silent.
+    """
+    columns = ["clip", "spk", "start", "frame"]
+    if any(source.silent for mixture in mixtures for source in mixture.sources):
+        columns.append("silent")
     header = ["mix_id"]
     for n in range(1, len(mixtures[0].sources) + 1):
-        header += [f"clip{n}", f"spk{n}", f"start{n}", f"frame{n}"]
+        header += [f"{column}{n}" for column in columns]
     lines = [header]
     for mixture in mixtures:
         line = [mixture.mix_id]
         for source in mixture.sources:
-            line += [str(value) for value in source]
+            values = source._replace(silent=int(source.silent))
+            line += [str(value) for value in values[: len(columns)]]
         lines.append(line)
     return "".join("\t".join(line) + "\n" for line in lines).encode()
 
@@ -86,7 +95,8 @@ def read_mixture_list(
     """Read which mixtures are to be made.
 
     Args:
-        path: A mixtures.tsv (first word ``mix_id``): ids, starts and frames are kept.
+        path: A mixtures.tsv (first word ``mix_id``): ids, starts, frames and silent
+            sources are kept.
             Else N columns, separated by tabs, commas or blanks: ids of clips, or names
             of files as ``any/folder/category/video.wav`` (the lists of iQuery, DGFNet
             and DAVIS), or video ids alone where they are unambiguous; lines that begin
@@ -123,9 +133,9 @@ def read_mixture_list(
     mixtures: List[Mixture] = []
     skipped: List[Skipped] = []
     for number, mix_id, wanted in rows:
-        found = [finder.find(f"{path}, line {number}", name) for name, _, _ in wanted]
+        found = [finder.find(f"{path}, line {number}", w.clip) for w in wanted]
         if None in found:
-            names = [w[0] for w, clip in zip(wanted, found, strict=True) if not clip]
+            names = [w.clip for w, clip in zip(wanted, found, strict=True) if not clip]
             reason = f"clip not in the set: {', '.join(names)}"
             skipped.append(Skipped(mix_id, STAGE, reason))
             continue
@@ -140,8 +150,8 @@ def read_mixture_list(
             skipped.append(Skipped(mix_id, STAGE, reason))
             continue
         sources = []
-        for clip, (_, start, frame) in zip(found, wanted, strict=True):
-            source = centre_source(clips, clip, segment_samples)
+        for clip, (_, start, frame, silent) in zip(found, wanted, strict=True):
+            source = centre_source(clips, clip, segment_samples)._replace(silent=silent)
             if start is not None:
                 if frame is None:
                     num = clips.num_samples[clip], clips.num_rows[clip]
@@ -167,12 +177,21 @@ def read_mixture_list(
     return mixtures, skipped
 
 
-_Wanted = Tuple[int, str, List[Tuple[str, Optional[int], Optional[int]]]]
+class _Wanted(NamedTuple):
+    """A source as a list has it; None: not stated there."""
+
+    clip: str
+    start: Optional[int]
+    frame: Optional[int]
+    silent: bool
+
+
+_Row = Tuple[int, str, List[_Wanted]]
 
 
 def _table_rows(
     path: Path, numbered: List[Tuple[int, str]], num_sources: int
-) -> Iterator[_Wanted]:
+) -> Iterator[_Row]:
     columns = numbered[0][1].split("\t")
     found = sum(re.fullmatch("clip[0-9]+", name) is not None for name in columns)
     if found != num_sources:
@@ -188,7 +207,12 @@ def _table_rows(
                 start, frame = int(values[f"start{n}"]), int(values[f"frame{n}"])
                 if start < 0 or frame < 0:
                     raise ValueError("a negative number")
-                wanted.append((values[f"clip{n}"], start, frame))
+                silent = int(values.get(f"silent{n}", 0))
+                if silent not in (0, 1):
+                    raise ValueError(f"silent{n} is {silent}, neither 0 nor 1")
+                wanted.append(_Wanted(values[f"clip{n}"], start, frame, bool(silent)))
+            if all(source.silent for source in wanted):
+                raise ValueError("all sources are silent; at least one must sound")
         except (KeyError, ValueError) as error:
             raise InputError(
                 f"{path}, line {number}: cannot be read ({error}); expected the "
@@ -206,7 +230,7 @@ def _table_rows(
 
 def _pair_rows(
     path: Path, numbered: List[Tuple[int, str]], num_sources: int
-) -> Iterator[_Wanted]:
+) -> Iterator[_Row]:
     for i, (number, line) in enumerate(numbered):
         separator = next((s for s in ("\t", ",") if s in line), None)
         names = [name.strip().strip('"') for name in line.strip().split(separator)]
@@ -220,5 +244,5 @@ def _pair_rows(
                 f"{num_sources} clips were expected (and perhaps as many first "
                 "samples), separated by tabs, commas or blanks."
             )
-        wanted = zip(names, starts, [None] * num_sources, strict=True)
-        yield number, f"mix{i:05d}", list(wanted)
+        wanted = [_Wanted(*w, None, False) for w in zip(names, starts, strict=True)]
+        yield number, f"mix{i:05d}", wanted

@@ -28,6 +28,28 @@ def read_classes(path: Union[str, Path]) -> Dict[str, List[str]]:
     return {key: [spk for (spk,) in sources] for key, sources in table.items()}
 
 
+def read_silent(path: Union[str, Path]) -> Dict[str, List[bool]]:
+    """Read which sources of each mixture are silent; see read_sources.
+
+    A list without the columns ``silent{n}`` has no silent sources.
+    """
+    sources = read_sources(path)
+    with Path(path).open(encoding="utf-8") as f:
+        has_columns = "silent1" in f.readline().rstrip("\n").split("\t")
+    if not has_columns:
+        return {key: [False] * len(own) for key, own in sources.items()}
+    found = {}
+    for key, own in _read_columns(path, ("silent",)).items():
+        wrong = {value for (value,) in own} - {"0", "1"}
+        if wrong or len(own) != len(sources[key]):
+            raise InputError(
+                f"{path}: {key} has the silent sources {[v for (v,) in own]}; expected "
+                f"0 or 1 for each of its {len(sources[key])} sources."
+            )
+        found[key] = [value == "1" for (value,) in own]
+    return found
+
+
 def _read_columns(
     path: Union[str, Path], columns: Sequence[str]
 ) -> Dict[str, List[Tuple[str, ...]]]:

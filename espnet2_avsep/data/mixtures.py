@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import random
 import re
 from collections import Counter
 from pathlib import Path
@@ -55,6 +56,11 @@ from espnet2_avsep.data.segment_reader import (
     rows_in_segment,
     strided_rows,
 )
+from espnet2_avsep.data.silent_sources import (
+    SilentSources,
+    check_silent_sources,
+    draw_silent,
+)
 from espnet2_avsep.data.wav_writer import HEADER_BYTES, write_float_wav
 from espnet2_avsep.errors import InputError
 
@@ -79,12 +85,14 @@ def make_mixtures(
     visual_frames: int = 1,
     visual_stride: int = 1,
     motion_align: str = "whole",
+    silent_sources: SilentSources = 0,
 ) -> Dict:
     """Draw (or read) a list of mixtures and write them as scp files and wavs.
 
     Of each clip the centre segment and the visual row nearest to its middle are used,
     or several rows around that one.
-    Every source is divided by the number of sources; the mixture is their sum.
+    Every source is divided by the number of sources that sound; the mixture is their
+    sum.
 
     A second run keeps the wavs that are finished, if the list and the clips' files are
     still the same; the result is byte for byte that of a run without a break.
@@ -109,6 +117,9 @@ def make_mixtures(
         visual_stride: Their distance in rows.
         motion_align: Motion rows of each source: those of the "whole" clip, or of the
             "segment" alone (at least one).
+        silent_sources: Sources whose reference is silence, while their pictures are
+            there. See check_silent_sources. The clips are those that are drawn without
+            it; a list names its own silent sources.
 
     Returns:
         The content of counts.yaml: the counts of clips as in filter_clips, and
@@ -132,6 +143,13 @@ def make_mixtures(
         raise InputError(
             f"motion_align is {motion_align!r}; expected {' or '.join(ALIGNMENTS)}."
         )
+    check_silent_sources(silent_sources, [num_sources])
+    if silent_sources and list_file is not None:
+        raise InputError(
+            f"silent_sources is {silent_sources} and mixtures are read from "
+            f"{list_file}: a list names its silent sources itself, in columns "
+            "silent{n} of a mixtures.tsv. Give one of the two."
+        )
     clips = read_clips(clips_dir, fs)
     earlier = read_skipped(clips_dir / "skipped.tsv")
     listed = set(clips.wav) | {row.key for row in earlier}
@@ -152,13 +170,20 @@ def make_mixtures(
             )
         number = len(usable) if num_mixtures is None else num_mixtures
         groups = draw_groups(usable, number, num_sources, different_class, seed)
-        mixtures = [
-            Mixture(
-                f"mix{i:05d}",
-                tuple(centre_source(clips, key, segment_samples) for key in group),
+        rng = random.Random(f"silent sources {seed}")
+        mixtures = []
+        for i, group in enumerate(groups):
+            sources = [centre_source(clips, key, segment_samples) for key in group]
+            is_silent_source = draw_silent(silent_sources, num_sources, rng)
+            mixtures.append(
+                Mixture(
+                    f"mix{i:05d}",
+                    tuple(
+                        source._replace(silent=value)
+                        for source, value in zip(sources, is_silent_source, strict=True)
+                    ),
+                )
             )
-            for i, group in enumerate(groups)
-        ]
     else:
         usable = clips.category
         mixtures, not_made = read_mixture_list(
@@ -182,6 +207,7 @@ def make_mixtures(
         "seed": None if list_file is not None else seed,
         "num_sources": num_sources,
         "different_class": None if list_file is not None else different_class,
+        **_silent_counts(mixtures, silent_sources),
         "segment_samples": segment_samples,
         "fs": fs,
         "visual_frames": visual_frames,
@@ -215,6 +241,15 @@ def make_mixtures(
         f"to {max(uses.values())} mixtures; SHA-256 of the list: {digest}"
     )
     return counts
+
+
+def _silent_counts(mixtures: List[Mixture], option: SilentSources) -> Dict:
+    """Return the option and the number of silent sources, where there are any."""
+    number = sum(source.silent for mixture in mixtures for source in mixture.sources)
+    if not number:
+        return {}
+    shown = list(option) if isinstance(option, (list, tuple)) else option
+    return {"silent_sources": shown or "listed", "num_silent_sources": number}
 
 
 def _sha256(path: Path) -> str:
@@ -351,9 +386,12 @@ def _write_audio(
             _is_finished(path, size, known[name].get(mixture.mix_id), written[name])
             for name, path in paths.items()
         ):
+            sounding = np.float32(sum(not source.silent for source in mixture.sources))
             signals = [
-                read_segment(clips.wav[source.clip], source.start, segment_samples)
-                / np.float32(num_sources)
+                np.zeros(segment_samples, np.float32)
+                if source.silent
+                else read_segment(clips.wav[source.clip], source.start, segment_samples)
+                / sounding
                 for source in mixture.sources
             ]
             signals.insert(0, np.sum(signals, axis=0, dtype=np.float32))

@@ -21,7 +21,7 @@ class ObjectClassification(AbsCriterion):
 
     Args:
         num_classes: Classes of the data, and one more for what is none of them (15 + 1
-            in the paper).
+            in the paper). A silent source should sound like none of them.
         compression: What the classifier sees of x = mask * mixture: "log", log(x +
             1e-10), as released, or "log1p", log(1 + x).
         pooling: Of its last maps, "maximum" (as released) or "average".
@@ -66,5 +66,7 @@ class ObjectClassification(AbsCriterion):
         else:
             spectrum = spectrum.log1p()
         scores = self.network(spectrum.flatten(0, 1)[:, None])
-        loss = F.cross_entropy(scores, output.labels.flatten(), reduction="none")
+        sounding = output.reference.flatten(2).any(dim=-1)
+        labels = output.labels.where(sounding, self.num_classes - 1).flatten()
+        loss = F.cross_entropy(scores, labels, reduction="none")
         return loss.unflatten(0, output.labels.shape).mean(dim=1)

@@ -21,7 +21,9 @@ TITLES = {
     "sdr_i": "SDRi",
     "si_sdr_i": "SI-SDRi",
 }
-OK, SKIPPED = "ok", "skipped"
+OK, SKIPPED, SILENT = "ok", "skipped", "silent"
+# Least leakage into the track of a silent source; a track of zeros has it.
+LEAKAGE_FLOOR_DB = -60.0
 MIXTURE_SAR = (
     "A mixture is the sum of its references: its SAR is that of rounding errors."
 )
@@ -32,7 +34,9 @@ RESAMPLES = 10000
 class ScoreRow:
     """Scores of one source of one mixture, in dB; NaN where there is none.
 
-    The reason why a row was skipped reads "kind" or "kind: details".
+    The reason why a row was skipped reads "kind" or "kind: details". A source that is
+    silent by intention has the status "silent" and one score, ``leakage``: the energy
+    of its track relative to the mixture's.
     """
 
     mix_id: str
@@ -51,11 +55,15 @@ class ScoreRow:
     si_sdr_i: float = math.nan
     status: str = SKIPPED
     reason: str = ""
+    leakage: float = math.nan
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(ScoreRow))
+LEAKAGE = "leakage"
+COLUMNS = tuple(f.name for f in dataclasses.fields(ScoreRow) if f.name != LEAKAGE)
 SCORES = tuple(
-    field.name for field in dataclasses.fields(ScoreRow) if field.type is float
+    f.name
+    for f in dataclasses.fields(ScoreRow)
+    if f.type is float and f.name != LEAKAGE
 )
 
 
@@ -68,6 +76,9 @@ def finish(row: ScoreRow) -> None:
     row.sdr_i = row.sdr - row.sdr_mix
     row.si_sdr_i = row.si_sdr - row.si_sdr_mix
     if row.reason:
+        return
+    if math.isfinite(row.leakage):
+        row.status = SILENT
         return
     wrong = [
         f"{name}={getattr(row, name)}"
@@ -94,10 +105,13 @@ class Summary:
         sources: Rows of the table.
         scored: Rows with status "ok"; all means are over these.
         skipped: Number of skipped rows for each kind of reason.
+        silent: Rows with status "silent", sources that are silent by intention.
+        leakage: Mean of their leakage, dB; NaN where there are none.
+        leakage_interval: Its 95 % bootstrap interval; mixtures are drawn.
         mean: Mean of each column of scores.
         interval: 95 % bootstrap interval of each mean; mixtures are drawn.
         instruments: For each instrument, its number of scored and of skipped sources,
-            and the means of its columns.
+            and the means of its columns; silent sources are in neither.
     """
 
     mixtures: int
@@ -108,6 +122,14 @@ class Summary:
     mean: Dict[str, float]
     interval: Dict[str, Tuple[float, float]]
     instruments: Dict[str, Tuple[int, int, Dict[str, float]]]
+    silent: int = 0
+    leakage: float = math.nan
+    leakage_interval: Tuple[float, float] = (math.nan, math.nan)
+
+    @property
+    def num_skipped(self) -> int:
+        """Rows that were to be scored, and were not."""
+        return self.sources - self.scored - self.silent
 
 
 def summarise(
@@ -124,20 +146,33 @@ def summarise(
         low, high = bootstrap_interval(values, groups, 0.95, resamples, seed)
         for k, name in enumerate(SCORES):
             interval[name] = (float(low[k]), float(high[k]))
+    silent = [row for row in rows if row.status == SILENT]
+    leakage, bounds = math.nan, (math.nan, math.nan)
+    if silent:
+        from espnet2_avsep.metrics.bootstrap import bootstrap_interval
+
+        leakage = statistics.fmean(row.leakage for row in silent)
+        values = [[row.leakage] for row in silent]
+        groups = [row.mix_id for row in silent]
+        low, high = bootstrap_interval(values, groups, 0.95, resamples, seed)
+        bounds = float(low[0]), float(high[0])
     instruments = {}
     for name in sorted({row.instrument for row in rows}):
         own = [row for row in scored if row.instrument == name]
-        number = sum(row.instrument == name for row in rows)
+        number = sum(r.instrument == name and r.status != SILENT for r in rows)
         instruments[name] = (len(own), number - len(own), _means(own))
     return Summary(
         mixtures=len({row.mix_id for row in rows}),
         mixtures_scored=len({row.mix_id for row in scored}),
         sources=len(rows),
         scored=len(scored),
-        skipped=count_reasons([row.reason for row in rows if row.status != OK]),
+        skipped=count_reasons([row.reason for row in rows if row.status == SKIPPED]),
         mean=_means(scored),
         interval=interval,
         instruments=instruments,
+        silent=len(silent),
+        leakage=leakage,
+        leakage_interval=bounds,
     )
 
 
@@ -199,6 +234,19 @@ def score_lines(summary: Summary) -> List[List[str]]:
             for name in METRICS
         ],
     ]
+
+
+def leakage_line(summary: Summary) -> str:
+    """Say how much leaks into the tracks of silent sources; "" where there are none."""
+    if not summary.silent:
+        return ""
+    low, high = summary.leakage_interval
+    interval = f" [{decibel(low)}, {decibel(high)}]" if math.isfinite(low) else ""
+    return (
+        f"Silent sources: {summary.silent}. Energy of their tracks relative to the "
+        f"mixture: {decibel(summary.leakage)}{interval} dB (mean; lower is better; "
+        f"at least {LEAKAGE_FLOOR_DB:g} dB, which a track of zeros has)."
+    )
 
 
 def instrument_table(summary: Summary) -> str:

@@ -3,7 +3,13 @@
 import statistics
 from typing import List, Sequence
 
-from espnet2_avsep.metrics.score_table import OK, SCORES, SKIPPED, ScoreRow
+from espnet2_avsep.metrics.score_table import (
+    OK,
+    SCORES,
+    SILENT,
+    SKIPPED,
+    ScoreRow,
+)
 
 
 def average_seeds(tables: Sequence[Sequence[ScoreRow]]) -> List[ScoreRow]:
@@ -26,9 +32,12 @@ def average_seeds(tables: Sequence[Sequence[ScoreRow]]) -> List[ScoreRow]:
             raise ValueError("the tables of the seeds list different sources.")
         own = [table[key] for table in seeds]
         mean = ScoreRow(row.mix_id, row.source, row.clip, row.instrument)
-        skipped = [r for r in own if r.status != OK]
+        skipped = [r for r in own if r.status == SKIPPED]
         if skipped:
             mean.status, mean.reason = SKIPPED, skipped[0].reason
+        elif row.status == SILENT:
+            mean.status = SILENT
+            mean.leakage = statistics.fmean(r.leakage for r in own)
         else:
             mean.status = OK
             for name in SCORES:

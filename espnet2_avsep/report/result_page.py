@@ -12,6 +12,7 @@ from espnet2_avsep.metrics.score_table import (
     METRICS,
     MIXTURE_SAR,
     OK,
+    SILENT,
     TITLES,
     ScoreRow,
     decibel,
@@ -179,6 +180,13 @@ def _read(cell: str):
     return Cell(cell, float(found[0])) if found else cell
 
 
+def _reason(row: ScoreRow) -> str:
+    """Say why a row has no SDR."""
+    if row.status == SILENT:
+        return f"silent source, leakage {decibel(row.leakage)} dB"
+    return row.reason
+
+
 def _number(value: float):
     shown = decibel(value)
     return Cell(shown, float(shown)) if math.isfinite(value) else ""
@@ -195,7 +203,11 @@ def _summary(results: Results) -> Iterable[Html]:
             if scored:
                 gains = [row.sdr_i for row in rows if row.status == OK]
                 words += f", SDRi {decibel(sum(gains) / len(gains))} dB"
-            yield note(about, words, warn=scored < len(rows))
+            leaks = [row.leakage for row in rows if row.status == SILENT]
+            if leaks:
+                mean = decibel(sum(leaks) / len(leaks))
+                words += f"; {len(leaks)} silent by intention, leakage {mean} dB"
+            yield note(about, words, warn=scored + len(leaks) < len(rows))
 
 
 def _links(files: Mapping[str, Path], folder: Path) -> Html:
@@ -303,7 +315,8 @@ def _every_source(part: ScoredPart, results: Results) -> Html:
                     else math.nan
                 )
             line.append(_number(gap))
-        line.append("; ".join(dict.fromkeys(r.reason for r in own if r.status != OK)))
+        reasons = (_reason(r) for r in own if r.status != OK)
+        line.append("; ".join(dict.fromkeys(reasons)))
         lines.append(line)
     caption = f"{part.name}: {len(lines)} sources"
     if len(lines) > TOP_ROWS:
@@ -418,7 +431,7 @@ def _source(
             pairs = (f"{TITLES[m]} {decibel(getattr(row, m))}" for m in _DETAILS)
             words = ", ".join(pairs)
         elif row is not None:
-            words = f"not scored: {row.reason}"
+            words = f"not scored: {_reason(row)}"
         figures.append(
             _sound(media, f"system{k}_estimate{n}", f"{label}, {about}", label, words)
         )

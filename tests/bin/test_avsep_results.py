@@ -160,6 +160,23 @@ def test_scores(experiment):
     assert "10000 resamples of the mixtures, seed 3" in text
 
 
+def test_silent_sources_are_counted_and_have_their_leakage(experiment):
+    rows = [make_row("m0", n, "tuba", 4.0 + n) for n in (1, 2)]
+    rows += [make_row("m1", n, "harp", 6.0) for n in (1, 2)]
+    rows[1] = ScoreRow("m0", 2, "clip2", "tuba", leakage=-20.0)
+    rows[3] = ScoreRow("m1", 2, "clip2", "harp", leakage=-30.0)
+    for row in rows:
+        finish(row)
+    write_scores(experiment.scored / "scores.tsv", rows)
+    text = experiment.text()
+    assert cells(text, "set")[0][-1] == "silent sources: n, leakage"
+    (line,) = cells(text, "test")[:1]
+    assert line[:3] == ["test", "2", "0"] and line[-1] == "2, -25.00"
+    assert "sources: 4: 2 scored, 0 skipped, 2 silent by intention" in text
+    assert "mixture: -25.00 [-30.00, -20.00] dB" in text
+    assert cells(text, "harp")[0][:3] == ["harp", "1", "0"]
+
+
 def test_what_made_the_scores(experiment):
     text = experiment.text()
     weights = hashlib.sha256(b"weights").hexdigest()

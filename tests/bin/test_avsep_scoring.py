@@ -494,3 +494,91 @@ def test_damaged_score_table_is_refused(folder):
     path.write_text(path.read_text()[:-40])
     with pytest.raises(InputError, match="line 7"):
         read_scores(path)
+
+
+def with_third_source(folder, silent="1"):
+    """Add a third source that is silent in all mixtures but by its picture."""
+    leak = {}
+    for key in KEYS:
+        mixture = folder.wavs[key, "wav"]
+        leak[key] = 0.1 * mixture if key != KEYS[2] else np.zeros(L)
+        for name, samples in (("spk3", np.zeros(L)), ("inf3", leak[key])):
+            folder.wavs[key, name] = samples
+            folder.write(key, name)
+    for name in ("spk3", "inf3"):
+        folder.write_scp(name, KEYS)
+    lines = (folder.path / "mixtures.tsv").read_text().splitlines()
+    lines[0] += "\tclip3\tspk3\tstart3\tframe3\tsilent1\tsilent2\tsilent3"
+    lines[1:] = [f"{line}\tsax-z\tsax\t0\t0\t0\t0\t{silent}" for line in lines[1:]]
+    (folder.path / "mixtures.tsv").write_text("\n".join(lines) + "\n")
+    return {"refs": ("spk1", "spk2", "spk3"), "infs": ("inf1", "inf2", "inf3")}
+
+
+@pytest.mark.parametrize("backend", ["fast", "mir_eval"])
+def test_silent_source_is_scored_by_what_leaks_into_its_track(folder, backend):
+    """Not by an SDR; the sounding sources score as if it were not there."""
+    folder.run("--backend", backend)
+    alone = folder.rows()
+    (folder.path / "mixture_scores.tsv").unlink()
+    options = with_third_source(folder)
+    assert folder.run("--backend", backend, **options) == 0
+    rows = folder.rows()
+    for key in KEYS:
+        for n in (1, 2):
+            found, expected = rows[key, n], alone[key, n]
+            assert found.status == expected.status == "ok"
+            for name in SCORES:
+                assert getattr(found, name) == getattr(expected, name)
+        row = rows[key, 3]
+        assert (row.status, row.reason) == ("silent", "")
+        assert all(np.isnan(getattr(row, name)) for name in SCORES)
+        # A tenth of the mixture is -20 dB; zeros have the lowest value.
+        expected = -60 if key == KEYS[2] else -20
+        assert row.leakage == pytest.approx(expected, abs=1e-4)
+    text = folder.result()
+    assert "sources: 9\nscored: 6\nskipped: 0\nsilent_sources: 3\n" in text
+    assert "Silent sources: 3. Energy of their tracks relative to the mixture: " in text
+    assert "-33.33" in text
+    # The second time, the mixtures' own scores come from the file.
+    before = folder.bytes()
+    folder.run("--backend", backend, **options)
+    assert folder.bytes() == before
+
+
+def test_only_a_listed_source_may_be_silent(folder):
+    options = with_third_source(folder, silent="0")
+    assert folder.run(**options) == 2
+    assert folder.rows()[KEYS[0], 1].reason.startswith("silent reference: source 3")
+    folder.write_list()
+    options = with_third_source(folder)
+    folder.write(KEYS[0], "spk3", 0.1 * np.ones(L))
+    folder.run(**options)
+    reasons = [folder.rows()[KEYS[0], n].reason for n in (1, 2, 3)]
+    assert all(r.startswith("silent source sounds: source 3") for r in reasons)
+
+
+def test_source_that_is_alone_has_no_sdr_and_its_silent_partner_a_leakage(folder):
+    lines = (folder.path / "mixtures.tsv").read_text().splitlines()
+    lines[0] += "\tsilent1\tsilent2"
+    lines[1:] = [f"{line}\t0\t1" for line in lines[1:]]
+    (folder.path / "mixtures.tsv").write_text("\n".join(lines) + "\n")
+    for key in KEYS:
+        folder.write(key, "spk2", np.zeros(L))
+        folder.write(key, "wav", folder.wavs[key, "spk1"])
+    folder.run()
+    for key in KEYS:
+        first, second = (folder.rows()[key, n] for n in (1, 2))
+        assert first.status == "skipped"
+        assert first.reason.startswith("alone in its mixture: source 1")
+        estimate, mixture = float32(folder.wavs[key, "inf2"], folder.wavs[key, "spk1"])
+        expected = 10 * np.log10((estimate**2).sum() / (mixture**2).sum())
+        assert second.leakage == pytest.approx(expected, abs=1e-5)
+    assert "silent_sources: 3" in folder.result()
+
+
+def test_tables_without_silent_sources_are_as_they_were(folder):
+    folder.run()
+    header = (folder.path / "scored_test/scores.tsv").read_text().splitlines()[0]
+    assert "leakage" not in header and header.endswith("status\treason")
+    assert "ilent sources: " not in folder.result()
+    assert "silent_sources: " not in folder.result()

@@ -68,3 +68,15 @@ def test_unknown_choices(option):
 def test_without_labels():
     with pytest.raises(ValueError, match="dataset_conf.labels"):
         ObjectClassification(4)(output())
+
+
+def test_silent_source_is_of_no_class():
+    """Its label is that of its picture, but its track should sound like none."""
+    torch.manual_seed(1)
+    criterion = ObjectClassification(5).eval()
+    out = output(torch.tensor([[0, 3, 2], [1, 1, 3]]))
+    reference = out.reference.clone()
+    reference[0, 1] = 0
+    found = criterion(out._replace(reference=reference))
+    expected = criterion(out._replace(labels=torch.tensor([[0, 4, 2], [1, 1, 3]])))
+    torch.testing.assert_close(found, expected)

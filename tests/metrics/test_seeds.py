@@ -2,7 +2,14 @@ import math
 
 import pytest
 
-from espnet2_avsep.metrics.score_table import METRICS, OK, SKIPPED, ScoreRow, finish
+from espnet2_avsep.metrics.score_table import (
+    METRICS,
+    OK,
+    SILENT,
+    SKIPPED,
+    ScoreRow,
+    finish,
+)
 from espnet2_avsep.metrics.seeds import average_seeds
 
 
@@ -34,6 +41,18 @@ def test_a_source_that_one_seed_lacks_is_skipped():
     rows = average_seeds([table([1, 2]), table([3, 4], skip=[1])])
     assert [row.status for row in rows] == [OK, SKIPPED]
     assert rows[1].reason == "silent" and math.isnan(rows[1].sdr)
+
+
+def test_leakage_of_a_silent_source_is_averaged():
+    tables = []
+    for value in (-10.0, -20.0):
+        rows = table([1, 2])
+        rows[1] = ScoreRow("m0", 2, "clip1", "tuba", leakage=value)
+        finish(rows[1])
+        tables.append(rows)
+    rows = average_seeds(tables)
+    assert [row.status for row in rows] == [OK, SILENT]
+    assert rows[1].leakage == -15 and math.isnan(rows[1].sdr)
 
 
 def test_one_seed_is_its_own_mean():

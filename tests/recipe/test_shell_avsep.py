@@ -390,6 +390,7 @@ def test_three_sources_and_other_numbers(again):
     result = again.stages(
         4, 8, "--ref_num", 3, "--valid_num_mixtures", 2, "--test_num_mixtures", 5,
         "--mix_different_class", "true", "--min_wav_duration", "6.5",
+        "--mix_silent_sources", "2,3",
         "--avsep_tag", "3", "--avsep_args", "--max_epoch 3 --optim_conf lr=0.1",
         "--inference_tag", "binary", "--inference_args", "--binary_mask true",
         "--scoring_backend", "mir_eval", "--init_param", "a.pth b.pth:x",
@@ -401,6 +402,7 @@ def test_three_sources_and_other_numbers(again):
         value(valid, "--num_mixtures") == "2" and value(test, "--num_mixtures") == "5"
     )
     assert value(valid, "--different_class") == "true"
+    assert value(test, "--silent_sources") == "2,3"
     assert value(again.calls("avsep_filter_clips")[0], "--min_wav_duration") == "6.5"
     train = again.calls("avsep_train")[0]
     assert train["args"][-8:-4] == ["--max_epoch", "3", "--optim_conf", "lr=0.1"]

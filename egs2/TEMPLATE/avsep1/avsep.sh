@@ -86,6 +86,7 @@ ref_num=2                 # Number of sources in a mixture.
 train_ref_nums=           # In training several numbers, in turn, e.g. "2 3 4" (default: ref_num).
 test_ref_nums=            # In test sets several numbers: <set>_2src, ... (default: ref_num).
 mix_different_class=false # Whether the sources of a fixed mixture must differ in class.
+mix_silent_sources=0      # Sources of a fixed mixture that are seen and not heard.
 mix_seed=0                # Seed of the fixed mixtures.
 valid_num_mixtures=       # Number of mixtures of valid_set (default: that of its clips).
 test_num_mixtures=        # Number of mixtures of each test set (default: that of its clips).
@@ -243,6 +244,9 @@ Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtur
                         # (default: ref_num, under its own name).
     --mix_different_class # Whether the sources of a fixed mixture must differ in class
                         # (default="${mix_different_class}").
+    --mix_silent_sources # Sources of a fixed mixture that are seen and not heard: how many of
+                        # each, the probability of each after the first, or their numbers
+                        # from 1, e.g. 2,4 (default="${mix_silent_sources}").
     --mix_seed          # Seed of the fixed mixtures (default="${mix_seed}").
     --valid_num_mixtures # Number of mixtures of valid_set (default: that of its clips).
     --test_num_mixtures # Number of mixtures of each test set (default: that of its clips).
@@ -523,8 +527,9 @@ made_with=(
         motion_precomputed"
     [3]="fs audio_format"
     [4]="min_wav_duration max_wav_duration segment_samples silence_dbfs ref_num
-        mix_different_class mix_seed valid_num_mixtures test_num_mixtures mix_visual_frames
-        mix_visual_stride motion_align valid_mixture_list test_mixture_list duet_prompts"
+        mix_different_class mix_silent_sources mix_seed valid_num_mixtures test_num_mixtures
+        mix_visual_frames mix_visual_stride motion_align valid_mixture_list test_mixture_list
+        duet_prompts"
 )
 
 # note_options <stage>: keep what the stage was run with
@@ -947,7 +952,7 @@ if ! "${skip_data_prep}"; then
                     --clips_dir "${_clips}" --output_dir "${_dir}" --fs "${fs}" \
                     --num_sources "${sources_of[${mset}]}" --segment_samples "${segment_samples}" \
                     --different_class "${mix_different_class}" --seed "${mix_seed}" \
-                    --silence_dbfs "${silence_dbfs}" \
+                    --silence_dbfs "${silence_dbfs}" --silent_sources "${mix_silent_sources}" \
                     --visual_frames "${mix_visual_frames}" --visual_stride "${mix_visual_stride}" \
                     ${_motion_dir:+--motion_align "${motion_align}"} \
                     ${_list:+--list "${_list}"} \
