@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Union
 
 import torch
 
-from espnet2_avsep.data.yaml_file import read_mapping
+from espnet2_avsep.data.base_config import read_config
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.si_sdr import si_sdr
 from espnet2_avsep.tasks.choices import build_untrained
@@ -39,7 +39,7 @@ def load_untrained_config(path: Union[str, Path]) -> argparse.Namespace:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a config of conf/tuning.")
-    config = read_mapping(path)
+    config = read_config(path)
     if config.get("trained") is not False:
         raise InputError(
             f"{path}: is not the config of a system without training, which says "

@@ -27,8 +27,8 @@ from typing import Any, Dict, Optional, Sequence
 import yaml
 
 from espnet2_avsep.bin.cli import command
+from espnet2_avsep.data.base_config import read_config
 from espnet2_avsep.data.scp import atomic_write
-from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
 
 BATCH = 4
@@ -73,7 +73,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if args.train_seconds and args.num_iters_per_epoch:
         raise InputError("--num_iters_per_epoch and --train_seconds: give one of them.")
     path = Path(args.config)
-    config = read_mapping(path)
+    config = read_config(path)
     if config.get("trained") is False:
         raise InputError(f"--config {path}: is of a system without training.")
     config = small(config, args.max_epoch, args.num_iters_per_epoch or 75)

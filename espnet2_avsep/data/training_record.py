@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Sequence
 
+from espnet2_avsep.data.base_config import read_config
 from espnet2_avsep.data.content import ends_digest
 from espnet2_avsep.data.lock import lock_folder
 from espnet2_avsep.data.made_from import (
@@ -119,7 +120,7 @@ def _record(words: Mapping[str, List[str]]) -> Record:
     """Describe what a training is made from."""
     options: Dict[str, Any] = {}
     if "config" in words:
-        options.update(_flatten(read_yaml(words["config"][-1])))
+        options.update(_flatten(read_config(words["config"][-1])))
     for name, values in words.items():
         for value in values:
             key, equals, setting = value.partition("=")

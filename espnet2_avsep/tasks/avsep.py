@@ -7,6 +7,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
+from espnet2_avsep.data.base_config import read_config
 from espnet2_avsep.data.class_labels import (
     class_numbers,
     number_sources,
@@ -56,6 +57,7 @@ with lean_imports():
     )
     from espnet2.train.collate_fn import CommonCollateFn
     from espnet2.train.distributed_utils import get_rank
+    from espnet2.utils import config_argparse
     from espnet2.utils.nested_dict_action import NestedDictAction
     from espnet2.utils.types import str_or_none
 
@@ -86,6 +88,21 @@ class AVSeparationIterFactory(AbsIterFactory):
         return self.last
 
 
+class ConfigParser(config_argparse.ArgumentParser):
+    """ESPnet's parser, but --config may name a file with a base (see read_config)."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Take the defaults from --config, then parse the command line."""
+        parse = super(config_argparse.ArgumentParser, self).parse_known_args
+        path = parse(args)[0].config
+        if path is not None:
+            config = read_config(path)
+            for key in config.keys() - {action.dest for action in self._actions}:
+                self.error(f"unrecognized arguments: {key} (from {path})")
+            self.set_defaults(**config)
+        return parse(args, namespace)
+
+
 class AVSeparationTask(AbsTask):
     """Train a visually guided separator with ESPnet's trainer.
 
@@ -102,6 +119,7 @@ class AVSeparationTask(AbsTask):
     def get_parser(cls) -> argparse.ArgumentParser:
         """Return the parser of all options, whose usage message is short."""
         parser = super().get_parser()
+        parser.__class__ = ConfigParser  # AbsTask builds one of its base class
         parser.prog = "avsep_train"
         parser.usage = "%(prog)s --config FILE --output_dir DIR ... (see --help)"
         return parser

@@ -69,15 +69,15 @@ def write_model(folder: Path, network: str) -> None:
     import torch
     import yaml
 
+    from espnet2_avsep.data.base_config import read_config
     from espnet2_avsep.separate import load_config
     from espnet2_avsep.tasks.choices import build_model
 
-    text = (ROOT / "conf" / "tuning" / NETWORKS[network]).read_text(encoding="utf-8")
     config = {
         "separator": "hfra",
         "separator_conf": {},
         "visual_adapter_conf": {},
-        **yaml.safe_load(text),
+        **read_config(ROOT / "conf" / "tuning" / NETWORKS[network]),
         "teacher": None,
         "teacher_conf": {},
     }

@@ -53,10 +53,10 @@ def get_parser() -> argparse.ArgumentParser:
 
 def load(system: str) -> argparse.Namespace:
     """Read a configuration; what is frozen or fetched is left out."""
-    import yaml
+    from espnet2_avsep.data.base_config import read_config
 
     path = ROOT / "conf" / "tuning" / f"train_avsep_{system}.yaml"
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = read_config(path)
     config["criterions"] = [c for c in config["criterions"] if c["name"] != "alignment"]
     return argparse.Namespace(
         **{"visual_adapter_conf": {}, **config, "teacher": None, "teacher_conf": {}}

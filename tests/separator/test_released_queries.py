@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
+from espnet2_avsep.data.base_config import read_config
 from espnet2_avsep.separator.query_separator import QuerySeparator
 from tests.separator import released_queries
 
@@ -26,7 +26,7 @@ SMALL = {
 
 def options(name):
     path = TUNING / f"train_avsep_{name}_released.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8"))["separator_conf"]
+    return read_config(path)["separator_conf"]
 
 
 def build(name, **changes):

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from espnet2_avsep.bin.avsep_train import main
+from espnet2_avsep.data.base_config import read_config
 from espnet2_avsep.separate import load_config, load_weights
 from espnet2_avsep.tasks.choices import build_model
 from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
@@ -101,7 +102,7 @@ def test_training_is_reproducible(corpus, config, tmp_path):
 def test_shipped_config_dry_run(path, corpus, tmp_path):
     """Every shipped config builds its model, optimizer and scheduler."""
     argv = train_command(corpus, path, tmp_path / "exp", "--dry_run", "true")
-    options = yaml.safe_load(path.read_text())
+    options = read_config(path)
     if options.get("teacher") == "clap":
         argv += ["--teacher_conf", "checkpoint=random"]
     if "pretrained" in options.get("visual_adapter_conf", {}):

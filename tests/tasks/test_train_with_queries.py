@@ -14,6 +14,7 @@ from espnet2_avsep import SeparateAV
 from espnet2_avsep.bin.avsep_inference import main as separate_main
 from espnet2_avsep.bin.avsep_train import main
 from espnet2_avsep.bin.separation import mixtures_of
+from espnet2_avsep.data.base_config import read_config
 from espnet2_avsep.data.mixture_table import read_classes
 from espnet2_avsep.data.scp import read_scp, write_scp
 from espnet2_avsep.errors import InputError
@@ -233,7 +234,7 @@ def test_a_new_class_by_one_query(corpus, trained, tmp_path):
     (new / "valid" / "mixtures.tsv").write_text(listed.replace("\ttop", "\tzither"))
     tuning = Path(__file__).parents[2] / "conf" / "tuning"
     shipped = tuning / "train_avsep_dgfnet_new_class.yaml"
-    frozen = yaml.safe_load(shipped.read_text())["freeze_param"]
+    frozen = read_config(shipped)["freeze_param"]
     more = ["--init_param", f"{trained}/valid.si_sdr_i.best.pth"]
     more += ["--classes_from", f"{trained}/config.yaml"]
     changes = {
