@@ -362,7 +362,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         mixture: Tensor,
         reference: Tensor,
     ) -> Tensor:
-        """Separate with masks that no network makes, on the same way there and back.
+        """Separate with given masks, with the same STFT, warp and resynthesis.
 
         Args:
             masks: Magnitude of the mixture (B, 1, F', T) and magnitudes of the sources

@@ -11,7 +11,7 @@ from espnet2_avsep.loss.abs_criterion import SeparationOutput
 
 
 class ESPnetAVWaveModel(ESPnetAVSeparationModel):
-    """Mixture -> tracks; spectrograms are made for pictures and spectral losses alone.
+    """Mixture -> tracks; spectrograms are only for pictures and spectral losses.
 
     The "mask" of such a separator is the quotient of its track's magnitude and the
     mixture's, so that mask times mixture is the track's magnitude; there are no logits.

@@ -148,7 +148,7 @@ def gate_histogram(values: Sequence[float], title: str):
     )
     axis.set_xlim(0, 1)
     axis.set_xlabel(
-        "mean gate of a source (0: audio alone, 1: product with the picture)"
+        "mean gate of a source (0: audio only, 1: product with the picture)"
     )
     axis.set_ylabel("sources")
     axis.set_title(title, fontsize=10)

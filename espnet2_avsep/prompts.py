@@ -25,7 +25,7 @@ class Text:
 
     Attributes:
         text: What to separate, e.g. "violin".
-        template: What the text tower reads; "{}" stands for the text.
+        template: What the text tower reads; "{}" is replaced by the text.
 
     Example:
         >>> str(Text("violin"))

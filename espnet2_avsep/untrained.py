@@ -55,7 +55,7 @@ def load_untrained_config(path: Union[str, Path]) -> argparse.Namespace:
 
 
 class UntrainedAV:
-    """A system without training, on the same way there and back as the trained ones.
+    """A system without training, with the STFT and resynthesis of the trained ones.
 
     STFT, warp of the frequency axis, mask, inverse warp, the mixture's phase, inverse
     STFT: all but what makes the masks is the trained models' own.

@@ -29,7 +29,7 @@ class Stub:
 
 
 class Media(Stub):
-    """Puts real videos, and what the peers' scripts make of them.
+    """Puts real videos, and what other implementations' scripts make of them.
 
     Args:
         videos: category/id -> video file.
@@ -100,8 +100,8 @@ def json_videos(
     return root
 
 
-class Peer(NamedTuple):
-    """How a peer lays out audio and frames, and what its lists look like.
+class Layout(NamedTuple):
+    """How another implementation lays out audio and frames, and its lists.
 
     Attributes:
         audio: Folder of sounds below the corpus.
@@ -127,42 +127,42 @@ class Peer(NamedTuple):
 
 
 STEMS = {"train": "train", "val": "val", "test": "test"}
-PEERS = {
-    "sound_of_pixels": Peer(
+LAYOUTS = {
+    "sound_of_pixels": Layout(
         *("data/audio", "data/frames", ".mp4", "data", STEMS),
         *("./data/audio/", "./data/frames/", ".mp3"),
     ),
-    "clipsep": Peer(
+    "clipsep": Layout(
         *("solo/audio", "solo/preprocessed", "", "solo", STEMS),
         *("data/MUSIC/solo/audio/", "data/MUSIC/solo/preprocessed/"),
         label=True,
     ),
-    "iquery": Peer(
+    "iquery": Layout(
         *("audio", "frames", ".mp4", "data"),
         {"train": "trainmusic", "val": "valmusic", "test": "testmusic"},
         *("/", "/"),
     ),
-    "hfra": Peer(
+    "hfra": Layout(
         *("audio", "frames", "", "metadata", STEMS),
         *("/home/author/dataset/audio/", "/home/author/dataset/frames/"),
     ),
 }
 
 
-def peer_tree(root: Path, lists: Lists, put: Stub, peer: Peer) -> Path:
-    """audio/, frames/ and CSV lists, as one of the peers has them."""
-    (root / peer.lists).mkdir(parents=True, exist_ok=True)
+def csv_tree(root: Path, lists: Lists, put: Stub, layout: Layout) -> Path:
+    """audio/, frames/ and CSV lists, as another implementation has them."""
+    (root / layout.lists).mkdir(parents=True, exist_ok=True)
     for name, clips in lists.items():
-        path = root / peer.lists / f"{peer.stems[name]}.csv"
+        path = root / layout.lists / f"{layout.stems[name]}.csv"
         with path.open("w", newline="") as f:
             writer = csv.writer(f)
             for clip in clips:
-                put.sound(root / peer.audio / f"{clip}.wav", clip)
-                folder = root / peer.frames / f"{clip}{peer.frames_end}"
-                row = [f"{peer.audio_path}{clip}{peer.suffix}"]
-                row += [f"{peer.frames_path}{clip}{peer.frames_end}"]
+                put.sound(root / layout.audio / f"{clip}.wav", clip)
+                folder = root / layout.frames / f"{clip}{layout.frames_end}"
+                row = [f"{layout.audio_path}{clip}{layout.suffix}"]
+                row += [f"{layout.frames_path}{clip}{layout.frames_end}"]
                 row += [put.frames(folder, clip)]
-                writer.writerow(row + [clip.split("/")[0]] * peer.label)
+                writer.writerow(row + [clip.split("/")[0]] * layout.label)
     return root
 
 

@@ -1,4 +1,4 @@
-"""Stands for a kill in tests of what an interrupted run leaves behind."""
+"""Simulates a kill in tests of what an interrupted run leaves behind."""
 
 
 class Killed(BaseException):

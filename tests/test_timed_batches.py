@@ -29,7 +29,7 @@ def optimizers(*rates):
 
 
 def epoch(clock, batches, step=2.0, **options):
-    """Go through an epoch; each batch takes so many seconds."""
+    """Go through an epoch; each batch takes a given time."""
     timed = TimedBatches(range(batches), **{"seconds": 20.0, **options})
     rates = []
     for _ in timed:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check, mend, copy, combine and cut Kaldi-style data folders.
+"""Check, fix, copy, combine and cut Kaldi-style data folders.
 
 This is what fix_data_dir.sh, validate_data_dir.sh, copy_data_dir.sh, combine_data.sh
 and subset_data_dir.sh run. Standard library only.
@@ -33,7 +33,7 @@ EXAMPLES = 3
 
 
 class DataError(Exception):
-    """A folder or an option that cannot be used; the message says how to mend it."""
+    """A folder or an option that cannot be used; the message says how to fix it."""
 
 
 def byte_order(key: str) -> bytes:
@@ -156,7 +156,7 @@ def read_strict(folder: Path, name: str) -> Table:
     """
     table, remarks = read_clean(folder / name)
     if remarks:
-        raise DataError(f"{remarks[0]}. Mend it: utils/fix_data_dir.sh {folder}")
+        raise DataError(f"{remarks[0]}. Fix it: utils/fix_data_dir.sh {folder}")
     return table
 
 
@@ -478,10 +478,10 @@ def missing_tables(arguments: argparse.Namespace, fix_it: str) -> List[str]:
 
 
 def validate(arguments: argparse.Namespace) -> None:
-    """Check a data folder; print every problem and how to mend it."""
+    """Check a data folder; print every problem and how to fix it."""
     folder = arguments.folder
     check_folder(folder)
-    fix_it = f"Mend it: utils/fix_data_dir.sh {folder}"
+    fix_it = f"Fix it: utils/fix_data_dir.sh {folder}"
     problems = missing_tables(arguments, fix_it)
     names = ["utt2spk"] + [n for n in utt_table_names(folder) if n != "utt2spk"]
     names += [n for n in ("spk2utt",) if (folder / n).is_file()]
@@ -680,7 +680,7 @@ def subset(arguments: argparse.Namespace) -> None:
 def get_parser() -> argparse.ArgumentParser:
     """Build the parser; every command is a script of Kaldi's name."""
     parser = argparse.ArgumentParser(
-        description="Check, mend, copy, combine and cut Kaldi-style data folders."
+        description="Check, fix, copy, combine and cut Kaldi-style data folders."
     )
     commands = parser.add_subparsers(dest="command", required=True)
 

@@ -59,7 +59,7 @@ class Job(NamedTuple):
     """One command to run.
 
     Attributes:
-        number: What JOB stands for; None where the command line has no JOB=1:N.
+        number: The value of JOB; None where the command line has no JOB=1:N.
         command: The line given to bash.
         log: Where its output goes.
     """
@@ -167,7 +167,7 @@ def count(options: Dict[str, str], name: str, default: int, least: int = 0) -> i
     """Return the whole number that an option gives.
 
     Raises:
-        UsageError: it is none, or below ``least``.
+        UsageError: it is not one, or below ``least``.
     """
     value = options.get(name, str(default))
     if not re.fullmatch(r"\d+", value) or int(value) < least:

@@ -74,7 +74,7 @@ def centre_segments(
 def random_segments(
     folder: Path, sample_rate: int, num_samples: int, seed: int
 ) -> ClipSegments:
-    """Choose one random segment of each clip; it depends on seed and clip alone.
+    """Choose one random segment of each clip; it depends only on seed and clip.
 
     Args and errors: see centre_segments.
     """

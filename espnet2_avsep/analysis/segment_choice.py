@@ -1,4 +1,4 @@
-"""Which parts of a clip stand for it."""
+"""Which parts of a clip are used in an analysis."""
 
 from typing import List
 

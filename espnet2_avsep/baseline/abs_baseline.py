@@ -32,7 +32,7 @@ class AbsBaseline(ABC):
         Args:
             mixture: Magnitude (F, T).
             num_sources: N.
-            sample_rate: In Hz; row f of a linear axis stands for
+            sample_rate: In Hz; row f of a linear axis is at
                 f / (F - 1) * sample_rate / 2.
             references: Magnitudes of the sources, (N, F, T), where needs_references.
 

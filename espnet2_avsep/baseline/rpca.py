@@ -46,7 +46,7 @@ class RPCA(AbsBaseline):
         if num_sources != 2:
             raise ValueError(
                 f"RPCA has a low-rank and a sparse part, but {num_sources} sources "
-                "are asked for; it can be run with 2 sources alone."
+                "are asked for; it needs exactly 2 sources."
             )
         parts = np.abs(
             robust_pca(

@@ -13,7 +13,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Build the command line's parser."""
     parser = argparse.ArgumentParser(
         description="Find videos that are in two sets or in two classes, and clips "
-        "whose sound is nearly that of a clip of an earlier set (by landmark "
+        "whose sound is nearly that of a clip of an earlier set (by "
         "fingerprints: other codecs, levels and first samples do not hide it). Writes "
         "a table of all cases, which stage 8 can leave out of the scores. Fingerprints "
         "are kept, so that a run that was cut off goes on.",

@@ -49,7 +49,7 @@ LEARNED = (
     "SDRi - swapped high",
     "learned",
 )
-# With more systems, the page shows the differences from the first one alone.
+# With more systems, the page shows only the differences from the first one.
 MANY_SYSTEMS = 6
 
 
@@ -59,7 +59,7 @@ def get_parser() -> argparse.ArgumentParser:
         description="Compare experiments that were scored on the same mixtures: our "
         "scores beside the published ones and their protocol, paired differences with "
         "bootstrap intervals, a table for each instrument, pictures. Trainings of one "
-        "system that differ in their seed alone are one line, with the means over the "
+        "system that differ only in their seed are one line, with the means over the "
         "seeds. A system that was also separated with the pictures of other sources "
         "(--shuffle_visual) has a column that says whether it learned to follow the "
         "pictures. Experiments scored on different lists are refused. Writes "
@@ -101,7 +101,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--over_missing",
         metavar="VALUE",
-        help="what stands for it where a config has no such value",
+        help="the value to use where a config has none",
     )
     parser.add_argument(
         "--plots", type=str2bool, default=True, help="draw pictures (true or false)"
@@ -541,7 +541,7 @@ def published_section(experiments: Sequence[Experiment]) -> str:
 
 
 def experiment_line(e: Experiment) -> str:
-    """Return what a name stands for."""
+    """Return what a name means."""
     config = e.config.get("config") or "no config.yaml"
     note = {
         "": "",

@@ -126,7 +126,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     from espnet2_avsep.data.download.corpus import download, select
     from espnet2_avsep.data.download.manifest import summary
     from espnet2_avsep.data.download.metadata import get_metadata
-    from espnet2_avsep.data.download.pool import Manners
+    from espnet2_avsep.data.download.pool import RequestPolicy
     from espnet2_avsep.data.download.youtube import YoutubeFetcher, import_yt_dlp
 
     if not args.archive:
@@ -159,7 +159,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         args.output_dir,
         fetch,
         args.nj,
-        Manners(
+        RequestPolicy(
             timeout=args.timeout,
             retries=0 if args.archive else args.retries,
             retry_wait=args.retry_wait,

@@ -166,7 +166,7 @@ def _embed(
         if not np.isfinite(embedding).all():
             raise InputError(
                 f"{key} ({path}): its embedding is not finite. The recording holds NaN "
-                "or infinite samples: leave it out or mend it."
+                "or infinite samples: leave it out or repair it."
             )
     return embeddings
 

@@ -46,7 +46,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     add("--jpeg_quality", type=int, default=90, help="of packed pictures (frames)")
     add("--fps", type=float, default=8, help="pictures a second")
-    add("--every", type=int, default=8, help="of which one in so many is encoded")
+    add("--every", type=int, default=8, help="encode every n-th picture")
     add(
         "--region",
         choices=("whole", "left", "right"),
@@ -87,7 +87,7 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="LIST|FILE",
         help="classes of boxes, the most wanted first, separated by commas; or a table "
         "of categories of clips ('*': the others) and such lists. Names (detector, "
-        "json) or numbers (npy); 'any' stands for all (None: any)",
+        "json) or numbers (npy); 'any' is all (None: any)",
     )
     add("--box_score", type=float, default=0.3, help="least score of a box")
     add(

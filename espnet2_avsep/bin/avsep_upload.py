@@ -38,7 +38,7 @@ def get_parser() -> argparse.ArgumentParser:
         "--private",
         type=str2bool,
         default=False,
-        help="true: a new repository is seen by its owner alone",
+        help="true: a new repository is private",
     )
     parser.add_argument(
         "--dry_run", type=str2bool, default=False, help="true: write the folder only"

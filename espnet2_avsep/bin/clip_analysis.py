@@ -218,7 +218,7 @@ def bullet_list(lines: Sequence[str]) -> str:
 
 
 def experiment_lines(experiments: Dict[str, Path]) -> List[str]:
-    """What the names stand for."""
+    """What the names mean."""
     lines = []
     for name, folder in experiments.items():
         config = read_yaml(folder / "config.yaml")

@@ -60,7 +60,7 @@ def curve_points(
         configs: System -> its config.yaml.
         result: Scores of the systems.
         key: Dotted path of the value.
-        missing: What stands for the value where a config has none.
+        missing: The value to use where a config has none.
 
     Raises:
         InputError: a config has no such value, or one that is no single value.
@@ -72,7 +72,7 @@ def curve_points(
         if value is None:
             raise InputError(
                 f"--over {key}: the config of {name} has no such value. Leave it out, "
-                "or say with --over_missing what stands for it (0 for the weight of a "
+                "or give it with --over_missing (0 for the weight of a "
                 "criterion that is not there)."
             )
         if isinstance(value, (dict, list)):

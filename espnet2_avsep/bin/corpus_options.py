@@ -15,8 +15,9 @@ Which clip goes into which set is said by, in this order:
 
 * --split_rule hash: SHA-256 of the video id, read as a number in [0, 1): below
   --test_ratio test, below --test_ratio + --valid_ratio valid, else train;
-* --splits: a folder of lists, <set>.txt with rows category/id (or ids alone), or peers'
-  <set>.csv with rows audio,frames,n_frames; also by usual names (val, testSet, ...);
+* --splits: a folder of lists, <set>.txt with rows category/id (or only ids), or
+  <set>.csv of other implementations with rows audio,frames,n_frames; also by usual
+  names (val, testSet, ...);
 * the lists in <corpus>/splits, if it exists;
 * the corpus' own lists;
 * the rule.

@@ -150,7 +150,7 @@ def read_experiment(text: str, set_name: str) -> Experiment:
 
 
 def merge_seeds(experiments: Sequence[Experiment]) -> List[Experiment]:
-    """Make one experiment of those that have one name and differ in their seed alone.
+    """Make one experiment of those that have one name and differ only in their seed.
 
     Its scores are the means over the seeds, source by source.
 

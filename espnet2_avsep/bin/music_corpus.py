@@ -41,7 +41,7 @@ def get_parser(corpus: str, name: str) -> argparse.ArgumentParser:
         choices=("listed", "solo", "duet", "all"),
         default="listed",
         help="what the sets hold: lists as they are, and solos where the rule draws; "
-        "or solos, duets, all alone (default: listed)",
+        "or only solos, duets or all (default: listed)",
     )
     return parser
 

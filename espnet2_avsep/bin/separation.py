@@ -60,7 +60,7 @@ def read_tables(
         if wrong:
             raise InputError(
                 f"speech_mix and {name} do not list the same mixtures: {len(wrong)} "
-                f"stand in one of them alone, the first is {wrong[0]}. Run stage 4 "
+                f"are in only one of them, the first is {wrong[0]}. Run stage 4 "
                 "again."
             )
     return tables

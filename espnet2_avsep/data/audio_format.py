@@ -50,7 +50,7 @@ class AudioStore:
         clipped: Samples that exceeded full scale in the files written.
 
     Raises:
-        InputError: another process works here, the rate is none.
+        InputError: another process works here, or an invalid rate.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ class BoxFiles:
 
     What is assumed of a .npy file (Co-Separation, iQuery): 7 numbers a row, which are
     the number of the picture from 1, the class, the score, and left, top, right, bottom
-    in pixels. Rows of nothing but zeros stand for no object. A .json file holds
+    in pixels. Rows of zeros only mean no object. A .json file holds
 
         {"boxes": [{"frame": 1, "label": "violin", "score": 0.9,
                     "box": [left, top, right, bottom]}, ...],

@@ -17,7 +17,7 @@ def order_classes(
         first_new: The least number of a class that has none yet.
 
     Returns:
-        Number -> class; None stands for numbers that are left out.
+        Number -> class; None: a number that is left out.
     """
     gap = [None] * (first_new - len(trained))
     return [*trained, *gap, *sorted(set(names) - set(trained))]

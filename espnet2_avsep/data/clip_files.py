@@ -1,4 +1,4 @@
-"""Files beside the corpus, one for each clip, found by the names that peers use."""
+"""Files beside the corpus, one a clip, found by other implementations' names."""
 
 from pathlib import Path
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence
@@ -14,7 +14,7 @@ class ClipFiles:
     What is looked for is <category>/<video><ending>, also with the video's own ending
     (flute/kbTy_5o6AB4.mp4.npy, as iQuery names features and boxes) and with "_" for
     white space and signs in the category. Where that is not there, a file called
-    <video><ending> will do wherever it lies in the folder, if there is just one: peers
+    <video><ending> will do wherever it lies in the folder, if there is only one: others
     have other words for some categories, and Co-Separation has no folders.
 
     Args:

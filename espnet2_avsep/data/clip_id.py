@@ -1,4 +1,4 @@
-"""Ids of clips, and the clips that names in other people's lists stand for."""
+"""Ids of clips, and the clips that names in other people's lists mean."""
 
 import hashlib
 import re
@@ -145,7 +145,8 @@ class ClipFinder:
     def find(self, where: str, name: str) -> Optional[str]:
         """Return the clip; None: it is not there.
 
-        A category that no clip has does not count: peers have other words for some.
+        A category that no clip has does not count: other implementations
+        have other words for some.
 
         Args:
             where: What the name comes from, for the message.

@@ -95,7 +95,7 @@ class Journal:
 
 
 def signature(source: str) -> List[Any]:
-    """Return what tells whether a table's value still stands for the same content.
+    """Return what tells whether the content behind a table's value is still the same.
 
     Args:
         source: A file, a folder, or a command.

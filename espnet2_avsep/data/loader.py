@@ -114,18 +114,18 @@ def build_loader(
 ) -> BatchLoader:
     """Build the loader of an epoch; it yields (keys, batch).
 
-    The batches depend on (seed, epoch) alone. A batch is shared out over the processes:
+    The batches depend only on (seed, epoch). A batch is shared out over the processes:
     each takes every world_size-th item, so that together they train on the same batches
     as one process would.
 
     Args:
         dataset: Where it has ``set_epoch``, a copy of it is set to this epoch. Where it
-            has ``batch_groups``, items of one group alone stand in a batch, and batches
+            has ``batch_groups``, a batch holds items of one group only, and batches
             of the groups come mixed; how many there are does not depend on the epoch.
         batch_size: Items of a batch over all processes.
         epoch: Number of the epoch.
         seed: Seed of the order.
-        num_batches: Take the first so many batches; None takes all.
+        num_batches: Number of batches to take; None takes all.
         rank: This process.
         world_size: Number of processes.
         num_workers: Worker processes of the loader; 0 loads in this process.
@@ -183,7 +183,7 @@ def build_loader(
 
 
 def num_items_for(num_batches: int, batch_size: int, num_groups: int = 1) -> int:
-    """Items that make at least so many whole batches, if the groups share them evenly.
+    """Items that make at least N whole batches, if the groups share them evenly.
 
     Args:
         num_batches: Number of batches.

@@ -32,7 +32,7 @@ _ORDER, _ITEM, _SILENT = 0, 1, 2
 class MixAndSeparateDataset(Dataset):
     """Mix and separate: N clips of different videos, a random segment of each, summed.
 
-    Item i of an epoch depends on (seed, epoch, i) alone: not on the worker that makes
+    Item i of an epoch depends only on (seed, epoch, i): not on the worker that makes
     it, the order of the items, or the process of a distributed run. Only the samples
     and the visual rows that are used are read from disk.
 
@@ -56,7 +56,7 @@ class MixAndSeparateDataset(Dataset):
         visual_frames: Rows V drawn in the segment's time span, in their order in time;
             without repetition where the span has that many. The paper uses 1, the
             released code of HFRA 3.
-        visual_stride: With it, the V rows are not drawn: they lie so many rows apart
+        visual_stride: With it, the V rows are not drawn: they lie this many rows apart
             around the segment's middle, the clip's end rows standing for those beyond
             (Sound of Pixels: 3 frames, 24 apart, at 8 a second).
         frame_crop: Packed frames only: side of the square that is cut out at random,
@@ -77,8 +77,8 @@ class MixAndSeparateDataset(Dataset):
             are drawn without it. (MP-Net: 0.05; CCoL: [2, 4] of 4 sources.)
         silence_dbfs: A segment whose RMS is below this is drawn again (dB, full scale =
             0 dB).
-        max_redraws: After so many new segments of a clip, another clip is drawn; after
-            so many other clips, the set is given up.
+        max_redraws: After this many new segments of a clip, another clip is drawn;
+            after this many other clips, the set is given up.
         seed: Seed of all draws.
         labels: Class -> number, where the sources' classes are wanted as numbers.
         motion: Clip -> motion features (Kaldi reference, (S, D), rows uniform over the

@@ -105,7 +105,7 @@ def draw_groups(
             + (", or set different_class to false." * different_class)
         )
     rng = random.Random(seed)
-    # So many mixtures that groups must come again: no use looking for new ones.
+    # More mixtures than groups: they must come again, no use looking for new ones.
     crowded = num_mixtures > math.comb(len(clips), num_sources)
     best: List[Tuple[str, ...]] = []
     fewest = None
@@ -143,7 +143,7 @@ def _draw_once(
     names = list(members.values())
     left = [Weights([uses[c] for c in group]) for group in names]
     totals = Weights([group.total for group in left])
-    # Uses left -> the groups that have so many.
+    # Uses left -> the groups with that number.
     groups_with: Dict[int, Set[int]] = {}
     for g, total in enumerate(totals.values):
         groups_with.setdefault(total, set()).add(g)

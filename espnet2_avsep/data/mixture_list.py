@@ -99,7 +99,7 @@ def read_mixture_list(
             sources are kept.
             Else N columns, separated by tabs, commas or blanks: ids of clips, or names
             of files as ``any/folder/category/video.wav`` (the lists of iQuery, DGFNet
-            and DAVIS), or video ids alone where they are unambiguous; lines that begin
+            and DAVIS), or only video ids where they are unambiguous; lines that begin
             with # are passed over. Line i makes mixture i. Centre segments are used,
             unless N further columns hold the segments' first samples.
         clips: The clips that are there.

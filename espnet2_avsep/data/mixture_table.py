@@ -99,7 +99,7 @@ def sound_sha256(path: Union[str, Path]) -> str:
     """SHA-256 of what is heard: a mixtures.tsv without its visual rows (frame{n}).
 
     Lists of one corpus drawn alike, for systems whose visual inputs come at different
-    rates, differ in these columns alone: their mixtures are the same sounds.
+    rates, differ only in these columns: their mixtures are the same sounds.
     """
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines]

@@ -116,7 +116,7 @@ def make_mixtures(
         visual_frames: Visual rows of each source.
         visual_stride: Their distance in rows.
         motion_align: Motion rows of each source: those of the "whole" clip, or of the
-            "segment" alone (at least one).
+            only "segment" (at least one).
         silent_sources: Sources whose reference is silence, while their pictures are
             there. See check_silent_sources. The clips are those that are drawn without
             it; a list names its own silent sources.

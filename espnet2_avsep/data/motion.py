@@ -17,7 +17,7 @@ def read_motion(
 
     Args:
         ref: The matrix, (S, D).
-        max_steps: Of more rows, so many are taken, evenly spread. (iQuery's and
+        max_steps: Of more rows, this many are taken, evenly spread. (iQuery's and
             DGFNet's number, at one a second.)
         span: Rows [first, last) that are wanted; None takes all.
 
@@ -37,6 +37,6 @@ def read_motion(
 
 
 def choose_steps(first: int, last: int, max_steps: int) -> List[int]:
-    """Return the rows [first, last), or so many of them, evenly spread."""
+    """Return the rows [first, last), or ``max_steps`` of them, evenly spread."""
     number = min(last - first, max_steps)
     return [first + (2 * n + 1) * (last - first) // (2 * number) for n in range(number)]

@@ -86,7 +86,7 @@ def read_scp(path: PathLike, allow_empty: bool = False) -> Dict[str, str]:
         key, value = nfc(parts[0]), parts[1].strip()
         if value == "-" and path.suffix == ".scp":  # libsndfile would read stdin
             raise InputError(
-                f"{path}, line {number}: '-' stands for stdin; expected a file's name."
+                f"{path}, line {number}: '-' means stdin; expected a file's name."
             )
         if key in table:
             raise InputError(

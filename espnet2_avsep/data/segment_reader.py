@@ -1,7 +1,7 @@
 """Read the samples of a segment and single visual rows, and nothing else of the files.
 
 A clip is a mono audio file and a Kaldi matrix of n rows, one visual embedding each, or
-n packed frames (data/frame_store.py), which are rows of another shape. Row i stands for
+n packed frames (data/frame_store.py), which are rows of another shape. Row i is at
 the time (i + 0.5) / n of the clip's duration.
 """
 
@@ -103,7 +103,7 @@ def read_segment(path: str, start: int = 0, num: Optional[int] = None) -> np.nda
     if not is_finite(samples):
         raise InputError(
             f"{path}: NaN or infinite samples between {start} and {start + wanted}. "
-            "Remove the clip, or mend the file."
+            "Remove the clip, or repair the file."
         )
     return samples
 
@@ -196,7 +196,7 @@ def nearest_row(start: int, num: int, num_samples: int, num_rows: int) -> int:
 
 
 def strided_rows(centre: int, count: int, stride: int, num_rows: int) -> List[int]:
-    """Return rows around a centre, in their order; the end rows stand for those beyond.
+    """Return rows around a centre, in order; the end rows are repeated beyond the ends.
 
     Args:
         centre: The middle row (of an even number, the one after the middle).

@@ -261,7 +261,7 @@ def open_h5(path: PathLike):
     """Open an HDF5 file for reading.
 
     Raises:
-        OSError: it is none.
+        OSError: it is not one.
     """
     import h5py
 

@@ -19,7 +19,7 @@ def shuffle_visual(
     Where there are motion features, they go with it, and so does the class, for the
     systems that are told the classes of the sources.
 
-    What a source gets depends on (seed, mixture, source) and the list alone, not on
+    What a source gets depends only on (seed, mixture, source) and the list, not on
     which mixtures are separated by which job.
 
     Args:

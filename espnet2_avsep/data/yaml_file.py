@@ -65,7 +65,7 @@ def _check_node(node, sizes: Dict[int, int]) -> int:
     """Return how many values a node has with all aliases expanded.
 
     Args:
-        node: Of yaml's composer; an alias is the very node that it stands for.
+        node: Of yaml's composer; an alias is the very node that it refers to.
         sizes: id of a node -> its size; 0 while it is being looked at.
 
     Raises:
@@ -73,7 +73,7 @@ def _check_node(node, sizes: Dict[int, int]) -> int:
     """
     if id(node) in sizes:
         if sizes[id(node)] == 0:
-            raise ValueError("an alias stands within what it stands for")
+            raise ValueError("an alias is within the value that it refers to")
         return sizes[id(node)]
     sizes[id(node)] = 0
     size = 1

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# Each type is timed so many times, in turn; the fastest time counts.
+# Each type is timed this often, in turn; the fastest time counts.
 _ROUNDS = 4
 
 

@@ -205,7 +205,7 @@ class QueryDecoderLayer(nn.Module):
             positions: Added to x for queries and for keys of the self-attention,
                 (M, Q, dim).
             hidden: Queries that a query must not attend to, (Q, Q), true where hidden.
-            padding: Places of the memory that are none, (K, P), true where padded.
+            padding: Padded places of the memory, (K, P), true where padded.
             with_weights: Whether the weights of the cross-attention are wanted.
 
         Returns:
@@ -335,7 +335,7 @@ class QueryTransformer(nn.Module):
             audio: Map of the sound, (N * B, C, H, W), or (B, C, H, W) where it is the
                 same for all sources.
             motion: (N * B, S, motion_dim), or None without layer 0.
-            motion_padding: Steps that are none, (N * B, S), true where padded.
+            motion_padding: Padded steps, (N * B, S), true where padded.
             hidden: See QueryDecoderLayer.
             with_weights: Whether the weights of the cross-attention are wanted.
 

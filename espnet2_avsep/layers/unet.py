@@ -1,6 +1,6 @@
 """The U-Net ladder of the visually guided separators, encoder and decoder apart.
 
-The encoder sees the mixture alone, so it runs once per mixture. The decoder runs once
+The encoder sees only the mixture, so it runs once per mixture. The decoder runs once
 per source. Inside it, a convolution of the concatenation [skip, x] is the sum of a
 convolution of each part, and the skip's part is the same for every source:
 

@@ -29,11 +29,11 @@ class ClipError(InputError):
     Args:
         path: The file.
         reason: Why, in a few words.
-        mend: How to fix it.
+        remedy: How to fix it.
     """
 
-    def __init__(self, path: PathLike, reason: str, mend: str = ""):
-        super().__init__(f"{path}: {reason}." + (f" {mend}" if mend else ""))
+    def __init__(self, path: PathLike, reason: str, remedy: str = ""):
+        super().__init__(f"{path}: {reason}." + (f" {remedy}" if remedy else ""))
         self.reason = reason
 
 

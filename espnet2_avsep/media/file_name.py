@@ -11,7 +11,7 @@ _FILE_NAME = re.compile(r"[/\\]|(^|\S)\.(?=\w*[^\W\d])\w{1,10}([^\w\s.]\S*)?$")
 
 
 def is_image_name(name: str) -> bool:
-    """Tell whether a name is an image's; hidden files (._000001.jpg) are none."""
+    """Tell whether a name is an image's; hidden files (._000001.jpg) are not."""
     suffix = os.path.splitext(name)[1].lower()
     return suffix in IMAGE_SUFFIXES and not os.path.basename(name).startswith(".")
 

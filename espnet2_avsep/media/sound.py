@@ -23,7 +23,7 @@ MAX_HOLE = 3600.0
 MAX_LOST_SHARE = 0.05
 # Parts that cancel in a down-mix are reported from this share of the energy on.
 _LOST_SHARE = 0.1
-# So many packets of a stream are tried before it counts as undecodable.
+# Packets of a stream that are tried before it counts as undecodable.
 _TRIED = 500
 
 

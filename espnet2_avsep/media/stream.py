@@ -64,7 +64,7 @@ class MediaInfo:
 
     Attributes:
         has_audio: Whether there is an audio stream.
-        has_video: Whether there is a video stream (a cover picture is none).
+        has_video: Whether there is a video stream (a cover picture does not count).
         start: Time at which the file begins.
         sample_rate: Of the sound in Hz; None: no sound that can be decoded.
         channels: Of the sound, or None.
@@ -114,7 +114,7 @@ class MediaInfo:
 
 
 def video_stream(container) -> Optional["av.video.stream.VideoStream"]:  # noqa: F821
-    """Return the video stream of an open file, or None; a cover picture is none.
+    """Return the video stream of an open file, or None; a cover picture does not count.
 
     Of several, one of a known codec, and of these one with the default flag.
     """

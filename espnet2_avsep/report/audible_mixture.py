@@ -166,7 +166,7 @@ class _PromptTimes:
             self._step = Fraction(info["every"]) / Fraction(str(info["fps"]))
 
     def prompt(self, clip: str, row: Optional[str]) -> Prompt:
-        """Return the prompt that the row of a mixture's list stands for."""
+        """Return the prompt that the row of a mixture's list means."""
         shape = self._shapes.get(clip)
         if row is None or shape is None:
             return self.at(clip, (), "whole", "not known")
@@ -275,7 +275,7 @@ def ranking(scores: Mapping[str, float]) -> List[str]:
 
 
 def evenly(keys: Sequence[str], most: int) -> List[str]:
-    """Choose at most so many keys, spread evenly over their order."""
+    """Choose at most ``most`` keys, spread evenly over their order."""
     if len(keys) <= most:
         return list(keys)
     return [keys[int((n + 0.5) * len(keys) / most)] for n in range(most)]

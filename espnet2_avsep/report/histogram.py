@@ -9,7 +9,7 @@ from espnet2_avsep.report.html import Html, element, escaped, join
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 520, 220, 60, 44, 12
 _STEPS = (1, 2, 2.5, 5, 10)
-# So many bins are wanted; there may be up to 2.5 times as many.
+# Number of bins wanted; there may be up to 2.5 times as many.
 _BINS = 16
 
 

@@ -16,7 +16,7 @@ from espnet2_avsep.data.scp import (
 from espnet2_avsep.data.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 
-# Rows of this stage in skipped.tsv stand for mixtures of a list, not for clips.
+# Rows of this stage in skipped.tsv are mixtures of a list, not clips.
 _LIST_STAGE = "mixture list"
 
 

@@ -51,6 +51,6 @@ class AbsAVSeparator(AbsSeparator):
             visual: Visual embedding of each source, (B, N, D).
 
         Returns:
-            logits: (B, N, F, T), source i conditioned on visual[:, i] alone.
+            logits: (B, N, F, T), source i conditioned only on visual[:, i].
             bottleneck: Embedding of the mixture, (B, bottleneck_dim).
         """

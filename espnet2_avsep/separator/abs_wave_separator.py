@@ -23,6 +23,6 @@ class AbsWaveSeparator(AbsSeparator):
             visual: Visual embedding of each source, (B, N, D).
 
         Returns:
-            tracks: (B, N, L), source i conditioned on visual[:, i] alone.
+            tracks: (B, N, L), source i conditioned only on visual[:, i].
             bottleneck: Embedding of the mixture, (B, bottleneck_dim).
         """

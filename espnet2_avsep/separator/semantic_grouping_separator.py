@@ -30,7 +30,7 @@ class SemanticGroupingSeparator(AbsAVSeparator):
         at the tokens (softmax of a projection's product with them), and the weighted
         mean of the tokens' s_c is the condition. So the pictures choose, but what they
         choose from is heard. The paper's hard assignment (Gumbel) is a soft one here,
-        and its classification loss on the tokens is left out, so that tokens stand for
+        and its classification loss on the tokens is left out, so that tokens are for
         whatever training makes of them.
 
     Args:

@@ -18,7 +18,7 @@ class WaveUNetSeparator(AbsWaveSeparator):
     Notes:
         Wave-U-Net has one output for each known kind of source and no query. Here, the
         visual embedding, through a linear layer, is tiled over the bottleneck, and the
-        decoder runs once per source; the encoder, which sees the mixture alone, once
+        decoder runs once per source; the encoder, which sees only the mixture, once
         per mixture. Convolutions are padded, down-sampling is a strided convolution,
         and GroupNorm stands where the paper has no norm: with it, neither the sources
         nor the mixtures of a batch depend on one another.

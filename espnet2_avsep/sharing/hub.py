@@ -79,7 +79,7 @@ def publish(folder: PathLike, repo_id: str, private: bool, message: str) -> str:
     except Exception as error:  # the hub's own errors vary with its version
         raise InputError(
             f"--hf_repo {repo_id}: cannot be uploaded: {_explain(error)} The folder "
-            f"{folder} is complete; run stage 10 again when this is mended."
+            f"{folder} is complete; run stage 10 again when this is fixed."
         ) from error
     return str(url)
 

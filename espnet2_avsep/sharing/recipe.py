@@ -1,4 +1,4 @@
-"""Copy a recipe out of the package or the checkout, as a folder that stands alone."""
+"""Copy a recipe out of the package or the checkout, as a self-contained folder."""
 
 import os
 import shutil

@@ -206,7 +206,7 @@ def convert(
             they are not those that the weights were trained with.
 
     Raises:
-        InputError: the layout is none of these, a tensor is missing or left over, or
+        InputError: an unknown layout, a tensor is missing or left over, or
             its shape does not fit.
     """
     if layout != "auto" and layout not in LAYOUTS:

@@ -11,7 +11,7 @@ from espnet2_avsep.errors import InputError
 
 SAFETENSORS = ".safetensors"
 # Records of a file of torch.save are stored, not compressed: more than this beyond the
-# file's size is none of its making.
+# file's size.
 _SLACK = 1 << 20
 
 
@@ -25,14 +25,14 @@ def read_state(path: PathLike) -> Dict[str, torch.Tensor]:
     strange = [str(k) for k, v in state.items() if not isinstance(v, torch.Tensor)]
     if strange:
         raise InputError(
-            f"{path}: {', '.join(strange[:5])}: no tensor. Expected the weights alone, "
+            f"{path}: {', '.join(strange[:5])}: no tensor. Expected only weights, "
             "as training writes them (valid.si_sdr_i.best.pth), not a checkpoint of it."
         )
     return state
 
 
 def read_checkpoint(path: PathLike) -> Dict[str, Any]:
-    """Read a .safetensors file, or one of torch.save with tensors alone in it.
+    """Read a .safetensors file, or one of torch.save with nothing but tensors.
 
     A pickle that asks for anything but tensors and plain values is refused
     (``weights_only``).

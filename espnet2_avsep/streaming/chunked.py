@@ -59,7 +59,7 @@ class ChunkPlan:
     hop: int = 1
 
     def __post_init__(self):
-        """Refuse what cannot be.
+        """Validate the options.
 
         Raises:
             InputError: see the messages.

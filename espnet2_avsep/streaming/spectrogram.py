@@ -1,4 +1,4 @@
-"""A spectrogram of a recording of any length, in so many columns as a picture has."""
+"""A spectrogram of a recording of any length, with the columns of a picture."""
 
 from typing import Iterable, Optional
 
@@ -18,7 +18,7 @@ def pooled_spectrogram(
     Args:
         blocks: (C, n) each; the mean of the channels is looked at.
         length: Samples of all blocks together, as far as is known.
-        columns: At most so many columns.
+        columns: Largest number of columns.
 
     Returns:
         (N_FFT / 2 + 1, columns or less) float32; a sine of full scale has 1.

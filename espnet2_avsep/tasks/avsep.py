@@ -420,7 +420,7 @@ class AVSeparationTask(AbsTask):
             for name in given:
                 del tables[name]
             return
-        # Of single clips there is the first of each alone.
+        # Single clips have only the first of each.
         number = 1
         if "speech_mix" in tables:
             number = sum(name.startswith("visual_ref") for name in tables)
@@ -533,7 +533,7 @@ class AVSeparationTask(AbsTask):
         if missing:
             raise InputError(
                 f"{tables['speech_ref1']} and {tables['visual_ref1']} do not list the "
-                f"same clips: {len(missing)} stand in one of them alone, the first is "
+                f"same clips: {len(missing)} are in only one of them, the first is "
                 f"{missing[0]}. Run stage 4 again."
             )
         check_sample_rate(next(iter(audio.values())), args.sample_rate)

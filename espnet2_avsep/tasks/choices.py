@@ -320,7 +320,7 @@ def _complete_stft(args: argparse.Namespace) -> None:
 def build_untrained(
     args: argparse.Namespace,
 ) -> Tuple[ESPnetAVSeparationModel, AbsBaseline]:
-    """Build a system without training: the way there and back, and what makes masks.
+    """Build a system without training: STFT and resynthesis, and what makes masks.
 
     Args:
         args: sample_rate, encoder, decoder, baseline, the conf of each, model_conf.

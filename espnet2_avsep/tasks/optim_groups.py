@@ -74,6 +74,6 @@ def split_by_optimizer(
         split[number].append(settings)
     if not split[1]:
         raise InputError(
-            "optim_groups: every parameter is given to optim2; use optim alone."
+            "optim_groups: every parameter is given to optim2; use only optim."
         )
     return split[1], split[2]

@@ -234,7 +234,7 @@ def _read_pickle(path: Path) -> Mapping[str, torch.Tensor]:
         raise InputError(
             f"{path}: holds more than tensors and plain values, or is no checkpoint at "
             f"all: {str(error).splitlines()[0]} If you trust the file, load it once "
-            "elsewhere and save its state dict alone, e.g. as safetensors."
+            "elsewhere and save only its state dict, e.g. as safetensors."
         ) from error
     except (RuntimeError, EOFError, ValueError, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]

@@ -126,7 +126,7 @@ class BoxSource:
             known = [name for name in labels if name not in ("__background__", "N/A")]
             raise InputError(
                 f"--box_classes: the detector knows no {', '.join(unknown)}; it knows "
-                f"{', '.join(known)} (and {ANY!r} stands for all)."
+                f"{', '.join(known)} (and {ANY!r} is all)."
             )
 
 

@@ -1,4 +1,4 @@
-"""Which encoder a name stands for, and the encoder that made given embeddings."""
+"""The encoder of a name, and the encoder that made given embeddings."""
 
 import logging
 from pathlib import Path

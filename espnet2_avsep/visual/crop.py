@@ -25,7 +25,7 @@ from espnet2_avsep.media.picture import scale
 
 ANY = "any"
 DETECTOR, FILE, WHOLE = "detector", "file", "whole_frame"
-# Boxes may end so many pixels outside of their picture: rounding.
+# Boxes may end this many pixels outside of their picture: rounding.
 _TOLERANCE = 2.0
 
 
@@ -34,7 +34,7 @@ class CropOptions(NamedTuple):
 
     Attributes:
         classes: Category of a clip (as in its id) -> classes of boxes, the most wanted
-            first; "any" stands for every class. The category "*" stands for those not
+            first; "any" is every class. The category "*" is for those not
             named.
         score: Least score of a box.
         margin: What is added on each side, as a share of the box's width and height.

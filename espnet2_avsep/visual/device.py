@@ -4,7 +4,7 @@ from espnet2_avsep.errors import InputError
 
 
 def choose_device(name: str) -> str:
-    """Return the device that --device stands for; "auto" takes a GPU if there is one.
+    """Return the device that --device means; "auto" takes a GPU if there is one.
 
     Raises:
         InputError: there is no GPU.

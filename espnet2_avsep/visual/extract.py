@@ -84,7 +84,7 @@ def extract_visual(
         pretrained: Tag, path or "random"; null takes the encoder's default.
         seed: Of random weights.
         fps: Pictures a second.
-        every: Of which one in so many is encoded.
+        every: Encode every n-th picture.
         batch_size: Pictures encoded together.
         device: "cpu", "cuda", "cuda:N" or "auto".
         dtype: "float32" or "bfloat16".
@@ -199,7 +199,7 @@ def pack_frames(
             and the middle cut out. (Sound of Pixels crops 224 from 268.)
         jpeg_quality: 1 to 95.
         fps: Pictures a second.
-        every: Of which one in so many is taken.
+        every: Take every n-th picture.
         allow_empty: As for :func:`extract_visual`.
         boxes: As for :func:`extract_visual`.
         device: Where a detector computes.
@@ -306,7 +306,7 @@ def clip_pictures(
         wav: Where the sound is, whose duration and start count; of a folder it is not
             looked at, and a picture that is its own sound has none.
         rate: Pictures per second of sound.
-        every: Of a folder, one image in so many is taken.
+        every: Take every n-th image of a folder.
         encoder: A :class:`FrameEncoder` or :class:`FramePacker`.
         demux: Of a video file; see :func:`video_frames`.
         region: The part of the pictures, a key of REGIONS.

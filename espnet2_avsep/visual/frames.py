@@ -41,7 +41,7 @@ Demux = Callable[["av.container.InputContainer"], Iterator["av.Packet"]]  # noqa
 def sample_times(duration: float, rate: Union[float, Fraction]) -> List[Fraction]:
     """Return the times in s of a clip's n = ceil(duration * rate) rows, at least one.
 
-    Row i stands for the middle of its part of the clip, (i + 1/2) / n of the duration:
+    Row i is at the middle of its part of the clip, (i + 1/2) / n of the duration:
     the readers of rows (data/segment_reader.py) and motion features have the same
     convention.
 
@@ -106,7 +106,7 @@ def folder_frames(
 
     Args:
         folder: Holds 000001.jpg, 000002.jpg, ... (or another of IMAGE_SUFFIXES).
-        every: One image in so many is taken.
+        every: Take every n-th image.
         resize: Size to scale to; None keeps the images' size.
 
     Yields:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Video to frames: decoding only what is wanted, against frames dumped as JPEG files.
 
-Generates a video (H.264, moving texture), and gets from it one picture in so many,
+Generates a video (H.264, moving texture), and gets from it every n-th picture,
 scaled and cropped to 224 x 224, uint8, in turn with
 
   ours       espnet2_avsep.visual.frames.video_frames

@@ -7,7 +7,7 @@ without encoding them again) and prepares copies of it in turn with
   ours        header check (stage 1), visual rows and formatted audio in one pass (2 and
               3), clip filter and fixed mixtures (4)
   two passes  the same with stage 3 reading the video again
-  peers       every picture decoded by PyAV and saved as JPEG by PIL at its native size;
+  reference   every picture decoded by PyAV and saved as JPEG by PIL at its native size;
               those wanted (one a second) opened, scaled and cropped; the sound decoded
               to a wav, read by librosa at the training rate, written
 
@@ -163,7 +163,7 @@ def ours(videos: List[Path], folder: Path, one_pass: bool) -> None:
     make_mixtures(folder / "clips", folder / "test", FS, segment_samples=SEGMENT)
 
 
-def peers(videos: List[Path], folder: Path, encoder) -> None:
+def reference(videos: List[Path], folder: Path, encoder) -> None:
     """Every picture as a JPEG file, the sound through librosa."""
     import av
     import librosa
@@ -225,7 +225,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     ways = {
         "ours": lambda videos, folder: ours(videos, folder, True),
         "two passes": lambda videos, folder: ours(videos, folder, False),
-        "peers": lambda videos, folder: peers(videos, folder, encoder),
+        "reference": lambda videos, folder: reference(videos, folder, encoder),
     }
     seconds: Dict[str, List[float]] = {name: [] for name in ways}
     cpu: Dict[str, List[float]] = {name: [] for name in ways}
@@ -268,9 +268,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             f"{each:8.2f} s a video by the clock   "
             f"{size[name] / hours / 1e6:10.1f} MB on disk an hour of video"
         )
-    ratio, smaller = rate["ours"] / rate["peers"], size["peers"] / size["ours"]
+    ratio, smaller = rate["ours"] / rate["reference"], size["reference"] / size["ours"]
     print(
-        f"goals: {ratio:.1f}x the peers' videos a minute and core, of at least "
+        f"goals: {ratio:.1f}x the reference's videos a minute and core, of at least "
         f"{GOAL_RATIO}x; 1/{smaller:.0f} of their disk, of at most 1/{GOAL_DISK}; one "
         f"pass against two: {rate['ours'] / rate['two passes']:.3f}x"
     )

@@ -63,7 +63,7 @@ class Cost(NamedTuple):
 
 
 def write_corpus(root: Path, entries: int) -> None:
-    """Write what stages 1 to 3 would leave for so many clips."""
+    """Write what stages 1 to 3 would leave for a number of clips."""
     import numpy as np
     import soundfile
 

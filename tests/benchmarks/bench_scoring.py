@@ -6,10 +6,11 @@ estimates and the mixture itself as an estimate of every source, in turn with
 
   ours      espnet2_avsep.metrics.bss_eval on batches
   mir_eval  mir_eval.separation.bss_eval_sources(compute_permutation=False), one call
-            for the estimates and one for the mixture, as peers do
+            for the estimates and one for the mixture, as other implementations do
 
 Medians of interleaved rounds, and the greatest difference in dB. The SAR of a mixture,
-which is the sum of its references, measures rounding errors alone and is shown apart.
+which is the sum of its references, measures only rounding errors and is shown
+separately.
 """
 
 import argparse

@@ -46,7 +46,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", default="test", help="name of the set")
     parser.add_argument("--dump", type=Path, default=Path("dump/raw"))
     parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--mixtures", type=int, default=8, help="the first so many")
+    parser.add_argument(
+        "--mixtures", type=int, default=8, help="number of mixtures, the first ones"
+    )
     return parser
 
 

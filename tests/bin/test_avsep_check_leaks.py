@@ -92,7 +92,7 @@ def test_all_kinds(sets):
     ]
     assert found[3].evidence == "video ccccccccccc"
     assert found[5].evidence == "video eeeeeeeeeee: pipa, cello"
-    assert "landmarks" in found[0].evidence
+    assert "hashes" in found[0].evidence
     assert leaking_clips(found, "valid") == {"cello-fffffffffff"}
     assert leaking_clips(found, "test") == {
         *("guzheng-ddddddddddd", "tuba-ccccccccccc", "cello-ggggggggggg")

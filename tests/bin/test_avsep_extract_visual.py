@@ -28,7 +28,7 @@ from tests.number_encoder import BARS, number_encoder
 
 
 def shown(rows):
-    """Numbers of the pictures that rows of number_encoder stand for."""
+    """Numbers of the pictures that rows of number_encoder mean."""
     return [sum(1 << k for k in range(BARS) if row[k] > 0.5) for row in rows]
 
 

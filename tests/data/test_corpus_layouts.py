@@ -87,10 +87,10 @@ def build(name, root):
         return layouts.json_videos(root, LISTS, PUT)
     if name == "bare":
         return layouts.bare_tree(root, LISTS, PUT)
-    return layouts.peer_tree(root, LISTS, PUT, layouts.PEERS[name])
+    return layouts.csv_tree(root, LISTS, PUT, layouts.LAYOUTS[name])
 
 
-@pytest.mark.parametrize("name", ["bare", *layouts.PEERS])
+@pytest.mark.parametrize("name", ["bare", *layouts.LAYOUTS])
 def test_every_layout_of_music_gives_the_same_tables(tmp_path, prepare, name):
     splits = layouts.write_splits(tmp_path / "splits", LISTS)
     options = (*NAMES, "--splits", splits)
@@ -104,27 +104,27 @@ def test_every_layout_of_music_gives_the_same_tables(tmp_path, prepare, name):
     assert all(Path(p).is_file() for p in read_scp(found / "test/wav.scp").values())
 
 
-@pytest.mark.parametrize("name", layouts.PEERS)
+@pytest.mark.parametrize("name", layouts.LAYOUTS)
 def test_lists_of_the_peers_are_taken_as_they_are(tmp_path, prepare, name):
     folder = build(name, tmp_path / "corpus")
     data = prepare("music", folder, *NAMES)
     for dset, clips in LISTS.items():
         assert sorted(read_scp(data / dset / "utt2clip").values()) == sorted(clips)
         source = yaml.safe_load((data / dset / "source.yaml").read_text())
-        peer = layouts.PEERS[name]
-        path = folder / peer.lists / f"{peer.stems[dset]}.csv"
+        layout = layouts.LAYOUTS[name]
+        path = folder / layout.lists / f"{layout.stems[dset]}.csv"
         assert source["list"] == path.name
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         assert source["list_file_sha256"] == digest
         assert (source["listed"], source["found"]) == (len(clips), len(clips))
 
 
-@pytest.mark.parametrize("name", layouts.PEERS)
+@pytest.mark.parametrize("name", layouts.LAYOUTS)
 def test_lists_of_the_peers_split_other_layouts(tmp_path, prepare, name):
-    build(name, tmp_path / "peer")
+    build(name, tmp_path / "layout")
     folder = build("json", tmp_path / "videos")
-    peer = layouts.PEERS[name]
-    lists = tmp_path / "peer" / peer.lists
+    layout = layouts.LAYOUTS[name]
+    lists = tmp_path / "layout" / layout.lists
     data = prepare("music", folder, *NAMES, "--splits", lists)
     for dset, clips in LISTS.items():
         assert sorted(read_scp(data / dset / "utt2clip").values()) == sorted(clips)

@@ -1,10 +1,10 @@
-"""What a Mac or an editor leaves beside files (._name, .name) is none of a corpus."""
+"""Files of a Mac or an editor (._name, .name) are not part of a corpus."""
 
 import numpy as np
 from PIL import Image
 
 from espnet2_avsep.data.corpus.archives import find_archives
-from espnet2_avsep.data.corpus.peer_tree import find_lists
+from espnet2_avsep.data.corpus.csv_tree import find_lists
 from espnet2_avsep.data.corpus.splits import _files_of
 from espnet2_avsep.data.corpus.tree import Tree, count_images
 

@@ -99,7 +99,7 @@ def test_rows_of_mixtures(tmp_path, stages):
             all_rows, cut = (read_matrix(ref) for ref in refs)
             assert (all_rows[:, 0] == keys.index(clip)).all()
             assert all_rows[:, 1].tolist() == list(range(ROWS))
-            # Row i stands for (i + 1/2) / ROWS of the clip.
+            # Row i is at (i + 1/2) / ROWS of the clip.
             times = (np.arange(ROWS) + 0.5) / ROWS * lengths[clip]
             inside = np.flatnonzero((times >= start) & (times < start + SEGMENT))
             assert 0 < len(inside) < ROWS

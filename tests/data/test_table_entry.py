@@ -180,5 +180,5 @@ def test_hdf5_reads_its_own_datasets_only(tmp_path):
 def test_stdin_is_no_file_of_a_table(tmp_path):
     """libsndfile takes the name "-" for stdin and would wait for it."""
     (tmp_path / "wav.scp").write_text("a -\n")
-    with pytest.raises(InputError, match="wav.scp, line 1: '-' stands for stdin"):
+    with pytest.raises(InputError, match="wav.scp, line 1: '-' means stdin"):
         read_sources(tmp_path / "wav.scp")

@@ -31,7 +31,7 @@ def bomb(entry, first):
         ("- " * 1000, "levels of nesting"),
         ("[" + "x," * 60_000 + "]", "more than 50000 values"),
         ("x" * (MAX_BYTES + 1), "refused"),
-        ("x: &a [*a]", "within what it stands for"),
+        ("x: &a [*a]", "within the value that it refers to"),
         ("!!python/object/apply:os.system [true]", "not valid YAML"),
         ("a: 2020-13-45", "month must be in 1..12"),
         ("a: " + "9" * 5000, "not valid YAML"),

@@ -38,7 +38,7 @@ def test_gradients_reach_both_convolutions():
 
 @pytest.mark.parametrize("open_gate", [False, True])
 def test_the_ends_of_the_gate(open_gate):
-    """sigma = 0 gives the audio alone, sigma = 1 the product alone."""
+    """sigma = 0 gives only the audio, sigma = 1 only the product."""
     module, audio, visual = build()
     with torch.no_grad():
         module.fused_conv.weight.zero_()

@@ -141,8 +141,8 @@ def test_duets_are_separated_and_not_scored(music):
 
 
 CASES = {
-    "music21": lambda root, put: layouts.peer_tree(
-        root, SETS["MUSIC"], put, layouts.PEERS["sound_of_pixels"]
+    "music21": lambda root, put: layouts.csv_tree(
+        root, SETS["MUSIC"], put, layouts.LAYOUTS["sound_of_pixels"]
     ),
     "vggsound": lambda root, put: layouts.vggsound_archives(
         root, SETS["VGGSOUND"], put

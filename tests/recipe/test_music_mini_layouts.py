@@ -67,7 +67,7 @@ def expected(lists, tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("name", ["json", "bare", *layouts.PEERS])
+@pytest.mark.parametrize("name", ["json", "bare", *layouts.LAYOUTS])
 def test_as_music(tmp_path, lists, expected, name):
     folder = tmp_path / "corpus"
     if name == "json":
@@ -75,9 +75,9 @@ def test_as_music(tmp_path, lists, expected, name):
     elif name == "bare":
         layouts.bare_tree(folder, lists, PUT)
     else:
-        layouts.peer_tree(folder, lists, PUT, layouts.PEERS[name])
+        layouts.csv_tree(folder, lists, PUT, layouts.LAYOUTS[name])
     options = ("--splits", CORPUS / "splits")
-    if name in layouts.PEERS:  # their own lists are the same
+    if name in layouts.LAYOUTS:  # their own lists are the same
         options = ()
     assert tables(prepare("music", folder, tmp_path / "data", *options)) == expected
 

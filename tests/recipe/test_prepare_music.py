@@ -349,7 +349,7 @@ def test_hfra_one_name_for_two_clips(hfra, run):
     write_csv(folder, train=[rows[0], other], val=[rows[1]], test=[rows[3]])
     status, error = run()
     assert status == 2
-    assert "cello/v0 stands for other files than before" in error
+    assert "cello/v0 means other files than before" in error
 
 
 def test_categories_that_become_one(tmp_path, run):

@@ -685,7 +685,7 @@ def test_long_tags_are_cut_and_stay_apart(again):
         (["--hf_dry_run", "maybe"], "expected true or false"),
         (["--avsep_config", "conf/none.yaml"], "conf/none.yaml': no such file"),
         (["--python", "no_such_python"], "there is no such program"),
-        (["extra"], "'extra' is none of the options"),
+        (["extra"], "'extra' is not an option"),
         (["--stop_stage", "1"], "--stage 2 --stop_stage 1: no stage is left to run"),
     ],
 )

@@ -212,7 +212,7 @@ def alive(process):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--systems", "hfra unet"], "'unet' is none of"),
+        (["--systems", "hfra unet"], "'unet' is not among"),
         (["--seeds", "one"], "seed 'one'"),
         (["--nj", "0"], "--nj '0'"),
         (["--small", "false"], "go with --small true"),

@@ -54,7 +54,7 @@ def test_padded_steps_change_nothing():
     torch.testing.assert_close(
         model(feature, **other)[0], expected, atol=1e-5, rtol=1e-5
     )
-    # A step that is none of them does change the mask.
+    # A step that is not padding does change the mask.
     other["motion"] = told["motion"].clone()
     other["motion"][1, 1, 0] += 1.0
     changed = (model(feature, **other)[0] - expected).abs().amax(dim=(2, 3))

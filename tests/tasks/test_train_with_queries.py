@@ -1,4 +1,4 @@
-"""Queries through ESPnet's trainer: motion, classes, two optimizers, a class more."""
+"""Queries through ESPnet's trainer: motion, classes, two optimizers, an added class."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -147,7 +147,7 @@ def test_two_optimizers_with_schedules_of_their_own(trained):
 
 
 def test_the_model_knows_its_classes(corpus, trained, tmp_path):
-    """From the training's config alone; command and object give the same tracks."""
+    """Only from the training's config; command and object give the same tracks."""
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["classes"] == NAMES
     assert inference(corpus, trained, tmp_path / "out") == 0

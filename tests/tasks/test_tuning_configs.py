@@ -18,7 +18,7 @@ every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 
 
 class Teacher(torch.nn.Module):
-    """Stands for CLAP, which test_shipped_config_dry_run builds."""
+    """Replaces CLAP, which test_shipped_config_dry_run builds."""
 
     def forward(self, wav, fs, keys=None):
         return torch.ones(len(wav), EMBEDDING)

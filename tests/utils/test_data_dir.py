@@ -72,7 +72,7 @@ def test_a_faultless_folder_passes_and_stays_as_it_is(data):
     assert snapshot(data) == before
 
 
-MENDED_BY_FIX = [
+FIXED_BY_FIX = [
     ("utt2spk", "cello-b cello\n", "", "cello-b is in video.scp and not in utt2spk"),
     ("utt2clip", "tuba-a tuba/a\n", "", "tuba-a is in utt2spk and not in utt2clip"),
     ("utt2clip", "cello-a cello/a\n", "cello-a\n", "cello-a has no value"),
@@ -84,7 +84,7 @@ MENDED_BY_FIX = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "old", "new", "message"), MENDED_BY_FIX)
+@pytest.mark.parametrize(("name", "old", "new", "message"), FIXED_BY_FIX)
 def test_faults_that_fix_data_dir_mends(data, name, old, new, message):
     edit(data / name, old, new)
     result = validate(data)

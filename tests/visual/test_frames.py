@@ -54,7 +54,7 @@ def test_rows_are_read_at_the_times_they_were_taken(duration, rate):
     times = sample_times(num_samples / fs, rate)
     for row, time in enumerate(times):
         at = int(time * fs)
-        # A segment of one sample around the time has this row alone, in its middle.
+        # A segment of one sample around the time has only this row, in its middle.
         assert nearest_row(at, 1, num_samples, len(times)) == row
         assert rows_in_segment(at, 2, num_samples, len(times)) == (row, row + 1)
 

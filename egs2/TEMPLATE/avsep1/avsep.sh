@@ -132,7 +132,7 @@ real_sets= # Names of sets of real mixtures, duets: separated and not scored.
 # Stage 10: upload
 hf_repo=         # Name of the repository on the Hugging Face hub, <user>/<name>.
 hf_license=      # Licence of the weights, as the hub names it, e.g. cc-by-4.0.
-hf_private=false # Whether a new repository is seen by its owner alone.
+hf_private=false # Whether a new repository is private.
 hf_dry_run=false # Whether only to write the folder that would be uploaded.
 
 # shellcheck disable=SC2034  # parse_options.sh prints it
@@ -216,7 +216,7 @@ Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtur
     --motion_batch_size # Windows of pictures encoded at a time (default="${motion_batch_size}").
     --motion_precomputed # Take these motion features instead: a folder of iQuery's .npy files,
                         # <category>/<video>.mp4.npy.
-    --use_motion        # Whether stage 4 writes motion tables, and stages 5-7 hand them on: true
+    --use_motion        # Whether stage 4 writes motion tables, and stages 5-7 read them: true
                         # or false (default: true where one of the two options above is given).
     --audio_stream      # Of files with several audio streams, the number, from 1, of the one to take;
                         # none: the first with the default flag that can be decoded
@@ -303,7 +303,7 @@ Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtur
     # Stage 10: upload
     --hf_repo           # Name of the repository on the Hugging Face hub, <user>/<name>.
     --hf_license        # Licence of the weights, as the hub names it, e.g. cc-by-4.0.
-    --hf_private        # Whether a new repository is seen by its owner alone
+    --hf_private        # Whether a new repository is private
                         # (default="${hf_private}").
     --hf_dry_run        # Whether only to write the folder that would be uploaded,
                         # <experiment>/hf_repo (default="${hf_dry_run}").
@@ -318,7 +318,7 @@ given_options=$(printf '%s\n' "$@" | sed -n 's/^--//p' | tr '-' '_')
 . utils/parse_options.sh
 
 if [ $# -ne 0 ]; then
-    die "'$1' is none of the options; there are no positional arguments. See $0 --help"
+    die "'$1' is not an option; there are no positional arguments. See $0 --help"
 fi
 
 # shellcheck source=./egs2/TEMPLATE/avsep1/path.sh

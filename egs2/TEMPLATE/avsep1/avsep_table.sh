@@ -27,8 +27,8 @@ dumpdir=dump/table     # Folder for features and mixtures.
 expdir=exp/table       # Folder for experiments and for the table.
 run_opts=              # Options of every run.sh.
 prepare_opts=          # Options of run.sh for stages 1-4, e.g. "--test_num_mixtures 32".
-clip_opts=             # The same, of the embeddings alone, e.g. "--visual_precomputed x.h5".
-frames_opts=           # The same, of the packed pictures alone, e.g. "--visual_size 72".
+clip_opts=             # The same, of the embeddings only, e.g. "--visual_precomputed x.h5".
+frames_opts=           # The same, of the packed pictures only, e.g. "--visual_size 72".
 motion_opts=           # The same, of the motion features, e.g. "--motion_pretrained random".
 resnet18_weights=IMAGENET1K_V1 # Weights of the frozen ResNet-18.
 corpus_note=           # A sentence for the top of the table and of each RESULTS.md.
@@ -96,8 +96,8 @@ goes on, and the exit status is 1.
     --expdir            # Folder for experiments and the table (default="${expdir}").
     --run_opts          # Options of every run.sh, e.g. "--ngpu 1".
     --prepare_opts      # Options of run.sh for stages 1-4, e.g. "--test_num_mixtures 32".
-    --clip_opts         # The same, of embeddings alone, e.g. "--visual_precomputed x.h5".
-    --frames_opts       # The same, of packed pictures alone, e.g. "--visual_size 72".
+    --clip_opts         # The same, of embeddings only, e.g. "--visual_precomputed x.h5".
+    --frames_opts       # The same, of packed pictures only, e.g. "--visual_size 72".
     --motion_opts       # The same, of motion features, e.g. "--motion_pretrained random".
     --resnet18_weights  # Weights of the frozen ResNet-18 (default="${resnet18_weights}").
     --corpus_note       # A sentence for the top of the table and of each RESULTS.md.
@@ -108,7 +108,7 @@ EOF
 
 # shellcheck source=/dev/null
 . utils/parse_options.sh
-[ $# -eq 0 ] || die "'$1' is none of the options. See $0 --help"
+[ $# -eq 0 ] || die "'$1' is not an option. See $0 --help"
 # shellcheck source=./egs2/TEMPLATE/avsep1/path.sh
 . ./path.sh
 
@@ -121,7 +121,7 @@ for _seed in ${seeds} ${other_seeds}; do
     [[ ${_seed} =~ ^[0-9]{1,9}$ ]] || die "seed '${_seed}': expected a whole number, 0 or more"
 done
 for _name in ${systems}; do
-    grep -qx -- "${_name}" <<< "${names}" || die "--systems: '${_name}' is none of $(xargs <<< "${names}")"
+    grep -qx -- "${_name}" <<< "${names}" || die "--systems: '${_name}' is not among $(xargs <<< "${names}")"
 done
 if ! "${small}" && [ -n "${max_epoch}${num_iters_per_epoch}${train_seconds}" ]; then
     die "--max_epoch, --num_iters_per_epoch and --train_seconds go with --small true; else" \
@@ -332,7 +332,7 @@ for path, digest in found.items():
     print(f"{digest}  {path} (sounds)")
 sys.exit(len(set(found.values())) != 1)' "${lists[@]}" ||
             die "the mixtures of ${dset} differ (SHA-256 above). A clip may have been left out of one" \
-                "kind of visual input alone: see skipped.tsv beside the lists"
+                "one kind of visual input only: see skipped.tsv beside the lists"
     done
 fi
 

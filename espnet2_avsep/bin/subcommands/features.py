@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--visual_model", help="a model name of open_clip (default: ViT-B-32)")
     add("--visual_pretrained", help="tag, path or 'random' (default: openai)")
     add("--fps", type=float, default=8, help="pictures a second (default: 8)")
-    add("--every", type=int, default=8, help="of which one in so many (default: 8)")
+    add("--every", type=int, default=8, help="encode every n-th picture (default: 8)")
     add(
         "--device",
         default="auto",

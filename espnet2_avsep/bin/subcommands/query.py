@@ -51,7 +51,7 @@ _SEEN = re.compile(rf"seen=({_TIME})(?:-({_TIME}))?")
 
 
 class Query(NamedTuple):
-    """A query and what it stands for.
+    """A query and what it means.
 
     Attributes:
         text: As it was given.

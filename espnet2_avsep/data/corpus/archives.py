@@ -45,7 +45,7 @@ def extract_videos(archives: List[Path], output_dir: Path, wanted: Set[str]) -> 
         "..") and ``cut off``: the names of archives that end too early.
 
     Raises:
-        InputError: an archive is none, or the disk is full.
+        InputError: not an archive, or the disk is full.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     counts: Dict = {"extracted": 0, "kept": 0, "refused": 0, "cut off": []}

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Dict, Optional
 
 from espnet2_avsep.data.corpus.clip import NOT_FOUND, Clip, Corpus, GivenList
+from espnet2_avsep.data.corpus.csv_tree import find_lists, read_peer_tree
 from espnet2_avsep.data.corpus.lists import read_list, sha256_of
 from espnet2_avsep.data.corpus.manifest import apply_manifest, read_manifest
-from espnet2_avsep.data.corpus.peer_tree import find_lists, read_peer_tree
 from espnet2_avsep.data.corpus.tree import Tree
 from espnet2_avsep.errors import InputError
 
@@ -21,7 +21,7 @@ LISTS = ("trainSet", "valSet", "testSet")
 
 
 def read_ave(root: Path, check_count: bool = True) -> Corpus:
-    """Read a folder of AVE, or of audio and frames with peers' CSV lists.
+    """Read a folder of AVE, or of audio and frames with CSV lists.
 
     Raises:
         InputError: neither Annotations.txt nor CSV lists are there.

@@ -10,7 +10,7 @@ UNLISTED = "not in "
 
 
 class Clip(NamedTuple):
-    """A clip, or why it is none.
+    """A clip, or why it cannot be used.
 
     Attributes:
         category: Its class, as the corpus writes it.

@@ -1,4 +1,4 @@
-"""Lists of clips in the forms that are about: category/id, ids, peers' CSV, AVE's."""
+"""Lists of clips in their usual forms: category/id, ids, CSV with paths, AVE's."""
 
 import csv
 import hashlib
@@ -50,7 +50,7 @@ def sha256_of(path: Path) -> str:
 def read_list(path: Path, ave: bool = False) -> List[Row]:
     """Read a list; which form it has shows in its first line.
 
-    The forms are: category/id; video ids alone; rows of peers' CSV files
+    The forms are: category/id; only video ids; rows of CSV files with paths
     (audio path, folder of frames, number of frames, perhaps the category and more);
     AVE's Category&VideoID&Quality&StartTime&EndTime.
 
@@ -81,7 +81,7 @@ def read_list(path: Path, ave: bool = False) -> List[Row]:
             continue
         if line.count("/") != 1 or line.startswith("/") or line.endswith("/"):
             raise InputError(
-                f"{path}, line {number}: {line!r}; expected category/id, or ids alone "
+                f"{path}, line {number}: {line!r}; expected category/id, or only ids "
                 "in all lines."
             )
         category, stem = line.split("/")

@@ -7,13 +7,13 @@ from typing import Dict, List, Optional, Tuple
 
 from espnet2_avsep.data.clip_id import check_id
 from espnet2_avsep.data.corpus.clip import UNLISTED, Clip, Corpus
-from espnet2_avsep.data.corpus.lists import read_text
-from espnet2_avsep.data.corpus.manifest import apply_manifest, read_manifest
-from espnet2_avsep.data.corpus.peer_tree import (
+from espnet2_avsep.data.corpus.csv_tree import (
     find_lists,
     read_bare_tree,
     read_peer_tree,
 )
+from espnet2_avsep.data.corpus.lists import read_text
+from espnet2_avsep.data.corpus.manifest import apply_manifest, read_manifest
 from espnet2_avsep.data.corpus.tree import Tree
 from espnet2_avsep.data.key_check import shorten
 from espnet2_avsep.errors import InputError

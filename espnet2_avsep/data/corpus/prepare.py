@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 from espnet2_avsep.data.corpus.clip import UNLISTED, Clip, Corpus
-from espnet2_avsep.data.corpus.peer_tree import COUNT
+from espnet2_avsep.data.corpus.csv_tree import COUNT
 from espnet2_avsep.data.corpus.splits import Rule, SetNames, Split, choose_split
 from espnet2_avsep.data.key_check import shorten
 from espnet2_avsep.data.scp import (

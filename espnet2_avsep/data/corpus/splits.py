@@ -237,7 +237,7 @@ def _check_ratio(test: float, valid: float) -> None:
 def _hash_all(
     names: SetNames, rule: Rule, clips: Dict[str, Clip], candidates: Sequence[str]
 ) -> Dict[str, List[str]]:
-    """Draw the sets from the video ids alone, whatever else is there."""
+    """Draw the sets only from the video ids, whatever else is there."""
     if len(names.all) != 3:
         raise InputError(
             "the split rule fills train, valid and one test set, but the sets are "

@@ -15,7 +15,7 @@ from espnet2_avsep.data.corpus.clip import NOT_FOUND, Clip
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.file_name import IMAGE_SUFFIXES, is_image_name
 
-# What lies in folders of videos and is none, besides images.
+# Files in folders of videos that are no videos, besides images.
 _NOT_MEDIA = frozenset((".json", ".txt", ".csv", ".tsv", ".part", ".ytdl", ".tmp"))
 _NOT_MEDIA |= {".vtt", ".srt", ".description", ".npy", ".h5", ".hdf5", ".md", ".yaml"}
 _Place = Tuple[str, str]  # (category, stem)
@@ -53,7 +53,7 @@ class Tree:
         except OSError as error:
             raise InputError(
                 f"{error.filename or self.root}: cannot be read ({error.strerror}); "
-                "mend its permissions, or move it out of the corpus' folder."
+                "fix its permissions, or move it out of the corpus' folder."
             ) from error
         for table in (self.sounds, self.videos, self.frames):
             for files in table.values():

@@ -12,9 +12,9 @@ from typing import Dict, List, NamedTuple, Optional
 from espnet2_avsep.data.clip_id import check_id
 from espnet2_avsep.data.corpus.archives import extract_videos, find_archives
 from espnet2_avsep.data.corpus.clip import NOT_FOUND, Clip, Corpus, GivenList
+from espnet2_avsep.data.corpus.csv_tree import find_lists, read_peer_tree
 from espnet2_avsep.data.corpus.lists import read_text, sha256_of
 from espnet2_avsep.data.corpus.manifest import apply_manifest, read_manifest
-from espnet2_avsep.data.corpus.peer_tree import find_lists, read_peer_tree
 from espnet2_avsep.data.corpus.tree import Tree
 from espnet2_avsep.errors import InputError
 
@@ -39,7 +39,7 @@ class ListedClip(NamedTuple):
     def stems(self) -> List[str]:
         """All names that its file has in copies of the corpus, the official one first.
 
-        Seconds or milliseconds of start and end also come; the id alone last.
+        Seconds or milliseconds of start and end also come; only the id last.
         """
         begin = self.start
         return [
@@ -61,7 +61,7 @@ def read_vggsound(
 
     Args:
         root: Holds the videos, in any folders; or archives of them; or audio and frames
-            with peers' CSV lists.
+            with CSV lists.
         list_file: vggsound.csv; None: it is looked for in ``root``.
         extract_dir: Where videos out of archives go and are looked for.
         check_count: See :func:`read_peer_tree`.

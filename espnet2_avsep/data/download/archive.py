@@ -75,7 +75,7 @@ def _members(archive: Path, names: Iterable[str]) -> Iterator[Tuple[str, int, IO
                     with z.open(member) as f:
                         yield path.stem, member.file_size, f
     else:
-        # "r|*" would be faster, but a member that stands for two videos is read twice.
+        # "r|*" would be faster, but a member that belongs to two videos is read twice.
         with tarfile.open(archive, "r:*") as t:
             for entry in t:
                 path = PurePosixPath(entry.name)

@@ -153,7 +153,7 @@ def _section(
         VideoError: there is none.
     """
     held, sent = None, False
-    first = Fraction(begin).limit_denominator(10**6)  # 5.92 is none in binary
+    first = Fraction(begin).limit_denominator(10**6)  # 5.92 is not exact in binary
     for frame in container.decode(stream):
         if frame.pts is None:
             continue

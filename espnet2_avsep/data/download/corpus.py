@@ -16,7 +16,7 @@ from espnet2_avsep.data.download.manifest import (
     summary,
     write_manifest,
 )
-from espnet2_avsep.data.download.pool import Manners, run_jobs
+from espnet2_avsep.data.download.pool import RequestPolicy, run_jobs
 from espnet2_avsep.data.download.video_error import TRANSIENT, VideoError
 from espnet2_avsep.data.journal import Journal, remove_leftovers
 from espnet2_avsep.data.key_check import shorten
@@ -52,7 +52,7 @@ def download(
     output_dir: PathLike,
     fetch: Optional[Fetcher],
     nj: int = 4,
-    manners: Manners = Manners(),  # noqa: B008  frozen
+    policy: RequestPolicy = RequestPolicy(),  # noqa: B008  frozen
     max_missing: float = 0.5,
     only: Sequence[str] = (),
     limit: Optional[int] = None,
@@ -70,7 +70,7 @@ def download(
             is not finished, partial/ and download.journal.
         fetch: Fetches one video; None: only what is at its place already counts.
         nj: Number of processes.
-        manners: Patience and politeness.
+        policy: Timeouts, retries and pauses.
         max_missing: Share of the videos asked for that may fail.
         only: Categories to fetch; empty: all.
         limit: Fetch only the first few of these.
@@ -126,7 +126,7 @@ def download(
                 )
 
         try:
-            run_jobs(todo, job, nj, manners, note)
+            run_jobs(todo, job, nj, policy, note)
         finally:
             rows = make_rows(keys, journal.entries)
             write_manifest(folder / "manifest.tsv", rows)
@@ -155,7 +155,7 @@ def _check_share(
     if wanted and failed > most * len(wanted):
         raise InputError(
             f"{failed} of {len(wanted)} videos are missing, more than --max_missing "
-            f"{most:g} allows; {folder / 'manifest.tsv'} says why. Mend what can be "
-            "mended (--cookies for age-restricted ones, --proxy for geo-blocked ones, "
+            f"{most:g} allows; {folder / 'manifest.tsv'} says why. Fix what can be "
+            "fixed (--cookies for age-restricted ones, --proxy for geo-blocked ones, "
             "then --retry_failed true), or allow more: --max_missing 1."
         )

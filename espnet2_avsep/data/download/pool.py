@@ -21,7 +21,7 @@ _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 @dataclass(frozen=True)
-class Manners:
+class RequestPolicy:
     """How patient and how polite to be.
 
     Attributes:
@@ -64,7 +64,7 @@ def run_jobs(
     jobs: Iterable[Hashable],
     work: Callable[[Any, Beat], Dict[str, Any]],
     nj: int,
-    manners: Manners,
+    policy: RequestPolicy,
     done: Callable[[Any, Optional[Dict[str, Any]], Optional[VideoError]], None],
 ) -> None:
     """Do jobs in ``nj`` processes, with retries; a stalled process is ended.
@@ -74,7 +74,7 @@ def run_jobs(
         work: Does one job in another process. It calls its second argument now and
             then, to show that it lives, and raises VideoError where the job failed.
         nj: Number of processes.
-        manners: See there.
+        policy: See there.
         done: Called in this process with a job and its result or its last failure.
 
     Raises:
@@ -100,16 +100,16 @@ def run_jobs(
                 worker.connection.send(job)
             ready = wait(
                 [worker.connection for worker in workers],
-                _patience(workers, queue, pause_until, manners.timeout),
+                _patience(workers, queue, pause_until, policy.timeout),
             )
             for i, worker in enumerate(workers):
-                outcome = _hear(worker, worker.connection in ready, manners.timeout)
+                outcome = _hear(worker, worker.connection in ready, policy.timeout)
                 if outcome is None or worker.task is None:
                     continue
                 order, attempt, job = worker.task
                 result, failure = outcome
                 worker.task = None
-                worker.free_at = time.monotonic() + manners.sleep_interval
+                worker.free_at = time.monotonic() + policy.sleep_interval
                 if failure is not None and failure.kind in ("stalled", "crashed"):
                     _end(worker)
                     workers[i] = _start(work)
@@ -127,15 +127,15 @@ def run_jobs(
                     trouble.append(failure)
                 else:
                     trouble.clear()
-                pause = time.monotonic() + manners.retry_wait * 2**attempt
+                pause = time.monotonic() + policy.retry_wait * 2**attempt
                 if failure.kind in ("rate limited", "bot check"):
                     pause_until = max(pause_until, pause)
-                if failure.kind in TRANSIENT and attempt < manners.retries:
+                if failure.kind in TRANSIENT and attempt < policy.retries:
                     logging.info("%s: %s; will be tried again", job, failure)
                     queue.put(pause, order, attempt + 1, job)
                 else:
                     done(job, None, failure)
-                if len(trouble) >= manners.give_up_after:
+                if len(trouble) >= policy.give_up_after:
                     raise _give_up(trouble)
     finally:
         for worker in workers:

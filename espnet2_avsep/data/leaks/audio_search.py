@@ -12,7 +12,7 @@ import numpy as np
 
 from espnet2_avsep.data.leaks.fingerprints import Fingerprints, read_fingerprints
 
-# Two clips sound nearly the same if so many hashes of one stand in the other at one
+# Two clips sound nearly the same if this many hashes of one are in the other at one
 # distance in time, and if these are so large a share of the shorter one's. Copies (AAC
 # 64 kb/s, MP3 32 kb/s, any gain and offset) have shares of 0.23 and more, halves of
 # clips 0.16 and more; different recordings, of the same instrument too, have at most 18
@@ -21,7 +21,7 @@ LEAST_COUNT = 15
 LEAST_SHARE = 0.1
 # Entries of the index at a time; 12 bytes each, and as much again while it is sorted.
 _BLOCK_ENTRIES = 10_000_000
-# A hash that stands in so many places of a block says nothing; it is passed over.
+# A hash in more places of a block than this says nothing; it is passed over.
 _MOST_PLACES = 2_000
 
 
@@ -142,7 +142,7 @@ def search_all(wanted: Sequence[Path], places: Sequence[Path]) -> Iterator[Match
                 )
 
 
-def without_landmarks(paths: Sequence[Path]) -> List[str]:
+def without_hashes(paths: Sequence[Path]) -> List[str]:
     """Return the clips that have too few hashes to be found."""
     few = []
     for path in paths:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
 from espnet2_avsep.data.key_check import shorten
-from espnet2_avsep.data.leaks.audio_search import search_all, without_landmarks
+from espnet2_avsep.data.leaks.audio_search import search_all, without_hashes
 from espnet2_avsep.data.leaks.clip_set import ClipSet
 from espnet2_avsep.data.leaks.fingerprints import SHIFTS, make_fingerprints
 from espnet2_avsep.data.leaks.table import (
@@ -131,9 +131,9 @@ def same_audio(
                 clip_set.wav, folder / "query", SHIFTS, nj
             )
     for name, paths in {**wanted, **places}.items():
-        if few := without_landmarks(paths):
+        if few := without_hashes(paths):
             logging.warning(
-                "%s: the sounds of %d clips have too few landmarks to be compared: %s",
+                "%s: the sounds of %d clips have too few hashes to be compared: %s",
                 name,
                 len(few),
                 shorten(few),
@@ -145,7 +145,7 @@ def same_audio(
             leaks.append(
                 Leak(
                     SAME_AUDIO, later.name, match.clip, earlier.name, match.other,
-                    f"{match.count} landmarks, {match.share:.2f} of the shorter clip's",
+                    f"{match.count} hashes, {match.share:.2f} of the shorter clip's",
                 )
             )  # fmt: skip
     return leaks

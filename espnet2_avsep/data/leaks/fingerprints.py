@@ -94,7 +94,7 @@ def read_fingerprints(path: PathLike) -> Fingerprints:
 def fingerprint(
     audio: np.ndarray, shifts: int = 1
 ) -> Tuple[np.ndarray, np.ndarray, int]:
-    """Compute the hashes of a sound and their frames; see ``dsp.landmarks``.
+    """Compute the hashes of a sound and their frames; see ``dsp.peak_hashes``.
 
     Args:
         audio: (L,), float32.
@@ -106,11 +106,11 @@ def fingerprint(
     """
     import torch
 
-    from espnet2_avsep.dsp.landmarks import HASH_BITS, HOP, landmarks
+    from espnet2_avsep.dsp.peak_hashes import HASH_BITS, HOP, peak_hashes
 
     joint = []
     for n in range(shifts):
-        hashes, frames = landmarks(torch.from_numpy(audio[n * HOP // shifts :]))
+        hashes, frames = peak_hashes(torch.from_numpy(audio[n * HOP // shifts :]))
         joint.append((frames << HASH_BITS | hashes).numpy())
     every = np.unique(np.concatenate(joint))
     hashes = (every & ((1 << HASH_BITS) - 1)).astype(np.uint32)

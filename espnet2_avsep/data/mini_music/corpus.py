@@ -341,7 +341,7 @@ def write_video(
 
 @contextlib.contextmanager
 def _writing(path: PathLike) -> Iterator[None]:
-    """Turn what the disk refuses into a message that says how to mend it."""
+    """Turn an error of the disk into a message that says how to fix it."""
     try:
         yield
     except OSError as error:

@@ -14,14 +14,14 @@ import pytest
 from espnet2_avsep.data.download.corpus import download
 from espnet2_avsep.data.download.manifest import read_manifest
 from espnet2_avsep.data.download.metadata import sha256
-from espnet2_avsep.data.download.pool import Manners
+from espnet2_avsep.data.download.pool import RequestPolicy
 from espnet2_avsep.data.download.youtube import YoutubeFetcher
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.stream import probe
 from tests.data.download.fake_yt_dlp import make
 from tests.media_fixtures import write_video
 
-QUICK = Manners(timeout=60, retries=1, retry_wait=0.05, sleep_interval=0)
+QUICK = RequestPolicy(timeout=60, retries=1, retry_wait=0.05, sleep_interval=0)
 RATE = 44100
 
 
@@ -63,10 +63,10 @@ class Site:
         module = make(self.log, parts, {k: v.split("+") for k, v in scripts.items()})
         monkeypatch.setitem(sys.modules, "yt_dlp", module)
 
-    def run(self, nj=2, manners=QUICK, **options):
+    def run(self, nj=2, policy=QUICK, **options):
         options.setdefault("max_missing", 1.0)
         rows = download(
-            self.corpus, self.folder, YoutubeFetcher(), nj, manners, **options
+            self.corpus, self.folder, YoutubeFetcher(), nj, policy, **options
         )
         assert rows == read_manifest(self.folder / "manifest.tsv")
         return {row.id.rpartition("/")[2]: row for row in rows}
@@ -155,7 +155,9 @@ def test_manifest_says_what_became_of_every_video(site):
 def test_stalled_downloads_are_ended(site):
     """The stall comes after half a file; the second attempt goes on from there."""
     a = site({name(0): "stall", name(1): "stall+ok", name(2): "ok"})
-    rows = a.run(nj=3, manners=Manners(1.0, retries=3, retry_wait=0, sleep_interval=0))
+    rows = a.run(
+        nj=3, policy=RequestPolicy(1.0, retries=3, retry_wait=0, sleep_interval=0)
+    )
     assert rows[name(0)].reason == "stalled: nothing came for 1 s"
     assert a.attempts(name(0)) == 4
     assert (rows[name(1)].status, rows[name(2)].status) == ("ok", "ok")
@@ -210,7 +212,7 @@ def test_a_killed_run_goes_on(site, tmp_path):
     pid = os.fork()
     if not pid:
         try:
-            a.run(nj=2, manners=Manners(timeout=60, sleep_interval=0))
+            a.run(nj=2, policy=RequestPolicy(timeout=60, sleep_interval=0))
         finally:
             os._exit(0)
     journal = a.folder / "download.journal"
@@ -270,9 +272,11 @@ def test_categories_and_limit(site):
 
 def test_a_site_that_blocks_ends_the_run(site):
     a = site({name(n): "bot check" for n in range(9)})
-    manners = Manners(5, retries=0, retry_wait=0.01, sleep_interval=0, give_up_after=4)
+    policy = RequestPolicy(
+        5, retries=0, retry_wait=0.01, sleep_interval=0, give_up_after=4
+    )
     with pytest.raises(InputError, match="4 attempts in a row.*bot check.*--cookies"):
-        a.run(nj=1, manners=manners)
+        a.run(nj=1, policy=policy)
     assert sum(a.attempts(name(n)) for n in range(9)) == 4
     statuses = [row.status for row in read_manifest(a.folder / "manifest.tsv")]
     assert sorted(statuses) == ["failed"] * 4 + ["pending"] * 5
@@ -280,7 +284,7 @@ def test_a_site_that_blocks_ends_the_run(site):
 
 def test_rate_limit_holds_everything_back(site):
     a = site({name(0): "rate limited+ok", name(1): "ok", name(2): "ok"})
-    a.run(nj=1, manners=Manners(timeout=5, retry_wait=0.5, sleep_interval=0))
+    a.run(nj=1, policy=RequestPolicy(timeout=5, retry_wait=0.5, sleep_interval=0))
     times = sorted(float((a.log / name(n)).read_text().split()[0]) for n in range(3))
     assert times[1] - times[0] >= 0.5
     assert times[2] - times[1] < 0.5
@@ -296,12 +300,12 @@ def test_workers_end_with_their_parent(tmp_path):
     """Killed without notice, a run leaves no process that goes on fetching."""
     script = (
         "import time\n"
-        "from espnet2_avsep.data.download.pool import Manners, run_jobs\n"
+        "from espnet2_avsep.data.download.pool import RequestPolicy, run_jobs\n"
         "import os, pathlib\n"
         "def work(job, beat):\n"
         f"    (pathlib.Path({str(tmp_path)!r}) / str(os.getpid())).touch()\n"
         "    time.sleep(60)\n"
-        "run_jobs([1, 2], work, 2, Manners(timeout=60), print)\n"
+        "run_jobs([1, 2], work, 2, RequestPolicy(timeout=60), print)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script])
     for _ in range(200):

@@ -9,7 +9,7 @@ from espnet2_avsep.data.leaks.audio_search import (
     LEAST_SHARE,
     Index,
     search_all,
-    without_landmarks,
+    without_hashes,
 )
 from espnet2_avsep.data.leaks.fingerprints import (
     SHIFTS,
@@ -18,7 +18,7 @@ from espnet2_avsep.data.leaks.fingerprints import (
     make_fingerprints,
     read_fingerprints,
 )
-from espnet2_avsep.dsp.landmarks import HOP
+from espnet2_avsep.dsp.peak_hashes import HOP
 from espnet2_avsep.errors import InputError
 from tests.media_fixtures import write_wav
 from tests.melodies import RATE, coded, melody
@@ -167,7 +167,7 @@ def test_search_of_files_in_blocks(tmp_path, sounds, monkeypatch):
         results.append(sorted(search_all(wanted, places)))
     assert results[0] == results[1]
     assert [(m.clip, m.other) for m in results[0]] == [("x", "c002"), ("y", "c006")]
-    assert without_landmarks(wanted) == ["silent"]
+    assert without_hashes(wanted) == ["silent"]
 
 
 def test_lost_audio_is_an_error(tmp_path):

@@ -1,4 +1,6 @@
-"""Landmark fingerprints: which sound it is, whatever its level, codec or first sample.
+"""Audio fingerprints: hashes of pairs of spectral peaks.
+
+They do not depend on the level, the codec or the first sample of a recording.
 
 Avery Wang, "An Industrial-Strength Audio Search Algorithm", ISMIR 2003: the peaks of a
 spectrogram are taken in pairs, and a pair's two frequencies and their distance in time
@@ -17,7 +19,7 @@ from torch.nn.functional import max_pool2d
 
 N_FFT = 1024
 HOP = 256
-# A peak is the highest value within so many bins and frames to each side.
+# A peak is the highest value within this many bins and frames to each side.
 _BINS, _FRAMES = 12, 10
 # Frames over which the level must rise, and the least rise in dB.
 _LAG, _LEAST_RISE = 3, 3.0
@@ -33,7 +35,7 @@ HASH_BITS = 10 + 7 + 5
 _BLOCK = 4096
 
 
-def landmarks(audio: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+def peak_hashes(audio: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
     """Compute the hashes of a recording.
 
     Args:

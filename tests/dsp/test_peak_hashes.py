@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from espnet2_avsep.dsp import landmarks as module
-from espnet2_avsep.dsp.landmarks import HASH_BITS, HOP, N_FFT, landmarks, peaks
+from espnet2_avsep.dsp import peak_hashes as module
+from espnet2_avsep.dsp.peak_hashes import HASH_BITS, HOP, N_FFT, peak_hashes, peaks
 from tests.melodies import RATE, melody
 
 
@@ -24,7 +24,7 @@ def test_a_note_is_a_peak_at_its_frequency_and_time():
 
 
 def test_a_pair_is_its_frequencies_and_its_distance():
-    hashes, frames = landmarks(note(1000, 2.0) + note(1200, 2.5))
+    hashes, frames = peak_hashes(note(1000, 2.0) + note(1200, 2.5))
     wanted = round(1000 / RATE * N_FFT), round(200 / RATE * N_FFT), 0.5 * RATE / HOP
     found = [(h >> 12, (h >> 5 & 127) - 63, 2 * (h & 31)) for h in map(int, hashes)]
     assert any(np.allclose(f, wanted, atol=2) for f in found), found
@@ -35,16 +35,16 @@ def test_a_pair_is_its_frequencies_and_its_distance():
 def test_gain_changes_nothing():
     audio = torch.from_numpy(melody(0))
     for gain in (0.25, 2.0):  # powers of two are exact
-        for a, b in zip(landmarks(gain * audio), landmarks(audio), strict=True):
+        for a, b in zip(peak_hashes(gain * audio), peak_hashes(audio), strict=True):
             assert torch.equal(a, b)
 
 
 def test_a_delay_of_whole_hops_delays_the_frames():
     audio = torch.from_numpy(melody(1))
-    hashes, frames = landmarks(audio)
+    hashes, frames = peak_hashes(audio)
     later = torch.cat([1e-4 * torch.randn(20 * HOP), audio])
     a = set(zip(hashes.tolist(), (frames + 20).tolist(), strict=True))
-    b = set(zip(*(x.tolist() for x in landmarks(later)), strict=True))
+    b = set(zip(*(x.tolist() for x in peak_hashes(later)), strict=True))
     assert len(a & b) > 0.9 * len(a)
 
 
@@ -59,5 +59,5 @@ def test_blocks_change_nothing(monkeypatch):
 
 @pytest.mark.parametrize("audio", [[], [0.1] * (N_FFT - 1), [0.0] * 5000])
 def test_nothing_to_be_found(audio):
-    hashes, frames = landmarks(torch.tensor(audio, dtype=torch.float32))
+    hashes, frames = peak_hashes(torch.tensor(audio, dtype=torch.float32))
     assert len(hashes) == len(frames) == 0

@@ -47,7 +47,7 @@ def read_peer_tree(root: Path, files: Dict[str, Path], check_count: bool) -> Cor
         check_count: Whether a folder of frames must hold as many images as stated.
 
     Raises:
-        InputError: a list cannot be read, a name stands for different files.
+        InputError: a list cannot be read, a name means different files.
     """
     tree = Tree(root)
     clips: Dict[str, Clip] = {}
@@ -68,7 +68,7 @@ def read_peer_tree(root: Path, files: Dict[str, Path], check_count: bool) -> Cor
             known = clips.setdefault(clip.name, clip)
             if known != clip and not (known.problem and clip.problem):
                 raise InputError(
-                    f"{path}, line {row.number}: {clip.name} stands for other files "
+                    f"{path}, line {row.number}: {clip.name} means other files "
                     "than before; a category/id must name one clip."
                 )
             names.append(clip.name)
@@ -113,7 +113,7 @@ def _listed_clip(tree: Tree, row: Row, check_count: bool) -> Clip:
 
 
 def _find(tree: Tree, value: str, kind: str) -> List[Path]:
-    """Find what a path in a list stands for; several files where it cannot be told."""
+    """Find what a path in a list means; several files where it is ambiguous."""
     if kind != "videos":
         inside = value.lstrip("/")
         for path in (Path(value), tree.root / inside, tree.root.parent / inside):
