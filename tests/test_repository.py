@@ -1,6 +1,8 @@
 """Files around the package agree with one another."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -37,6 +39,21 @@ def test_workflow_runs_the_commands_of_readme():
     supported = re.search(r"Python 3\.(\d+), 3\.(\d+) or 3\.(\d+)", readme).groups()
     versions = jobs["test"]["strategy"]["matrix"]["python"]
     assert versions == [f"3.{minor}" for minor in supported]
+
+
+def test_links_of_a_recipe_s_folders_are_ignored(tmp_path):
+    """A link named .venv or dump, to a larger disk, is no file of the project."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    names = [".venv", "egs2/music/dump", "egs2/music/exp", "egs2/music/data"]
+    names += ["egs2/music/downloads", "egs2/music/conf"]
+    (tmp_path / "egs2" / "music").mkdir(parents=True)
+    for name in names:
+        (tmp_path / name).symlink_to("/")
+    ignored = subprocess.run(
+        ["git", "check-ignore", *names], cwd=tmp_path, capture_output=True, text=True
+    ).stdout.split()
+    assert ignored == names[:-1]
 
 
 def test_version_is_the_same_everywhere():

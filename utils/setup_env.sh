@@ -127,17 +127,32 @@ logged() {
     die "'$1' failed; above is the end of ${log_file}. If the network failed or the disk was full, fix that and run 'make setup' again."
 }
 
+# Print what the log says so far: "resolving <found>" or "installing <total>", in packages.
+# uv says how many there are once it has resolved them. pip resolves and downloads them one by
+# one ("Collecting ..."), and then lists those that it installs.
+phase() {
+    awk '
+        /^Resolved [0-9]+ packages/ { total = $2; installing = 1 }
+        /^Collecting / { found++; installing = 0 }
+        /^Installing collected packages: / { total += NF - 3; installing = 1 }
+        END { print (installing ? "installing " total : "resolving " found + 0) }
+    ' "${log_file}"
+}
+
 # Now and then, say how many packages are installed and what is being done.
 show_progress() {
-    local total installed line last=""
+    local phase number installed line last=""
     while sleep "${SETUP_INTERVAL:-15}" > /dev/null 2>&1 && kill -0 $$ 2> /dev/null; do
-        # uv says how many there are in all, pip does not.
-        total=$(sed -n 's/^Resolved \([0-9]*\) packages.*/\1/p' "${log_file}" | tail -n 1)
+        read -r phase number <<< "$(phase)"
         installed=$(find "${venv}"/lib/python*/site-packages -maxdepth 1 -name '*.dist-info' 2> /dev/null | wc -l)
         line=$(tail -n 1 "${log_file}" | tr '\r' '\n' | tail -n 1 | cut -c 1-100)
-        [ "${installed} ${line}" = "${last}" ] ||
-            log "${installed}${total:+ of ${total}} packages installed; now: ${line}"
-        last="${installed} ${line}"
+        if [ "${phase}" = installing ]; then
+            line="${installed} of ${number} packages installed; now: ${line}"
+        else
+            line="${number} packages found, not yet installed; now: ${line}"
+        fi
+        [ "${line}" = "${last}" ] || log "${line}"
+        last=${line}
     done
 }
 

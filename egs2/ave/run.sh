@@ -16,8 +16,5 @@ exec ./avsep.sh \
     --segment_samples 47087 \
     --mix_different_class true \
     --ref_num 2 \
-    --nj 8 \
-    --inference_nj 8 \
-    --ngpu 1 \
     --avsep_config conf/tuning/train_avsep_hfra_ave.yaml \
     "$@"

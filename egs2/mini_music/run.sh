@@ -15,8 +15,6 @@ exec ./avsep.sh \
     --segment_samples 65280 \
     --ref_num 2 \
     --mix_different_class true \
-    --nj 2 \
-    --inference_nj 2 \
     --ngpu 0 \
     --avsep_config conf/tuning/train_avsep_mini.yaml \
     --corpus_note "Generated corpus: this shows that the recipe works, not how well a method does." \

@@ -15,8 +15,5 @@ exec ./avsep.sh \
     --fs 11625 \
     --segment_samples 65280 \
     --ref_num 2 \
-    --nj 8 \
-    --inference_nj 8 \
-    --ngpu 1 \
     --avsep_config conf/train.yaml \
     "$@"

@@ -17,8 +17,5 @@ exec ./avsep.sh \
     --segment_samples 114432 \
     --mix_different_class true \
     --ref_num 2 \
-    --nj 8 \
-    --inference_nj 8 \
-    --ngpu 1 \
     --avsep_config conf/train.yaml \
     "$@"

@@ -13,7 +13,7 @@ from espnet2_avsep.errors import InputError
 
 TEMPLATE = "egs2/TEMPLATE/avsep1"
 # Of the template, every recipe has all but these; and these folders.
-NOT_SHARED = ("README.md", "setup.sh")
+NOT_SHARED = ("README.md", "setup.sh", "prepare_my_corpus.py")
 SHARED_FOLDERS = ("conf", "local", "utils")
 # What running a recipe leaves in its folder.
 _LEFTOVERS = ("data", "dump", "exp", "downloads", "__pycache__")

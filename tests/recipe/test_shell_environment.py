@@ -1,6 +1,7 @@
 """path.sh, cmd.sh, run.sh and setup.sh of the recipes."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -191,11 +192,44 @@ def test_setup_makes_a_recipe_that_runs(checkout):
         "README.md avsep.sh avsep_table.sh cmd.sh conf db.sh local path.sh run.sh utils"
     )
     assert sorted(path.name for path in made.iterdir()) == names.split()
-    (checkout.root / "local" / "prepare_my_corpus.py").touch()
+    prepare = checkout.root / "local" / "prepare_my_corpus.py"
+    assert os.access(prepare, os.X_OK)
+    assert 'corpus_parser("my_corpus", __doc__)' in prepare.read_text()
     checkout.recipe = made
     result = checkout.stages(1, 1, MY_CORPUS="/tmp")
     assert result.returncode == 0, result.stderr
     assert checkout.calls()[0]["name"] == "prepare_my_corpus"
+    own = checkout.root / "local" / "prepare_other.py"
+    own.write_text("mine")
+    result = setup(checkout, "egs2/other")
+    assert result.returncode == 0 and "exists already and is kept" in result.stdout
+    assert own.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "gpus, given, options",
+    [
+        (0, {}, "--nj {} --inference_nj {} --ngpu 0"),
+        (2, {}, "--nj {} --inference_nj {} --ngpu 1"),
+        (2, {"CUDA_VISIBLE_DEVICES": ""}, "--nj {} --inference_nj {} --ngpu 0"),
+        (0, {"cmd_backend": "slurm"}, "--nj 8 --inference_nj 8 --ngpu 1"),
+    ],
+)
+def test_jobs_fit_the_machine(checkout, tmp_path, gpus, given, options):
+    path = f"{tmp_path / 'bin'}:{checkout.environment()['PATH']}"
+    smi = tmp_path / "bin" / "nvidia-smi"
+    smi.parent.mkdir()
+    lines = "".join(f"echo GPU {n}: H200\n" for n in range(gpus))
+    smi.write_text(f"#!/bin/sh\n{lines}exit {int(not gpus)}\n")
+    smi.chmod(0o755)
+    words = ("--stage", 1, "--stop_stage", 1, "--python", checkout.python)
+    environment = {"MUSIC": "/tmp", "PATH": path, "OMP_NUM_THREADS": "1", **given}
+    result = checkout.run(*words, **environment)
+    assert result.returncode == 0, result.stderr
+    cores = min(8, len(os.sched_getaffinity(0)))
+    assert f"Jobs: {options.format(cores, cores)}\n" in result.stdout
+    result = checkout.run(*words, "--nj", 3, "--ngpu", 2, **environment)
+    assert re.search(r"Jobs: --nj 3 --inference_nj \d+ --ngpu 2\n", result.stdout)
 
 
 def test_setup_refuses(checkout):

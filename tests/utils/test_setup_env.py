@@ -23,20 +23,47 @@ esac
 """
 
 
-def test_the_installation_tells_how_many_packages_are_installed(tmp_path):
+PIP = """\
+#!/usr/bin/env bash
+shown() {
+    for _ in $(seq 100); do sleep 0.1; ! grep -q "$1" "$SHOWN" || return 0; done
+}
+case "$*" in
+    -c*) echo "3.11 $0" ;;  # what it is asked for is its version and place
+    -) ;;
+    "-m venv"*)
+        mkdir -p .venv/bin .venv/lib/python3/site-packages
+        ln -s "$0" .venv/bin/python
+        ;;
+    *"pip>=25.3"*)
+        echo "Collecting pip"
+        echo "Installing collected packages: pip"
+        mkdir .venv/lib/python3/site-packages/pip.dist-info
+        ;;
+    *)
+        printf "%s\\n" "Collecting torch" "Collecting numpy" "  Downloading torch.whl"
+        shown "torch.whl"
+        echo "Installing collected packages: numpy, torch"
+        mkdir .venv/lib/python3/site-packages/numpy.dist-info
+        shown "packages: numpy"
+        exit 1
+        ;;
+esac
+"""
+
+
+def progress(tmp_path, **environment):
+    """Run the set-up with programs of tmp_path/bin; return what it says."""
     for name in ("setup.py", "constraints.txt", "utils/setup_env.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "uv").write_text(UV)
-    (tmp_path / "bin" / "uv").chmod(0o755)
     shown = tmp_path / "shown"
     environment = {
         **os.environ,
         "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
-        "PYTHON": sys.executable,
         "SETUP_INTERVAL": "0.2",
         "SHOWN": str(shown),
+        **environment,
     }
     with open(shown, "w") as out:
         subprocess.run(
@@ -46,5 +73,29 @@ def test_the_installation_tells_how_many_packages_are_installed(tmp_path):
             stderr=subprocess.STDOUT,
             timeout=60,
         )
+    return shown.read_text()
+
+
+def program(path, text):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_uv_s_progress(tmp_path):
+    program(tmp_path / "bin" / "uv", UV)
+    said = progress(tmp_path, PYTHON=sys.executable)
     line = "setup: 2 of 3 packages installed; now: Downloading torch (800MiB)\n"
-    assert shown.read_text().count(line) == 1
+    assert said.count(line) == 1
+
+
+def test_pip_s_progress(tmp_path):
+    """pip knows the number of packages only when it has resolved them."""
+    program(tmp_path / "bin" / "uv", "#!/bin/sh\nexit 1\n")
+    python = program(tmp_path / "bin" / "python3.x", PIP)
+    said = progress(tmp_path, PYTHON=python)
+    now = "now:   Downloading torch.whl\n"
+    assert said.count(f"setup: 3 packages found, not yet installed; {now}") == 1, said
+    now = "now: Installing collected packages: numpy, torch\n"
+    assert said.count(f"setup: 2 of 3 packages installed; {now}") == 1

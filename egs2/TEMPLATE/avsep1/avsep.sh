@@ -25,10 +25,10 @@ skip_train=false     # Skip stages 5 and 6.
 skip_eval=false      # Skip stages 7 and 8.
 skip_packing=true    # Skip stage 9.
 skip_upload_hf=true  # Skip stage 10.
-ngpu=1               # Number of GPUs in training (0: CPU).
+ngpu=                # Number of GPUs in training (0: CPU; default: 1 where there is one).
 num_nodes=1          # Number of machines in training.
-nj=8                 # Number of parallel jobs in stages 2 and 3.
-inference_nj=8       # Number of parallel jobs in stage 7.
+nj=                  # Number of parallel jobs in stages 2 and 3 (default: one a core, at most 8).
+inference_nj=        # Number of parallel jobs in stage 7 (default: the same).
 gpu_inference=false  # Whether stage 7 uses a GPU.
 train_threads=       # CPU threads in training (default: all cores with ngpu=0, else 1).
 progress_interval=60 # Seconds between two looks at the logs of running jobs (0: none).
@@ -152,10 +152,12 @@ Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtur
     --skip_eval         # Skip stages 7 and 8 (default="${skip_eval}").
     --skip_packing      # Skip stage 9 (default="${skip_packing}").
     --skip_upload_hf    # Skip stage 10 (default="${skip_upload_hf}").
-    --ngpu              # Number of GPUs in training, 0: CPU (default="${ngpu}").
+    --ngpu              # Number of GPUs in training, 0: CPU (default: 1 where there is one, else
+                        # 0; 1 for jobs of a cluster).
     --num_nodes         # Number of machines in training (default="${num_nodes}").
-    --nj                # Number of parallel jobs in stages 2 and 3 (default="${nj}").
-    --inference_nj      # Number of parallel jobs in stage 7 (default="${inference_nj}").
+    --nj                # Number of parallel jobs in stages 2 and 3 (default: the number of CPU
+                        # cores, at most 8; 8 for jobs of a cluster).
+    --inference_nj      # Number of parallel jobs in stage 7 (default: as for --nj).
     --gpu_inference     # Whether stage 7 uses a GPU (default="${gpu_inference}").
     --train_threads     # CPU threads in training (default: all cores with --ngpu 0, else 1).
     --progress_interval # Seconds between two looks at the logs of running jobs, 0: none
@@ -325,6 +327,20 @@ fi
 . ./path.sh
 # shellcheck source=./egs2/TEMPLATE/avsep1/cmd.sh
 . ./cmd.sh
+
+# nproc obeys these variables, and path.sh sets the first one.
+cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
+_cores=8 _gpus=1 # of a cluster, whose machines are not known here
+if [[ ${cmd_backend} =~ ^(local|stdout)$ ]]; then
+    _cores=$((cores < 8 ? cores : 8))
+    _gpus=$(nvidia-smi --list-gpus 2> /dev/null | grep -c '^GPU') || true
+    [ "${CUDA_VISIBLE_DEVICES-unset}" != "" ] || _gpus=0
+    _gpus=$((_gpus < 1 ? 0 : 1))
+fi
+nj=${nj:-${_cores}}
+inference_nj=${inference_nj:-${_cores}}
+ngpu=${ngpu:-${_gpus}}
+log "Jobs: --nj ${nj} --inference_nj ${inference_nj} --ngpu ${ngpu}"
 
 # ------------------------------------------------------------------- checks
 
@@ -1098,8 +1114,7 @@ elif ! "${skip_train}"; then
         if [ -z "${train_threads}" ]; then
             train_threads=1
             if [ "${ngpu}" -eq 0 ]; then
-                # nproc obeys these variables, and path.sh sets the first one.
-                train_threads=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
+                train_threads=${cores}
             fi
         fi
 

@@ -7,8 +7,9 @@ help_message=$(
 Usage: $0 <target>
 e.g.   $0 egs2/my_corpus
 
-Makes <target> with links to the shared parts, a run.sh to fill in and a README.md. A
-target that exists already is refused.
+Makes <target> with links to the shared parts, a run.sh to fill in and a README.md, and
+local/prepare_<corpus>.py, which reads videos <folder>/<class>/<id>.mp4. A target that
+exists already is refused; a prepare_<corpus>.py that exists is kept.
 EOF
 )
 
@@ -60,9 +61,6 @@ exec ./avsep.sh \\
     --valid_set valid \\
     --test_sets "test" \\
     --fs 11625 \\
-    --nj 8 \\
-    --inference_nj 8 \\
-    --ngpu 1 \\
     --avsep_config conf/train.yaml \\
     "\$@"
 EOF
@@ -85,12 +83,22 @@ What it is, where it comes from, its licence, how its sets are chosen.
 The table is \`exp/<experiment>/RESULTS.md\`, which stage 8 writes: copy it here, as it is.
 EOF
 
-log "Made ${target}. What is left to do:"
+prepare=${root}/local/prepare_${corpus}.py
+if [ -e "${prepare}" ]; then
+    log "${prepare} exists already and is kept"
+else
+    sed "s/my_corpus/${corpus}/g" "${template}/prepare_my_corpus.py" > "${prepare}"
+    chmod +x "${prepare}"
+fi
+
+log "Made ${target}. It runs for videos <folder>/<class>/<id>.mp4:"
 cat << EOF
-  1. ${root}/local/prepare_${corpus}.py: read the corpus, write data/<set>/ (the model is
-     local/prepare_music.py); it is called with
-     --${corpus}_dir <folder> --train_set <name> --valid_set <name> --test_sets "<names>"
-     --data_dir data and with the words of --local_data_opts
+  cd ${target} && ${variable}=<folder> ./run.sh --stage 1 --stop_stage 8
+What may be left to do:
+  1. ${prepare}: another layout, lists of the sets (see
+     its docstring); it is called with --${corpus}_dir <folder> --train_set <name>
+     --valid_set <name> --test_sets "<names>" --data_dir data and with the words of
+     --local_data_opts
   2. ${template}/db.sh: a line ${variable}= for the folder of the corpus
   3. ${target}/run.sh and ${target}/README.md: options and protocol
 EOF
