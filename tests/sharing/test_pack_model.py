@@ -211,7 +211,7 @@ def test_dry_run(packed, tmp_path, monkeypatch):
         'SeparateAV.from_pretrained("me/tiny")',
         "--download_model me/tiny",
         "**Tones, not music.**",
-        "| test | 8 | 1.23 |",
+        "| test |   8 | 1.23 |",
         "SHA-256 of mixtures.tsv: 00ff",
         "9 of 10 listed clips",
         "2000 Hz",
@@ -230,6 +230,67 @@ def test_dry_run(packed, tmp_path, monkeypatch):
     (tmp_path / "mine" / "thesis.tex").touch()
     assert upload(packed, tmp_path / "mine", "--dry_run", "true") == 2
     assert (tmp_path / "mine" / "thesis.tex").exists()
+
+
+def scored_card(**changes):
+    """The card of a model with the results of a whole run."""
+    info = {"parameters": 1400195, "packed_by": "espnet2_avsep 0.2.0", "sha256": {}}
+    info.update(teacher={}, visual_encoder={"encoder": "open_clip", "pretrained": "x"})
+    config = {"sample_rate": 11625, "separator": "hfra", "system": "HFRA small"}
+    instruments = "| instrument | scored | SDR | SDRi |\n|---|---|---|---|\n"
+    instruments += "| cello | 6 | 4.84 | 3.34 |\n| tuba | 6 | 6.23 | 8.75 |\n"
+    results = (
+        "# RESULTS\n\n## Scores\n\n"
+        "| set | n | SDR | SIR | SDRi |\n|---|---|---|---|---|\n"
+        "| valid | 8 | 9.08 | 10.88 | 8.98 |\n"
+        "| test | 12 | 5.80 | - | 5.71 [4.14, 7.39] |\n\n"
+        f"## test\n\n{instruments}\n"
+        "## Command\n\n```sh\n./avsep.sh --corpus mini_music --note 'a b'\n```\n"
+    )
+    return model_card("me/tiny", info, {**config, **changes}, results)
+
+
+def test_card_s_metadata_is_valid_and_holds_the_scores():
+    """Read back by the hub's own classes, which raise for an invalid model index."""
+    from huggingface_hub import ModelCard
+
+    data = ModelCard(scored_card()).data
+    assert data.license == "other" and data.license_name == "not-stated"
+    assert data.pipeline_tag == "audio-to-audio" and data.metrics == ["sdr", "sir"]
+    assert data.model_name == "tiny"
+    found = {
+        (one.dataset_split, one.metric_type): one.metric_value
+        for one in data.eval_results
+    }
+    assert found == {
+        ("valid", "sdr"): 9.08,
+        ("valid", "sir"): 10.88,
+        ("test", "sdr"): 5.80,  # the other cell holds no number
+    }
+    assert {one.dataset_name for one in data.eval_results} == {"mini_music"}
+    unscored = model_card(
+        "me/tiny",
+        {"parameters": 1, "packed_by": "x", "sha256": {}, "teacher": {}}
+        | {"visual_encoder": {}},
+        {"sample_rate": 8000, "separator": "hfra"},
+        None,
+    )
+    assert ModelCard(unscored).data.eval_results is None
+
+
+def test_card_tells_a_stranger_what_the_model_does():
+    card = scored_card()
+    for words in (
+        "* What it separates: cello, tuba",
+        "* Score on the set test: SDR 5.80 dB, 5.71 [4.14, 7.39] better than the",
+        "pip install -c constraints.txt .",
+        "avsep separate duet.mp4 --query violin.jpg --query tuba.jpg --model me/tiny",
+        "@inproceedings{hu2025hfra,",
+    ):
+        assert words in card, words
+    assert card.index("| cello ") < card.index("## Limits")
+    assert card.index("| test ") < card.index("| valid ")
+    assert "hu2025hfra" not in scored_card(separator="query", system="iQuery")
 
 
 def test_what_is_uploaded_can_be_used(packed, tmp_path):

@@ -3,7 +3,7 @@
 
 For another layout, change the list of clips: one Clip for each, with its class, an id
 that is unique within the class, and the files of its sound and its picture. A clip that
-is listed but missing or unusable is a Clip with a ``problem``: it is counted, and listed
+is listed but missing or unusable is a Clip with a ``problem``: it is counted, and named
 in data/<set>/skipped.tsv. Lists of the sets that come with a corpus are given as
 ``Corpus.lists`` (espnet2_avsep/data/corpus/ave.py is an example).
 """
