@@ -23,7 +23,9 @@ from espnet2_avsep.loss.abs_criterion import AbsCriterion, SeparationOutput
 from espnet2_avsep.metrics.si_sdr import si_sdr
 from espnet2_avsep.separator.abs_separator import AbsSeparator
 
-COMPRESSIONS = ("log", "log1p")
+COMPRESSIONS = ("log", "log1p", "power")
+# Exponent of the compression "power", usual for complex spectra of speech and music.
+POWER = 0.3
 # Of a validation source, in dB: see track_quality().
 FLOOR_DB = -30.0
 MASK_ACTIVATIONS = ("sigmoid", "none")
@@ -60,7 +62,8 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             weights hold any of it.
         sample_rate: Sampling rate of the waveforms in Hz.
         num_log_bins: Rows of the log-frequency spectrogram; None keeps the linear axis.
-        compression: "log" (log(X + log_eps), HFRA and CLIPSep) or "log1p" (DGFNet).
+        compression: "log" (log(X + log_eps), HFRA and CLIPSep), "log1p" (DGFNet) or
+            "power" (X ** 0.3).
         log_eps: See ``compression``.
         mask_max: Masks are mask_max * sigmoid(logits): 1 for binary masks and the
             spectrogram loss, 5 (1 in iQuery, DGFNet, Co-Separation) for ratio masks.
@@ -262,15 +265,22 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         magnitude = self.warp(spectrum.abs())  # (B, 1 + N, F', T)
         with self._autocast(magnitude.device.type):
             logits, bottleneck = self._separate(magnitude[:, :1], visual, conditions)
+        mask = self._mask(logits)
         output = SeparationOutput(
-            logits=logits,
-            mask=self._mask(logits),
+            logits=logits.real,
+            mask=mask.abs() if mask.is_complex() else mask,
             mixture=magnitude[:, :1],
             reference=magnitude[:, 1:],
             bottleneck=bottleneck,
         )
-        length = mixture.size(-1)
-        return output, lambda: self._resynthesise(output.mask, spectrum[:, 0], length)
+
+        def tracks() -> Tensor:
+            return self._resynthesise(mask, spectrum[:, 0], mixture.size(-1))
+
+        if any(criterion.needs == "tracks" for criterion in self.criterions.values()):
+            waves = tracks()
+            return output._replace(tracks=waves, sources=reference), lambda: waves
+        return output, tracks
 
     @torch.no_grad()
     def separate(
@@ -293,16 +303,14 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
 
         Returns:
             tracks: (B, N, L).
-            mask: The log-frequency masks before rounding, (B, N, F', T).
+            mask: The log-frequency masks before rounding, (B, N, F', T); of complex
+                ones the magnitudes.
         """
-        spectrum = self._spectrum(mixture[:, None])
-        magnitude = self.warp(spectrum.abs())
-        logits, _ = self._separate(magnitude, visual, conditions)
-        mask = self._mask(logits)
+        mask, spectrum = self._masks(mixture, visual, conditions)
         tracks = self._resynthesise(
             mask, spectrum[:, 0], mixture.size(-1), threshold if binary_mask else None
         )
-        return tracks, mask
+        return tracks, mask.abs() if mask.is_complex() else mask
 
     @torch.no_grad()
     def separate_channels(
@@ -328,8 +336,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         Returns:
             (B, N, C, L).
         """
-        mean = mixture.mean(dim=1)
-        _, mask = self.separate(mean, visual, **conditions)
+        mask, _ = self._masks(mixture.mean(dim=1), visual, conditions)
         rounded_at = threshold if binary_mask else None
         tracks = [
             self._resynthesise(mask, spectrum, mixture.size(-1), rounded_at)
@@ -436,7 +443,18 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         logits, bottleneck = self.separator(
             given.pop("feature"), given.pop("visual"), **given
         )
-        return logits.float(), bottleneck.float()
+        if not logits.is_complex():
+            logits = logits.float()
+        return logits, bottleneck.float()
+
+    def _masks(
+        self, mixture: Tensor, visual: Tensor, conditions: Dict[str, Tensor]
+    ) -> Tuple[Tensor, Tensor]:
+        """Masks (B, N, F', T), real or complex, and spectrum (B, 1, F, T)."""
+        spectrum = self._spectrum(mixture[:, None])
+        magnitude = self.warp(spectrum.abs())
+        logits, _ = self._separate(magnitude, visual, conditions)
+        return self._mask(logits), spectrum
 
     def _prepare(
         self, magnitude: Tensor, visual: Tensor, conditions: Dict[str, Tensor]
@@ -444,8 +462,10 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         """The separator's arguments, by keyword, in its precision."""
         if self.compression == "log":
             feature = (magnitude + self.log_eps).log()
-        else:
+        elif self.compression == "log1p":
             feature = magnitude.log1p()
+        else:
+            feature = magnitude**POWER
         given = {"feature": feature, "visual": self.visual_adapter(visual)}
         given.update(conditions)
         if not torch.is_autocast_enabled(feature.device.type):
@@ -467,6 +487,8 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
     def _mask(self, logits: Tensor) -> Tensor:
         if self.mask_activation == "none":
             return logits
+        if logits.is_complex():
+            return torch.polar(self.mask_max * logits.real.sigmoid(), logits.imag)
         return self.mask_max * logits.sigmoid()
 
     def _teach(self, mixture: Tensor, utt_id: Optional[List[str]]) -> Optional[Tensor]:
@@ -485,14 +507,17 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         """Apply masks to the mixture.
 
         Args:
-            mask: (B, N, F', T).
+            mask: (B, N, F', T), real or complex.
             spectrum: Of the mixture, complex (B, F, T).
             length: Samples L of the result.
-            threshold: Where masks are rounded to 0 or 1; None: they are not.
+            threshold: Where masks (of complex ones, the magnitudes) are rounded to 0 or
+                1; None: they are not.
 
         Returns:
             (B, N, L).
         """
+        if threshold is not None and mask.is_complex():
+            mask = mask.abs()
         if threshold is not None and self.mask_rounding == "log":
             mask = (mask > threshold).to(mask.dtype)
         linear = self.warp.inverse(mask)

@@ -15,6 +15,10 @@ heads) stays; what makes it slow or needs a download is reduced:
   * one optimizer and schedule for all, batches of 4 mixtures of different classes; the
     learning rate is 2e-3, but for the parts listed in GROUPS (with --train_seconds).
 
+A system with a small configuration of its own (<name>_small.yaml beside the full one)
+keeps its network, spectrogram and losses; optimizer, schedule and batches are those of
+all systems.
+
 With --train_seconds, all systems train for the same CPU time instead of the same number
 of steps; see avsep_train --help, --max_train_seconds.
 """
@@ -76,7 +80,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     config = read_config(path)
     if config.get("trained") is False:
         raise InputError(f"--config {path}: is of a system without training.")
-    config = small(config, args.max_epoch, args.num_iters_per_epoch or 75)
+    own = path.with_name(f"{path.stem}_small.yaml")
+    if own.exists():
+        path, config = own, read_config(own)
+    is_small = path.stem.endswith("_small")
+    config = small(config, args.max_epoch, args.num_iters_per_epoch or 75, is_small)
     if args.train_seconds:
         config.update(timed(args.max_epoch, args.train_seconds))
         if config["separator"] in GROUPS:
@@ -87,11 +95,24 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def small(
-    config: Dict[str, Any], max_epoch: int, num_iters_per_epoch: int
+    config: Dict[str, Any],
+    max_epoch: int,
+    num_iters_per_epoch: int,
+    is_small: bool = False,
 ) -> Dict[str, Any]:
-    """Return the small configuration of a full one."""
-    config = {**config, "system": f"{config['system']}, small"}
-    config["separator_conf"] = small_separator(config["separator_conf"])
+    """Return the small configuration of a full one.
+
+    Args:
+        config: The full one, or, with ``is_small``, one whose network is small.
+        max_epoch: Epochs of the training.
+        num_iters_per_epoch: Steps of an epoch.
+        is_small: Whether network and spectrogram stay as they are.
+    """
+    config = dict(config)
+    if not is_small:
+        config["system"] += ", small"
+        config["separator_conf"] = small_separator(config["separator_conf"])
+        config["model_conf"] = {**config["model_conf"], "num_log_bins": LOG_BINS}
     dataset = {**config["dataset_conf"], "different_class": True}
     dataset.pop("repeat", None)  # as many passes as the steps need
     if config["visual_adapter"].startswith("resnet18_"):
@@ -110,7 +131,6 @@ def small(
         dim = config["separator_conf"]["visual_dim"]
         config.update(visual_adapter="standardise", visual_adapter_conf={"dim": dim})
     config["dataset_conf"] = dataset
-    config["model_conf"] = {**config["model_conf"], "num_log_bins": LOG_BINS}
     if config.get("teacher") == "clap":
         config["teacher_conf"] = {"checkpoint": "random", "htsat_conf": TINY_HTSAT}
         config["system"] += " (random teacher)"

@@ -15,6 +15,7 @@ from espnet2_avsep.espnet_model import (
 )
 from espnet2_avsep.loss.alignment import AlignmentLoss
 from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
+from espnet2_avsep.loss.soft_snr import SoftSNR
 from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
 from espnet2_avsep.metrics.si_sdr import si_sdr
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
@@ -101,6 +102,61 @@ def test_masks_scale_the_mixture():
     assert tracks[:, 1].abs().max() < 1e-6
     tracks, _ = build(mask_max=5.0).separate(mixture, visual)
     torch.testing.assert_close(tracks[:, 0], 2.5 * mixture, atol=1e-3, rtol=1e-3)
+
+
+class TurningSeparator(ConstantSeparator):
+    """Complex masks: of magnitude 1, and a phase read from the visual input."""
+
+    def forward(self, feature, visual):
+        logits, bottleneck = super().forward(feature, visual)
+        return torch.complex(torch.full_like(logits, 50.0), logits), bottleneck
+
+
+def test_complex_masks_turn_the_phase():
+    """Of a tone: by 90 degrees, from sine to cosine, and by 180, to its negative."""
+    time = 2 * math.pi * torch.arange(64 * HOP) * 10 / N_FFT
+    visual = torch.zeros(1, 3, 1, DIM)
+    visual[:, 1], visual[:, 2] = math.pi / 2, math.pi
+    model = build(TurningSeparator(), num_log_bins=None)
+    tracks, mask = model.separate(time.sin()[None], visual)
+    inner = slice(N_FFT, -N_FFT)
+    expected = torch.stack([time.sin(), time.cos(), -time.sin()])
+    torch.testing.assert_close(
+        tracks[0, :, inner], expected[:, inner], atol=1e-3, rtol=0
+    )
+    torch.testing.assert_close(mask, torch.ones_like(mask))
+    stereo = torch.stack([time.sin(), 0.5 * time.sin()])[None]
+    both = model.separate_channels(stereo, visual)[0]
+    torch.testing.assert_close(both[:, 0], tracks[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(both[:, 1], 0.5 * tracks[0], atol=1e-4, rtol=0)
+    rounded, _ = model.separate(time.sin()[None], visual, binary_mask=True)
+    torch.testing.assert_close(rounded[0, 2], time.sin(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("phase", [0.0, math.pi])
+def test_losses_of_waveforms_see_the_tracks_of_masks(phase):
+    """With the mixture as both tracks, the error of each is the other source."""
+    criterion = WeightedCriterion("soft_snr", SoftSNR(), 1.0)
+    model = build(TurningSeparator(), [criterion], num_log_bins=None)
+    sources = torch.randn(2, 1, 31 * HOP) * torch.tensor([1.0, 0.5])[:, None, None]
+    visual = torch.full((2, 1, 1, DIM), phase)
+    loss, stats, _ = model(**batch_of(sources, visual))
+    tracks = sources.sum(dim=0, keepdim=True) * math.cos(phase)
+    floor = 1e-3 * sources.sum(dim=0).square().sum()
+    error = (tracks - sources).square().sum(dim=(1, 2)) + floor
+    level = sources.square().sum(dim=(1, 2)) + floor
+    expected = 10 * (error / level).log10().mean()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-3)
+    assert stats["soft_snr"].item() == pytest.approx(loss.item())
+    assert stats["loss"] == loss
+
+
+def test_power_compression():
+    model = build(compression="power")
+    magnitude = torch.tensor([0.0, 1.0, 1e-10, 32.0]).view(1, 1, 2, 2)
+    given = model._prepare(magnitude, torch.zeros(1, 2, 1, DIM), {})["feature"]
+    expected = torch.tensor([0.0, 1.0, 1e-3, 32**0.3]).view(1, 1, 2, 2)
+    torch.testing.assert_close(given, expected)
 
 
 class RampSeparator(ConstantSeparator):

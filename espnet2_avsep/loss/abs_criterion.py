@@ -16,7 +16,7 @@ class SeparationOutput(NamedTuple):
         reference: Magnitude of each source, (B, N, F, T).
         bottleneck: The separator's embedding of the mixture, (B, C).
         teacher: The teacher's embedding of the mixture, (B, E), or None.
-        tracks: Estimated waveforms, (B, N, L), of separators that give them, or None.
+        tracks: Estimated waveforms, (B, N, L), where a criterion needs them.
         sources: True waveforms, (B, N, L), where there are tracks.
         labels: Number of each source's class, (B, N), or None.
     """
@@ -36,8 +36,8 @@ class AbsCriterion(nn.Module, ABC):
     """A loss of one forward pass.
 
     Attributes:
-        needs: Field of SeparationOutput without which it cannot be: "logits" (a
-            separator of masks), "tracks" (a separator of waveforms), "mask" (any).
+        needs: Field of SeparationOutput without which it cannot be: "logits" (only
+            separators of masks have them), "tracks" or "mask" (all have them).
         needs_labels: Whether it needs the classes of the sources.
     """
 

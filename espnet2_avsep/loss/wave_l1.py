@@ -8,7 +8,7 @@ from espnet2_avsep.loss.abs_criterion import AbsCriterion, SeparationOutput
 class WaveL1(AbsCriterion):
     """Mean absolute difference of the samples, over all sources.
 
-    For separators that give waveforms (Wave-U-Net, ResUNetDecouple+).
+    The loss of Wave-U-Net and ResUNetDecouple+.
     """
 
     needs = "tracks"

@@ -51,6 +51,8 @@ class AbsAVSeparator(AbsSeparator):
             visual: Visual embedding of each source, (B, N, D).
 
         Returns:
-            logits: (B, N, F, T), source i conditioned only on visual[:, i].
+            logits: (B, N, F, T), source i conditioned only on visual[:, i]. Of a
+                separator of complex masks they are complex: the real part is the logit
+                of the magnitude, the imaginary part the phase in radians.
             bottleneck: Embedding of the mixture, (B, bottleneck_dim).
         """

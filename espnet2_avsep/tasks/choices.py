@@ -28,6 +28,7 @@ from espnet2_avsep.loss.alignment import AlignmentLoss
 from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
 from espnet2_avsep.loss.object_classification import ObjectClassification
 from espnet2_avsep.loss.ratio_mask_l1 import RatioMaskL1
+from espnet2_avsep.loss.soft_snr import SoftSNR
 from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
 from espnet2_avsep.loss.wave_l1 import WaveL1
 from espnet2_avsep.separator.abs_separator import AbsSeparator
@@ -45,6 +46,7 @@ from espnet2_avsep.separator.semantic_grouping_separator import (
     SemanticGroupingSeparator,
 )
 from espnet2_avsep.separator.sound_of_pixels_separator import SoundOfPixelsSeparator
+from espnet2_avsep.separator.tfc_tdf_separator import TFCTDFSeparator
 from espnet2_avsep.separator.wave_unet_separator import WaveUNetSeparator
 from espnet2_avsep.tasks.conf_values import check_values, check_weights
 from espnet2_avsep.teacher.abs_teacher import AbsTeacher
@@ -91,6 +93,7 @@ separator_choices = ClassChoices(
         "predictive_coding": PredictiveCodingSeparator,
         "semantic_grouping": SemanticGroupingSeparator,
         "query": QuerySeparator,
+        "tfc_tdf": TFCTDFSeparator,
     },
     type_check=AbsSeparator,
     default="hfra",
@@ -111,6 +114,7 @@ criterion_choices = ClassChoices(
         "alignment": AlignmentLoss,
         "object_classification": ObjectClassification,
         "wave_l1": WaveL1,
+        "soft_snr": SoftSNR,
     },
     type_check=AbsCriterion,
     default="spectrogram_l1",
@@ -196,13 +200,10 @@ def _build_criterions(
             f"criterions, {name}, conf",
             **given,
         )
-        is_wave = isinstance(separator, AbsWaveSeparator)
-        if criterion.needs == ("logits" if is_wave else "tracks"):
-            kind = "waveforms" if is_wave else "masks"
+        if criterion.needs == "logits" and isinstance(separator, AbsWaveSeparator):
             raise InputError(
                 f"criterions: {name} does not go with this separator, which gives "
-                f"{kind}; choose another one, for instance "
-                f"{'wave_l1' if is_wave else 'spectrogram_l1'}."
+                "waveforms; choose another one, for instance wave_l1."
             )
         try:
             weight = float(entry.get("weight", 1.0))

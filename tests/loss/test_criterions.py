@@ -7,6 +7,7 @@ from espnet2_avsep.loss.abs_criterion import SeparationOutput, energy_weight
 from espnet2_avsep.loss.alignment import AlignmentLoss
 from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
 from espnet2_avsep.loss.ratio_mask_l1 import RatioMaskL1
+from espnet2_avsep.loss.soft_snr import SoftSNR
 from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
 
 
@@ -78,3 +79,49 @@ def test_alignment_projects_only_where_sizes_differ():
 def test_alignment_without_teacher():
     with pytest.raises(ValueError, match="teacher: clap"):
         AlignmentLoss(4, 4)(output([0, 0], [1, 1], [1, 1]))
+
+
+def soft_snr(tracks, sources, **options):
+    out = output([0, 0], [1, 1], [1, 1])._replace(
+        tracks=torch.tensor([tracks], dtype=torch.float64),
+        sources=torch.tensor([sources], dtype=torch.float64),
+    )
+    return SoftSNR(**options)(out)
+
+
+def test_soft_snr_by_hand():
+    # Sources of energy 1 and 4, mixture of energy 5; t |x|^2 = 0.5. Errors 0.25 and 4.
+    sources = [[1.0, 0.0], [0.0, 2.0]]
+    loss = soft_snr([[1.0, 0.5], [0.0, 0.0]], sources, max_db=10.0)
+    expected = 5 * (math.log10(0.75 / 1.5) + math.log10(4.5 / 4.5))
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_soft_snr_of_true_tracks_has_a_limit():
+    """A source that is the whole mixture gains max_db, and a silent one nothing."""
+    sources = [[3.0, 4.0], [0.0, 0.0]]
+    loss = soft_snr(sources, sources, max_db=20.0)
+    assert loss.item() == pytest.approx(
+        (10 * math.log10(0.01 / 1.01) + 0) / 2, abs=1e-6
+    )
+
+
+def test_soft_snr_of_a_silent_source_pushes_towards_silence():
+    sources = [[3.0, 4.0], [0.0, 0.0]]
+    losses = [
+        soft_snr([sources[0], [level, 0.0]], sources).item()
+        for level in (5.0, 0.5, 0.05, 0.0)
+    ]
+    assert losses == sorted(losses, reverse=True)
+    # The mixture itself as its track costs half of max_db more than silence.
+    assert losses[0] - losses[-1] == pytest.approx(15, abs=0.01)
+
+
+def test_soft_snr_in_silence_is_finite():
+    tracks = torch.zeros(1, 2, 4, requires_grad=True)
+    out = output([0, 0], [1, 1], [1, 1])
+    loss = SoftSNR()(out._replace(tracks=tracks, sources=torch.zeros(1, 2, 4)))
+    loss.sum().backward()
+    assert loss.item() == 0 and tracks.grad.isfinite().all()
+    with pytest.raises(ValueError, match="max_db=0"):
+        SoftSNR(max_db=0)

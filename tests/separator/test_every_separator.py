@@ -45,6 +45,17 @@ SEPARATORS = {
         "query",
         {**QUERY, "gate": "multiply", "audio_attention": "inner", "motion": False},
     ),
+    "tfc_tdf": (
+        "tfc_tdf",
+        {
+            "num_bins": 16,
+            "channels": [8, 16],
+            "blocks": 1,
+            "patch": 2,
+            "width": 8,
+            "phase": False,  # complex logits: see test_tfc_tdf_separator.py
+        },
+    ),
     "dgfnet-label-free": ("query", {**QUERY, "queries": "label_free"}),
 }
 

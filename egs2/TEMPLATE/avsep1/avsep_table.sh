@@ -54,6 +54,7 @@ wave_unet                clip     other
 decoupled_resunet        clip     other
 predictive_coding        clip     other
 semantic_grouping        clip     other
+tfc_tdf                  clip     other
 iquery                   motion   other
 dgfnet                   motion   other
 dgfnet_attention         motion   other

@@ -1,0 +1,62 @@
+"""Block of time-frequency convolutions and linear layers over the frequency axis."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
+
+
+class TFCTDFBlock(nn.Module):
+    """Convolutions over neighbouring bins, then a linear layer over all rows.
+
+    Choi et al., "Investigating U-Nets with Various Intermediate Blocks for
+    Spectrogram-based Singing Voice Separation", ISMIR 2020 (TFC-TDF). The linear layers
+    join the partials of a note, which lie far apart; their weights are the same for all
+    channels and frames::
+
+        y = x + ReLU(BN(conv(... ReLU(BN(conv(x))))))           time-frequency
+        z = y + ReLU(BN(W2 ReLU(BN(W1 y))))                      all rows of a frame
+
+    Notes:
+        The paper's convolutions are densely connected; here they have one residual
+        connection, as in later versions of this block.
+
+    Args:
+        channels: C.
+        rows: F, the only number of rows that it takes.
+        convs: Number of 3x3 convolutions.
+        reduction: W1 has F / reduction outputs, but 8 at least.
+        sync: See SourceBatchNorm2d.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        rows: int,
+        convs: int = 1,
+        reduction: int = 8,
+        sync: bool = True,
+    ):
+        super().__init__()
+        self.convs = nn.Sequential(
+            *(
+                layer
+                for _ in range(convs)
+                for layer in (
+                    nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+                    SourceBatchNorm2d(channels, sync=sync),
+                    nn.ReLU(),
+                )
+            )
+        )
+        inner = max(8, rows // reduction)
+        self.narrow = nn.Linear(rows, inner, bias=False)
+        self.narrow_norm = SourceBatchNorm2d(channels, sync=sync)
+        self.wide = nn.Linear(inner, rows, bias=False)
+        self.wide_norm = SourceBatchNorm2d(channels, sync=sync)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Process maps (B, C, T, F); frequency is the last axis."""
+        x = x + self.convs(x)
+        y = F.relu(self.narrow_norm(self.narrow(x)))
+        return x + F.relu(self.wide_norm(self.wide(y)))

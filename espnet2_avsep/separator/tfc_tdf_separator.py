@@ -1,0 +1,178 @@
+"""A U-Net of time-frequency blocks on the linear axis, queried at its last layer."""
+
+from typing import List, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
+from espnet2_avsep.layers.tfc_tdf import TFCTDFBlock
+from espnet2_avsep.separator.abs_separator import AbsAVSeparator
+
+
+class TFCTDFSeparator(AbsAVSeparator):
+    """TFC-TDF U-Net that runs once per mixture, with a query at its end.
+
+    A separator of this project, not a published one. Its parts are: the blocks of Choi
+    et al. (see TFCTDFBlock); rows taken together in patches, so that most of the work
+    is on F / patch rows; FiLM of the query e_i (Perez et al., "FiLM: Visual Reasoning
+    with a General Conditioning Layer", AAAI 2018)::
+
+        H = U-Net(feature)                                      (B, K, T, F / patch)
+        L_i, P_i = W ReLU(H (1 + gamma(e_i)) + beta(e_i))       (B, T, F) each
+
+    with W a linear layer from K values to the rows of a patch. Only the second line
+    runs for each source. The mask is sigmoid(L_i) exp(i P_i): bounded, so that it
+    learns fast, and complex, so that it is not limited by the mixture's phase.
+
+    Every operation is the same at all frames: shifting the input by a multiple of
+    2 ** layers frames shifts the masks, but for the ends. A mask depends on
+    ``context_frames`` frames on each side and on no others, so that a recording that is
+    separated in chunks with as much context gives the same tracks.
+
+    Args:
+        visual_dim: D, size of a visual embedding.
+        num_bins: Rows of the spectrogram that the network sees. Rows above (the Nyquist
+            frequency) get the masks of the last one; missing ones are taken as 0.
+        channels: Channels of the levels; each level has half the rows and frames of
+            the one before.
+        blocks: Blocks of a level, on either side of the U-Net and at its bottom.
+        convs: 3x3 convolutions of a block.
+        reduction: See TFCTDFBlock.
+        patch: Rows of the spectrogram that become one row of the first level.
+        width: K, maps that the query selects from.
+        phase: Whether P_i is estimated too; else the masks are real.
+        bn_sync: In training over several processes, take the statistics of BatchNorm
+            over all of them.
+    """
+
+    def __init__(
+        self,
+        visual_dim: int = 512,
+        num_bins: int = 512,
+        channels: Sequence[int] = (128, 256, 512),
+        blocks: int = 2,
+        convs: int = 2,
+        reduction: int = 8,
+        patch: int = 4,
+        width: int = 64,
+        phase: bool = True,
+        bn_sync: bool = True,
+    ):
+        super().__init__()
+        self.layers = len(channels) - 1
+        if self.layers < 1:
+            raise ValueError(
+                f"channels={list(channels)}: the U-Net needs at least 2 levels."
+            )
+        if patch % 2 or num_bins % (patch << self.layers):
+            raise ValueError(
+                f"num_bins={num_bins}, patch={patch}: num_bins must be a multiple of "
+                f"patch * 2 ** {self.layers} (there are {len(channels)} levels), and "
+                "patch even."
+            )
+        self.visual_dim = visual_dim
+        self.num_bins = num_bins
+        self.patch, self.phase = patch, phase
+        self.blocks, self.convs = blocks, convs
+        self._bottleneck_dim = channels[-1]
+
+        def norm(maps: int) -> nn.Module:
+            return SourceBatchNorm2d(maps, sync=bn_sync)
+
+        def level(number: int) -> nn.Sequential:
+            rows = (num_bins // patch) >> number
+            return nn.Sequential(
+                *(
+                    TFCTDFBlock(channels[number], rows, convs, reduction, bn_sync)
+                    for _ in range(blocks)
+                )
+            )
+
+        self.input_norm = norm(1)
+        self.patches = nn.Conv2d(
+            1,
+            channels[0],
+            kernel_size=(3, 2 * patch),
+            stride=(1, patch),
+            padding=(1, patch // 2),
+        )
+        self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        for n, (outer, inner) in enumerate(
+            zip(channels[:-1], channels[1:], strict=True)
+        ):
+            self.encoder.append(level(n))
+            self.decoder.append(level(n))
+            half = nn.Conv2d(outer, inner, 2, stride=2, bias=False)
+            self.down.append(nn.Sequential(half, norm(inner), nn.ReLU()))
+            double = nn.ConvTranspose2d(inner, outer, 2, stride=2, bias=False)
+            self.up.append(nn.Sequential(double, norm(outer), nn.ReLU()))
+        self.bottom = level(self.layers)
+        self.maps = nn.Sequential(
+            nn.Conv2d(channels[0], width, 1, bias=False), norm(width)
+        )
+        self.film = nn.Linear(visual_dim, 2 * width)
+        self.unpatch = nn.Linear(width, patch * (1 + phase))
+        nn.init.normal_(self.unpatch.weight, std=0.02)
+        nn.init.zeros_(self.unpatch.bias)
+
+    @property
+    def bottleneck_dim(self) -> int:
+        """Channels of the deepest level."""
+        return self._bottleneck_dim
+
+    @property
+    def context_frames(self) -> int:
+        """Frames on each side that a mask depends on, at most."""
+        block = self.blocks * self.convs  # a 3x3 convolution sees one frame more
+        frames = block << self.layers
+        for n in range(self.layers):
+            # Encoder and decoder of a level, and the place within its pair of frames.
+            frames += (2 * block + 1) << n
+        return frames + 1
+
+    def forward(self, feature: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
+        """See AbsAVSeparator.forward; with ``phase``, logits are L_i + i P_i."""
+        values, bottleneck = self.real_forward(feature, visual)
+        if self.phase:
+            return torch.complex(*values.float().unbind(dim=2)), bottleneck
+        return values[:, :, 0], bottleneck
+
+    def real_forward(self, feature: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
+        """Compute what forward() does, without complex numbers (for export).
+
+        Returns:
+            L_i and, with ``phase``, P_i: (B, N, 1 or 2, F, T); bottleneck (B, C).
+        """
+        self.check_visual(visual)
+        num_rows, num_frames = feature.shape[-2:]
+        maps, bottleneck = self._mixture_maps(feature)
+        maps = maps.permute(0, 2, 3, 1)[:, None]  # (B, 1, T', F', K)
+        gamma, beta = self.film(visual)[:, :, None, None].chunk(2, dim=-1)
+        values = self.unpatch(F.relu(maps * (1 + gamma) + beta))
+        values = values.unflatten(-1, (-1, self.patch))  # (B, N, T', F', 1 or 2, patch)
+        values = values.permute(0, 1, 4, 3, 5, 2).flatten(3, 4)  # (B, N, 1 or 2, F, T')
+        values = values[..., :num_rows, :num_frames]
+        if num_rows > self.num_bins:
+            last = values[..., -1:, :].expand(-1, -1, -1, num_rows - self.num_bins, -1)
+            values = torch.cat([values, last], dim=3)
+        return values, bottleneck
+
+    def _mixture_maps(self, feature: Tensor) -> Tuple[Tensor, Tensor]:
+        """What does not depend on the query: maps (B, K, T', F'), and (B, C)."""
+        x = self.input_norm(feature[:, :, : self.num_bins])
+        missing = (0, -x.size(-1) % 2**self.layers, 0, self.num_bins - x.size(-2))
+        x = F.pad(x, missing).transpose(-1, -2)  # (B, 1, T', num_bins)
+        x = F.relu(self.patches(x))
+        skips: List[Tensor] = []
+        for blocks, down in zip(self.encoder, self.down, strict=True):
+            skips.append(blocks(x))
+            x = down(skips[-1])
+        x = self.bottom(x)
+        bottleneck = x.mean(dim=(-2, -1))
+        levels = zip(self.up, self.decoder, skips, strict=True)
+        for up, blocks, skip in reversed(list(levels)):
+            x = blocks(up(x) * skip)
+        return self.maps(x), bottleneck

@@ -1,0 +1,132 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from espnet2_avsep.separator.tfc_tdf_separator import TFCTDFSeparator
+
+CONF = {
+    "visual_dim": 6,
+    "num_bins": 16,
+    "channels": (4, 8, 12),
+    "blocks": 1,
+    "convs": 1,
+    "patch": 2,
+    "width": 5,
+}
+# Complex logits are in single precision.
+CLOSE = {"atol": 1e-6, "rtol": 1e-5}
+
+
+def build(**options):
+    torch.manual_seed(0)
+    model = TFCTDFSeparator(**{**CONF, **options}).double()
+    model(torch.randn(2, 1, 16, 24).double(), torch.randn(2, 2, 6).double())
+    return model.eval()  # with statistics of some input
+
+
+def inputs(frames=24, sources=3, rows=16):
+    torch.manual_seed(1)
+    feature = torch.randn(2, 1, rows, frames, dtype=torch.float64)
+    return feature, torch.randn(2, sources, 6, dtype=torch.float64)
+
+
+def test_the_mixture_is_encoded_once():
+    model, sizes = build(), []
+    for module in (model.patches, model.bottom, model.maps):
+        module.register_forward_hook(lambda m, i, output: sizes.append(len(output)))
+    model(*inputs())
+    assert sizes == [2, 2, 2]
+
+
+def test_equals_one_plain_pass_per_source():
+    """FiLM and the unpatching written out for one source and one patch at a time."""
+    model = build()
+    feature, visual = inputs()
+    logits, _ = model(feature, visual)
+    assert logits.is_complex()
+    for n in range(3):
+        maps, _ = model._mixture_maps(feature)  # (B, K, T, F / patch)
+        film = F.linear(visual[:, n], model.film.weight, model.film.bias)
+        gamma, beta = film[:, :5, None, None], film[:, 5:, None, None]
+        selected = (maps * (1 + gamma) + beta).clamp(min=0)
+        for row in range(8):
+            plain = torch.einsum(
+                "bkt,vk->bvt", selected[..., row], model.unpatch.weight
+            )
+            plain = plain + model.unpatch.bias[:, None]  # two logits, two phases
+            own = logits[:, n, 2 * row : 2 * row + 2]
+            torch.testing.assert_close(own.real.double(), plain[:, :2], **CLOSE)
+            torch.testing.assert_close(own.imag.double(), plain[:, 2:], **CLOSE)
+
+
+def test_rows_above_the_network_have_the_mask_of_the_last_one():
+    model = build()
+    feature, visual = inputs(rows=17)
+    logits, _ = model(feature, visual)
+    torch.testing.assert_close(logits[:, :, :16], model(feature[:, :, :16], visual)[0])
+    assert torch.equal(logits[:, :, 16], logits[:, :, 15])
+
+
+def test_real_masks_are_the_magnitudes_of_complex_ones():
+    complex_masks, real_masks = build(), build(phase=False)
+    state = complex_masks.state_dict()
+    for name in ("unpatch.weight", "unpatch.bias"):
+        state[name] = state[name][:2]
+    real_masks.load_state_dict(state)
+    logits, bottleneck = real_masks(*inputs())
+    expected, same = complex_masks(*inputs())
+    torch.testing.assert_close(logits, expected.real.double(), **CLOSE)
+    torch.testing.assert_close(bottleneck, same)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_complex_masks_follow_the_order_of_the_sources(training):
+    model = build().train(training)
+    feature, visual = inputs()
+    expected = model(feature, visual)[0][:, [2, 0, 1]]
+    torch.testing.assert_close(model(feature, visual[:, [2, 0, 1]])[0], expected)
+
+
+def test_every_weight_learns_from_complex_masks():
+    model = build().train()
+    logits = model(*inputs())[0]
+    torch.polar(logits.real.sigmoid(), logits.imag).real.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+def test_shifted_input_gives_shifted_masks():
+    model = build()
+    context = model.context_frames
+    feature, visual = inputs(frames=2 * context + 40)
+    whole, _ = model(feature, visual)
+    part, _ = model(feature[..., 4:], visual)
+    torch.testing.assert_close(part[..., context:], whole[..., context + 4 :])
+
+
+@pytest.mark.parametrize("options", [{}, {"blocks": 2}, {"convs": 2}, {"layers": 2}])
+def test_a_mask_depends_on_the_context_and_on_no_more(options):
+    if options.pop("layers", None):
+        options["channels"] = (4, 8)
+    model = build(**options)
+    context = model.context_frames
+    middle = context + 8
+    feature, visual = inputs(frames=2 * middle)
+    reached = torch.zeros(2 * middle, dtype=torch.bool)
+    # Whether it is the first or the last frame of a pair matters.
+    for frame in range(middle, middle + 4):
+        given = feature.clone().requires_grad_()
+        model(given, visual)[0][..., frame].abs().sum().backward()
+        seen = given.grad.abs().sum(dim=(0, 1, 2)).nonzero()[:, 0] - frame + middle
+        assert seen.min() >= middle - context and seen.max() <= middle + context
+        reached[seen] = True
+    # The bound is tight: some frame uses it.
+    assert reached[middle - context] or reached[middle + context]
+
+
+def test_bad_options():
+    with pytest.raises(ValueError, match="at least 2 levels"):
+        build(channels=(4,))
+    for wrong in ({"num_bins": 20}, {"patch": 3, "num_bins": 24}):
+        with pytest.raises(ValueError, match="num_bins must be a multiple"):
+            build(**wrong)
