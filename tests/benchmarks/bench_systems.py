@@ -29,6 +29,7 @@ from tests.benchmarks.common import (  # noqa: E402
 SYSTEMS = (
     *("hfra", "iquery", "dgfnet_attention", "dgfnet_mul", "dgfnet_gate", "dgfnet"),
     *("dgfnet_no_motion", "dgfnet_label_free", "sound_of_pixels", "co_separation"),
+    "tfc_tdf",
 )
 EMBEDDING, MOTION_STEPS = 512, 60
 COLUMNS = (
