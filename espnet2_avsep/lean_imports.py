@@ -2,7 +2,9 @@
 
 ESPnet imports its text front ends, adapters and loggers together with its trainer. They
 take half of the time of the import, and g2p_en looks for data of nltk and downloads
-them: where the network drops packets, every start waits for minutes.
+them: where the network drops packets, every start waits for minutes. Half of the rest
+is typeguard, which reads, parses and compiles the source of each checked function: what
+is imported here is left unchecked, as it is under ``python -O``.
 """
 
 import contextlib
@@ -15,6 +17,11 @@ from typing import Iterator
 DEFERRED = ("g2p_en", "tacotron_cleaner", "tacotron_cleaner.cleaners", "wandb")
 # Optional in ESPnet: it works without them.
 LEFT_OUT = ("transformers", "s3prl", "loralib", "fairscale")
+# Functions of modules that import much, of which only these are imported by name.
+DEFERRED_FUNCTIONS = {
+    # Of attention weights, which our trainer does not draw.
+    "espnet2.main_funcs.calculate_all_attentions": "calculate_all_attentions",
+}
 
 
 class _Deferred(types.ModuleType):
@@ -31,6 +38,24 @@ class _Deferred(types.ModuleType):
         return getattr(importlib.import_module(self.__name__), name)
 
 
+def _deferred_function(module: str, name: str) -> types.ModuleType:
+    """Return a stand-in for a module, whose function imports it when it is called."""
+
+    def call(*args, **kwargs):
+        return getattr(importlib.import_module(module), name)(*args, **kwargs)
+
+    stand_in = types.ModuleType(module)
+    setattr(stand_in, name, call)
+    return stand_in
+
+
+def _unchecked() -> types.ModuleType:
+    """Return a stand-in for typeguard that checks nothing."""
+    stand_in = _Deferred("typeguard")
+    stand_in.typechecked = lambda target=None, **_: target or (lambda found: found)
+    return stand_in
+
+
 @contextlib.contextmanager
 def lean_imports() -> Iterator[None]:
     """Defer or leave out what ESPnet imports and we do not use.
@@ -38,12 +63,17 @@ def lean_imports() -> Iterator[None]:
     Afterwards ``sys.modules`` names none of these packages, unless it did before: they
     can be imported as ever.
     """
-    put = {name: _Deferred(name) for name in DEFERRED if name not in sys.modules}
-    put.update({name: None for name in LEFT_OUT if name not in sys.modules})
+    put = {name: _Deferred(name) for name in DEFERRED}
+    put.update(dict.fromkeys(LEFT_OUT))
+    for module, name in DEFERRED_FUNCTIONS.items():
+        put[module] = _deferred_function(module, name)
+    put = {name: module for name, module in put.items() if name not in sys.modules}
     for name, module in put.items():
         parent, _, child = name.rpartition(".")
         if parent in put:
             setattr(put[parent], child, module)
+    typeguard = sys.modules.get("typeguard")
+    put["typeguard"] = _unchecked()
     sys.modules.update(put)
     try:
         yield
@@ -51,3 +81,5 @@ def lean_imports() -> Iterator[None]:
         for name, module in put.items():
             if sys.modules.get(name, ...) is module:
                 del sys.modules[name]
+        if typeguard is not None:
+            sys.modules["typeguard"] = typeguard

@@ -2,6 +2,7 @@
 """Encode the motion of every clip with a video network, or take given features."""
 
 import argparse
+import functools
 import sys
 from typing import Optional, Sequence
 
@@ -10,6 +11,7 @@ from espnet2_avsep.bin.feature_options import (
     add_clip_options,
     add_job_options,
     add_network_options,
+    tables,
 )
 
 
@@ -45,7 +47,6 @@ def get_parser() -> argparse.ArgumentParser:
         help="take the features as they are: iQuery's <category>/<video>.mp4.npy, "
         "(1024, T, h, w) or (T, 1024), at most 160 steps",
     )
-    add("--utt2clip", help="table: clip, category/video_id (for --motion_precomputed)")
     add_job_options(parser)
     return parser
 
@@ -55,32 +56,47 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run the command; ``argv`` defaults to the command line."""
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
+    if args.check_weights:
+        from espnet2_avsep.visual.torchvision_weights import find_file
+
+        model = args.motion_encoder
+        find_file(model, model, args.motion_pretrained, "--motion_pretrained")
+        return
     from espnet2_avsep.visual.motion import copy_motion, extract_motion
 
-    if args.motion_precomputed is not None:
-        copy_motion(
-            args.video_scp,
-            args.output_dir,
-            args.motion_precomputed,
-            args.utt2clip,
-            args.allow_empty,
+    # One network for all tables, made when the first clip needs it.
+    @functools.cache
+    def build(**options):
+        from espnet2_avsep.visual.motion_encoder import load_motion_encoder
+
+        return load_motion_encoder(**options)
+
+    for table in tables(args):
+        if args.motion_precomputed is not None:
+            copy_motion(
+                table["video_scp"],
+                table["output_dir"],
+                args.motion_precomputed,
+                table["utt2clip"],
+                args.allow_empty,
+            )
+            continue
+        extract_motion(
+            table["video_scp"],
+            table["output_dir"],
+            wav_scp=table["wav_scp"],
+            model=args.motion_encoder,
+            pretrained=args.motion_pretrained,
+            seed=args.seed,
+            rows_per_second=args.motion_rate,
+            batch_size=args.batch_size,
+            device=args.device,
+            dtype=args.dtype,
+            allow_empty=args.allow_empty,
+            allow_pipes=args.allow_pipes,
+            audio_stream=args.audio_stream,
+            build=build,
         )
-        return
-    extract_motion(
-        args.video_scp,
-        args.output_dir,
-        wav_scp=args.wav_scp,
-        model=args.motion_encoder,
-        pretrained=args.motion_pretrained,
-        seed=args.seed,
-        rows_per_second=args.motion_rate,
-        batch_size=args.batch_size,
-        device=args.device,
-        dtype=args.dtype,
-        allow_empty=args.allow_empty,
-        allow_pipes=args.allow_pipes,
-        audio_stream=args.audio_stream,
-    )
 
 
 if __name__ == "__main__":

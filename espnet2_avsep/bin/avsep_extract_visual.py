@@ -2,14 +2,16 @@
 """Encode sampled pictures of every clip, or take precomputed features (stage 2)."""
 
 import argparse
+import functools
 import sys
-from typing import Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging
 from espnet2_avsep.bin.feature_options import (
     add_clip_options,
     add_job_options,
     add_network_options,
+    tables,
 )
 
 
@@ -49,9 +51,10 @@ def get_parser() -> argparse.ArgumentParser:
     add("--every", type=int, default=8, help="encode every n-th picture")
     add(
         "--region",
+        nargs="+",
         choices=("whole", "left", "right"),
-        default="whole",
-        help="the part of the pictures that is encoded (for duets)",
+        help="the part of the pictures that is encoded, for duets: one for each table "
+        "(None: whole)",
     )
     add_network_options(parser, batch_size=32, what="pictures")
     add(
@@ -114,14 +117,11 @@ def get_parser() -> argparse.ArgumentParser:
         help="pictures the detector sees at once",
     )
     add(
-        "--utt2clip",
-        help="table: clip, category/video_id (for --precomputed and --visual_boxes)",
-    )
-    add(
         "--audio_dir",
+        nargs="+",
         help="write the sound of these clips there in the same pass, as "
         "avsep_format_audio would with this --output_dir, which then finds it finished "
-        "(None: do not)",
+        "(None, or '-' for one of several tables: do not)",
     )
     add("--fs", type=int, help="for --audio_dir: sampling rate in Hz")
     add("--audio_format", choices=("wav", "flac"), default="wav")
@@ -134,6 +134,52 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run the command; ``argv`` defaults to the command line."""
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
+
+    if args.check_weights:
+        _check_weights(args)
+        return
+
+    # One network for all tables, made when the first clip needs it.
+    @functools.cache
+    def build(**options):
+        from espnet2_avsep.visual.build import build_encoder
+
+        return build_encoder(**options)
+
+    for table in tables(args):
+        _extract(args, build, **table)
+
+
+def _check_weights(args: argparse.Namespace) -> None:
+    """Find, or fetch, the weights that the options name."""
+    if args.visual_encoder == "open_clip":
+        from espnet2_avsep.visual.open_clip_weights import find_weights
+
+        find_weights(args.visual_model, args.visual_pretrained or "openai")
+    elif args.visual_encoder == "resnet18":
+        from espnet2_avsep.visual.resnet_encoder import DEFAULT_WEIGHTS
+        from espnet2_avsep.visual.torchvision_weights import find_file
+
+        pretrained = args.visual_pretrained or DEFAULT_WEIGHTS
+        find_file("resnet18", "ResNet-18", pretrained, "--visual_pretrained")
+    if args.visual_boxes == "detector":
+        from espnet2_avsep.visual.torchvision_weights import find_file
+
+        model = args.box_detector
+        find_file(model, model, args.box_pretrained, "--box_pretrained")
+
+
+def _extract(
+    args: argparse.Namespace,
+    build: Any,
+    video_scp: str,
+    output_dir: str,
+    wav_scp: Optional[str],
+    utt2clip: Optional[str],
+    audio_dir: Optional[str],
+    region: str,
+) -> None:
+    """Do one table of clips."""
     import contextlib
 
     from espnet2_avsep.data.audio_format import AudioStore
@@ -144,9 +190,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         pack_frames,
     )
 
-    if args.audio_dir is not None and (args.fs is None or args.precomputed is not None):
+    if audio_dir is not None and (args.fs is None or args.precomputed is not None):
         raise InputError(
-            f"--audio_dir {args.audio_dir}: needs --fs, the sampling rate in Hz, and "
+            f"--audio_dir {audio_dir}: needs --fs, the sampling rate in Hz, and "
             "cannot go with --precomputed, with which no video is read."
         )
     if args.precomputed is not None and args.visual_boxes is not None:
@@ -156,11 +202,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         )
     if args.precomputed is not None:
         copy_precomputed(
-            args.video_scp,
-            args.output_dir,
-            args.precomputed,
-            args.utt2clip,
-            args.allow_empty,
+            video_scp, output_dir, args.precomputed, utt2clip, args.allow_empty
         )
         return
     boxes = None
@@ -169,7 +211,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
         boxes = BoxSource(
             args.visual_boxes,
-            args.utt2clip,
+            utt2clip,
             detector=args.box_detector,
             pretrained=args.box_pretrained,
             seed=args.seed,
@@ -180,54 +222,49 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             size=args.box_size,
             batch_size=args.box_batch_size,
         )
+    options: Dict[str, Any] = {
+        "wav_scp": wav_scp,
+        "fps": args.fps,
+        "every": args.every,
+        "allow_empty": args.allow_empty,
+        "boxes": boxes,
+        "device": args.device,
+        "allow_pipes": args.allow_pipes,
+        "audio_stream": args.audio_stream,
+    }
     if args.visual_encoder == "frames":
-        if args.audio_dir is not None or args.region != "whole":
+        if audio_dir is not None or region != "whole":
             raise InputError(
                 "--visual_encoder frames goes with neither --audio_dir nor --region: "
                 "stage 3 formats the sound, and boxes choose parts (--visual_boxes)."
             )
         pack_frames(
-            args.video_scp,
-            args.output_dir,
-            wav_scp=args.wav_scp,
+            video_scp,
+            output_dir,
             size=args.visual_size,
             jpeg_quality=args.jpeg_quality,
-            fps=args.fps,
-            every=args.every,
-            allow_empty=args.allow_empty,
-            boxes=boxes,
-            device=args.device,
-            allow_pipes=args.allow_pipes,
-            audio_stream=args.audio_stream,
+            **options,
         )
         return
     with contextlib.ExitStack() as stack:
         audio = None
-        if args.audio_dir is not None:
+        if audio_dir is not None:
             audio = stack.enter_context(
-                AudioStore(
-                    args.audio_dir, args.fs, args.audio_format, args.audio_stream
-                )
+                AudioStore(audio_dir, args.fs, args.audio_format, args.audio_stream)
             )
         extract_visual(
-            args.video_scp,
-            args.output_dir,
-            wav_scp=args.wav_scp,
+            video_scp,
+            output_dir,
             encoder=args.visual_encoder,
             model=args.visual_model,
             pretrained=args.visual_pretrained,
             seed=args.seed,
-            fps=args.fps,
-            every=args.every,
             batch_size=args.batch_size,
-            device=args.device,
             dtype=args.dtype,
-            allow_empty=args.allow_empty,
             audio=audio,
-            region=args.region,
-            boxes=boxes,
-            allow_pipes=args.allow_pipes,
-            audio_stream=args.audio_stream,
+            region=region,
+            build=build,
+            **options,
         )
 
 

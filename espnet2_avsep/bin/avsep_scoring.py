@@ -2,6 +2,7 @@
 """Score separated sources: SDR, SIR, SAR, SI-SDR and improvements, source by source."""
 
 import argparse
+import contextlib
 import hashlib
 import logging
 import sys
@@ -16,8 +17,10 @@ from espnet2_avsep.data.key_check import check_same_keys, shorten
 from espnet2_avsep.data.made_from import (
     Record,
     check_current,
+    is_finished,
     make_record,
     record_path,
+    with_outputs,
     write_record,
 )
 from espnet2_avsep.data.mixture_table import (
@@ -126,13 +129,20 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     check_options(args)
     output_dir = Path(args.output_dir)
     result_file = output_dir / f"result_{set_name(output_dir)}.txt"
-    for stale in (result_file, record_path(output_dir)):
-        stale.unlink(missing_ok=True)
-    if args.separated_dir:
-        check_current(args.separated_dir, required=True)
-        check_tracks(args.inf_scp)
-    tables = read_tables(args)
-    record = _record(args)
+    outputs = [result_file, output_dir / "scores.tsv", args.mix_scores]
+    with contextlib.ExitStack() as stale:
+        for path in (result_file, record_path(output_dir)):
+            stale.callback(path.unlink, missing_ok=True)
+        if args.separated_dir:
+            check_current(args.separated_dir, required=True)
+            check_tracks(args.inf_scp)
+        tables = read_tables(args)
+        record = _record(args)
+        if is_finished(output_dir, record):
+            stale.pop_all()
+            logging.info("%s: nothing has changed since it was written", result_file)
+            print(result_file.read_text(encoding="utf-8"))
+            return
     list_sha256 = hashlib.sha256(Path(args.mixtures).read_bytes()).hexdigest()
     cache = MixtureScores(args.mix_scores, list_sha256, len(tables.clips), args.backend)
 
@@ -175,7 +185,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     text = result_text(head, summary)
     with atomic_write(result_file) as f:
         f.write(text)
-    write_record(output_dir, record)
+    write_record(output_dir, with_outputs(record, outputs))
     print(text)
     logging.info("wrote %s and %s", output_dir / "scores.tsv", result_file)
 

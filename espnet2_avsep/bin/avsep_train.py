@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Train a visually guided separator with ESPnet's trainer."""
 
-import contextlib
+import logging
 import sys
 from typing import Optional, Sequence
 
-from espnet2_avsep.bin.cli import command
+from espnet2_avsep.bin.cli import command, setup_logging
 from espnet2_avsep.errors import InputError
 
 # What torch raises where the machine is at its limits has no type of its own: words of
@@ -70,14 +70,26 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         return
     argv = ["--help" if option == "--help_all" else option for option in argv]
 
-    from espnet2_avsep.data.training_record import hold_training
+    from espnet2_avsep.data.training_record import (
+        hold_training,
+        is_finished,
+        note_finished,
+    )
 
     # Of several machines' processes, the one that starts them has checked.
     is_one_of_several = any(
         word.startswith(("--dist_rank", "--dist_launcher")) for word in argv
     )
-    with contextlib.nullcontext() if is_one_of_several else hold_training(argv):
+    if is_one_of_several:
         _train(argv)
+        return
+    with hold_training(argv):
+        if is_finished(argv):
+            setup_logging("INFO")
+            logging.info("the training has ended, and nothing has changed since")
+            return
+        _train(argv)
+        note_finished(argv)
 
 
 def _train(argv: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ A record is a JSON file beside the result: ``made_from.json`` in its folder, or
 * ``stage``: the stage that makes the result;
 * ``version``: of the code that made it; a maker raises its number when the same inputs
   give another result;
+* ``outputs``: file of the result -> digest, where the maker keeps finished work;
 * ``inputs``: name -> path and digest. Of a table, the digest covers what its files hold
   (data/content.py), not where they are;
 * ``options``: everything else that the result depends on.
@@ -61,6 +62,25 @@ def make_record(
     # As it reads when it comes back from the disk.
     options = json.loads(json.dumps(dict(options), sort_keys=True, default=str))
     return {"stage": stage, "version": version, "inputs": inputs, "options": options}
+
+
+def with_outputs(record: Record, files: Iterable[PathLike]) -> Record:
+    """Return a record together with the digests of the files of the result."""
+    return {**record, "outputs": {str(path): file_digest(path) for path in files}}
+
+
+def is_finished(result: PathLike, record: Record) -> bool:
+    """Whether the result of these inputs is there, and as it was written.
+
+    Args:
+        result: The folder or file, with a record made by :func:`with_outputs`.
+        record: Of the inputs and options as they are now.
+    """
+    before = read_record(result)
+    if before is None or not isinstance(before.get("outputs"), dict):
+        return False
+    files = [path for path in before["outputs"] if Path(path).is_file()]
+    return before == with_outputs(record, files)
 
 
 def write_record(result: PathLike, record: Record) -> None:

@@ -7,12 +7,17 @@ everything that writes into the experiment's folder.
 """
 
 import contextlib
+import json
 import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Sequence
 
+import espnet2_avsep
 from espnet2_avsep.data.base_config import read_config
 from espnet2_avsep.data.content import ends_digest
+from espnet2_avsep.data.journal import signature
+from espnet2_avsep.data.content import ends_digest
+from espnet2_avsep.data.journal import signature
 from espnet2_avsep.data.lock import lock_folder
 from espnet2_avsep.data.made_from import (
     Record,
@@ -37,6 +42,8 @@ MAY_CHANGE = {
     *("config", "output_dir", "resume", "multiprocessing_distributed"),
 }
 MAY_CHANGE_PREFIXES = ("dist_", "wandb_", "use_wandb", "train_data_", "valid_data_")
+# Written when a training has ended.
+FINISHED = "finished.json"
 # Where the sizes of items are checked without a record: type -> from value to shape.
 _SHAPES = {"sound": lambda value: audio_info(value)[:1], "kaldi_ark": matrix_shape}
 
@@ -74,7 +81,7 @@ def hold_training(argv: Sequence[str]) -> Iterator[None]:
     record = _record(words)
     _check_shapes(words, record)
     with lock_folder(output_dir, "a training"):
-        if words.get("resume", ["false"])[-1].lower() in ("true", "1", "yes"):
+        if _resumes(words):
             _check_same_training(output_dir, record)
         write_record(output_dir, record)
         yield
@@ -101,6 +108,50 @@ def keep_config(folder: PathLike) -> Iterator[None]:
         raise
 
 
+def is_finished(argv: Sequence[str]) -> bool:
+    """Whether a training with this very command line has ended, and nothing changed.
+
+    Its folder must be held, see :func:`hold_training`.
+
+    Args:
+        argv: Command line of avsep_train.
+    """
+    words = _options(argv)
+    if "output_dir" not in words or not _resumes(words):
+        return False
+    try:
+        path = Path(words["output_dir"][-1]) / FINISHED
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return known == _finished(argv, words)
+
+
+def note_finished(argv: Sequence[str]) -> None:
+    """Note that a training has ended, for :func:`is_finished`."""
+    words = _options(argv)
+    if "output_dir" not in words or "print_config" in words:
+        return
+    with atomic_write(Path(words["output_dir"][-1]) / FINISHED) as f:
+        json.dump(_finished(argv, words), f, indent=1)
+        f.write("\n")
+
+
+def _finished(argv: Sequence[str], words: Mapping[str, List[str]]) -> Dict[str, Any]:
+    """Describe a training's command and the files that it has left, as they are now.
+
+    What it is made from is in its record, which hold_training compares.
+    """
+    folder = Path(words["output_dir"][-1])
+    files = [folder / "config.yaml", *folder.glob("*.pth"), *folder.glob("images/*")]
+    return {
+        "version": espnet2_avsep.__version__,
+        "command": list(argv),
+        "config": [repr(read_config(path)) for path in words.get("config", [])],
+        "files": [signature(str(path)) for path in sorted(files)],
+    }
+
+
 def _options(argv: Sequence[str]) -> Dict[str, List[str]]:
     """Return option -> all of its values, of repeated ones too."""
     found: Dict[str, List[str]] = {}
@@ -114,6 +165,10 @@ def _options(argv: Sequence[str]) -> Dict[str, List[str]]:
         elif name is not None:
             found[name].append(word)
     return found
+
+
+def _resumes(words: Mapping[str, List[str]]) -> bool:
+    return words.get("resume", ["false"])[-1].lower() in ("true", "1", "yes")
 
 
 def _record(words: Mapping[str, List[str]]) -> Record:

@@ -16,7 +16,7 @@ from espnet2_avsep.visual.encoder_info import (
 )
 from espnet2_avsep.visual.frame_encoder import FrameEncoder
 from espnet2_avsep.visual.frame_packer import FramePacker
-from espnet2_avsep.visual.resnet_encoder import load_resnet18
+from espnet2_avsep.visual.resnet_encoder import DEFAULT_WEIGHTS, load_resnet18
 from espnet2_avsep.visual.text_encoder import TextEncoder
 
 
@@ -43,7 +43,7 @@ def build_encoder(
     if encoder == "open_clip":
         return load_open_clip(model, pretrained or "openai", seed, **options)
     if encoder == "resnet18":
-        return load_resnet18(pretrained or "IMAGENET1K_V1", seed, **options)
+        return load_resnet18(pretrained or DEFAULT_WEIGHTS, seed, **options)
     raise InputError(
         f"--visual_encoder {encoder}: unknown; expected one of {', '.join(ENCODERS)}, "
         f"or {FRAMES} to pack the pictures themselves."

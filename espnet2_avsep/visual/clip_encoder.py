@@ -7,32 +7,23 @@ Notes:
     the model name that ends in "-quickgelu" for it.
 """
 
-import contextlib
-import difflib
 import json
 import logging
-import os
 import re
 import zipfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 
-from espnet2_avsep.data.fetch import fetch_file
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.picture import Resize
-from espnet2_avsep.visual.encoder_info import RANDOM
-from espnet2_avsep.visual.frame_encoder import (
-    FrameEncoder,
-    Preprocessing,
-    file_sha256,
-    silence,
-    warn_random,
-    weights_error,
-)
+from espnet2_avsep.visual.frame_encoder import FrameEncoder
 from espnet2_avsep.visual.open_clip_import import import_open_clip
+from espnet2_avsep.visual.open_clip_weights import find_weights
+from espnet2_avsep.visual.preprocessing import Preprocessing
+from espnet2_avsep.visual.weights import file_sha256, warn_random
 
 # The least text tower that open_clip builds.
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
@@ -92,35 +83,18 @@ def build_open_clip(
     Raises:
         InputError: see :func:`load_open_clip`.
     """
+    path, tag = find_weights(model, pretrained, cache_dir)
     open_clip = import_open_clip(model, text)
-    known = open_clip.list_models()
-    if model not in known:
-        near = difflib.get_close_matches(model, known, 3) or known[:3]
-        raise InputError(
-            f"--visual_model {model}: open_clip has no such model; similar: "
-            f"{', '.join(near)} (open_clip.list_models() gives all)."
-        )
-    if pretrained == RANDOM:
+    if path is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = _build(open_clip, model, text, quick_gelu=False, preprocess={})
         weights = warn_random(f"open_clip {model}", seed)
         return network, {"weights": weights, "seed": seed}
-
-    tag = open_clip.get_pretrained_cfg(model, pretrained)
-    if tag and not os.path.exists(pretrained):
-        path = _fetch(model, pretrained, tag, cache_dir)
+    if tag:
         settings = {"quick_gelu": tag.get("quick_gelu", False), "preprocess": tag}
-    elif os.path.isfile(pretrained):
-        path = pretrained
-        settings = _settings_of(path)
     else:
-        tags = open_clip.list_pretrained_tags_by_model(model)
-        raise InputError(
-            f"--visual_pretrained {pretrained}: no such file, and no tag of {model}; "
-            f"expected one of {', '.join(tags) or '(it has no tags)'}, the path of a "
-            f"checkpoint, or '{RANDOM}'."
-        )
+        settings = _settings_of(path)
     network = _load(open_clip, model, path, text, settings)
     sha256 = file_sha256(path)
     logging.info("open_clip %s: loaded %s (sha256 %s)", model, path, sha256)
@@ -257,60 +231,3 @@ def _refuse_code(path: str) -> None:
                 continue  # a tensor; lines of source for error messages
             if entry.file_size > _MAX_CODE or b"__setstate__" in archive.read(entry):
                 raise ValueError(f"its {entry.filename} would run code")
-
-
-def _fetch(model: str, name: str, tag: Dict[str, Any], cache_dir: Optional[str]) -> str:
-    """Return the file of a pretrained tag: from the cache, else from the network.
-
-    Raises:
-        InputError: it is in neither.
-    """
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError
-
-    repo, _, file = tag.get("hf_hub", "").rpartition("/")
-    if repo:
-        folder = cache_dir or constants.HF_HUB_CACHE
-        where = f"{constants.ENDPOINT}/{repo}"
-        files = _hub_files(file)
-        for file in files:
-            path = try_to_load_from_cache(repo, file, cache_dir=cache_dir)
-            if isinstance(path, str):
-                return path
-    else:
-        folder = cache_dir or os.path.expanduser("~/.cache/clip")
-        where = tag["url"]
-        path = os.path.join(folder, os.path.basename(where))
-        sha256 = _published_sha256(where)
-        if os.path.isfile(path) and file_sha256(path).startswith(sha256):
-            return path
-    problem = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else silence(where)
-    try:
-        if problem is None and not repo:
-            # Not open_clip's own function, which keeps a file that was cut off.
-            fetch_file(where, path, sha256_prefix=sha256)
-            return path
-        for file in files if problem is None else []:
-            with contextlib.suppress(EntryNotFoundError):
-                return hf_hub_download(repo, file, cache_dir=cache_dir)
-    except Exception as error:  # which classes depends on the hub client's version
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
-    raise weights_error(model, name, folder, where, problem or "no such file there")
-
-
-def _published_sha256(url: str) -> str:
-    """Return what an address tells of its file's SHA-256: all, the beginning, or ""."""
-    if "openaipublic" in url:  # .../<SHA-256>/ViT-B-32.pt
-        return url.split("/")[-2]
-    if "mlfoundations" in url:  # .../<name>-<first digits>.pt
-        return os.path.splitext(url)[0].rpartition("-")[2]
-    return ""
-
-
-def _hub_files(wanted: str) -> List[str]:
-    """Return the files of a hub repository to try, in open_clip's order."""
-    if not wanted:
-        return ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
-    if wanted.endswith((".bin", ".pth")):
-        return [os.path.splitext(wanted)[0] + ".safetensors", wanted]
-    return [wanted]

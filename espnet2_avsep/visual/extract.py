@@ -66,6 +66,7 @@ def extract_visual(
     boxes: Optional[BoxSource] = None,
     allow_pipes: bool = False,
     audio_stream: Optional[int] = None,
+    build: Optional[Callable[..., Any]] = None,
 ) -> None:
     """Encode sampled pictures of every clip; what a cut-off run has finished stays.
 
@@ -97,6 +98,8 @@ def extract_visual(
         boxes: Pictures are cut out around these boxes; visual_boxes.tsv says where.
         allow_pipes: Whether ``wav_scp`` may hold commands.
         audio_stream: See media.sound.find_sound.
+        build: Builds the encoder (None: build.build_encoder); give the same one to
+            several calls, with a cache, and they share it.
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
@@ -126,7 +129,7 @@ def extract_visual(
     def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
         from espnet2_avsep.visual.build import build_encoder
 
-        network = build_encoder(
+        network = (build or build_encoder)(
             **chosen, device=choose_device(device), dtype=dtype, batch_size=batch_size
         )
         cut, more = _cropping(boxes, keys, device)

@@ -1,52 +1,14 @@
 """Frozen encoder: pictures, or short runs of them, in, one embedding each out."""
 
-import hashlib
-import logging
-from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 import torch
 
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.layers.precision import usable_dtype
-from espnet2_avsep.media.picture import Resize, read_image, scale
-from espnet2_avsep.visual.encoder_info import RANDOM
-
-# How long to wait for the server of the weights before taking it as out of reach, s.
-CONNECT_TIMEOUT = 10
-
-
-class Preprocessing(NamedTuple):
-    """What an encoder expects of its input.
-
-    Attributes:
-        resize: How pictures are scaled.
-        crop: Height and width of the input in pixels; what is larger is cropped around
-            its centre, what is smaller is padded.
-        mean: Subtracted per channel, of values in [0, 1].
-        std: Divided by per channel.
-        fill: Value of padded pixels, 0-255.
-    """
-
-    resize: Resize
-    crop: Tuple[int, int]
-    mean: Tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: Tuple[float, float, float] = (1.0, 1.0, 1.0)
-    fill: int = 0
-
-    def fit(self, image: np.ndarray) -> np.ndarray:
-        """Scale a picture where it does not have the right size yet, and crop it.
-
-        Args:
-            image: (H, W, 3), uint8, RGB.
-
-        Returns:
-            (crop height, crop width, 3), uint8.
-        """
-        target = self.resize.target(*image.shape[:2])
-        image = scale(image, target, self.resize.interpolation, keep=self.crop)
-        return _centre(image, self.crop, self.fill)
+from espnet2_avsep.media.picture import read_image
+from espnet2_avsep.visual.preprocessing import Preprocessing
 
 
 class FrameEncoder:
@@ -160,74 +122,3 @@ class FrameEncoder:
                 f"{'windows' if self.window else 'pictures'} a batch; "
                 "give a smaller --batch_size."
             ) from error
-
-
-def _centre(image: np.ndarray, size: Tuple[int, int], fill: int) -> np.ndarray:
-    """Crop or pad a picture (H, W, 3) around its centre (torchvision's rounding)."""
-    height, width = image.shape[:2]
-    pad_h, pad_w = max(0, size[0] - height), max(0, size[1] - width)
-    if pad_h or pad_w:
-        image = np.pad(
-            image,
-            (
-                (pad_h // 2, pad_h - pad_h // 2),
-                (pad_w // 2, pad_w - pad_w // 2),
-                (0, 0),
-            ),
-            constant_values=fill,
-        )
-        height, width = image.shape[:2]
-    top = round((height - size[0]) / 2.0)
-    left = round((width - size[1]) / 2.0)
-    return np.ascontiguousarray(image[top : top + size[0], left : left + size[1]])
-
-
-def file_sha256(path: str) -> str:
-    """Return the SHA-256 of a file's content in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as f:
-        for block in iter(lambda: f.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def warn_random(what: str, seed: int) -> str:
-    """Log that an encoder is not trained; return how result files name its weights."""
-    logging.warning(
-        "%s: randomly initialised (seed %d), not CLIP and not trained on anything: its "
-        "embeddings tell pictures apart only roughly",
-        what,
-        seed,
-    )
-    return f"random, seed {seed}"
-
-
-def silence(url: str) -> Optional[str]:
-    """Return why a server does not answer within CONNECT_TIMEOUT, or None if it does.
-
-    Clients that fetch weights repeat an attempt for minutes; this asks once before.
-    """
-    from huggingface_hub.utils import get_session
-
-    try:
-        get_session().head(url, timeout=CONNECT_TIMEOUT)
-    except Exception as error:  # of whichever HTTP library the hub's client uses
-        return str(error) or type(error).__name__
-    return None
-
-
-def weights_error(
-    model: str,
-    name: str,
-    folder: str,
-    url: str,
-    problem: str,
-    option: str = "--visual_pretrained",
-) -> InputError:
-    """Return the error for weights that are neither here nor within reach."""
-    return InputError(
-        f"{option} {name}: the weights of {model} are not in {folder} and "
-        f"cannot be fetched from {url} ({problem}). With a network, run this once; "
-        f"without one, copy the file here and give its path: {option} "
-        f"/path/to.pt; or ask for an untrained encoder by name: {option} {RANDOM}."
-    )

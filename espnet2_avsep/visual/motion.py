@@ -5,7 +5,7 @@ import math
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -46,6 +46,7 @@ def extract_motion(
     allow_empty: bool = False,
     allow_pipes: bool = False,
     audio_stream: Optional[int] = None,
+    build: Optional[Callable[..., Tuple[Any, float]]] = None,
 ) -> None:
     """Encode windows of every clip's pictures; what a cut-off run has finished stays.
 
@@ -69,6 +70,7 @@ def extract_motion(
         allow_empty: Whether empty tables are fine where no clip can be used.
         allow_pipes: Whether ``wav_scp`` may hold commands.
         audio_stream: See media.sound.find_sound.
+        build: Builds the network (None: motion_encoder.load_motion_encoder).
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
@@ -88,7 +90,7 @@ def extract_motion(
     def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
         from espnet2_avsep.visual.motion_encoder import load_motion_encoder
 
-        network, rate = load_motion_encoder(
+        network, rate = (build or load_motion_encoder)(
             **chosen, device=choose_device(device), dtype=dtype, batch_size=batch_size
         )
         window = {"window": network.window, "window_fps": rate}

@@ -15,12 +15,10 @@ import torch
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.visual.encoder_info import RANDOM
-from espnet2_avsep.visual.frame_encoder import (
-    FrameEncoder,
-    Preprocessing,
-    warn_random,
-)
+from espnet2_avsep.visual.frame_encoder import FrameEncoder
+from espnet2_avsep.visual.preprocessing import Preprocessing
 from espnet2_avsep.visual.torchvision_weights import load_weights
+from espnet2_avsep.visual.weights import warn_random
 
 OPTION = "--motion_pretrained"
 _KINETICS = {

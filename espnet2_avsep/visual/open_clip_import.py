@@ -1,11 +1,12 @@
 """Import open_clip without the packages that a model's towers do not need."""
 
+import importlib
 import importlib.util
 import json
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 # open_clip's wrappers of text and image towers from these packages work without them
 # until such a tower is built. Their imports take longer than open_clip's own.
@@ -47,6 +48,36 @@ def import_open_clip(model: str, text: bool = True) -> ModuleType:
     return open_clip
 
 
+def import_tags() -> ModuleType:
+    """Return a module that knows the pretrained tags of each model.
+
+    It is open_clip where that is imported; else its module of tags, imported by itself
+    and so without torch.
+    """
+    if "open_clip" in sys.modules:
+        return sys.modules["open_clip"]
+    package = ModuleType("open_clip")
+    package.__path__ = [str(_folder())]
+    sys.modules["open_clip"] = package
+    # It imports torch, and is used for downloads that we make ourselves.
+    left_out = {"safetensors.torch"} - sys.modules.keys()
+    sys.modules.update(dict.fromkeys(left_out))
+    try:
+        return importlib.import_module("open_clip.pretrained")
+    finally:
+        for name in [n for n in sys.modules if n.partition(".")[0] == "open_clip"]:
+            del sys.modules[name]
+        for name in left_out:
+            del sys.modules[name]
+
+
+def list_models() -> List[str]:
+    """Return the names of open_clip's models, sorted."""
+    if "open_clip" in sys.modules:  # with those that were added
+        return sys.modules["open_clip"].list_models()
+    return sorted(path.stem for path in (_folder() / "model_configs").glob("*.json"))
+
+
 def _needed(model: str, text: bool) -> set:
     """Return which of the optional packages the configuration of a model names."""
     config = _config(model)
@@ -57,9 +88,17 @@ def _needed(model: str, text: bool) -> set:
 
 def _config(model: str) -> Dict[str, Any]:
     """Read a model's configuration from open_clip's folder, without importing it."""
+    path = _folder() / "model_configs" / f"{model.replace('/', '-')}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _folder() -> Path:
+    """Return open_clip's folder.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
     spec = importlib.util.find_spec("open_clip")
     if spec is None or not spec.submodule_search_locations:
-        return {}  # the import tells what is wrong
-    folder = Path(spec.submodule_search_locations[0]) / "model_configs"
-    path = folder / f"{model.replace('/', '-')}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        raise ModuleNotFoundError("No module named 'open_clip'", name="open_clip")
+    return Path(spec.submodule_search_locations[0])

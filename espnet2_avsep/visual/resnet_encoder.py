@@ -11,13 +11,12 @@ import torch
 
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.visual.encoder_info import RANDOM
-from espnet2_avsep.visual.frame_encoder import (
-    FrameEncoder,
-    Preprocessing,
-    warn_random,
-)
+from espnet2_avsep.visual.frame_encoder import FrameEncoder
+from espnet2_avsep.visual.preprocessing import Preprocessing
 from espnet2_avsep.visual.torchvision_weights import load_weights
+from espnet2_avsep.visual.weights import warn_random
 
+DEFAULT_WEIGHTS = "IMAGENET1K_V1"
 # What torchvision states for its ImageNet weights of this network.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -30,7 +29,7 @@ _PREPROCESSING = Preprocessing(
 
 
 def load_resnet18(
-    pretrained: str = "IMAGENET1K_V1",
+    pretrained: str = DEFAULT_WEIGHTS,
     seed: int = 0,
     cache_dir: Optional[str] = None,
     **options,

@@ -8,12 +8,8 @@ import torch
 
 from espnet2_avsep.data.fetch import FetchError, fetch_file
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.visual.frame_encoder import (
-    RANDOM,
-    file_sha256,
-    silence,
-    weights_error,
-)
+from espnet2_avsep.visual.encoder_info import RANDOM
+from espnet2_avsep.visual.weights import file_sha256, silence, weights_error
 
 
 def load_weights(
@@ -43,9 +39,7 @@ def load_weights(
         InputError: unknown name, weights that are neither here nor within reach, a
             file that does not fit.
     """
-    path = pretrained
-    if not os.path.isfile(path):
-        path = _fetch(model, title, pretrained, option, cache_dir)
+    path = find_file(model, title, pretrained, option, cache_dir)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         state = {k: v for k, v in state.items() if not k.startswith(tuple(without))}
@@ -58,6 +52,33 @@ def load_weights(
     sha256 = file_sha256(path)
     logging.info("%s: loaded %s (sha256 %s)", title, path, sha256)
     return {"weights": f"sha256 {sha256}"}
+
+
+def find_file(
+    model: str,
+    title: str,
+    pretrained: str,
+    option: str,
+    cache_dir: Optional[str] = None,
+) -> Optional[str]:
+    """Return the file of some weights, which are fetched where they are not here yet.
+
+    Args:
+        model: See :func:`load_weights`.
+        title: As above.
+        pretrained: The name of torchvision weights, the path of a state dict, or
+            "random", for which there is no file.
+        option: As above.
+        cache_dir: As above.
+
+    Raises:
+        InputError: unknown name, weights that are neither here nor within reach.
+    """
+    if pretrained == RANDOM:
+        return None
+    if os.path.isfile(pretrained):
+        return pretrained
+    return _fetch(model, title, pretrained, option, cache_dir)
 
 
 def _fetch(

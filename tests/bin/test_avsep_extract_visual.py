@@ -114,6 +114,51 @@ def test_splitting_and_batches_leave_no_trace(tmp_path, clips, numbers):
         np.testing.assert_array_equal(loaded(out)[key], rows[key])
 
 
+def test_several_tables_share_one_encoder(tmp_path, clips, monkeypatch):
+    built = []
+    monkeypatch.setattr(
+        build,
+        "build_encoder",
+        lambda **o: built.append(o) or number_encoder(o["batch_size"]),
+    )
+    wav = write_wav(tmp_path / "a.wav", tone(4.0, 8000), 8000)
+    write_scp(tmp_path / "wav.scp", {"cello-1": str(wav)})
+    tables = {"a": ["cello-0"], "b": ["cello-1"], "c": []}
+    for name, keys in tables.items():
+        write_scp(tmp_path / f"{name}.scp", {key: clips[key] for key in keys})
+    options = ["--batch_size", "4", "--device", "cpu"]
+    options += ["--video_scp", *(str(tmp_path / f"{name}.scp") for name in tables)]
+    options += ["--output_dir", *(str(tmp_path / name) for name in tables)]
+    assert main([*options, "--wav_scp", "-", str(tmp_path / "wav.scp"), "-"]) == 0
+    assert len(built) == 1
+    assert shown(loaded(tmp_path / "a")["cello-0"]) == [12]
+    # The sound of its own table: 4 s, of which the picture of 1.5 s lasts for the rest.
+    assert shown(loaded(tmp_path / "b")["cello-1"]) == [112, 137, 137, 137]
+    assert not (tmp_path / "c").exists()
+
+
+def test_every_table_has_its_own_folder(tmp_path, capsys):
+    options = ["--video_scp", "a.scp", "b.scp", "--output_dir", "a"]
+    assert main(options) == 2
+    assert "--output_dir: 1 values, --video_scp has 2" in capsys.readouterr().err
+
+
+def test_weights_are_looked_for_without_a_network_in_memory():
+    """The check before the jobs of stage 2: one error, no torch, no clip."""
+    program = (
+        "import sys; from espnet2_avsep.bin.avsep_extract_visual import main\n"
+        "status = main(['--check_weights', '--visual_pretrained', 'no_such'])\n"
+        "sys.exit(f'{status} {\"torch\" in sys.modules}')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True
+    )
+    error, last = done.stderr.splitlines()
+    assert error.startswith("error: --visual_pretrained no_such: no such file, and no")
+    assert "openai, laion400m_e31" in error
+    assert last == "2 False"
+
+
 def test_the_sound_of_another_file_counts(tmp_path, clips, numbers):
     wav = write_wav(tmp_path / "a.wav", tone(4.0, 8000), 8000)
     write_scp(tmp_path / "wav.scp", {"cello-0": str(wav), "cello-9": "x"})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet2_avsep.bin import avsep_scoring
 from espnet2_avsep.bin.avsep_scoring import main
 from espnet2_avsep.bin.score_files import read_scores
 from espnet2_avsep.data.mixture_table import read_sources
@@ -275,6 +276,22 @@ def test_stale_scores_of_mixtures_are_computed_again(folder, change):
     folder.run(*more)
     assert sdr_of_mixtures(folder) == pytest.approx(fresh, abs=2e-6)
     assert len(cache_rows(folder)[1]) == 6
+
+
+def test_a_second_run_computes_nothing(folder, monkeypatch, capsys):
+    folder.run()
+    printed, before = capsys.readouterr().out, folder.bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(avsep_scoring, "MixtureScorer", None)
+        folder.run()
+    assert capsys.readouterr().out == printed and folder.bytes() == before
+    # What it was made from, or has made, has changed.
+    (folder.path / "scored_test" / "scores.tsv").write_text("edited")
+    folder.run()
+    assert folder.bytes() == before
+    folder.write("mix00001", "inf1", folder.wavs["mix00001", "wav"])
+    folder.run()
+    assert folder.bytes() != before
 
 
 def test_changed_reference_makes_its_row_stale(folder):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from espnet2_avsep.bin import avsep_train
 from espnet2_avsep.bin.avsep_train import explain
 from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
@@ -46,6 +47,26 @@ def test_a_killed_data_worker(tmp_path):
     assert line.startswith("error: a data worker was killed, most likely because")
     assert "memory" in line and signal.SIGKILL.name[3:].lower() in line.lower()
     assert "Traceback" not in result.stderr
+
+
+def test_a_finished_training_imports_nothing_of_espnet_again(tmp_path, monkeypatch):
+    corpus = make_tiny_corpus(tmp_path / "corpus")
+    config, exp = tmp_path / "train.yaml", tmp_path / "exp"
+    config.write_text(yaml.safe_dump(MODEL_OPTIONS))
+    argv = [*train_command(corpus, config, exp), "--resume", "true"]
+    trained = []
+
+    def train(argv):
+        trained.append(argv)
+        (exp / "checkpoint.pth").write_bytes(b"x" * len(trained))
+
+    monkeypatch.setattr(avsep_train, "_train", train)
+    for _ in range(2):
+        avsep_train.main(argv)
+    assert trained == [argv]
+    more = [*argv, "--max_epoch", "9"]
+    avsep_train.main(more)
+    assert trained == [argv, more]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,12 @@ import yaml
 
 from espnet2_avsep.bin.avsep_collect_stats import collect_shapes
 from espnet2_avsep.bin.avsep_made_from import main
-from espnet2_avsep.data.training_record import keep_config, start_training
+from espnet2_avsep.data.training_record import (
+    is_finished,
+    keep_config,
+    note_finished,
+    start_training,
+)
 from espnet2_avsep.errors import InputError
 from tests.tiny_corpus import make_tiny_corpus
 
@@ -109,6 +114,21 @@ def test_another_option_is_another_training(training, words, named):
 )
 def test_the_same_training_continues(training, words):
     start_training(training.argv(*words))
+
+
+def test_a_finished_training_is_known_by_its_command_and_its_files(training):
+    argv = training.argv()
+    assert not is_finished(argv)
+    note_finished(argv)
+    assert is_finished(argv)
+    assert not is_finished([*argv, "--max_epoch", "9"])
+    assert not is_finished([*argv, "--resume", "false"])
+    (training.exp / "3epoch.pth").write_bytes(b"")
+    assert not is_finished(argv)
+    (training.exp / "3epoch.pth").unlink()
+    assert is_finished(argv)
+    training.config.write_text(yaml.safe_dump({**CONFIG, "max_epoch": 3}))
+    assert not is_finished(argv)
 
 
 def test_a_changed_config_file_is_another_training(training):

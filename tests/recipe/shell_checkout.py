@@ -39,6 +39,12 @@ def options(key):
     return [rest[i + 1] for i, word in enumerate(rest) if word == key]
 
 
+def many(key):
+    words = rest[rest.index(key) + 1 :]
+    ends = [i for i, word in enumerate(words) if word.startswith("--")]
+    return words[: ends[0]] if ends else words
+
+
 def table(path):
     lines = Path(path).read_text().splitlines()
     return dict(line.split(None, 1) for line in lines)
@@ -79,33 +85,35 @@ elif name.startswith("prepare_"):
             save(folder / "utt2pair", [(key, "cello tuba") for key in keys])
 elif name == "avsep_download":
     save(out / "manifest.tsv", [("id", "status")], "\\t")
-elif name == "avsep_extract_visual":
-    keys = [key for key in table(option("--video_scp")) if key not in lost]
-    assert set(keys) <= set(table(option("--wav_scp")))
+elif name in ("avsep_extract_visual", "avsep_extract_motion"):
+    if "--check_weights" in rest:
+        sys.exit(os.environ.get("FAKE_NO_WEIGHTS"))
+    kind = name.rpartition("_")[2]
     assert option("--allow_empty") == "true"
-    good = [key for key in keys if key not in bad]
-    save(out / "visual.scp", [(key, f"{{out}}/visual.ark:{{i}}")
-                              for i, key in enumerate(good)])
-    save(out / "visual.content", [(key, "digest") for key in good])
-    save(out / "visual_shape", [(key, "6,512") for key in good])
-    save(out / "visual_skipped.tsv",
-         [(key, "visual", "no picture") for key in keys if key in bad], "\\t")
-    weights = option("--visual_pretrained", "given")
-    save(out / "visual_info.yaml", [("weights:", weights)])
-    if option("--visual_boxes"):
-        rows = [(key, str(row), *"0 0 9 9".split(), "-", "-", source)
-                for key in good for row, source in enumerate(("file", "whole_frame"))]
-        save(out / "visual_boxes.tsv", rows, "\\t")
-elif name == "avsep_extract_motion":
-    keys = [key for key in table(option("--video_scp")) if key not in lost]
-    good = [key for key in keys if key not in bad]
-    save(out / "motion.scp", [(key, f"{{out}}/motion.ark:{{i}}")
-                              for i, key in enumerate(good)])
-    save(out / "motion.content", [(key, "digest") for key in good])
-    save(out / "motion_shape", [(key, "6,1024") for key in good])
-    save(out / "motion_skipped.tsv",
-         [(key, "motion", "no picture") for key in keys if key in bad], "\\t")
-    save(out / "motion_info.yaml", [("motion:", option("--motion_encoder", "given"))])
+    weights = option(f"--{{kind}}_pretrained", "given")
+    info = [("weights:", weights), ("pretrained:", weights)]
+    if kind == "motion":
+        info += [("motion:", option("--motion_encoder", "given"))]
+    for n, (path, out) in enumerate(zip(many("--video_scp"), many("--output_dir"))):
+        if not Path(path).read_text():
+            continue
+        out = Path(out)
+        keys = [key for key in table(path) if key not in lost]
+        if "--wav_scp" in rest:
+            assert set(keys) <= set(table(many("--wav_scp")[n]))
+        good = [key for key in keys if key not in bad]
+        save(out / f"{{kind}}.scp", [(key, f"{{out}}/{{kind}}.ark:{{i}}")
+                                   for i, key in enumerate(good)])
+        save(out / f"{{kind}}.content", [(key, "digest") for key in good])
+        save(out / f"{{kind}}_shape", [(key, "6,512") for key in good])
+        save(out / f"{{kind}}_skipped.tsv",
+             [(key, kind, "no picture") for key in keys if key in bad], "\\t")
+        save(out / f"{{kind}}_info.yaml", info)
+        if kind == "visual" and option("--visual_boxes"):
+            sources = list(enumerate(("file", "whole_frame")))
+            rows = [(key, str(row), *"0 0 9 9".split(), "-", "-", source)
+                    for key in good for row, source in sources]
+            save(out / "visual_boxes.tsv", rows, "\\t")
 elif name == "avsep_format_audio":
     keys = [key for key in table(option("--wav_scp")) if key not in lost]
     save(out / "wav.scp", [(key, f"{{out}}/data/{{key}}.wav") for key in keys])
@@ -281,6 +289,12 @@ class Checkout:
 def value(call, key):
     """The value of an option in a call."""
     return call["args"][call["args"].index(key) + 1]
+
+
+def words(call, key):
+    """The words after an option in a call, up to the next option."""
+    found = call["args"][call["args"].index(key) + 1 :]
+    return found[: next((i for i, w in enumerate(found) if w.startswith("--")), None)]
 
 
 def values(call, key):

@@ -6,9 +6,10 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
-from shell_checkout import Checkout, value, values
+from shell_checkout import Checkout, value, values, words
 
 TRAIN = ["cello-00", "cello-01", "cello-02", "tuba-00", "tuba-01", "tuba-02"]
 
@@ -43,7 +44,8 @@ def test_all_stages(prepared):
     assert prepared.result.returncode == 0, prepared.result.stderr
     names = [call["name"] for call in prepared.calls()]
     assert names == (
-        ["prepare_music"] + ["avsep_extract_visual"] * 6 + ["avsep_format_audio"] * 6
+        # One check of the weights, then two jobs.
+        ["prepare_music"] + ["avsep_extract_visual"] * 3 + ["avsep_format_audio"] * 6
         + ["avsep_filter_clips"] + ["avsep_filter_clips", "avsep_make_mixtures"] * 2
         + ["avsep_check_leaks", "avsep_health_report"] + ["avsep_collect_stats"] * 2
         + ["avsep_made_from", "launch", "avsep_train", "avsep_made_from"]
@@ -58,7 +60,7 @@ def test_all_stages(prepared):
     assert "# The results\n\n## Scores\n\nscores\n" in out and "machine" not in out
     assert "tensorboard --logdir exp/avsep_train_raw/tensorboard" in out
     assert "Successfully finished" in out
-    assert "log: 'dump/raw/train/logs/visual.*.log'" in out
+    assert "log: 'dump/raw/logs/visual.*.log'" in out
     assert "log: 'exp/avsep_train_raw/train.log'" in out
     assert "Listen, for example: the mixture dump/raw/test/wav.scp/mix00000" in out
     assert "1 left out (dump/raw/train/visual_skipped.tsv)" in out
@@ -490,7 +492,8 @@ def test_real_mixtures_are_separated_and_not_scored(again):
     result = again.stages(1, 8, "--real_sets", "duet")
     assert result.returncode == 0, result.stderr
     assert value(again.calls("prepare_music")[0], "--real_sets") == "duet"
-    assert len(again.calls("avsep_extract_visual")) == 6  # not of the duets
+    visual = again.calls("avsep_extract_visual")[-1]
+    assert "duet" not in str(visual["args"])
     (make,) = again.calls("avsep_make_real_mixtures")
     assert value(make, "--prompts") == "class_mean"
     assert value(make, "--train_dir") == "dump/raw/train"
@@ -512,8 +515,14 @@ def test_real_mixtures_prompted_by_halves(again):
     options = ("--real_sets", "duet", "--duet_prompts", "halves")
     result = again.stages(1, 4, *options)
     assert result.returncode == 0, result.stderr
-    regions = [values(c, "--region") for c in again.calls("avsep_extract_visual")]
-    assert regions == [[]] * 6 + [["left"]] * 2 + [["right"]] * 2
+    call = again.calls("avsep_extract_visual")[-1]
+    assert words(call, "--region") == ["whole"] * 3 + ["left", "right"]
+    folders = [Path(folder).parent for folder in words(call, "--output_dir")]
+    assert folders == [
+        Path("dump/raw", part, "visual_split2")
+        for part in ("train", "valid", "test", "duet/left", "duet/right")
+    ]
+    assert words(call, "--wav_scp")[-2:] == ["data/duet/wav.scp"] * 2
     (make,) = again.calls("avsep_make_real_mixtures")
     assert values(make, "--visual_dir") == [
         "dump/raw/duet/left",
@@ -545,10 +554,12 @@ def test_motion_features(again):
     assert result.returncode == 0, result.stderr
     assert "these weights are RANDOM, the network" in result.stdout
     calls = again.calls("avsep_extract_motion")
-    assert len(calls) == 6  # three sets, two jobs each
+    assert len(calls) == 3  # a check of the weights, two jobs
     assert value(calls[0], "--motion_encoder") == "r2plus1d_18"
     assert value(calls[0], "--motion_pretrained") == "random"
-    assert value(calls[0], "--wav_scp") == "data/train/wav.scp"
+    assert words(calls[1], "--wav_scp") == [
+        f"data/{dset}/wav.scp" for dset in ("train", "valid", "test")
+    ]
     assert again.keys("dump/raw/train/motion.scp") == TRAIN
     dirs = [value(c, "--motion_dir") for c in again.calls("avsep_filter_clips")]
     assert dirs == [f"dump/raw/{dset}" for dset in ("train", "valid", "test")]
@@ -602,6 +613,33 @@ def test_crops_around_boxes_and_given_motion_features(again, tmp_path):
     # Whole pictures again: no table of boxes that are gone.
     assert again.stages(2, 2).returncode == 0
     assert not (folder / "visual_boxes.tsv").exists()
+
+
+def test_weights_that_cannot_be_had_end_stage_2_before_its_jobs(again):
+    options = ("--visual_pretrained", "no_such_tag")
+    result = again.stages(2, 2, *options, FAKE_NO_WEIGHTS="error: no such tag")
+    assert result.returncode != 0
+    assert result.stderr.count("error: no such tag") == 1
+    (check,) = again.calls("avsep_extract_visual")
+    assert "--check_weights" in check["args"]
+    again.forget()
+    # Features of these weights are there: they may be gone since.
+    assert again.stages(2, 2, FAKE_NO_WEIGHTS="error: gone").returncode == 0
+    assert len(again.calls("avsep_extract_visual")) == 2
+
+
+def test_sets_of_fewer_clips_than_jobs_have_no_piece_for_the_last_ones(again):
+    table = again.recipe / "data/test/video.scp"
+    lines = table.read_text().splitlines(keepends=True)
+    for name in ("video.scp", "wav.scp"):
+        (table.parent / name).write_text("".join(lines[:1]))
+    result = again.stages(2, 2, "--nj", 3)
+    assert result.returncode == 0, result.stderr
+    pieces = again.recipe / "dump/raw/test/logs"
+    sizes = [(pieces / f"video.{n}.scp").stat().st_size for n in (1, 2, 3)]
+    assert sizes[0] > 0 and sizes[1:] == [0, 0]
+    assert not (again.recipe / "dump/raw/test/visual_split1/2").exists()
+    assert len(again.keys("dump/raw/test/visual.scp")) == 1
 
 
 @pytest.mark.parametrize("option", ["--visual_boxes", "--motion_precomputed"])

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.visual import clip_encoder, frame_encoder
+from espnet2_avsep.visual import clip_encoder, open_clip_weights, weights
 from espnet2_avsep.visual.build import build_encoder, encoder_from_info
 from espnet2_avsep.visual.clip_encoder import load_open_clip
 
@@ -201,7 +201,7 @@ def test_a_tag_brings_its_activation_and_preprocessing(tiny, tmp_path, monkeypat
     torch.save(model.state_dict(), path)
     tag = {"hf_hub": "a/b/", "quick_gelu": True, "mean": (0.5, 0.5, 0.5), "url": ""}
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda *_: tag)
-    monkeypatch.setattr(clip_encoder, "_fetch", lambda *_: str(path))
+    monkeypatch.setattr(open_clip_weights, "_fetch", lambda *_: str(path))
     encoder = load_open_clip(tiny, "openai", batch_size=1)
     assert encoder.preprocessing.mean == (0.5, 0.5, 0.5)
     batch = torch.randn(1, 3, 32, 32)
@@ -278,7 +278,7 @@ def test_a_silent_server_does_not_hang(tmp_path, monkeypatch):
         monkeypatch.setattr(
             constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}"
         )
-        monkeypatch.setattr(frame_encoder, "CONNECT_TIMEOUT", 0.3)
+        monkeypatch.setattr(weights, "CONNECT_TIMEOUT", 0.3)
         offline_error(tmp_path)
 
 
@@ -305,7 +305,7 @@ def test_weights_in_the_cache_need_no_network(tiny, tmp_path, monkeypatch):
     ],
 )
 def test_files_of_a_hub_repository(wanted, files):
-    assert clip_encoder._hub_files(wanted) == files
+    assert open_clip_weights._hub_files(wanted) == files
 
 
 def test_bfloat16_rows_are_close(tiny, fast_bfloat16):

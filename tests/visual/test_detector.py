@@ -4,7 +4,7 @@ import torch
 
 from espnet2_avsep.data.boxes import Box
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.visual import frame_encoder
+from espnet2_avsep.visual import weights
 from espnet2_avsep.visual.detector import DETECTORS, Detector, load_detector
 
 torchvision = pytest.importorskip("torchvision")
@@ -65,7 +65,7 @@ def test_names_that_nobody_knows():
 
 @pytest.mark.parametrize("model", list(DETECTORS)[:1])
 def test_no_network(tmp_path, monkeypatch, model):
-    monkeypatch.setattr(frame_encoder, "CONNECT_TIMEOUT", 1)
+    monkeypatch.setattr(weights, "CONNECT_TIMEOUT", 1)
     with pytest.raises(InputError) as error:
         load_detector(model, cache_dir=str(tmp_path))
     for part in (

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.visual import frame_encoder
+from espnet2_avsep.visual import weights
 from espnet2_avsep.visual.motion_encoder import NETWORKS, load_motion_encoder
 
 torchvision = pytest.importorskip("torchvision")
@@ -66,7 +66,7 @@ def test_weights_that_do_not_fit_or_are_not_known(network, tmp_path):
 
 
 def test_no_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(frame_encoder, "CONNECT_TIMEOUT", 1)
+    monkeypatch.setattr(weights, "CONNECT_TIMEOUT", 1)
     with pytest.raises(InputError) as error:
         load_motion_encoder("mvit_v2_s", cache_dir=str(tmp_path))
     for part in (

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.visual import frame_encoder
+from espnet2_avsep.visual import weights
 from espnet2_avsep.visual.resnet_encoder import load_resnet18
 
 torchvision = pytest.importorskip("torchvision")
@@ -82,7 +82,7 @@ def test_unusable_weights(network, tmp_path):
 
 
 def test_no_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(frame_encoder, "CONNECT_TIMEOUT", 1)
+    monkeypatch.setattr(weights, "CONNECT_TIMEOUT", 1)
     with pytest.raises(InputError) as error:
         load_resnet18("IMAGENET1K_V1", cache_dir=str(tmp_path))
     for part in (str(tmp_path), "download.pytorch.org", "/path/to.pt", "random"):

@@ -702,10 +702,67 @@ split_keys() {
     utils/split_scp.pl "$1" "${outputs[@]}"
 }
 
+# jobs_of <set>: the number of jobs that its videos are split over
+jobs_of() {
+    min "${nj}" "$(wc -l < "${datadir}/$1/video.scp")"
+}
+
+# same_weights <visual|motion> <weights> <set or set/region> ...: whether all of them have
+# features that were made with these weights, which are then known to be there
+same_weights() {
+    local kind=$1 weights=$2 part
+    shift 2
+    for part in "$@"; do
+        [ -s "${data_feats}/${part}/${kind}.scp" ] || return
+        grep -qxF "pretrained: ${weights}" "${data_feats}/${part}/${kind}_info.yaml" || return
+    done
+}
+
+# split_sets <visual|motion> <columns> <set or set/region> ...: split their lists of videos
+# over the jobs of stage 2; set _most, the number of jobs, and _tables, the options that give
+# a job its piece of every set: a word of each column for a set, "-" where it has no such table
+split_sets() {
+    local kind=$1 columns=$2 part dset dir column n
+    # shellcheck disable=SC2034  # used by their names
+    local video_scp=() output_dir=() audio_dir=() wav_scp=() utt2clip=() region=()
+    shift 2
+    _most=0
+    for part in "$@"; do
+        dset=${datadir}/${part%/*}
+        dir=${data_feats}/${part}
+        need "${dset}/video.scp" 1
+        split_keys "${dset}/video.scp" "${dir}/logs/video.JOB.scp" "${nj}"
+        _most=$(max "${_most}" "${_nj}")
+        video_scp+=("${dir}/logs/video.JOB.scp")
+        # Another nj has other folders, and so begins anew.
+        output_dir+=("${dir}/${kind}_split${_nj}/JOB")
+        # Where stage 3 will look for what is finished.
+        audio_dir+=("${data_feats}/org/${part%/*}/format_split${_nj}/JOB")
+        wav_scp+=("$([ -f "${dset}/wav.scp" ] && echo "${dset}/wav.scp" || echo -)")
+        utt2clip+=("$([ -f "${dset}/utt2clip" ] && echo "${dset}/utt2clip" || echo -)")
+        region+=("$([[ ${part} != */* ]] && echo whole || echo "${part#*/}")")
+    done
+    # A set with fewer clips than there are jobs has no piece for the last ones.
+    for part in "$@"; do
+        n=$(jobs_of "${part%/*}")
+        while [ "$((n += 1))" -le "${_most}" ]; do
+            : > "${data_feats}/${part}/logs/video.${n}.scp"
+        done
+    done
+    _tables=()
+    for column in ${columns}; do
+        local -n values=${column}
+        _tables+=("--${column}" "${values[@]}")
+    done
+}
+
 # merge_features <visual|motion> <set>: what the jobs of stage 2 wrote, into <set>'s folder;
-# wants _nj, _logdir, _split, _dir and dset
+# wants _dir and dset, sets _nj, _logdir and _split
 merge_features() {
     local n info=
+    _logdir=${_dir}/logs
+    _nj=$(jobs_of "${dset}")
+    _split=${_dir}/$1_split${_nj}
     # All jobs must have used the same encoder; one that found nothing cannot say.
     for n in $(seq "${_nj}"); do
         [ -s "${_split}/${n}/$1.scp" ] || continue
@@ -794,56 +851,47 @@ if ! "${skip_data_prep}"; then
                 _parts+=" ${dset}/left ${dset}/right"
             done
         fi
+        # All sets in one pass: a job does its piece of each, with one encoder.
+        _columns=(video_scp output_dir wav_scp utt2clip)
+        _opts=(--allow_empty true --allow_pipes "${allow_pipes}" "${_stream_opts[@]}")
+        if [ -n "${visual_precomputed}" ]; then
+            _opts+=(--precomputed "${visual_precomputed}")
+        else
+            _opts+=(--visual_encoder "${visual_encoder}" --visual_model "${visual_model}"
+                --visual_pretrained "${visual_pretrained}" --fps "${visual_fps}"
+                --every "${visual_every}" --batch_size "${visual_batch_size}"
+                --visual_size "${visual_size}" --device "${visual_device}"
+                --dtype "${visual_dtype}")
+            if "${one_pass}" && [ "${visual_encoder}" != frames ]; then
+                _columns+=(audio_dir)
+                _opts+=(--fs "${fs}" --audio_format "${audio_format}")
+            fi
+        fi
+        if [ -n "${visual_boxes}" ]; then
+            _opts+=(--visual_boxes "${visual_boxes}" --box_detector "${box_detector}"
+                --box_pretrained "${box_pretrained}" --box_score "${box_score}"
+                --box_margin "${box_margin}" --box_fps "${box_fps}"
+                --box_batch_size "${box_batch_size}")
+            [ -z "${box_classes}" ] || _opts+=(--box_classes "${box_classes}")
+            [ -z "${box_size}" ] || _opts+=(--box_size "${box_size}")
+        fi
+        [ "${_parts}" = "${all_sets}" ] || _columns+=(region)
+        # shellcheck disable=SC2086  # several sets
+        split_sets visual "${_columns[*]}" ${_parts}
+        # One error before the jobs, instead of one from each.
+        # shellcheck disable=SC2086  # several sets
+        if [ -z "${visual_precomputed}" ] && ! { [ "${visual_encoder}" = frames ] &&
+            [ "${visual_boxes}" != detector ]; } &&
+            ! same_weights visual "${visual_pretrained}" ${_parts}; then
+            "${python}" -m espnet2_avsep.bin.avsep_extract_visual --check_weights "${_opts[@]}"
+        fi
+        # shellcheck disable=SC2086  # commands are several words
+        run_and_show "Visual features of ${_parts}" "${data_feats}/logs/visual.*.log" \
+            ${_cmd} JOB=1:"${_most}" "${data_feats}/logs/visual.JOB.log" \
+            "${python}" -m espnet2_avsep.bin.avsep_extract_visual "${_opts[@]}" "${_tables[@]}"
         for _part in ${_parts}; do
             dset=${_part%/*}
-            need "${datadir}/${dset}/video.scp" 1
             _dir=${data_feats}/${_part}
-            _logdir=${_dir}/logs
-            split_keys "${datadir}/${dset}/video.scp" "${_logdir}/video.JOB.scp" "${nj}"
-            # Another nj has other folders, and so begins anew.
-            _split=${_dir}/visual_split${_nj}
-            # A job may lose all of its clips, as long as the set has some.
-            _opts=(--allow_empty true "${_stream_opts[@]}")
-            if [ -f "${datadir}/${dset}/wav.scp" ]; then
-                _opts+=(--wav_scp "${datadir}/${dset}/wav.scp" --allow_pipes "${allow_pipes}")
-            fi
-            if [ -n "${visual_precomputed}" ]; then
-                _opts+=(--precomputed "${visual_precomputed}")
-                if [ -f "${datadir}/${dset}/utt2clip" ]; then
-                    _opts+=(--utt2clip "${datadir}/${dset}/utt2clip")
-                fi
-            else
-                _opts+=(--visual_encoder "${visual_encoder}" --visual_model "${visual_model}"
-                    --visual_pretrained "${visual_pretrained}" --fps "${visual_fps}"
-                    --every "${visual_every}" --batch_size "${visual_batch_size}"
-                    --visual_size "${visual_size}" --device "${visual_device}"
-                    --dtype "${visual_dtype}")
-                if "${one_pass}" && [ "${visual_encoder}" != frames ]; then
-                    # Where stage 3 will look for what is finished.
-                    _opts+=(--audio_dir "${data_feats}/org/${dset}/format_split${_nj}/JOB"
-                        --fs "${fs}" --audio_format "${audio_format}")
-                fi
-            fi
-            if [ -n "${visual_boxes}" ]; then
-                _opts+=(--visual_boxes "${visual_boxes}" --box_detector "${box_detector}"
-                    --box_pretrained "${box_pretrained}" --box_score "${box_score}"
-                    --box_margin "${box_margin}" --box_fps "${box_fps}"
-                    --box_batch_size "${box_batch_size}")
-                [ -z "${box_classes}" ] || _opts+=(--box_classes "${box_classes}")
-                [ -z "${box_size}" ] || _opts+=(--box_size "${box_size}")
-                if [ -f "${datadir}/${dset}/utt2clip" ]; then
-                    _opts+=(--utt2clip "${datadir}/${dset}/utt2clip")
-                fi
-            fi
-            if [ "${_part}" != "${dset}" ]; then
-                _opts+=(--region "${_part#*/}")
-            fi
-            # shellcheck disable=SC2086  # commands are several words
-            run_and_show "Visual features of ${_part}" "${_logdir}/visual.*.log" \
-                ${_cmd} JOB=1:"${_nj}" "${_logdir}/visual.JOB.log" \
-                "${python}" -m espnet2_avsep.bin.avsep_extract_visual \
-                --video_scp "${_logdir}/video.JOB.scp" --output_dir "${_split}/JOB" "${_opts[@]}"
-
             merge_features visual "${_part}"
             rm -f "${_dir}/visual_boxes.tsv"
             if [ -n "${visual_boxes}" ]; then
@@ -864,11 +912,14 @@ if ! "${skip_data_prep}"; then
         done
 
         if [ -n "${motion_encoder}${motion_precomputed}" ]; then
-            _opts=(--allow_empty true "${_stream_opts[@]}")
+            _opts=(--allow_empty true --allow_pipes "${allow_pipes}" "${_stream_opts[@]}")
+            _columns=(video_scp output_dir)
             if [ -n "${motion_precomputed}" ]; then
                 log "Motion features are taken as they are from ${motion_precomputed}"
                 _opts+=(--motion_precomputed "${motion_precomputed}")
+                _columns+=(utt2clip)
             else
+                _columns+=(wav_scp)
                 log "Motion: ${motion_encoder}, weights: ${motion_pretrained}"
                 if [ "${motion_pretrained}" = random ]; then
                     log "Note: these weights are RANDOM, the network has learnt nothing"
@@ -878,23 +929,17 @@ if ! "${skip_data_prep}"; then
                     --batch_size "${motion_batch_size}" --device "${visual_device}"
                     --dtype "${visual_dtype}")
             fi
+            # shellcheck disable=SC2086  # several sets
+            split_sets motion "${_columns[*]}" ${all_sets}
+            # shellcheck disable=SC2086  # several sets
+            [ -n "${motion_precomputed}" ] || same_weights motion "${motion_pretrained}" ${all_sets} ||
+                "${python}" -m espnet2_avsep.bin.avsep_extract_motion --check_weights "${_opts[@]}"
+            # shellcheck disable=SC2086  # commands are several words
+            run_and_show "Motion features of ${all_sets}" "${data_feats}/logs/motion.*.log" \
+                ${_cmd} JOB=1:"${_most}" "${data_feats}/logs/motion.JOB.log" \
+                "${python}" -m espnet2_avsep.bin.avsep_extract_motion "${_opts[@]}" "${_tables[@]}"
             for dset in ${all_sets}; do
                 _dir=${data_feats}/${dset}
-                _logdir=${_dir}/logs
-                split_keys "${datadir}/${dset}/video.scp" "${_logdir}/video.JOB.scp" "${nj}"
-                _split=${_dir}/motion_split${_nj}
-                _files=()
-                if [ -n "${motion_precomputed}" ] && [ -f "${datadir}/${dset}/utt2clip" ]; then
-                    _files=(--utt2clip "${datadir}/${dset}/utt2clip")
-                elif [ -z "${motion_precomputed}" ] && [ -f "${datadir}/${dset}/wav.scp" ]; then
-                    _files=(--wav_scp "${datadir}/${dset}/wav.scp" --allow_pipes "${allow_pipes}")
-                fi
-                # shellcheck disable=SC2086  # commands are several words
-                run_and_show "Motion features of ${dset}" "${_logdir}/motion.*.log" \
-                    ${_cmd} JOB=1:"${_nj}" "${_logdir}/motion.JOB.log" \
-                    "${python}" -m espnet2_avsep.bin.avsep_extract_motion \
-                    --video_scp "${_logdir}/video.JOB.scp" --output_dir "${_split}/JOB" \
-                    "${_files[@]}" "${_opts[@]}"
                 merge_features motion "${dset}"
             done
         fi

@@ -1,0 +1,63 @@
+"""Files of pretrained weights, and what is said about them; without torch."""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Optional
+
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.visual.encoder_info import RANDOM
+
+# How long to wait for the server of the weights before taking it as out of reach, s.
+CONNECT_TIMEOUT = 10
+
+
+def file_sha256(path: str) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as f:
+        for block in iter(lambda: f.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def warn_random(what: str, seed: int) -> str:
+    """Log that an encoder is not trained; return how result files name its weights."""
+    logging.warning(
+        "%s: randomly initialised (seed %d), not CLIP and not trained on anything: its "
+        "embeddings tell pictures apart only roughly",
+        what,
+        seed,
+    )
+    return f"random, seed {seed}"
+
+
+def silence(url: str) -> Optional[str]:
+    """Return why a server does not answer within CONNECT_TIMEOUT, or None if it does.
+
+    Clients that fetch weights repeat an attempt for minutes; this asks once before.
+    """
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(url, timeout=CONNECT_TIMEOUT)
+    except Exception as error:  # of whichever HTTP library the hub's client uses
+        return str(error) or type(error).__name__
+    return None
+
+
+def weights_error(
+    model: str,
+    name: str,
+    folder: str,
+    url: str,
+    problem: str,
+    option: str = "--visual_pretrained",
+) -> InputError:
+    """Return the error for weights that are neither here nor within reach."""
+    return InputError(
+        f"{option} {name}: the weights of {model} are not in {folder} and "
+        f"cannot be fetched from {url} ({problem}). With a network, run this once; "
+        f"without one, copy the file here and give its path: {option} "
+        f"/path/to.pt; or ask for an untrained encoder by name: {option} {RANDOM}."
+    )
