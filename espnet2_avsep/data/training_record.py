@@ -16,8 +16,6 @@ import espnet2_avsep
 from espnet2_avsep.data.base_config import read_config
 from espnet2_avsep.data.content import ends_digest
 from espnet2_avsep.data.journal import signature
-from espnet2_avsep.data.content import ends_digest
-from espnet2_avsep.data.journal import signature
 from espnet2_avsep.data.lock import lock_folder
 from espnet2_avsep.data.made_from import (
     Record,
