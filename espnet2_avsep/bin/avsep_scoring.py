@@ -129,7 +129,6 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     check_options(args)
     output_dir = Path(args.output_dir)
     result_file = output_dir / f"result_{set_name(output_dir)}.txt"
-    outputs = [result_file, output_dir / "scores.tsv", args.mix_scores]
     with contextlib.ExitStack() as stale:
         for path in (result_file, record_path(output_dir)):
             stale.callback(path.unlink, missing_ok=True)
@@ -185,7 +184,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     text = result_text(head, summary)
     with atomic_write(result_file) as f:
         f.write(text)
-    write_record(output_dir, with_outputs(record, outputs))
+    outputs = (result_file, output_dir / "scores.tsv", Path(args.mix_scores))
+    write_record(output_dir, with_outputs(record, filter(Path.is_file, outputs)))
     print(text)
     logging.info("wrote %s and %s", output_dir / "scores.tsv", result_file)
 
