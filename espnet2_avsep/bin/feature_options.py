@@ -10,7 +10,7 @@ from espnet2_avsep.errors import InputError
 
 # Options that may have one value for each table of clips.
 PER_TABLE = ("output_dir", "wav_scp", "utt2clip", "audio_dir", "region")
-# Stands for "this table has none".
+# Means "this table has none".
 NONE = "-"
 
 
