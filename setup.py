@@ -16,7 +16,7 @@ RECIPE_PARTS = ("egs2", "conf", "local", "utils")
 # What else belongs into an archive of the sources.
 OTHER_SOURCES = ("tests", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile")
 OTHER_SOURCES += ("constraints.txt", ".ruff.toml", ".pytest.ini", ".gitignore", ".ci")
-OTHER_SOURCES += (".github", ".pre-commit-config.yaml")
+OTHER_SOURCES += (".github", ".pre-commit-config.yaml", "Dockerfile", ".dockerignore")
 # What running Python, and running a recipe, leaves behind.
 CACHES = {"__pycache__", ".pytest_cache", ".ruff_cache"}
 LEFTOVERS = {"data", "dump", "exp", "downloads", "nohup.out"}

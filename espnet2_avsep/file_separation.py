@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 from pathlib import Path
 from typing import (
@@ -23,6 +24,7 @@ from espnet2_avsep.data.output_folder import protect
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.data.track_writer import TRACK_FORMATS, TrackWriter
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.sound import DownMix
 from espnet2_avsep.media.stream import measure
 from espnet2_avsep.streaming.chunked import Chunking
@@ -68,6 +70,7 @@ def separate_file(
     chunking: Optional[Chunking] = None,
     audio_stream: Optional[int] = None,
     progress: Optional[Callable[[float, Optional[float]], None]] = None,
+    max_seconds: Optional[float] = None,
 ) -> SeparatedFile:
     """Separate the sound of any media file into files of its rate and length.
 
@@ -91,6 +94,8 @@ def separate_file(
             several; None: the first with the default flag that can be decoded.
         progress: Is told the seconds that are done, and how many there are (None: not
             known).
+        max_seconds: Longer recordings are refused, from the header or, where that says
+            otherwise, before more than this is decoded.
 
     Returns:
         What was written.
@@ -111,10 +116,14 @@ def separate_file(
     protect(paths, [source, *_files(prompts)])
     blocks = AudioBlocks(source, audio_stream)
     number = 1 if channels == "mean" else blocks.channels
-    length = blocks.length or measure(source, audio_stream).samples
+    limit = math.inf if max_seconds is None else max_seconds
+    _check_seconds(source, (blocks.length or 0) / blocks.fs, limit)
+    length = blocks.length
+    if length is None and max_seconds is None:
+        length = measure(source, audio_stream).samples
     mix = DownMix()
     tracks = separate.stream(
-        _told(blocks, length, mix, channels == "mean", progress),
+        _told(blocks, length, mix, channels == "mean", progress, limit),
         prompts,
         blocks.fs,
         classes=classes,
@@ -161,6 +170,15 @@ def separate_file(
     )
 
 
+def _check_seconds(source: PathLike, seconds: float, limit: float) -> None:
+    if seconds > limit:
+        raise ClipError(
+            source,
+            f"has more than {limit:g} s of sound",
+            "Cut it, or allow more with --max_seconds.",
+        )
+
+
 def track_names(names: Optional[Sequence[str]], number: int) -> List[str]:
     """Return the names of the tracks of some prompts, and of the residual.
 
@@ -200,11 +218,17 @@ def _told(
     mix: DownMix,
     mean: bool,
     progress: Optional[Callable[[float, Optional[float]], None]],
+    limit: float,
 ) -> Iterator[np.ndarray]:
-    """Yield blocks, averaged by ``mix`` for ``mean``, and report the progress."""
+    """Yield blocks, averaged by ``mix`` for ``mean``, and report the progress.
+
+    Raises:
+        ClipError: there are more than ``limit`` seconds.
+    """
     total = None if length is None else length / blocks.fs
     done = 0
     for block in blocks:
+        _check_seconds(blocks.path, (done + block.shape[-1]) / blocks.fs, limit)
         averaged = mix(block)
         yield averaged[None] if mean else block
         done += block.shape[-1]

@@ -53,7 +53,7 @@ ALLOWED = {
         *("prompts", "prompt_reader", "streaming"),
     },
     "file_separation": {"separate", "data", "media", "streaming"},
-    "demo": {"separate", "data", "media", "visual"},
+    "demo": {"media", "visual"},
     "sharing": {"data", "layers", "metrics"},
     # bin stands above all.
 }

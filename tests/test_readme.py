@@ -1,7 +1,10 @@
 """README's examples run as they stand, after what `make demo` leaves behind."""
 
+import json
 import re
 import shlex
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,26 @@ def test_python_example(after_demo, monkeypatch, capsys):
     assert len(tracks) == 3  # flute, cello, residual
     lengths = {soundfile.info(path).frames for path in tracks}
     assert len(lengths) == 1 and abs(lengths.pop() - 1.5 * 44100) < 3000
+
+
+def test_notebook_runs_and_has_readme_s_code(after_demo, monkeypatch):
+    """IPython is no requirement: what the notebook shows is kept in a list."""
+    path = ROOT / RECIPE / "try_it.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    codes = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    assert blocks("python")[0].rstrip() in codes
+    shown = []
+    ipython = types.SimpleNamespace(
+        Audio=Path, Video=lambda name, embed: Path(name), display=shown.append
+    )
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython.display", ipython)
+    monkeypatch.chdir(after_demo / RECIPE)
+    names = {}
+    for code in codes:
+        exec(compile(code, path.name, "exec"), names)
+    assert [p.suffix for p in shown] == [".mp4", ".wav", ".wav", ".wav"]
+    assert all(p.is_file() for p in shown)
 
 
 def test_commands_of_separate_your_own_video(after_demo, monkeypatch, capsys):

@@ -56,6 +56,37 @@ def test_links_of_a_recipe_s_folders_are_ignored(tmp_path):
     assert ignored == names[:-1]
 
 
+def test_dockerfile_is_readme_s_set_up():
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.split(None, 1) for line in text.splitlines() if line[:1].isupper()]
+    runs = [words for name, words in lines if name == "RUN"]
+    (setup,) = (run for run in runs if "make " in run.split("&&")[-1])
+    target = setup.split()[-1]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    for run in runs:
+        subprocess.run(["sh", "-n", "-c", run], check=True)
+    # What README and the set-up need besides Python.
+    assert {"bash", "make", "g++"} <= {*" ".join(runs).split()}
+    arguments = dict(words.split("=") for name, words in lines if name == "ARG")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    supported = re.search(r"Python 3\.(\d+), 3\.(\d+) or 3\.(\d+)", readme).groups()
+    assert arguments["PYTHON"] in {f"3.{minor}" for minor in supported}
+    copied = [words.split()[:-1] for name, words in lines if name == "COPY"]
+    assert all((ROOT / path).exists() for paths in copied for path in paths)
+    # The environment is that of the folder in which the set-up ran.
+    places = [words for name, words in lines if name == "WORKDIR"]
+    environment = [words for name, words in lines if name == "ENV"]
+    assert f"VIRTUAL_ENV={places[0]}/.venv" in environment
+
+
+def test_docker_leaves_out_what_recipes_make():
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    rows = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    made = {row.rstrip("/") for row in rows if re.match(r"egs2/\*/[a-z]|\.venv", row)}
+    assert made <= {*ignored} and ".git" in ignored
+
+
 def test_version_is_the_same_everywhere():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.search(r"^## \[([^]]+)\]", changelog, re.MULTILINE).group(1)

@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "features": "features",
     "score": "score",
     "new-recipe": "new_recipe",
+    "completion": "completion",
 }
 EPILOG = (
     "exit status: 0 all went well; 1 something unexpected, likely a fault of this "

@@ -53,7 +53,6 @@ def load_audio(source: str, fs: int, audio_stream: Optional[int] = None) -> np.n
 def read_audio(
     source: str,
     audio_stream: Optional[int] = None,
-    max_seconds: Optional[float] = None,
 ) -> Tuple[np.ndarray, int]:
     """Read a sound as mono at its own rate; see :func:`load_audio`.
 
@@ -62,43 +61,26 @@ def read_audio(
     Args:
         source: As for :func:`load_audio`.
         audio_stream: As for :func:`load_audio`.
-        max_seconds: Longer sounds are refused, from the header or, where that says
-            otherwise, before more than this is decoded.
 
     Returns:
         The samples, float32, (L,), and the sampling rate in Hz.
     """
     refuse_command(source, "table of sounds")
     if not isinstance(source, Command):
-        return _mono(AudioBlocks(source, audio_stream), source, max_seconds)
+        return _mono(AudioBlocks(source, audio_stream), source)
     with tempfile.NamedTemporaryFile(prefix="avsep_pipe_") as f:
         f.write(run_command(source))
         f.flush()
         try:
             blocks = AudioBlocks(f.name, audio_stream)
-            return _mono(blocks, source, max_seconds)
+            return _mono(blocks, source)
         except ClipError as error:
             raise ClipError(source, error.reason, "Run the command by hand.") from error
 
 
-def _mono(
-    blocks: AudioBlocks, source: str, max_seconds: Optional[float]
-) -> Tuple[np.ndarray, int]:
-    most = np.inf if max_seconds is None else max_seconds * blocks.fs
-    mix, pieces, found = DownMix(), [], blocks.length or 0
-    if found <= most:
-        found = 0
-        for block in blocks:
-            found += block.shape[-1]
-            if found > most:
-                break
-            pieces.append(mix(block))
-    if found > most:
-        raise ClipError(
-            source,
-            f"has more than {max_seconds:g} s of sound",
-            "Cut it, or allow more with --max_seconds.",
-        )
+def _mono(blocks: AudioBlocks, source: str) -> Tuple[np.ndarray, int]:
+    mix = DownMix()
+    pieces = [mix(block) for block in blocks]
     _log_notes(source, [*blocks.notes, mix.note()])
     return np.concatenate(pieces), blocks.fs
 

@@ -1,35 +1,50 @@
-"""A page in the browser over a trained separator: upload, point, listen."""
+"""A page in the browser over a trained separator: upload, point, look and listen."""
 
+import re
+import shutil
 import tempfile
-from typing import Any, List, Optional
+from pathlib import Path
+from typing import Any, Callable, Collection, Dict, List, Optional, Sequence, Tuple
 
 from espnet2_avsep.demo.request import (
+    Request,
+    command_words,
     outline,
     picture_at,
-    queries,
     read_boxes,
-    separate_recording,
     write_box,
 )
 from espnet2_avsep.errors import InputError
 
-# Tracks that there is room for, the rest of the recording included.
+# Tracks that there is room for, the residual included.
 MAX_TRACKS = 9
 # How long uploads and tracks are kept.
 _KEPT_SECONDS = 24 * 3600
 HELP = """\
-Give a video, or a sound alone. Then say what to separate, in any of three ways: mark
-regions of the picture (click two opposite corners, or type them), type names, or give
-pictures. Each becomes a track of its own; what is left is the last one.
+Give a video or a sound, say what to separate, and press "Separate". Each thing becomes
+a track; everything else is the last one. Together they add up to the recording.
 """
+# (words of `avsep separate`, progress) -> its folder and result.json. Progress is told
+# what is being done and the share of the work that is done.
+Run = Callable[
+    [Sequence[str], Callable[[str, float], None]], Tuple[Path, Dict[str, Any]]
+]
 
 
-def build_app(separate: Any, max_seconds: float, title: str = "espnet2_avsep"):
+def build_app(
+    run: Run,
+    takes: Collection[str],
+    about: str = "",
+    example: Optional[Path] = None,
+    title: str = "espnet2_avsep",
+):
     """Build the app.
 
     Args:
-        separate: A SeparateAV.
-        max_seconds: Longer recordings are refused.
+        run: Separates.
+        takes: Prompts that the model takes: of picture, region, text, embedding.
+        about: What the model separates, as Markdown.
+        example: A video that the page begins with.
         title: Of the page.
 
     Returns:
@@ -40,15 +55,20 @@ def build_app(separate: Any, max_seconds: float, title: str = "espnet2_avsep"):
 
     # Goes with the app; gradio serves copies of what is in it.
     scratch = tempfile.TemporaryDirectory(prefix="avsep_demo_")
+    regions = "region" in takes
+    file_types = ["image"] if "picture" in takes else []
+    file_types += [".npy"] if "embedding" in takes else []
 
     def told(function):
-        """What the user did wrong becomes a message on the page."""
+        """What the user did wrong becomes a message, which stays until it is closed."""
 
         def wrapped(*arguments):
             try:
                 return function(*arguments)
             except InputError as error:
-                raise gr.Error(str(error), print_exception=False) from error
+                # A visitor knows uploads by their names, not by their folders here.
+                text = re.sub(r"(?<!\S)(?:/[^\s/:,]+)+/", "", str(error))
+                raise gr.Error(text, duration=None, print_exception=False) from error
 
         return wrapped
 
@@ -78,76 +98,149 @@ def build_app(separate: Any, max_seconds: float, title: str = "espnet2_avsep"):
         return None, boxes, show(video, share, boxes), _ASK_FIRST
 
     @told
-    def run(video, sound, share, boxes, names, pictures):
-        asked = queries(video or "", share, boxes or "", names or "", pictures or [])
-        if len(asked) > MAX_TRACKS - 1:
+    def _separate(request: Request, progress: Any):
+        words = command_words(request)
+        asked = sum(word == "--query" for word in words) + 2 * request.halves
+        if asked > MAX_TRACKS - 1:
             raise InputError(
-                f"{len(asked)} things were asked for; {MAX_TRACKS - 1} is the most."
+                f"{asked} things were asked for; {MAX_TRACKS - 1} is the most."
             )
         folder = tempfile.mkdtemp(dir=scratch.name)
-        tracks = separate_recording(
-            separate, sound or video or "", asked, folder, max_seconds
+        progress(0.0, desc="reading the queries")
+        folder, result = run(
+            [*words, "--out", folder],
+            lambda what, share: progress(share, desc=what),
         )
-        players = [
-            gr.Audio(value=str(track.path), label=track.title, visible=True)
-            for track in tracks
+        return _found(Path(folder), result)
+
+    def separate(
+        video,
+        sound,
+        share,
+        halves,
+        boxes,
+        moment,
+        names,
+        pictures,
+        progress=gr.Progress(),  # noqa: B008  # gradio's way to ask for one
+    ):
+        request = Request(
+            *(video or "", sound or "", share, bool(halves), boxes or "", bool(moment)),
+            *(names or "", pictures or []),
+        )
+        return _separate(request, progress)
+
+    def _found(folder: Path, result: Dict[str, Any]) -> List[Any]:
+        """Return the values of the outputs: status, files, and those of each track."""
+        tracks = {n: f for n, f in result["tracks"].items() if "sound" in f}
+        said = [f"{len(tracks)} tracks of {result['seconds']:.1f} s", *result["notes"]]
+        files = [
+            str(folder / each[kind])
+            for kind in ("sound", "video", "spectrogram")
+            for each in tracks.values()
+            if kind in each
         ]
-        hidden = [gr.Audio(value=None, visible=False)] * (MAX_TRACKS - len(tracks))
-        files = [str(track.path) for track in tracks]
-        return [f"{len(tracks)} tracks", files, *players, *hidden]
+        if "page" in result:
+            files.append(str(folder / result["page"]))
+        asked = {query["name"]: query["query"] for query in result["queries"]}
+        values: List[Any] = []
+        for name, each in tracks.items():
+            query = asked.get(name, "everything else")
+            if "/" in query:  # of an upload
+                query = Path(query).name
+            video = str(folder / each["video"]) if "video" in each else None
+            values += [
+                gr.Group(visible=True),
+                f"### {name}\n\n{query}",
+                gr.Audio(value=str(folder / each["sound"]), label=each["sound"]),
+                gr.Image(value=str(folder / each["spectrogram"]), label="Spectrogram"),
+                gr.Video(value=video, label=each.get("video"), visible=bool(video)),
+            ]
+        for _ in range(MAX_TRACKS - len(tracks)):
+            values += [gr.Group(visible=False), "", None, None, None]
+        return ["; ".join(said), files, *values]
 
     with gr.Blocks(
         title=title, analytics_enabled=False, delete_cache=(3600, _KEPT_SECONDS)
     ) as app:
-        gr.Markdown(f"# {title}\n\n{HELP}")
+        gr.Markdown(f"# {title}\n\n{HELP}\n\n{about}")
         corner = gr.State(None)
+        begin = None if example is None else shutil.copy(example, scratch.name)
         with gr.Row():
-            video = gr.Video(label="Video", sources=["upload"], elem_id="video")
+            video = gr.Video(
+                value=begin, label="Video", sources=["upload"], elem_id="video"
+            )
             sound = gr.Audio(
-                label="Sound (instead of the video's)",
-                sources=["upload"],
-                type="filepath",
+                label="Or a sound", sources=["upload"], type="filepath", elem_id="sound"
             )
         with gr.Row():
-            with gr.Column():
+            with gr.Column(visible=regions):
                 share = gr.Slider(
-                    0, 1, 0.5, step=0.01, label="Moment of the picture, of the whole"
+                    0, 1, 0.5, step=0.01, label="Picture at this share of the video"
                 )
                 picture = gr.Image(
-                    label="Picture: click two opposite corners of a thing",
+                    label="Click two opposite corners of a thing",
                     type="numpy",
                     interactive=False,
                     elem_id="picture",
                 )
                 hint = gr.Markdown(_ASK_FIRST)
             with gr.Column():
+                halves = gr.Checkbox(
+                    value=regions and begin is not None,
+                    label="The left and the right half of the picture, as for a duet",
+                    visible=regions,
+                    elem_id="halves",
+                )
                 boxes = gr.Textbox(
                     label="Regions, one a line: left, top, right, bottom (0 to 1)",
-                    lines=3,
+                    lines=2,
+                    visible=regions,
                     elem_id="boxes",
                 )
+                moment = gr.Checkbox(
+                    label="Look at the regions in the shown picture only, not along "
+                    "the video",
+                    visible=regions,
+                )
                 names = gr.Textbox(
-                    label="Names, one a line (e.g. violin)", lines=3, elem_id="names"
+                    label="Names, one a line (e.g. violin)",
+                    lines=2,
+                    visible="text" in takes,
+                    elem_id="names",
                 )
                 pictures = gr.File(
-                    label="Pictures", file_count="multiple", file_types=["image"]
+                    label="Pictures"
+                    + (", or embeddings (.npy)" if "embedding" in takes else ""),
+                    file_count="multiple",
+                    file_types=file_types,
+                    visible=bool(file_types),
                 )
         button = gr.Button("Separate", variant="primary", elem_id="separate")
         status = gr.Markdown(elem_id="status")
-        files = gr.File(label="Tracks to download", file_count="multiple")
-        players = [
-            gr.Audio(visible=False, interactive=False) for _ in range(MAX_TRACKS)
-        ]
+        outputs: List[Any] = []
+        for _ in range(MAX_TRACKS):
+            with gr.Group(visible=False) as group:
+                heading = gr.Markdown()
+                with gr.Row():
+                    with gr.Column(scale=2):
+                        player = gr.Audio(interactive=False)
+                        drawn = gr.Image(interactive=False)
+                    film = gr.Video(interactive=False, visible=False, scale=1)
+            outputs += [group, heading, player, drawn, film]
+        files = gr.File(label="All files to download", file_count="multiple")
         given = [video, share, boxes]
         for component in (video, boxes):
             component.change(show, given, picture, api_visibility="private")
+        if begin is not None:
+            app.load(show, given, picture, api_visibility="private")
         share.release(show, given, picture, api_name="show")
         marked = [corner, boxes, picture, hint]
         picture.select(mark, [*given, corner], marked, api_visibility="private")
         button.click(
-            run,
-            [video, sound, share, boxes, names, pictures],
-            [status, files, *players],
+            separate,
+            [video, sound, share, halves, boxes, moment, names, pictures],
+            [status, files, *outputs],
             api_name="separate",
             concurrency_limit=1,
         )

@@ -1,57 +1,89 @@
-"""What a visitor of the demo asks for, as prompts; and the tracks, as files."""
+"""What a visitor of the demo asks for, as the words of ``avsep separate``."""
 
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, Callable, List, NamedTuple, Sequence, Tuple
+from typing import Any, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from espnet2_avsep.data.audio_io import read_audio, write_audio
-from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.media.container import ClipError
+from espnet2_avsep.media.container import ClipError, PathLike
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.media.stream import measure
 from espnet2_avsep.visual.frames import video_frames
 
 # Pictures are shown no larger than this.
 SHOWN = Resize((540, 960), "longest", "bilinear")
-# A region narrower or lower than this, in pixels, shows nothing.
-_LEAST_PIXELS = 8
-
 Box = Tuple[float, float, float, float]
-Separate = Callable[[np.ndarray, Sequence[Any], int], np.ndarray]
 
 
-class Query(NamedTuple):
-    """One thing to separate.
-
-    Attributes:
-        title: What it is called.
-        prompt: What SeparateAV takes for it.
-    """
-
-    title: str
-    prompt: Any
-
-
-class Track(NamedTuple):
-    """One separated track.
+class Request(NamedTuple):
+    """What a visitor gave and asked for.
 
     Attributes:
-        title: Of what.
-        path: Its wav file.
+        video: File, or "".
+        sound: File, or "".
+        share: At which share of the video's duration the picture is shown.
+        halves: Whether the left and the right half of the picture are separated.
+        boxes: Regions, see :func:`read_boxes`.
+        moment: Whether regions are looked at in the shown picture only.
+        names: Words, one thing a line.
+        files: Pictures and embeddings.
     """
 
-    title: str
-    path: Path
+    video: str = ""
+    sound: str = ""
+    share: float = 0.5
+    halves: bool = False
+    boxes: str = ""
+    moment: bool = False
+    names: str = ""
+    files: Sequence[str] = ()
+
+
+def command_words(request: Request) -> List[str]:
+    """Return the words of the command line: the input and the queries.
+
+    Raises:
+        InputError: there is no recording, or two; nothing is asked for; a region cannot
+            be used.
+    """
+    video, sound = request.video, request.sound
+    if not video and not sound:
+        raise InputError("there is no recording yet: give a video or a sound.")
+    if video and sound:
+        raise InputError("a video and a sound were given: remove one of them.")
+    words = [video or sound]
+    if request.halves:
+        words += ["--sources", "left-right"]
+    boxes = read_boxes(request.boxes)
+    if not video and (boxes or request.halves):
+        raise InputError("regions are of a video's picture; give a video.")
+    ending = ""
+    if boxes and request.moment:
+        info = measure(video)
+        at = float(moment(video, request.share)) + info.video_start - info.zero
+        ending = f",seen={max(0.0, at):.3f}"
+    for box in boxes:
+        edges = ",".join(f"{edge:g}" for edge in box)
+        words += ["--query", f"box:{edges}{ending}"]
+    for name in request.names.splitlines():
+        if name.strip():
+            words += ["--query", f"text:{name.strip()}"]
+    for path in request.files:
+        words += ["--query", str(path)]
+    if len(words) == 1:
+        raise InputError(
+            "nothing to separate: choose the halves, mark a region, type a name or "
+            "give a picture."
+        )
+    return words
 
 
 def read_boxes(text: str) -> List[Box]:
     """Read regions, one a line: left, top, right, bottom, as shares of the picture.
 
     Raises:
-        InputError: an invalid line, or an edge lies outside or on the wrong side.
+        InputError: a line is none, or an edge lies outside or on the wrong side.
     """
     boxes: List[Box] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -80,23 +112,6 @@ def write_box(one: Sequence[int], two: Sequence[int], width: int, height: int) -
     return ", ".join(f"{value:.3f}" for value in (left, top, right, bottom))
 
 
-def cut(picture: np.ndarray, box: Box) -> np.ndarray:
-    """Cut a region out of a picture (H, W, 3).
-
-    Raises:
-        InputError: the region has too few pixels.
-    """
-    height, width = picture.shape[:2]
-    left, right = round(box[0] * width), round(box[2] * width)
-    top, bottom = round(box[1] * height), round(box[3] * height)
-    if right - left < _LEAST_PIXELS or bottom - top < _LEAST_PIXELS:
-        raise InputError(
-            f"the region {', '.join(f'{edge:g}' for edge in box)} has {right - left} x "
-            f"{bottom - top} pixels; expected {_LEAST_PIXELS} or more each way."
-        )
-    return np.ascontiguousarray(picture[top:bottom, left:right])
-
-
 def outline(picture: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
     """Draw regions, numbered, onto a copy of a picture (H, W, 3)."""
     from PIL import Image, ImageDraw
@@ -116,8 +131,8 @@ def outline(picture: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
     return np.asarray(image)
 
 
-def picture_at(video: PathLike, share: float, resize: Any = SHOWN) -> np.ndarray:
-    """Return the picture at a share of a video's duration, (H, W, 3), uint8.
+def moment(video: PathLike, share: float) -> Fraction:
+    """Return the time, from the first picture, at a share of a video's duration.
 
     Raises:
         ClipError: the video cannot be read, or has no picture.
@@ -125,84 +140,15 @@ def picture_at(video: PathLike, share: float, resize: Any = SHOWN) -> np.ndarray
     info = measure(video)
     if not info.has_video:
         raise ClipError(video, "no video stream", "Give a file with a picture.")
-    seconds = info.video_duration or 0.0
-    time = Fraction(min(max(share, 0.0), 1.0) * seconds)
-    return next(iter(video_frames(video, [time], resize, info.video_start)))[1]
+    return Fraction(min(max(share, 0.0), 1.0) * (info.video_duration or 0.0))
 
 
-def queries(
-    video: str, share: float, boxes: str, names: str, pictures: Sequence[str]
-) -> List[Query]:
-    """Return what is asked for: regions, then names, then pictures.
-
-    Args:
-        video: Of the regions; "" without one.
-        share: At which share of its duration they were drawn.
-        boxes: See :func:`read_boxes`.
-        names: One a line.
-        pictures: Files.
+def picture_at(video: PathLike, share: float, resize: Any = SHOWN) -> np.ndarray:
+    """Return the picture at a share of a video's duration, (H, W, 3), uint8.
 
     Raises:
-        InputError: nothing is asked for, a region without a video, a region or a
-            video that cannot be used.
+        ClipError: the video cannot be read, or has no picture.
     """
-    from espnet2_avsep.separate import Text
-
-    found: List[Query] = []
-    regions = read_boxes(boxes)
-    if regions and not video:
-        raise InputError(
-            "regions are of a video's picture; give a video, or no region."
-        )
-    if regions:
-        picture = picture_at(video, share, None)
-        for number, box in enumerate(regions, 1):
-            found.append(Query(f"region {number}", cut(picture, box)))
-    found += [
-        Query(name.strip(), Text(name.strip()))
-        for name in names.splitlines()
-        if name.strip()
-    ]
-    found += [Query(Path(path).stem, str(path)) for path in pictures]
-    if not found:
-        raise InputError(
-            "nothing to separate: mark a region, type a name or give a picture."
-        )
-    return found
-
-
-def separate_recording(
-    separate: Separate,
-    sound: str,
-    asked: Sequence[Query],
-    folder: PathLike,
-    max_seconds: float,
-) -> List[Track]:
-    """Separate a recording; write a track for each query, and what is left.
-
-    Args:
-        separate: A SeparateAV.
-        sound: File of the recording; its channels are averaged.
-        asked: What to separate.
-        folder: Gets the wav files.
-        max_seconds: Longer recordings are refused.
-
-    Returns:
-        The tracks, in the order of the queries, and the rest, at the recording's rate
-        and length.
-
-    Raises:
-        InputError: the recording cannot be read or is too long, a query cannot be used.
-    """
-    if not sound:
-        raise InputError("there is no recording yet: give a video or a sound.")
-    audio, fs = read_audio(sound, max_seconds=max_seconds)
-    tracks = separate(audio, [query.prompt for query in asked], fs)
-    titles = [query.title for query in asked] + ["the rest"]
-    sounds = [*tracks, audio - np.sum(tracks, axis=0)]
-    written = []
-    for number, (title, samples) in enumerate(zip(titles, sounds, strict=True), 1):
-        path = Path(folder) / f"track{number}.wav"
-        write_audio(path, samples, fs)
-        written.append(Track(title, path))
-    return written
+    time = moment(video, share)
+    start = measure(video).video_start
+    return next(iter(video_frames(video, [time], resize, start)))[1]

@@ -1,15 +1,18 @@
 """The demo, started and asked over HTTP as its page does."""
 
-import base64
 import functools
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from PIL import Image
 
-from espnet2_avsep import SeparateAV
+from espnet2_avsep import Chunking, SeparateAV
+from espnet2_avsep.bin.avsep_demo import app_of
+from espnet2_avsep.demo.app import build_app, start
 from espnet2_avsep.errors import InputError
 from tests.chromium import ask as ask_browser
 from tests.chromium import needs_chromium
@@ -31,18 +34,23 @@ class Encoder:
 
 
 @pytest.fixture(scope="module")
-def separate(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = make_trained_folder(tmp_path_factory.mktemp("exp"))
+    info = {"encoder": "open_clip", "model": "ViT-B-32", "pretrained": "openai"}
+    (folder / "visual_info.yaml").write_text(yaml.safe_dump(info))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def separate(folder):
     return SeparateAV.from_pretrained(
         folder, image_encoder=Encoder(), text_encoder=Encoder()
     )
 
 
 @pytest.fixture(scope="module")
-def address(separate):
-    from espnet2_avsep.demo.app import build_app, start
-
-    app = build_app(separate, max_seconds=5)
+def address(separate, folder):
+    app = app_of(separate, str(folder), 5, None)
     yield start(app, "127.0.0.1", 0, wait=False)
     app.close()
 
@@ -54,30 +62,18 @@ def client(address):
     return Client(address, verbose=False)
 
 
-def ask(client, video=None, sound=None, boxes="", names="", pictures=None):
-    from gradio_client import handle_file
-
-    def upload(path):
-        return None if path is None else handle_file(str(path))
-
+def ask(client, video=None, sound=None, boxes="", names="", pictures=(), halves=False):
+    files = [_handle(path) for path in pictures]
+    video = None if video is None else _handle(video)
+    sound = None if sound is None else _handle(sound)
     return client.predict(
-        upload(video),
-        upload(sound),
-        0.5,
-        boxes,
-        names,
-        [upload(path) for path in pictures or []],
-        api_name="/separate",
+        *(video, sound, 0.5, halves, boxes, False, names, files), api_name="/separate"
     )
 
 
-def paths(result):
-    """Files of the players that are shown."""
-    return [
-        found["value"]
-        for found in result[2:]
-        if isinstance(found, dict) and found.get("value")
-    ]
+def files(result, ending):
+    """Files to download, by name."""
+    return [Path(path).name for path in result[1] if path.endswith(ending)]
 
 
 def test_page_asks_nobody_else(address):
@@ -91,23 +87,44 @@ def test_a_sound_with_names_and_a_picture(client, separate, tmp_path):
     picture = tmp_path / "grey.png"
     Image.new("RGB", (12, 12), (100, 100, 100)).save(picture)
     result = ask(client, sound=sound, names="violin", pictures=[picture])
-    assert result[0] == "3 tracks" and len(result[1]) == 3
-    tracks = [soundfile.read(path, dtype="float32")[0] for path in result[1]]
+    assert result[0].startswith("3 tracks of 1.5 s")
+    names = ["1_violin", "2_grey", "residual"]
+    assert files(result, ".wav") == [f"{name}.wav" for name in names]
+    assert files(result, ".png") == [f"{name}.png" for name in names]
+    assert files(result, ".html") == ["index.html"] and not files(result, ".mp4")
+    sounds = [path for path in result[1] if path.endswith(".wav")]
+    tracks = [soundfile.read(path, dtype="float32")[0] for path in sounds]
     prompts = [np.full(DIM, len("a photo of violin") / 255, np.float32)]
     prompts.append(np.full(DIM, 100 / 255, np.float32))
-    expected = separate(mixture.astype(np.float32), prompts, fs=FS)
+    wav = mixture.astype(np.float32)
+    expected = separate(wav, prompts, fs=FS, chunking=Chunking())
     np.testing.assert_allclose(tracks[:2], expected, atol=1e-4)
     np.testing.assert_allclose(np.sum(tracks, axis=0), mixture, atol=1e-4)
-    assert len(paths(result)) == 3
 
 
-def test_a_video_with_regions(client, tmp_path):
+def test_a_video_by_halves_and_regions(client, tmp_path):
     video = tmp_path / "v.mp4"
     write_clip(video, 2)
-    result = ask(client, video=video, boxes="0 0 0.5 1\n0.5 0 1 1")
-    assert result[0] == "3 tracks"
+    result = ask(client, video=video, boxes="0.5 0 1 1", halves=True)
+    names = ["1_left", "2_right", "3_box_0.5_0_1_1", "residual"]
+    for ending in (".wav", ".mp4", ".png"):
+        assert files(result, ending) == [name + ending for name in names]
     drawn = client.predict(_handle(video), 0.5, "0 0 1 1", api_name="/show")
     assert np.asarray(Image.open(drawn).convert("RGB"))[0, :, 2].mean() < 60  # yellow
+
+
+def test_only_prompts_that_the_model_takes(separate):
+    def visible(takes):
+        app = build_app(lambda *_: None, takes)
+        parts = {
+            part.label: part for part in app.blocks.values() if hasattr(part, "label")
+        }
+        return {label for label, part in parts.items() if label and part.visible}
+
+    words, pictures = "Names, one a line (e.g. violin)", "Pictures"
+    assert words in visible(["text", "picture"])
+    assert words not in visible(["picture"]) and pictures in visible(["picture"])
+    assert not {words, pictures} & visible(["embedding"])
 
 
 def _handle(path):
@@ -122,8 +139,9 @@ def _handle(path):
         ({"names": "violin"}, "no recording yet"),
         ({"sound": "x"}, "nothing to separate"),
         ({"sound": "x", "boxes": "0 0 1 1"}, "give a video"),
-        ({"sound": "long", "names": "violin"}, "5 s at most"),
+        ({"sound": "long", "names": "violin"}, "^s.wav: has more than 5 s"),
         ({"sound": "x", "names": "\n".join("abcdefghi")}, "9 things"),
+        ({"sound": "x", "names": "a@3-4"}, "begins at 3 s"),
         ({"sound": "broken", "names": "violin"}, "broken"),
     ],
 )
@@ -139,23 +157,21 @@ def test_what_is_wrong_is_said(client, tmp_path, given, words):
     assert "Traceback" not in str(caught.value)
 
 
-def test_a_port_that_is_taken(separate, address):
-    from espnet2_avsep.demo.app import build_app, start
-
+def test_a_port_that_is_taken(address):
     port = int(address.rstrip("/").rpartition(":")[2])
     with pytest.raises(InputError, match="another --port"):
-        start(build_app(separate, 5), "127.0.0.1", port, wait=False)
+        start(build_app(lambda *_: None, []), "127.0.0.1", port, wait=False)
 
 
 @needs_chromium
-def test_clicked_through(separate, tmp_path, monkeypatch):
-    """A visitor gives a video, marks a region, types a name, and hears tracks."""
-    from espnet2_avsep.demo.app import build_app, start
+def test_clicked_through(separate, folder, tmp_path, monkeypatch):
+    """The example is there; a visitor marks a region, types a name, and hears tracks.
 
+    Before, a wrong region is told, and the message stays.
+    """
     video = write_clip(tmp_path / "v.mp4", 2)
-    app = build_app(separate, 5)
+    app = app_of(separate, str(folder), 5, video)
     script = """
-    const bytes = Uint8Array.from(atob("VIDEO"), (c) => c.charCodeAt(0));
     const until = async (test) => {
       for (let n = 0; n < 600; n++) {
         const found = test();
@@ -165,11 +181,6 @@ def test_clicked_through(separate, tmp_path, monkeypatch):
       throw new Error(`never: ${test} in ${document.body.innerText}`);
     };
     const get = (name) => document.querySelector(name);
-    const input = await until(() => get("#video input[type=file]"));
-    const files = new DataTransfer();
-    files.items.add(new File([bytes], "v.mp4", {type: "video/mp4"}));
-    input.files = files.files;
-    input.dispatchEvent(new Event("change", {bubbles: true}));
     const click = async (x, y) => {
       const image = await until(() => {
         const found = get("#picture img");
@@ -181,23 +192,32 @@ def test_clicked_through(separate, tmp_path, monkeypatch):
       image.dispatchEvent(
         new MouseEvent("click", {bubbles: true, clientX, clientY}));
     };
+    const type = async (name, text) => {
+      const field = get(`${name} textarea`);
+      field.value = text;
+      field.dispatchEvent(new Event("input", {bubbles: true}));
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    };
     const says = (words) => until(() => document.body.innerText.includes(words));
     await click(0.75, 0.9);
     await says("Now click the opposite corner.");
     await click(0.25, 0.1);
     const boxes = await until(() => get("#boxes textarea").value);
-    const names = get("#names textarea");
-    names.value = "violin";
-    names.dispatchEvent(new Event("input", {bubbles: true}));
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await type("#names", "violin@8-9");
+    get("#separate").click();
+    await says("a time span begins at 8 s");
+    // gradio shows a message for 10 s unless it is told otherwise.
+    await new Promise((resolve) => setTimeout(resolve, 11000));
+    const stays = document.body.innerText.includes("a time span begins at 8 s");
+    await type("#names", "violin");
     get("#separate").click();
     await until(() => get("#status")?.innerText.includes("tracks"));
-    await says("the rest");
+    await says("everything else");
     const status = get("#status").innerText.trim();
     const foreign = performance.getEntriesByType("resource").map((e) => e.name)
       .filter((n) => !/^(https?:\\/\\/127\\.0\\.0\\.1|data:|blob:)/.test(n));
-    return {status, boxes, foreign, text: document.body.innerText};
-    """.replace("VIDEO", base64.b64encode(video.read_bytes()).decode())
+    return {stays, status, boxes, foreign, text: document.body.innerText};
+    """
 
     def prepare(tag):
         launch = functools.partial(app.launch, head=tag)
@@ -209,8 +229,9 @@ def test_clicked_through(separate, tmp_path, monkeypatch):
     finally:
         app.close()
     assert isinstance(found, dict), found
-    assert "3 tracks" in found["status"], found
-    assert "violin" in found["text"] and "region 1" in found["text"]
+    assert "5 tracks of 2" in found["status"], found  # two of them: the halves
+    assert found["stays"]
+    assert "violin" in found["text"] and "1_left" in found["text"]
     edges = [float(edge) for edge in found["boxes"].split(",")]
     assert edges == pytest.approx([0.25, 0.1, 0.75, 0.9], abs=0.02)
     assert not found["foreign"]

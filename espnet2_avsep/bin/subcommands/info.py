@@ -41,8 +41,7 @@ def run(args: argparse.Namespace) -> int:
         "segment_seconds": round(separate.segment / separate.sample_rate, 3),
         "weights_sha256": separate.weights_sha256,
         "prompt_dim": separate.prompt_dim,
-        "prompts": _prompts(separate),
-        **_results(separate),
+        **about(separate),
     }
     if args.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
@@ -66,6 +65,11 @@ def _show(key: str, value: Any) -> None:
             print(f"  {name}: {text}")
     else:
         print(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+def about(separate: "SeparateAV") -> Dict[str, Any]:
+    """Return the prompts that a model takes, its classes, corpus and scores."""
+    return {"prompts": _prompts(separate), **_results(separate)}
 
 
 def _results(separate: "SeparateAV") -> Dict[str, Any]:
@@ -124,7 +128,7 @@ def _is_of(said: str, separate: "SeparateAV") -> bool:
 
 
 def _prompts(separate: "SeparateAV") -> Dict[str, str]:
-    """Say which prompts the model takes, and why not the others."""
+    """Say which prompts the model takes (yes), and why not the others (no: ...)."""
     from espnet2_avsep.errors import InputError
     from espnet2_avsep.visual.encoder_info import read_info, text_refusal
 

@@ -15,7 +15,17 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from espnet2_avsep.bin.cli import str2bool
 from espnet2_avsep.bin.device import check_device, choose_device
@@ -185,7 +195,8 @@ def run(args: argparse.Namespace) -> int:
     for number, job in enumerate(jobs, 1):
         title = f"separate {number}/{len(jobs)}" if len(jobs) > 1 else "separate"
         try:
-            result = _separate(job, separate, args, title)
+            with _Bar(title, quiet=args.json) as bar:
+                result = _separate(job, separate, args, bar)
         except InputError as error:
             if len(jobs) == 1:
                 raise
@@ -262,8 +273,43 @@ def _check_text(path: Path) -> None:
         raise InputError(refusal)
 
 
+def separate_one(
+    separate: "SeparateAV",
+    words: Sequence[str],
+    report: Callable[[str, float], None],
+    max_seconds: Optional[float] = None,
+) -> Tuple[Path, Dict[str, Any]]:
+    """Separate one recording as the command does, with a model that is loaded already.
+
+    Args:
+        separate: The model.
+        words: The command line; --model names what ``separate`` was made from.
+        report: Is told what is being done, and the share of all the work that is done.
+        max_seconds: Longer recordings are refused.
+
+    Returns:
+        The folder of the files, and what result.json holds.
+
+    Raises:
+        InputError: the recording, or a query, cannot be used.
+    """
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    args = parser.parse_args(list(words))
+    ((source, folder),) = _output_folders(
+        [Path(name) for name in args.inputs], args.out
+    ).items()
+    with _Bar("", quiet=True, report=report) as bar:
+        job = _job(source, folder, args)
+        return folder, _separate(job, separate, args, bar, max_seconds)
+
+
 def _separate(
-    job: _Job, separate: "SeparateAV", args: argparse.Namespace, title: str
+    job: _Job,
+    separate: "SeparateAV",
+    args: argparse.Namespace,
+    bar: "_Bar",
+    max_seconds: Optional[float] = None,
 ) -> Dict[str, Any]:
     """Separate a recording and write all its files; return what result.json holds."""
     from espnet2_avsep.file_separation import separate_file
@@ -271,52 +317,50 @@ def _separate(
 
     source, video, queries, outputs = job
     begin = time.monotonic()
-    with _Bar(title, quiet=args.json) as bar:
-        found = separate_file(
-            separate,
-            source,
-            [query.prompt for query in queries],
-            outputs.folder,
-            [query.name for query in queries],
-            classes=args.classes,
-            audio_format=args.format,
-            channels=args.channels,
-            chunking=Chunking(args.chunk),
-            audio_stream=args.audio_stream,
-            progress=bar.part("sound", 0.8 if args.mp4 and video is not None else 0.95),
-        )
-        outputs.add(*(path.name for path in found.tracks.values()))
-        outputs.discard([RESULT, PAGE, *(f"{name}.mp4" for name in found.tracks)])
-        seconds = found.samples / found.fs
-        result: Dict[str, Any] = {
-            "input": str(source),
-            "model": str(args.model),
-            "weights_sha256": separate.weights_sha256,
-            "fs": found.fs,
-            "model_fs": separate.sample_rate,
-            "channels": found.channels,
-            "samples": found.samples,
-            "seconds": round(seconds, 3),
-            "computing_seconds": round(time.monotonic() - begin, 3),
-            "queries": describe(queries),
-            "tracks": {
-                name: {"sound": path.name} for name, path in found.tracks.items()
-            },
-            "clipped": found.clipped,
-            "notes": list(found.notes),
-        }
-        if args.mp4 and video is not None:
-            _write_videos(video, found, result, outputs, bar.part("videos", 0.95))
-        tracks = result["tracks"]
-        progress = bar.part("spectrograms", 1.0)
-        _draw(source, args.audio_stream, found, tracks, outputs, progress)
-        if args.page:
-            result["page"] = PAGE
-            _write_page(outputs.folder, result, queries, seconds <= args.embed_seconds)
-            outputs.add(PAGE)
-        text = json.dumps(result, indent=2, ensure_ascii=False)
-        _write_text(outputs.folder / RESULT, text + "\n")
-        outputs.add(RESULT)
+    found = separate_file(
+        separate,
+        source,
+        [query.prompt for query in queries],
+        outputs.folder,
+        [query.name for query in queries],
+        classes=args.classes,
+        audio_format=args.format,
+        channels=args.channels,
+        chunking=Chunking(args.chunk),
+        audio_stream=args.audio_stream,
+        progress=bar.part("sound", 0.8 if args.mp4 and video is not None else 0.95),
+        max_seconds=max_seconds,
+    )
+    outputs.add(*(path.name for path in found.tracks.values()))
+    outputs.discard([RESULT, PAGE, *(f"{name}.mp4" for name in found.tracks)])
+    seconds = found.samples / found.fs
+    result: Dict[str, Any] = {
+        "input": str(source),
+        "model": str(args.model),
+        "weights_sha256": separate.weights_sha256,
+        "fs": found.fs,
+        "model_fs": separate.sample_rate,
+        "channels": found.channels,
+        "samples": found.samples,
+        "seconds": round(seconds, 3),
+        "computing_seconds": round(time.monotonic() - begin, 3),
+        "queries": describe(queries),
+        "tracks": {name: {"sound": path.name} for name, path in found.tracks.items()},
+        "clipped": found.clipped,
+        "notes": list(found.notes),
+    }
+    if args.mp4 and video is not None:
+        _write_videos(video, found, result, outputs, bar.part("videos", 0.95))
+    tracks = result["tracks"]
+    progress = bar.part("spectrograms", 1.0)
+    _draw(source, args.audio_stream, found, tracks, outputs, progress)
+    if args.page:
+        result["page"] = PAGE
+        _write_page(outputs.folder, result, queries, seconds <= args.embed_seconds)
+        outputs.add(PAGE)
+    text = json.dumps(result, indent=2, ensure_ascii=False)
+    _write_text(outputs.folder / RESULT, text + "\n")
+    outputs.add(RESULT)
     return result
 
 
@@ -454,11 +498,17 @@ class _Bar:
     """A progress bar on stderr over all the work on a recording.
 
     Log lines go above it. The parts of the work have fixed shares of the bar.
+    ``report`` is told the part and the share of the work that is done.
     """
 
-    def __init__(self, title: str, quiet: bool):
-        self._title, self._quiet = title, quiet
-        self._done = 0.0
+    def __init__(
+        self,
+        title: str,
+        quiet: bool,
+        report: Optional[Callable[[str, float], None]] = None,
+    ):
+        self._title, self._quiet, self._report = title, quiet, report
+        self._done, self._what = 0.0, ""
         self._bar: Any = None
         self._stack = contextlib.ExitStack()
 
@@ -490,7 +540,7 @@ class _Bar:
             what: It is called.
             end: Share of all the work, in [0, 1], that is done when it has ended.
         """
-        begin = self._done
+        begin, self._what = self._done, what
         if self._bar is not None:
             self._bar.set_postfix_str(what)
 
@@ -503,5 +553,7 @@ class _Bar:
         return progress
 
     def _move(self, to: float) -> None:
+        if self._report is not None:
+            self._report(self._what, to)
         if self._bar is not None:
             self._bar.update(max(0.0, to - self._bar.n))
