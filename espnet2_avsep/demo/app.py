@@ -150,14 +150,14 @@ def build_app(
                 query = Path(query).name
             video = str(folder / each["video"]) if "video" in each else None
             values += [
-                gr.Group(visible=True),
-                f"### {name}\n\n{query}",
+                gr.Column(visible=True),
+                f"**{name}**: {query}",
                 gr.Audio(value=str(folder / each["sound"]), label=each["sound"]),
                 gr.Image(value=str(folder / each["spectrogram"]), label="Spectrogram"),
                 gr.Video(value=video, label=each.get("video"), visible=bool(video)),
             ]
         for _ in range(MAX_TRACKS - len(tracks)):
-            values += [gr.Group(visible=False), "", None, None, None]
+            values += [gr.Column(visible=False), "", None, None, None]
         return ["; ".join(said), files, *values]
 
     with gr.Blocks(
@@ -220,13 +220,15 @@ def build_app(
         status = gr.Markdown(elem_id="status")
         outputs: List[Any] = []
         for _ in range(MAX_TRACKS):
-            with gr.Group(visible=False) as group:
+            with gr.Column(visible=False) as group:
                 heading = gr.Markdown()
                 with gr.Row():
                     with gr.Column(scale=2):
                         player = gr.Audio(interactive=False)
-                        drawn = gr.Image(interactive=False)
-                    film = gr.Video(interactive=False, visible=False, scale=1)
+                        drawn = gr.Image(interactive=False, height=220)
+                    film = gr.Video(
+                        interactive=False, visible=False, height=300, scale=1
+                    )
             outputs += [group, heading, player, drawn, film]
         files = gr.File(label="All files to download", file_count="multiple")
         given = [video, share, boxes]

@@ -83,7 +83,7 @@ def read_boxes(text: str) -> List[Box]:
     """Read regions, one a line: left, top, right, bottom, as shares of the picture.
 
     Raises:
-        InputError: a line is none, or an edge lies outside or on the wrong side.
+        InputError: a line is not a region, or an edge is outside or on the wrong side.
     """
     boxes: List[Box] = []
     for number, line in enumerate(text.splitlines(), 1):
