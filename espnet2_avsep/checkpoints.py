@@ -102,8 +102,8 @@ def flush(path: Path) -> None:
             os.fsync(f.fileno())
 
 
-def save_weights(weights: Dict[str, torch.Tensor], path: Path) -> None:
-    """Write weights completely or not at all."""
+def save_weights(weights: Dict[str, Any], path: Path) -> None:
+    """Write weights, or a whole checkpoint, completely or not at all."""
     with atomic_write(path, "wb") as f:
         torch.save(weights, f)
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
 from espnet2_avsep.layers.precision import DTYPES, usable_dtype
+from espnet2_avsep.layers.recursion import RecursionSteps
 from espnet2_avsep.loss.abs_criterion import AbsCriterion, SeparationOutput
 from espnet2_avsep.metrics.si_sdr import si_sdr
 from espnet2_avsep.separator.abs_separator import AbsSeparator
@@ -203,6 +204,10 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
                     module.eval()
         return self
 
+    def set_phase(self, name: str) -> None:
+        """Prepare for a phase of the training; see AbsSeparator.set_phase."""
+        self.separator.set_phase(name)
+
     def source_inputs(
         self, batch: Dict[str, Tensor]
     ) -> Tuple[Tensor, Dict[str, Tensor]]:
@@ -264,7 +269,9 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         spectrum = self._spectrum(torch.cat([mixture[:, None], reference], dim=1))
         magnitude = self.warp(spectrum.abs())  # (B, 1 + N, F', T)
         with self._autocast(magnitude.device.type):
-            logits, bottleneck = self._separate(magnitude[:, :1], visual, conditions)
+            logits, bottleneck, steps = self._separate(
+                magnitude[:, :1], visual, conditions
+            )
         mask = self._mask(logits)
         output = SeparationOutput(
             logits=logits.real,
@@ -272,6 +279,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             mixture=magnitude[:, :1],
             reference=magnitude[:, 1:],
             bottleneck=bottleneck,
+            steps=steps,
         )
 
         def tracks() -> Tensor:
@@ -398,7 +406,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             (B, bottleneck_dim), float32.
         """
         magnitude = self.warp(self._spectrum(mixture[:, None]).abs())
-        _, bottleneck = self._separate(magnitude, visual, conditions)
+        _, bottleneck, _ = self._separate(magnitude, visual, conditions)
         return bottleneck
 
     def collect_feats(self, **batch: Tensor) -> Dict[str, Tensor]:
@@ -437,15 +445,15 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
 
     def _separate(
         self, magnitude: Tensor, visual: Tensor, conditions: Dict[str, Tensor]
-    ) -> Tuple[Tensor, Tensor]:
-        """Mask logits and bottleneck, in float32, of (B, 1, F', T)."""
+    ) -> Tuple[Tensor, Tensor, Optional[RecursionSteps]]:
+        """Mask logits and bottleneck, in float32, and steps, of (B, 1, F', T)."""
         given = self._prepare(magnitude, visual, conditions)
-        logits, bottleneck = self.separator(
+        logits, bottleneck, steps = self.separator.run(
             given.pop("feature"), given.pop("visual"), **given
         )
         if not logits.is_complex():
             logits = logits.float()
-        return logits, bottleneck.float()
+        return logits, bottleneck.float(), steps
 
     def _masks(
         self, mixture: Tensor, visual: Tensor, conditions: Dict[str, Tensor]
@@ -453,19 +461,14 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         """Masks (B, N, F', T), real or complex, and spectrum (B, 1, F, T)."""
         spectrum = self._spectrum(mixture[:, None])
         magnitude = self.warp(spectrum.abs())
-        logits, _ = self._separate(magnitude, visual, conditions)
+        logits, *_ = self._separate(magnitude, visual, conditions)
         return self._mask(logits), spectrum
 
     def _prepare(
         self, magnitude: Tensor, visual: Tensor, conditions: Dict[str, Tensor]
     ) -> Dict[str, Tensor]:
         """The separator's arguments, by keyword, in its precision."""
-        if self.compression == "log":
-            feature = (magnitude + self.log_eps).log()
-        elif self.compression == "log1p":
-            feature = magnitude.log1p()
-        else:
-            feature = magnitude**POWER
+        feature = self._compress(magnitude)
         given = {"feature": feature, "visual": self.visual_adapter(visual)}
         given.update(conditions)
         if not torch.is_autocast_enabled(feature.device.type):
@@ -475,7 +478,20 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
                 name: value.to(dtype) if value.is_floating_point() else value
                 for name, value in given.items()
             }
+        if self.separator.sees_magnitude:
+            row_weight = self.warp.row_weight
+            given.update(
+                feature=magnitude, compress=self._compress, row_weight=row_weight
+            )
         return given
+
+    def _compress(self, magnitude: Tensor) -> Tensor:
+        """What a separator sees of a magnitude."""
+        if self.compression == "log":
+            return (magnitude + self.log_eps).log()
+        if self.compression == "log1p":
+            return magnitude.log1p()
+        return magnitude**POWER
 
     def _autocast(self, device: str) -> ContextManager:
         """The separator's precision in training; what surrounds it, stays."""

@@ -34,9 +34,11 @@ class TimedBatches:
     Args:
         batches: Iterable with a length, of the epoch's batches at most.
         optimizers: Their learning rates are set.
-        seconds: CPU time S of the whole training, s.
+        seconds: CPU time of the schedule: of the whole training, S, or of a phase of
+            it, s.
         epoch_end: CPU time at the end of this epoch, e S / E, s.
         used: CPU time that the epochs before have used, s.
+        start: CPU time at which the schedule starts, s.
 
     Attributes:
         used: CPU time used so far, s.
@@ -50,7 +52,9 @@ class TimedBatches:
         seconds: float,
         epoch_end: float,
         used: float,
+        start: float = 0.0,
     ):
+        self.start = start
         self.batches, self.optimizers = batches, optimizers
         self.seconds, self.epoch_end, self.used = seconds, epoch_end, used
         self.ran_out = False
@@ -67,7 +71,7 @@ class TimedBatches:
             self.used = time.process_time() - begin
             if number and self.used >= self.epoch_end:
                 return
-            factor = rate_factor(self.used / self.seconds)
+            factor = rate_factor(max(self.used - self.start, 0.0) / self.seconds)
             for group in self._groups():
                 group["lr"] = group["initial_lr"] * factor
             yield batch

@@ -1,11 +1,13 @@
 """ESPnet's trainer with pictures, safe checkpoints and checks of the loss."""
 
 import argparse
+import copy
 import dataclasses
 import logging
 import math
+import warnings
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -13,6 +15,7 @@ from espnet2_avsep import checkpoints
 from espnet2_avsep.checkpoints import CHECKPOINT
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import lean_imports
+from espnet2_avsep.phases import Phase, parse_phases, restarted
 from espnet2_avsep.timed_batches import TimedBatches
 
 with lean_imports():
@@ -22,6 +25,7 @@ with lean_imports():
     from espnet2.train.trainer import Trainer, TrainerOptions
 
 CPU_SECONDS = "cpu_seconds"  # in the statistics of an epoch: since the beginning
+PHASE = "phase"  # in the statistics of an epoch: number of the phase, from 1
 
 
 @dataclasses.dataclass
@@ -32,11 +36,18 @@ class AVSeparationTrainerOptions(TrainerOptions):
         picture_interval: Epochs between two sets of spectrogram pictures.
         max_train_seconds: CPU time of the training, s; see TimedBatches.
         used_seconds: Of these, what the epochs so far have used; the trainer counts.
+        phases: The config's option of this name.
+        all_epochs: Epochs of the whole training; max_epoch is the last one of a phase
+            while the phase lasts.
+        phase: Number of the phase, from 1, and the phase; None without phases.
     """
 
     picture_interval: int = 5
     max_train_seconds: Optional[float] = None
     used_seconds: float = 0.0
+    phases: Sequence[Any] = ()
+    all_epochs: int = 0
+    phase: Optional[Tuple[int, Phase]] = None
 
 
 class AVSeparationTrainer(Trainer):
@@ -49,6 +60,10 @@ class AVSeparationTrainer(Trainer):
 
     A loss or weights that are not finite end the training before they are saved:
     ESPnet leaves such values out of its averages and goes on.
+
+    A training in phases is several runs of ESPnet's trainer, each of which continues
+    from the checkpoint of the one before; which phase an epoch belongs to depends on
+    its number only, so that a killed training continues in the right one.
     """
 
     @classmethod
@@ -59,6 +74,8 @@ class AVSeparationTrainer(Trainer):
             **options,
             picture_interval=args.picture_interval,
             max_train_seconds=args.max_train_seconds,
+            phases=args.phases,
+            all_epochs=args.max_epoch,
         )
 
     @classmethod
@@ -80,20 +97,68 @@ class AVSeparationTrainer(Trainer):
             _prepare(folder, model, trainer_options)
         if distributed_option.distributed:
             torch.distributed.barrier()
-        super().run(
-            model=model,
-            trainer_options=dataclasses.replace(
-                trainer_options,
-                # ESPnet would draw all curves after every epoch: seconds each time.
-                use_matplotlib=False,
-                used_seconds=_used_seconds(folder) if timed else 0.0,
-            ),
-            distributed_option=distributed_option,
-            **kwargs,
+        options = dataclasses.replace(
+            trainer_options,
+            # ESPnet would draw all curves after every epoch: seconds each time.
+            use_matplotlib=False,
         )
+        given = {"model": model, "distributed_option": distributed_option, **kwargs}
+        if options.phases:
+            cls._run_phases(options, **given)
+        else:
+            used = _used_seconds(folder, options)
+            options = dataclasses.replace(options, used_seconds=used)
+            super().run(trainer_options=options, **given)
         if _writes(distributed_option) and (folder / CHECKPOINT).exists():
             checkpoints.flush(folder / CHECKPOINT)
             _finish(folder, trainer_options)
+
+    @classmethod
+    def _run_phases(
+        cls, options, model, distributed_option, optimizers, schedulers, **kwargs
+    ) -> None:
+        """Train phase after phase, from the one that the checkpoint is in."""
+        folder = Path(options.output_dir)
+        learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        known = model.separator.phases
+        phases = parse_phases(options.phases, options.max_epoch, known, learning)
+        groups = [copy.deepcopy(o.state_dict()["param_groups"]) for o in optimizers]
+        schedules = [s and copy.deepcopy(s.state_dict()) for s in schedulers]
+        for number, phase in enumerate(phases, 1):
+            if distributed_option.distributed:
+                torch.distributed.barrier()
+            done = _reporter(folder).get_epoch()
+            if done >= phase.last and number < len(phases):
+                continue
+            if _writes(distributed_option):
+                _start_phase(folder, phase, groups, schedules)
+            if distributed_option.distributed:
+                torch.distributed.barrier()
+            for name, parameter in learning.items():
+                parameter.requires_grad_(phase.learns(name))
+            logging.info(
+                f"phase {number} of {len(phases)}: {phase.name}, epochs {phase.first} "
+                f"to {phase.last}, {done} of them and of earlier ones done; "
+                f"{sum(map(phase.learns, learning))} of {len(learning)} parameters "
+                "learn"
+            )
+            with warnings.catch_warnings():
+                # Those of the epoch before are left out at the beginning of a phase.
+                warnings.filterwarnings("ignore", "The stats of the previous epoch")
+                super().run(
+                    model=model,
+                    optimizers=optimizers,
+                    schedulers=schedulers,
+                    distributed_option=distributed_option,
+                    trainer_options=dataclasses.replace(
+                        options,
+                        max_epoch=phase.last,
+                        resume=True,
+                        phase=(number, phase),
+                        used_seconds=_used_seconds(folder, options),
+                    ),
+                    **kwargs,
+                )
 
     @staticmethod
     def resume(
@@ -146,15 +211,24 @@ class AVSeparationTrainer(Trainer):
             checkpoints.flush(Path(options.output_dir) / CHECKPOINT)
         epoch = reporter.get_epoch()
         _check_accumulation(options.accum_grad, len(iterator), epoch)
+        if options.phase is not None:
+            # After the checkpoint is loaded, which is of the phase before.
+            getattr(model, "module", model).set_phase(options.phase[1].name)
         for optimizer in optimizers:
             optimizer.zero_grad()  # what the last batches of the epoch before left
         if options.max_train_seconds:
+            epochs = options.all_epochs or options.max_epoch
+            share = options.max_train_seconds / epochs  # of an epoch, s
+            first, last = 1, epochs
+            if options.phase is not None:
+                first, last = options.phase[1].first, options.phase[1].last
             iterator = TimedBatches(
                 iterator,
                 optimizers,
-                options.max_train_seconds,
-                options.max_train_seconds * epoch / options.max_epoch,
+                share * (last - first + 1),
+                share * epoch,
                 options.used_seconds,
+                share * (first - 1),
             )
         rates = sorted({g["lr"] for o in optimizers for g in o.param_groups})
         where = f"epoch {epoch}, learning rate {', '.join(f'{r:g}' for r in rates)}"
@@ -172,6 +246,9 @@ class AVSeparationTrainer(Trainer):
         for name, value in model.state_dict().items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 raise _diverged(where, f"{name} is no longer finite")
+        if options.phase is not None:
+            reporter.register({PHASE: options.phase[0]})
+            reporter.next()
         if options.max_train_seconds:
             options.used_seconds = iterator.used
             reporter.register({CPU_SECONDS: iterator.used})
@@ -279,14 +356,52 @@ def _writes(distributed_option) -> bool:
     return not distributed_option.distributed or distributed_option.dist_rank == 0
 
 
-def _used_seconds(folder: Path) -> float:
-    """Return the CPU time that the epochs of the last checkpoint have used, s."""
+def _reporter(folder: Path) -> Reporter:
+    """Return the statistics of the last checkpoint, empty ones where there is none."""
+    reporter = Reporter()
+    path = folder / CHECKPOINT
+    if path.exists():
+        reporter.load_state_dict(checkpoints.read_checkpoint(path)["reporter"])
+    return reporter
+
+
+def _used_seconds(folder: Path, options: AVSeparationTrainerOptions) -> float:
+    """Return the CPU time that the epochs of the last checkpoint have used, s.
+
+    At the beginning of a phase it is the time that was meant for them.
+    """
+    if not options.max_train_seconds:
+        return 0.0
+    reporter = _reporter(folder)
+    epoch = reporter.get_epoch()
+    if reporter.has("train", CPU_SECONDS):
+        return reporter.get_value("train", CPU_SECONDS)
+    return options.max_train_seconds * epoch / options.all_epochs
+
+
+def _start_phase(
+    folder: Path,
+    phase: Phase,
+    groups: Sequence[Sequence[Dict[str, Any]]],
+    schedulers: Sequence[Any],
+) -> None:
+    """Make the checkpoint one from which a phase starts, unless the phase is under way.
+
+    Args:
+        folder: Of the training.
+        phase: The phase that starts or continues.
+        groups: See restarted().
+        schedulers: See restarted().
+    """
     path = folder / CHECKPOINT
     if not path.exists():
-        return 0.0
-    reporter = Reporter()
-    reporter.load_state_dict(checkpoints.read_checkpoint(path)["reporter"])
-    return reporter.get_value("train", CPU_SECONDS)
+        return
+    states = checkpoints.read_checkpoint(path)
+    epochs = states["reporter"]["stats"]
+    if all(epoch >= phase.first for epoch in epochs):
+        return
+    states = restarted(states, phase, groups, schedulers)
+    checkpoints.save_weights(states, path)
 
 
 def _check_accumulation(accum_grad: int, num_batches: int, epoch: int) -> None:
@@ -383,6 +498,8 @@ def _repair(
     if not checkpoints.is_complete(path):
         checkpoints.save_weights(weights, path)
     checkpoints.link(folder / "latest.pth", path.name)
+    if not reporter.stats:
+        return  # at the beginning of a phase the best epoch is one of the phase before
     kept = {epoch}
     for phase, key, mode in options.best_model_criterion:
         if not reporter.has(phase, key):

@@ -34,13 +34,15 @@ ALLOWED = {
     "lean_imports": set(),
     "checkpoints": {"data"},
     "timed_batches": set(),
+    "phases": set(),
     "trainer": {
         *("espnet_model", "plots", "data", "lean_imports", "checkpoints"),
-        "timed_batches",
+        *("timed_batches", "phases"),
     },
     "tasks": {
         *("trainer", "espnet_model", "espnet_wave_model", "data", "lean_imports"),
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
+        "phases",
         "sharing",  # reads files of weights
     },
     "analysis": {"separate", "data", "metrics"},

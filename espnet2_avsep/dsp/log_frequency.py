@@ -31,7 +31,13 @@ class LogFrequencyWarp(nn.Module):
             the time axis stays as it is. False: they are the outer edges of these rows,
             zeros lie beyond, and the time axis is stretched likewise by one frame, so
             that the first and the last row and frame lose half of their values.
+
+    Attributes:
+        row_weight: How many rows of the linear axis each row of the result stands for,
+            (F',): the sum of inverse(x) over its rows is that of row_weight * x.
     """
+
+    row_weight: Tensor
 
     def __init__(
         self,
@@ -48,12 +54,19 @@ class LogFrequencyWarp(nn.Module):
         self.num_linear = num_linear
         self.num_log = num_log
         self.align_corners = align_corners
+        weight = torch.ones(self.output_dim)
+        self.register_buffer("row_weight", weight, persistent=False)
         if num_log is None:
             return
         y = torch.linspace(-1, 1, num_log, dtype=torch.float64)
         self._register("warp", (21 ** ((y + 1) / 2) - 11) / 10, num_linear)
         y = torch.linspace(-1, 1, num_linear, dtype=torch.float64)
         self._register("unwarp", torch.log(10 * y + 11) / math.log(21) * 2 - 1, num_log)
+        self.row_weight.zero_()
+        for rows, share in zip(
+            (self.unwarp_lower, self.unwarp_upper), self.unwarp_weights, strict=True
+        ):
+            self.row_weight.index_add_(0, rows, share[:, 0].to(weight.dtype))
 
     @property
     def output_dim(self) -> int:

@@ -5,6 +5,8 @@ from typing import NamedTuple, Optional
 
 from torch import Tensor, nn
 
+from espnet2_avsep.layers.recursion import RecursionSteps
+
 
 class SeparationOutput(NamedTuple):
     """One forward pass, as the criterions see it. Magnitudes are log-frequency ones.
@@ -19,6 +21,7 @@ class SeparationOutput(NamedTuple):
         tracks: Estimated waveforms, (B, N, L), where a criterion needs them.
         sources: True waveforms, (B, N, L), where there are tracks.
         labels: Number of each source's class, (B, N), or None.
+        steps: Of separators that take one source after the other, or None.
     """
 
     logits: Tensor
@@ -30,6 +33,7 @@ class SeparationOutput(NamedTuple):
     tracks: Optional[Tensor] = None
     sources: Optional[Tensor] = None
     labels: Optional[Tensor] = None
+    steps: Optional[RecursionSteps] = None
 
 
 class AbsCriterion(nn.Module, ABC):
@@ -39,10 +43,12 @@ class AbsCriterion(nn.Module, ABC):
         needs: Field of SeparationOutput without which it cannot be: "logits" (only
             separators of masks have them), "tracks" or "mask" (all have them).
         needs_labels: Whether it needs the classes of the sources.
+        needs_steps: Whether it needs the steps of a recursive separator.
     """
 
     needs = "mask"
     needs_labels = False
+    needs_steps = False
 
     @abstractmethod
     def forward(self, output: SeparationOutput) -> Tensor:

@@ -1,9 +1,11 @@
 """What every trained separator of the project offers."""
 
 from abc import ABC, abstractmethod
-from typing import Tuple
+from typing import Optional, Tuple
 
 from torch import Tensor, nn
+
+from espnet2_avsep.layers.recursion import RecursionSteps
 
 
 class AbsSeparator(nn.Module, ABC):
@@ -14,16 +16,34 @@ class AbsSeparator(nn.Module, ABC):
         needs_motion: Whether forward() takes the keywords ``motion``, (B, N, S, D_m),
             and ``motion_lengths``, (B, N).
         needs_labels: Whether forward() takes the keyword ``labels``, (B, N).
+        sees_magnitude: Whether the feature that forward() takes is the mixture's
+            magnitude; then it also takes the keywords ``compress``, what
+            model_conf.compression makes of a magnitude, and ``row_weight``, (F,), see
+            LogFrequencyWarp. Masks must be those of sigmoid(logits).
+        gives_steps: Whether run() returns the steps of a recursion.
+        phases: Names of the training phases that set_phase() knows.
     """
 
     visual_dim: int
     needs_motion: bool = False
     needs_labels: bool = False
+    sees_magnitude: bool = False
+    gives_steps: bool = False
+    phases: Tuple[str, ...] = ()
 
     @property
     @abstractmethod
     def bottleneck_dim(self) -> int:
         """Size of the audio embedding that forward() returns."""
+
+    def set_phase(self, name: str) -> None:
+        """Prepare for a phase of the training (the config's option phases).
+
+        Raises:
+            ValueError: it is none of ``phases``.
+        """
+        if name not in self.phases:
+            raise ValueError(f"the phase {name!r} is none of {self.phases}.")
 
     def check_visual(self, visual: Tensor) -> None:
         """Raise a ValueError unless visual is (B, N, visual_dim)."""
@@ -56,3 +76,9 @@ class AbsAVSeparator(AbsSeparator):
                 of the magnitude, the imaginary part the phase in radians.
             bottleneck: Embedding of the mixture, (B, bottleneck_dim).
         """
+
+    def run(
+        self, feature: Tensor, visual: Tensor, **conditions: Tensor
+    ) -> Tuple[Tensor, Tensor, Optional[RecursionSteps]]:
+        """Return what forward() returns, and the steps of a recursive separator."""
+        return (*self(feature, visual, **conditions), None)

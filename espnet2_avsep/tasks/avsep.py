@@ -29,6 +29,7 @@ from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.espnet_model import ESPnetAVSeparationModel
 from espnet2_avsep.lean_imports import lean_imports
+from espnet2_avsep.phases import parse_phases
 from espnet2_avsep.tasks.choices import (
     CLASS_CHOICES,
     Needs,
@@ -207,6 +208,16 @@ class AVSeparationTask(AbsTask):
             "With 'optimizer: 2' they are optim2's and scheduler2's",
         )
         group.add_argument(
+            "--phases",
+            action=NestedDictAction,
+            default=[],
+            help="Phases of the training, for separators that have them: a list of "
+            "{name, epochs, freeze, lr_factor}. Parameters whose names begin with one "
+            "of freeze do not learn. Learning rates, times lr_factor, and schedulers "
+            "start again in each phase, and the best epoch is one of the last phase. "
+            "The last phase has no epochs: it lasts until max_epoch",
+        )
+        group.add_argument(
             "--optim2",
             type=str_or_none,
             choices=[*optim_classes, None],
@@ -292,6 +303,8 @@ class AVSeparationTask(AbsTask):
     def build_model(cls, args: argparse.Namespace) -> ESPnetAVSeparationModel:
         """Build the model that the options describe, and complete ``args.classes``."""
         model = build_model(args)
+        learning = [n for n, p in model.named_parameters() if p.requires_grad]
+        parse_phases(args.phases, args.max_epoch, model.separator.phases, learning)
         cls._complete_classes(args)
         return model
 

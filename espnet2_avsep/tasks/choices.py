@@ -28,6 +28,7 @@ from espnet2_avsep.loss.alignment import AlignmentLoss
 from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
 from espnet2_avsep.loss.object_classification import ObjectClassification
 from espnet2_avsep.loss.ratio_mask_l1 import RatioMaskL1
+from espnet2_avsep.loss.recursive_mask import RecursiveMaskLoss
 from espnet2_avsep.loss.soft_snr import SoftSNR
 from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
 from espnet2_avsep.loss.wave_l1 import WaveL1
@@ -38,6 +39,7 @@ from espnet2_avsep.separator.decoupled_resunet_separator import (
     DecoupledResUNetSeparator,
 )
 from espnet2_avsep.separator.hfra_separator import HFRASeparator
+from espnet2_avsep.separator.mp_net_separator import MPNetSeparator
 from espnet2_avsep.separator.predictive_coding_separator import (
     PredictiveCodingSeparator,
 )
@@ -94,6 +96,7 @@ separator_choices = ClassChoices(
         "semantic_grouping": SemanticGroupingSeparator,
         "query": QuerySeparator,
         "tfc_tdf": TFCTDFSeparator,
+        "mp_net": MPNetSeparator,
     },
     type_check=AbsSeparator,
     default="hfra",
@@ -111,6 +114,7 @@ criterion_choices = ClassChoices(
         "spectrogram_l1": SpectrogramL1,
         "binary_mask_bce": BinaryMaskBCE,
         "ratio_mask_l1": RatioMaskL1,
+        "recursive_mask": RecursiveMaskLoss,
         "alignment": AlignmentLoss,
         "object_classification": ObjectClassification,
         "wave_l1": WaveL1,
@@ -204,6 +208,12 @@ def _build_criterions(
             raise InputError(
                 f"criterions: {name} does not go with this separator, which gives "
                 "waveforms; choose another one, for instance wave_l1."
+            )
+        if criterion.needs_steps and not separator.gives_steps:
+            raise InputError(
+                f"criterions: {name} does not go with this separator, which does not "
+                "take one source after the other; choose another one, for instance "
+                "binary_mask_bce, or 'separator: mp_net'."
             )
         try:
             weight = float(entry.get("weight", 1.0))
@@ -362,6 +372,12 @@ def build_model(
     model_conf = dict(args.model_conf or {})
     names = {c.name for c in criterions}
     for key, needed in (("mask_max", 1.0), ("mask_activation", "sigmoid")):
+        if separator.sees_magnitude and model_conf.get(key, needed) != needed:
+            raise InputError(
+                f"model_conf.{key} is {model_conf[key]} with 'separator: "
+                f"{args.separator}', which subtracts its masks from the mixture: they "
+                f"need {key}: {needed}."
+            )
         if "binary_mask_bce" in names and model_conf.get(key, needed) != needed:
             raise InputError(
                 f"model_conf.{key} is {model_conf[key]} with the criterion "

@@ -34,7 +34,7 @@ LEAST = {
 }
 # Parts of ESPnet that this task does not offer.
 NOT_OFFERED = ("use_adapter", "sharded_ddp", "use_deepspeed", "multiple_iterator")
-LISTS = ("criterions", "optim_groups", "classes", "published")
+LISTS = ("criterions", "optim_groups", "classes", "published", "phases")
 
 
 def as_numbers(value: Any) -> Any:
@@ -81,6 +81,11 @@ def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     for name in NOT_OFFERED:
         if getattr(args, name):
             raise InputError(f"{name}: this task does not offer it; leave it out.")
+    if args.phases and args.patience is not None:
+        raise InputError(
+            f"patience is {args.patience} with phases, each of which lasts as long as "
+            "it says: set patience to null."
+        )
     criteria = args.best_model_criterion
     if not all(len(entry) == 3 and entry[2] in ("min", "max") for entry in criteria):
         raise InputError(

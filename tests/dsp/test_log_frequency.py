@@ -111,3 +111,15 @@ def test_nothing_calls_grid_sample():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             assert getattr(node, "attr", None) != "grid_sample", path
             assert getattr(node, "id", None) != "grid_sample", path
+
+
+@pytest.mark.parametrize("num_log", [None, 48])
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_row_weight_is_what_the_inverse_makes_of_each_row(num_log, align_corners):
+    warp = LogFrequencyWarp(65, num_log, align_corners)
+    one_row = torch.eye(warp.output_dim)[..., None].expand(-1, -1, 1)
+    sums = warp.inverse(one_row).sum(dim=(-2, -1))
+    if align_corners or num_log is None:
+        torch.testing.assert_close(warp.row_weight, sums)
+        assert abs(warp.row_weight.sum() - 65) < 1e-3
+    assert warp.row_weight.shape == (warp.output_dim,) and warp.row_weight.min() >= 0
