@@ -13,7 +13,8 @@ heads) stays; what makes it slow or needs a download is reduced:
     learn, but for the projection, as in the released code;
   * the CLAP teacher is a randomly initialised, tiny one of its architecture;
   * one optimizer and schedule for all, batches of 4 mixtures of different classes; the
-    learning rate is 2e-3, but for the parts listed in GROUPS (with --train_seconds).
+    learning rate is 2e-3, but for the parts listed in GROUPS (with --train_seconds);
+  * phases of a training have the same shares of its epochs.
 
 A system with a small configuration of its own (<name>_small.yaml beside the full one)
 keeps its network, spectrogram and losses; optimizer, schedule and batches are those of
@@ -26,7 +27,7 @@ of steps; see avsep_train --help, --max_train_seconds.
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import yaml
 
@@ -134,6 +135,10 @@ def small(
     if config.get("teacher") == "clap":
         config["teacher_conf"] = {"checkpoint": "random", "htsat_conf": TINY_HTSAT}
         config["system"] += " (random teacher)"
+    if "phases" in config:
+        config["phases"] = small_phases(
+            config["phases"], config["max_epoch"], max_epoch
+        )
     steps = max_epoch * num_iters_per_epoch
     for key in ("optim_groups", "optim2", "optim2_conf", "scheduler2"):
         config.pop(key, None)
@@ -155,6 +160,24 @@ def small(
         log_interval=25,
     )
     return config
+
+
+def small_phases(
+    phases: List[Dict[str, Any]], full_epochs: int, max_epoch: int
+) -> List[Dict[str, Any]]:
+    """Return the phases with the same shares of fewer epochs, each one at least.
+
+    Of fewer epochs than phases, the first phases stay.
+    """
+    phases = [dict(phase) for phase in phases[:max_epoch]]
+    left = max_epoch
+    for after, phase in zip(reversed(range(len(phases))), phases, strict=True):
+        epochs = phase.pop("epochs", left)
+        if after:
+            epochs = max(1, round(max_epoch * epochs / full_epochs))
+            phase["epochs"] = min(epochs, left - after)
+            left -= phase["epochs"]
+    return phases
 
 
 def timed(max_epoch: int, train_seconds: int) -> Dict[str, Any]:

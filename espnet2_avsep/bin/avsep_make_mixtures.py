@@ -42,6 +42,12 @@ def get_parser() -> argparse.ArgumentParser:
         default="false",
         help="whether the sources of a mixture are of different classes",
     )
+    parser.add_argument(
+        "--same_class",
+        choices=("true", "false"),
+        default="false",
+        help="whether the sources of a mixture are different clips of one class",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw")
     parser.add_argument(
         "--list",
@@ -105,6 +111,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         segment_samples=args.segment_samples,
         num_mixtures=args.num_mixtures,
         different_class=args.different_class == "true",
+        same_class=args.same_class == "true",
         seed=args.seed,
         list_file=args.list,
         silence_dbfs=args.silence_dbfs,

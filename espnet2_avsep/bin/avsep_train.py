@@ -41,7 +41,8 @@ visual_ref{n} (listed mixtures).
 Options of this task; each may stand in the config file:
   --sample_rate HZ          sampling rate of the waveforms (11625)
   --separator NAME          hfra, sound_of_pixels, wave_unet, decoupled_resunet,
-                            predictive_coding, semantic_grouping, co_separation;
+                            predictive_coding, semantic_grouping, co_separation,
+                            query, mp_net;
                             --separator_conf key=value
   --visual_adapter NAME     mean, standardise, resnet18_dilated,
                             resnet18_co_separation, resnet18_predictive_coding;
@@ -51,6 +52,7 @@ Options of this task; each may stand in the config file:
   --criterions LIST         the terms of the loss, {name, conf, weight}
   --dataset_conf key=value  how training mixtures are drawn
   --optim_groups LIST       parameters with their own settings, {prefix, lr, ...}
+  --phases LIST             phases of the training, {name, epochs, freeze, lr_factor}
   --model_conf key=value    num_log_bins, compression, mask_max, mask_activation,
                             mask_rounding, warp_align_corners, stft_padding
   --picture_interval N      epochs between two sets of spectrogram pictures

@@ -3,6 +3,7 @@
 import logging
 import math
 import random
+from collections import Counter
 from typing import Dict, List, Mapping, Sequence, Set, Tuple
 
 from espnet2_avsep.data.key_check import shorten
@@ -125,6 +126,76 @@ def draw_groups(
             "num_mixtures avoids it"
         )
     return best
+
+
+def draw_same_class(
+    category: Mapping[str, str], num_mixtures: int, num_sources: int, seed: int
+) -> List[Tuple[str, ...]]:
+    """Draw mixtures whose sources are different clips of one class.
+
+    Each class has a share of the mixtures in proportion to its clips (the remaining
+    ones go to the greatest remainders); within a class clips are drawn as
+    :func:`draw_groups` draws them. Mixtures of the classes come in turn.
+
+    Args:
+        category: Clip -> class, of classes with at least N clips; see
+            :func:`too_few_of_class`.
+        num_mixtures: Number M of mixtures.
+        num_sources: Number N of clips of a mixture.
+        seed: Seed.
+
+    Returns:
+        M tuples of N clips.
+
+    Raises:
+        InputError: no class has N clips, M below 1, N below 2.
+    """
+    if num_mixtures < 1 or num_sources < 2:
+        raise InputError(
+            f"num_mixtures is {num_mixtures} and num_sources {num_sources}; with "
+            "same_class at least 1 and 2 were expected."
+        )
+    members: Dict[str, List[str]] = {}
+    for clip in sorted(category, key=str.encode):
+        members.setdefault(category[clip], []).append(clip)
+    names = sorted(
+        (n for n in members if len(members[n]) >= num_sources), key=str.encode
+    )
+    if not names:
+        raise InputError(
+            f"same_class is true and num_sources {num_sources}, but no class has so "
+            f"many clips: {shorten(sorted(members, key=str.encode))}. Add data, or set "
+            "same_class to false."
+        )
+    total = sum(len(members[name]) for name in names)
+    exact = [num_mixtures * len(members[name]) / total for name in names]
+    shares = [math.floor(value) for value in exact]
+    by_remainder = sorted(range(len(names)), key=lambda n: shares[n] - exact[n])
+    for n in by_remainder[: num_mixtures - sum(shares)]:
+        shares[n] += 1
+    columns = [
+        draw_groups(dict.fromkeys(members[name], name), share, num_sources, False, seed)
+        for name, share in zip(names, shares, strict=True)
+        if share
+    ]
+    return [
+        groups[turn]
+        for turn in range(max(shares))
+        for groups in columns
+        if turn < len(groups)
+    ]
+
+
+def too_few_of_class(
+    category: Mapping[str, str], num_sources: int
+) -> Dict[str, Tuple[str, int]]:
+    """Clips whose class has fewer than N clips: clip -> its class, and how many."""
+    sizes = Counter(category.values())
+    return {
+        clip: (name, sizes[name])
+        for clip, name in category.items()
+        if sizes[name] < num_sources
+    }
 
 
 def _draw_once(

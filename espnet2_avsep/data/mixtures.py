@@ -29,7 +29,11 @@ from espnet2_avsep.data.content import (
 )
 from espnet2_avsep.data.features import ArkTable
 from espnet2_avsep.data.key_check import check_same_keys
-from espnet2_avsep.data.mixture_draw import draw_groups
+from espnet2_avsep.data.mixture_draw import (
+    draw_groups,
+    draw_same_class,
+    too_few_of_class,
+)
 from espnet2_avsep.data.mixture_list import (
     ClipTable,
     Mixture,
@@ -86,6 +90,7 @@ def make_mixtures(
     visual_stride: int = 1,
     motion_align: str = "whole",
     silent_sources: SilentSources = 0,
+    same_class: bool = False,
 ) -> Dict:
     """Draw (or read) a list of mixtures and write them as scp files and wavs.
 
@@ -120,6 +125,9 @@ def make_mixtures(
         silent_sources: Sources whose reference is silence, while their pictures are
             there. See check_silent_sources. The clips are those that are drawn without
             it; a list names its own silent sources.
+        same_class: Whether the sources of a mixture are different clips of one class,
+            which pictures of the class cannot tell apart. Clips whose class has fewer
+            than N clips are left out and counted.
 
     Returns:
         The content of counts.yaml: the counts of clips as in filter_clips, and
@@ -150,6 +158,9 @@ def make_mixtures(
             f"{list_file}: a list names its silent sources itself, in columns "
             "silent{n} of a mixtures.tsv. Give one of the two."
         )
+    if same_class and (different_class or list_file is not None):
+        other = "different_class" if different_class else f"the list {list_file}"
+        raise InputError(f"same_class does not go with {other}: give one of the two.")
     clips = read_clips(clips_dir, fs)
     earlier = read_skipped(clips_dir / "skipped.tsv")
     listed = set(clips.wav) | {row.key for row in earlier}
@@ -160,6 +171,12 @@ def make_mixtures(
         silent = _unfit_clips(clips, segment_samples, silence_dbfs)
         unfit = {row.key for row in silent}
         usable = {k: v for k, v in clips.category.items() if k not in unfit}
+        if same_class:
+            alone = too_few_of_class(usable, num_sources)
+            for clip, (name, size) in sorted(alone.items()):
+                reason = f"too few clips of its class: {size} of {name}"
+                silent.append(Skipped(clip, STAGE, f"{reason}, {num_sources} needed"))
+                del usable[clip]
         logging.info(f"{len(usable)} of {len(clips.wav)} clips can be drawn")
         if not usable:
             write_skipped(output_dir / "skipped.tsv", unique(earlier + silent))
@@ -169,7 +186,10 @@ def make_mixtures(
                 f"{output_dir / 'skipped.tsv'}."
             )
         number = len(usable) if num_mixtures is None else num_mixtures
-        groups = draw_groups(usable, number, num_sources, different_class, seed)
+        if same_class:
+            groups = draw_same_class(usable, number, num_sources, seed)
+        else:
+            groups = draw_groups(usable, number, num_sources, different_class, seed)
         rng = random.Random(f"silent sources {seed}")
         mixtures = []
         for i, group in enumerate(groups):
@@ -207,6 +227,7 @@ def make_mixtures(
         "seed": None if list_file is not None else seed,
         "num_sources": num_sources,
         "different_class": None if list_file is not None else different_class,
+        **({"same_class": True} if same_class else {}),
         **_silent_counts(mixtures, silent_sources),
         "segment_samples": segment_samples,
         "fs": fs,

@@ -30,6 +30,7 @@ SYSTEMS = (
     *("hfra", "iquery", "dgfnet_attention", "dgfnet_mul", "dgfnet_gate", "dgfnet"),
     *("dgfnet_no_motion", "dgfnet_label_free", "sound_of_pixels", "co_separation"),
     "tfc_tdf",
+    "mp_net",
 )
 EMBEDDING, MOTION_STEPS = 512, 60
 COLUMNS = (

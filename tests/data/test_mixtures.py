@@ -12,7 +12,7 @@ import yaml
 from clip_corpus import FS, ramp, write_ark, write_corpus, write_stages, write_table
 
 from espnet2_avsep.data.clip_filter import Limits, filter_clips
-from espnet2_avsep.data.mixture_draw import draw_groups
+from espnet2_avsep.data.mixture_draw import draw_groups, draw_same_class
 from espnet2_avsep.data.mixtures import make_mixtures
 from espnet2_avsep.data.scp import read_scp, read_skipped
 from espnet2_avsep.data.segment_reader import read_matrix, read_segment
@@ -181,6 +181,58 @@ def test_pairs_and_places_are_drawn_without_preference():
     assert len(pairs) == 12 and len(places) == 6
     assert all(abs(count - 300) < 5 * 300**0.5 for count in pairs.values())
     assert all(abs(count - 600) < 5 * 600**0.5 for count in places.values())
+
+
+def test_same_class_draws_different_clips_of_one_class():
+    """In proportion to the clips of each class, each clip as often as any other."""
+    category = {f"a{n}": "a" for n in range(6)} | {f"b{n}": "b" for n in range(3)}
+    category["c0"] = "c"
+    groups = draw_same_class(category, 18, 2, seed=3)
+    kinds = Counter(category[group[0]] for group in groups)
+    assert kinds == {"a": 12, "b": 6}
+    for group in groups:
+        assert len(set(group)) == 2 and len({category[clip] for clip in group}) == 1
+    uses = Counter(clip for group in groups for clip in group)
+    assert set(uses.values()) == {4} and len(uses) == 9
+    assert groups == draw_same_class(category, 18, 2, seed=3)
+    assert groups != draw_same_class(category, 18, 2, seed=4)
+    assert [category[group[0]] for group in groups[:4]] == ["a", "b", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    "number, sources, message",
+    [
+        (3, 3, "no class has so many clips: a, b"),
+        (3, 1, "num_sources 1"),
+        (0, 2, "num_mixtures is 0"),
+    ],
+)
+def test_same_class_that_cannot_be(number, sources, message):
+    category = {"a0": "a", "a1": "a", "b0": "b"}
+    with pytest.raises(InputError, match=message):
+        draw_same_class(category, number, sources, seed=0)
+
+
+def test_same_class_counts_the_clips_it_leaves_out(tmp_path, corpus, clips_dir):
+    """A class of one clip is not drawn, and stands in skipped.tsv."""
+    category = read_scp(clips_dir / "utt2spk")
+    alone = min(category)
+    category[alone] = "alone"
+    write_table(clips_dir / "utt2spk", category)
+    counts = make(clips_dir, tmp_path / "out", same_class=True)
+    assert counts["mixtures"]["same_class"] is True
+    rows = read_table(tmp_path / "out" / "mixtures.tsv")
+    assert rows
+    for row in rows:
+        assert category[row["clip1"]] == category[row["clip2"]] != "alone"
+        assert row["clip1"] != row["clip2"]
+    skipped = {
+        row.key: row.reason for row in read_skipped(tmp_path / "out/skipped.tsv")
+    }
+    assert skipped[alone] == "too few clips of its class: 1 of alone, 2 needed"
+    for other in ({"different_class": True}, {"list_file": tmp_path / "x.tsv"}):
+        with pytest.raises(InputError, match="same_class does not go with"):
+            make(clips_dir, tmp_path / "other", same_class=True, **other)
 
 
 def test_different_class(tmp_path, clips_dir):

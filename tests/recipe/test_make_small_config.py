@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from espnet2_avsep.data.base_config import read_config
+from espnet2_avsep.phases import parse_phases
 from espnet2_avsep.tasks.choices import build_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,3 +85,19 @@ def test_what_has_no_training_is_refused(script, tmp_path, capsys):
     config = str(CONFIGS[0])
     assert script.main(["--config", config, "--output", str(out), "--max_epoch", "0"])
     assert "--max_epoch 0" in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.parametrize(
+    "max_epoch, epochs", [(10, [6, 2]), (4, [2, 1]), (3, [1, 1]), (2, [1]), (1, [])]
+)
+def test_phases_keep_their_shares(script, max_epoch, epochs):
+    full = read_config(ROOT / "conf/tuning/train_avsep_mp_net.yaml")
+    config = script.small(full, max_epoch, 40)
+    assert [phase["epochs"] for phase in config["phases"][:-1]] == epochs
+    parse_phases(
+        config["phases"],
+        max_epoch,
+        ("minus", "plus", "both"),
+        ["separator.minus.x", "separator.plus.x"],
+    )
+    assert full["phases"][0]["epochs"] == 60

@@ -388,6 +388,30 @@ def test_wrong_numbers_of_sources(again, options):
     assert result.returncode == 2 and options[0] in result.stderr
 
 
+def test_sources_of_one_class_are_a_list_of_their_own(again):
+    """Beside the ordinary one, which keeps its classes, and only of test sets."""
+    result = again.stages(
+        4, 8, "--mix_same_class", "true", "--mix_different_class", "true"
+    )
+    assert result.returncode == 0, result.stderr
+    found = {
+        value(call, "--output_dir"): (
+            "--same_class" in call["args"] and value(call, "--same_class"),
+            "--different_class" in call["args"] and value(call, "--different_class"),
+        )
+        for call in again.calls("avsep_make_mixtures")
+    }
+    assert found == {
+        "dump/raw/valid": (False, "true"),
+        "dump/raw/test": (False, "true"),
+        "dump/raw/test_same_class": ("true", False),
+    }
+    scored = [value(call, "--output_dir") for call in again.calls("avsep_scoring")]
+    assert any(folder.endswith("scored_test_same_class") for folder in scored), scored
+    wrong = again.stages(4, 4, "--mix_same_class", "sometimes")
+    assert wrong.returncode == 2 and "expected true or false" in wrong.stderr
+
+
 def test_three_sources_and_other_numbers(again):
     result = again.stages(
         4, 8, "--ref_num", 3, "--valid_num_mixtures", 2, "--test_num_mixtures", 5,

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from espnet2_avsep.data.base_config import read_config
+from espnet2_avsep.phases import parse_phases
 from espnet2_avsep.tasks.choices import build_model
 from espnet2_avsep.tasks.optim_groups import parameter_groups, split_by_optimizer
 
@@ -105,6 +106,17 @@ def test_trains(path):
     assert mask.min() >= 0
     if "mask_max" in config.model_conf:
         assert mask.max() <= config.model_conf["mask_max"]
+
+
+@every_config
+def test_phases_are_those_of_the_separator(path):
+    config = reduced(path)
+    model = build_model(config, with_teacher=False)
+    learning = [n for n, p in model.named_parameters() if p.requires_grad]
+    entries = getattr(config, "phases", [])
+    phases = parse_phases(entries, config.max_epoch, model.separator.phases, learning)
+    assert [phase.name for phase in phases] == [entry["name"] for entry in entries]
+    assert bool(phases) == path.stem.startswith("train_avsep_mp_net")
 
 
 @every_config

@@ -86,6 +86,7 @@ ref_num=2                 # Number of sources in a mixture.
 train_ref_nums=           # In training several numbers, in turn, e.g. "2 3 4" (default: ref_num).
 test_ref_nums=            # In test sets several numbers: <set>_2src, ... (default: ref_num).
 mix_different_class=false # Whether the sources of a fixed mixture must differ in class.
+mix_same_class=false      # Whether test sets are also mixed of clips of one class.
 mix_silent_sources=0      # Sources of a fixed mixture that are seen and not heard.
 mix_seed=0                # Seed of the fixed mixtures.
 valid_num_mixtures=       # Number of mixtures of valid_set (default: that of its clips).
@@ -246,6 +247,9 @@ Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtur
                         # (default: ref_num, under its own name).
     --mix_different_class # Whether the sources of a fixed mixture must differ in class
                         # (default="${mix_different_class}").
+    --mix_same_class    # Whether each test set is also mixed, separated and scored as
+                        # <set>_same_class: all sources of a mixture are of one class, so that
+                        # their class does not tell them apart (default="${mix_same_class}").
     --mix_silent_sources # Sources of a fixed mixture that are seen and not heard: how many of
                         # each, the probability of each after the first, or their numbers
                         # from 1, e.g. 2,4 (default="${mix_silent_sources}").
@@ -480,6 +484,9 @@ for dset in ${clip_sets}; do
         for n in ${test_ref_nums}; do
             add_mix_set "${dset}_${n}src" "${dset}" "${n}" true
         done
+        if "${mix_same_class}"; then
+            add_mix_set "${dset}_same_class" "${dset}" "${ref_num}" true
+        fi
     fi
 done
 for dset in ${real_sets}; do
@@ -543,9 +550,9 @@ made_with=(
         motion_precomputed"
     [3]="fs audio_format"
     [4]="min_wav_duration max_wav_duration segment_samples silence_dbfs ref_num
-        mix_different_class mix_silent_sources mix_seed valid_num_mixtures test_num_mixtures
-        mix_visual_frames mix_visual_stride motion_align valid_mixture_list test_mixture_list
-        duet_prompts"
+        mix_different_class mix_same_class mix_silent_sources mix_seed valid_num_mixtures
+        test_num_mixtures mix_visual_frames mix_visual_stride motion_align valid_mixture_list
+        test_mixture_list duet_prompts"
 )
 
 # note_options <stage>: keep what the stage was run with
@@ -1002,6 +1009,11 @@ if ! "${skip_data_prep}"; then
                 _dir=${data_feats}/${mset}
                 _num_mixtures=${test_num_mixtures}
                 _list=${test_mixture_list}
+                _classes=(--different_class "${mix_different_class}")
+                if [ "${mset}" = "${dset}_same_class" ]; then
+                    _classes=(--same_class true)
+                    _list=
+                fi
                 if [ "${mset}" = "${valid_set}" ]; then
                     _num_mixtures=${valid_num_mixtures}
                     _list=${valid_mixture_list}
@@ -1012,7 +1024,7 @@ if ! "${skip_data_prep}"; then
                     "${python}" -m espnet2_avsep.bin.avsep_make_mixtures \
                     --clips_dir "${_clips}" --output_dir "${_dir}" --fs "${fs}" \
                     --num_sources "${sources_of[${mset}]}" --segment_samples "${segment_samples}" \
-                    --different_class "${mix_different_class}" --seed "${mix_seed}" \
+                    "${_classes[@]}" --seed "${mix_seed}" \
                     --silence_dbfs "${silence_dbfs}" --silent_sources "${mix_silent_sources}" \
                     --visual_frames "${mix_visual_frames}" --visual_stride "${mix_visual_stride}" \
                     ${_motion_dir:+--motion_align "${motion_align}"} \

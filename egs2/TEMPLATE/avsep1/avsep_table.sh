@@ -55,6 +55,7 @@ decoupled_resunet        clip     other
 predictive_coding        clip     other
 semantic_grouping        clip     other
 tfc_tdf                  clip     other
+mp_net                   clip     other
 iquery                   motion   other
 dgfnet                   motion   other
 dgfnet_attention         motion   other
