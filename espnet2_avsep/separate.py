@@ -127,6 +127,10 @@ class SeparateAV:
             one that the training's visual_info.yaml names when the first picture comes.
         text_encoder: Encodes texts, a list of n strings -> (n, D); null makes the text
             tower of the same open_clip model when the first text comes.
+        stop_db: Of models that take one source after the other (mp_net): sources are
+            silent once the energy of what is left is below this level of the mixture's,
+            in dB, for instance -20; what is left is in the residual. Null takes the
+            training's separator_conf.stop_db.
 
     Example:
         >>> separate = SeparateAV.from_pretrained(folder)  # exp/avsep_<tag>
@@ -153,6 +157,7 @@ class SeparateAV:
         threshold: float = 0.5,
         image_encoder: Any = None,
         text_encoder: Any = None,
+        stop_db: Optional[float] = None,
     ):
         if dtype not in DTYPES:
             raise InputError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.")
@@ -166,6 +171,8 @@ class SeparateAV:
         self.config = config
         self.model = _build(config, self.train_config)
         self.weights_sha256 = load_weights(self.model, model_file)
+        if stop_db is not None:
+            _set_stop(self.model.separator, stop_db)
         self.model.to(self.device).eval()
         self.model.separator.to(usable_dtype(dtype, self.device))
         try:
@@ -719,3 +726,20 @@ def _check_mixture(mixture: Mixture, may_be_empty: bool = False) -> np.ndarray:
     if not np.isfinite(wav).all():
         raise InputError("the mixture holds NaN or infinite samples.")
     return wav
+
+
+def _set_stop(separator: torch.nn.Module, level: float) -> None:
+    """Set where the recursion of a separator ends.
+
+    Raises:
+        InputError: it has none, or the level is not below 0 dB.
+    """
+    if not separator.gives_steps:
+        raise InputError(
+            f"stop_db={level}: this model takes all sources at once; only a model that "
+            "takes one after the other (separator: mp_net) can stop before the last."
+        )
+    try:
+        separator.stop_db = level
+    except ValueError as error:
+        raise InputError(str(error)) from error

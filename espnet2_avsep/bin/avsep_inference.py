@@ -47,6 +47,12 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument(
+        "--stop_db",
+        type=float,
+        help="of models that take one source after the other (mp_net): sources are "
+        "silent once what is left of the mixture is below this level of it, in dB",
+    )
+    parser.add_argument(
         "--shuffle_visual",
         choices=("no", "clip", "class"),
         default="no",
@@ -124,6 +130,7 @@ def _record(args: argparse.Namespace) -> Dict[str, Any]:
         files,
         {
             **{name: getattr(args, name) for name in options},
+            **({} if args.stop_db is None else {"stop_db": args.stop_db}),
             # Before, the classes that some systems are told were not swapped.
             **({"swapped_classes": True} if args.shuffle_visual != "no" else {}),
         },
@@ -157,6 +164,7 @@ def _separate(
         dtype=args.dtype,
         binary_mask=args.binary_mask,
         threshold=args.threshold,
+        stop_db=args.stop_db,
     )
     if args.fs is not None and args.fs != separate.sample_rate:
         raise InputError(

@@ -125,6 +125,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="round masks to 0 or 1 (default: false)",
     )
     add(
+        "--stop_db",
+        type=float,
+        metavar="DB",
+        help="of models that take one source after the other (mp_net): sources are "
+        "silent, and what is left goes to the residual, once it is below this level of "
+        "the recording, e.g. -20 (default: none is)",
+    )
+    add(
         "--device",
         default="auto",
         help="auto (default: a GPU where there is one), cpu, cuda, cuda:1",
@@ -186,6 +194,7 @@ def run(args: argparse.Namespace) -> int:
         model_file=files.weights,
         device=str(choose_device(args.device)),
         binary_mask=args.binary_mask,
+        stop_db=args.stop_db,
     )
     if any(query.kind in ("picture", "region") for query in jobs[0].queries):
         _tell(args, "loading the encoder of the pictures ...")
