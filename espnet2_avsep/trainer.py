@@ -211,7 +211,7 @@ class AVSeparationTrainer(Trainer):
             checkpoints.flush(Path(options.output_dir) / CHECKPOINT)
         epoch = reporter.get_epoch()
         _check_accumulation(options.accum_grad, len(iterator), epoch)
-        if options.phase is not None:
+        if options.phase:
             # After the checkpoint is loaded, which is of the phase before.
             getattr(model, "module", model).set_phase(options.phase[1].name)
         for optimizer in optimizers:
@@ -220,7 +220,7 @@ class AVSeparationTrainer(Trainer):
             epochs = options.all_epochs or options.max_epoch
             share = options.max_train_seconds / epochs  # of an epoch, s
             first, last = 1, epochs
-            if options.phase is not None:
+            if options.phase:
                 first, last = options.phase[1].first, options.phase[1].last
             iterator = TimedBatches(
                 iterator,
@@ -246,7 +246,7 @@ class AVSeparationTrainer(Trainer):
         for name, value in model.state_dict().items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 raise _diverged(where, f"{name} is no longer finite")
-        if options.phase is not None:
+        if options.phase:
             reporter.register({PHASE: options.phase[0]})
             reporter.next()
         if options.max_train_seconds:
