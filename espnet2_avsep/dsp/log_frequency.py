@@ -33,8 +33,8 @@ class LogFrequencyWarp(nn.Module):
             that the first and the last row and frame lose half of their values.
 
     Attributes:
-        row_weight: How many rows of the linear axis each row of the result stands for,
-            (F',): the sum of inverse(x) over its rows is that of row_weight * x.
+        row_weight: Number of linear rows that each row of the result represents, (F',):
+            the sum of inverse(x) over its rows is that of row_weight * x.
     """
 
     row_weight: Tensor

@@ -40,7 +40,7 @@ class AbsSeparator(nn.Module, ABC):
         """Prepare for a phase of the training (the config's option phases).
 
         Raises:
-            ValueError: it is none of ``phases``.
+            ValueError: it is not among ``phases``.
         """
         if name not in self.phases:
             raise ValueError(f"the phase {name!r} is none of {self.phases}.")

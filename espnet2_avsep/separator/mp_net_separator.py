@@ -133,8 +133,8 @@ class MPNetSeparator(AbsAVSeparator):
             feature: Magnitude of the mixture, (B, 1, F, T).
             visual: Visual embedding of each source, (B, N, D).
             compress: What M-Net sees of a magnitude.
-            row_weight: Rows of the linear frequency axis that each row stands for,
-                (F,), for energies; None: all rows count the same.
+            row_weight: Number of linear-frequency rows that each row represents, (F,),
+                for energies; None: all rows count the same.
 
         Returns:
             As AbsAVSeparator.forward.

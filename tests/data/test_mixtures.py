@@ -202,7 +202,7 @@ def test_same_class_draws_different_clips_of_one_class():
 @pytest.mark.parametrize(
     "number, sources, message",
     [
-        (3, 3, "no class has so many clips: a, b"),
+        (3, 3, "no class has that many clips: a, b"),
         (3, 1, "num_sources 1"),
         (0, 2, "num_mixtures is 0"),
     ],

@@ -23,7 +23,7 @@ def given(batch=2, sources=3):
 
 
 class Bands(torch.nn.Module):
-    """Stands for M-Net: each query's first value names the band that is its sound."""
+    """Replaces M-Net: each query's first value names the band that is its sound."""
 
     def __init__(self, sources, high=10.0):
         super().__init__()
@@ -70,7 +70,7 @@ def test_the_strongest_sound_is_taken_first_and_the_rest_comes_back():
 
 
 def test_energies_are_those_of_the_linear_axis():
-    """Half of the rows stand for few linear ones: loud there is not much energy."""
+    """A row that represents four linear ones has four times the energy."""
     model, magnitude, visual = with_bands(2, [2.0, 1.0])
     for weight, first in ((1.0, 0), (4.0, 1)):
         rows = torch.ones(F)
