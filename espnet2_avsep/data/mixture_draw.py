@@ -164,8 +164,8 @@ def draw_same_class(
     if not names:
         raise InputError(
             f"same_class is true and num_sources {num_sources}, but no class has "
-            f"that many clips: {shorten(sorted(members, key=str.encode))}. Add data, or set "
-            "same_class to false."
+            f"that many clips: {shorten(sorted(members, key=str.encode))}. Add data, "
+            "or set same_class to false."
         )
     total = sum(len(members[name]) for name in names)
     exact = [num_mixtures * len(members[name]) / total for name in names]
