@@ -2,6 +2,7 @@
 """Separate your own recordings with a trained model: avsep <sub-command>."""
 
 import argparse
+import difflib
 import importlib
 import logging
 import os
@@ -51,7 +52,7 @@ def get_parser() -> argparse.ArgumentParser:
             epilog=EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.set_defaults(module=module_name)
+        sub.set_defaults(module=module_name, parser=sub)
         module.add_arguments(sub)
         sub.add_argument(
             "--log_level",
@@ -66,7 +67,17 @@ def get_parser() -> argparse.ArgumentParser:
 @command
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command; ``argv`` defaults to the command line."""
-    args = get_parser().parse_args(argv)
+    parser = get_parser()
+    if not argv:
+        parser.print_help(sys.stderr)
+        return 2
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        name = unknown[0].partition("=")[0]
+        known = [o for a in args.parser._actions for o in a.option_strings]
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        args.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     logging.basicConfig(level=args.log_level, format=LOG_FORMAT)
     try:
         return _module(args.module).run(args) or 0

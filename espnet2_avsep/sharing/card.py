@@ -65,8 +65,6 @@ def model_card(
         )
     sections = read_sections(results or "")
     said = summary(results or "")
-    # The set that nothing was chosen by comes first.
-    said["scores"].sort(key=lambda row: row["set"].startswith("valid"))
     fusion = (config.get("separator_conf") or {}).get("fusion", "")
     system = config.get("system") or f"{config.get('separator')} {fusion}".strip()
     parts = [

@@ -41,8 +41,8 @@ def summary(results: str) -> Dict[str, Any]:
 
     Returns:
         note: what the corpus is not, or "". corpus: a line per set. scores: the rows of
-        the first table, one per set. instruments: set -> its rows, one per instrument.
-        weights: what it says of the file that was scored, or "".
+        the first table, one per set, validation last. instruments: set -> its rows, one
+        per instrument. weights: what it says of the file that was scored, or "".
     """
     sections = read_sections(results)
     marked = [x for x in sections[""].splitlines() if x.startswith("**")]
@@ -52,6 +52,10 @@ def summary(results: str) -> Dict[str, Any]:
         if line.startswith("* model:")
     ]
     instruments = {name: read_table(x, "instrument") for name, x in sections.items()}
+    # Validation, by which the model was chosen, comes after the tests.
+    names = sorted(instruments, key=lambda name: name.startswith("valid"))
+    scores = read_table(results, "set")
+    scores.sort(key=lambda row: row["set"].startswith("valid"))
     return {
         "note": " ".join(marked).replace("**", ""),
         "corpus": [
@@ -59,7 +63,7 @@ def summary(results: str) -> Dict[str, Any]:
             for line in sections.get("Corpus", "").splitlines()
             if line.startswith("* ")
         ],
-        "scores": read_table(results, "set"),
-        "instruments": {name: rows for name, rows in instruments.items() if rows},
+        "scores": scores,
+        "instruments": {n: instruments[n] for n in names if instruments[n]},
         "weights": weights[0] if weights else "",
     }

@@ -82,7 +82,7 @@ def find_model(
     try:
         folder = hub.fetch(name, revision, cache_dir)
     except InputError as error:
-        raise InputError(f"no folder {name} is here, and {error}") from error
+        raise InputError(f"there is no folder {name} here, and {error}") from error
     return _in_folder(folder, HUB + name)
 
 

@@ -679,6 +679,15 @@ def test_interrupted(place, capsys, monkeypatch):
     assert (status, out) == (130, "") and "Run the same command again" in err
 
 
+def test_a_wrong_option_gets_a_suggestion(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        avsep.main(["separate", "duet.mp4", "--qurey", "x.jpg"])
+    err = capsys.readouterr().err
+    assert "--qurey x.jpg (did you mean --query?)" in err and "[--sources" in err
+    assert avsep.main([]) == 2
+    assert "separate" in capsys.readouterr().err
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as stop:
         avsep.main(["--version"])
