@@ -122,11 +122,12 @@ def build_app(
         moment,
         names,
         pictures,
+        one,
         progress=gr.Progress(),  # noqa: B008  # gradio's way to ask for one
     ):
         request = Request(
             *(video or "", sound or "", share, bool(halves), boxes or "", bool(moment)),
-            *(names or "", pictures or []),
+            *(names or "", pictures or [], bool(one)),
         )
         return _separate(request, progress)
 
@@ -194,6 +195,7 @@ def build_app(
                 )
                 boxes = gr.Textbox(
                     label="Regions, one a line: left, top, right, bottom (0 to 1)",
+                    info="With @3-5 at the end: it sounds from 3 to 5 s only.",
                     lines=2,
                     visible=regions,
                     elem_id="boxes",
@@ -215,6 +217,11 @@ def build_app(
                     file_count="multiple",
                     file_types=file_types,
                     visible=bool(file_types),
+                )
+                one = gr.Checkbox(
+                    label="All of them are of one thing",
+                    visible="embedding" in takes,
+                    elem_id="one",
                 )
         button = gr.Button("Separate", variant="primary", elem_id="separate")
         status = gr.Markdown(elem_id="status")
@@ -241,7 +248,7 @@ def build_app(
         picture.select(mark, [*given, corner], marked, api_visibility="private")
         button.click(
             separate,
-            [video, sound, share, halves, boxes, moment, names, pictures],
+            [video, sound, share, halves, boxes, moment, names, pictures, one],
             [status, files, *outputs],
             api_name="separate",
             concurrency_limit=1,

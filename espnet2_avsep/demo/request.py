@@ -28,6 +28,7 @@ class Request(NamedTuple):
         moment: Whether regions are looked at in the shown picture only.
         names: Words, one thing a line.
         files: Pictures and embeddings.
+        one: Whether all files are of one thing, and are averaged.
     """
 
     video: str = ""
@@ -38,6 +39,7 @@ class Request(NamedTuple):
     moment: bool = False
     names: str = ""
     files: Sequence[str] = ()
+    one: bool = False
 
 
 def command_words(request: Request) -> List[str]:
@@ -63,14 +65,17 @@ def command_words(request: Request) -> List[str]:
         info = measure(video)
         at = float(moment(video, request.share)) + info.video_start - info.zero
         ending = f",seen={max(0.0, at):.3f}"
-    for box in boxes:
+    lines = filter(str.strip, request.boxes.splitlines())
+    for box, line in zip(boxes, lines, strict=True):
         edges = ",".join(f"{edge:g}" for edge in box)
-        words += ["--query", f"box:{edges}{ending}"]
+        _, at, spans = line.partition("@")
+        words += ["--query", f"box:{edges}{ending}{at}{spans.strip()}"]
     for name in request.names.splitlines():
         if name.strip():
             words += ["--query", f"text:{name.strip()}"]
-    for path in request.files:
-        words += ["--query", str(path)]
+    files = [str(path) for path in request.files]
+    for query in ["+".join(files)] if request.one and files else files:
+        words += ["--query", query]
     if len(words) == 1:
         raise InputError(
             "nothing to separate: choose the halves, mark a region, type a name or "
@@ -82,6 +87,8 @@ def command_words(request: Request) -> List[str]:
 def read_boxes(text: str) -> List[Box]:
     """Read regions, one a line: left, top, right, bottom, as shares of the picture.
 
+    Time spans after an "@" are left to the command.
+
     Raises:
         InputError: a line is not a region, or an edge is outside or on the wrong side.
     """
@@ -90,7 +97,8 @@ def read_boxes(text: str) -> List[Box]:
         if not line.strip():
             continue
         try:
-            left, top, right, bottom = map(float, line.replace(",", " ").split())
+            edges = line.partition("@")[0].replace(",", " ").split()
+            left, top, right, bottom = map(float, edges)
         except ValueError:
             raise InputError(
                 f"region {number}, {line.strip()!r}: expected left, top, right, bottom "

@@ -67,7 +67,8 @@ def ask(client, video=None, sound=None, boxes="", names="", pictures=(), halves=
     video = None if video is None else _handle(video)
     sound = None if sound is None else _handle(sound)
     return client.predict(
-        *(video, sound, 0.5, halves, boxes, False, names, files), api_name="/separate"
+        *(video, sound, 0.5, halves, boxes, False, names, files, False),
+        api_name="/separate",
     )
 
 

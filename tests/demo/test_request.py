@@ -55,6 +55,14 @@ def test_a_request_is_a_command(video):
         *("--query", "box:0.5,0,1,0.25", "--query", "text:violin"),
         *("--query", "text:x.jpg", "--query", "a.png"),
     ]
+    words = command_words(
+        Request(video, boxes="\n0 0 1 1 @ 3-5,8-\n", files=["a", "b"])
+    )
+    assert words[1:] == [
+        *("--query", "box:0,0,1,1@3-5,8-", "--query", "a", "--query", "b")
+    ]
+    words = command_words(Request(video, files=["a.png", "b.npy"], one=True))
+    assert words[1:] == ["--query", "a.png+b.npy"]
     # The picture at a quarter of ten seconds.
     words = command_words(Request(video, share=0.25, boxes="0 0 1 1", moment=True))
     assert words[1:] == ["--query", "box:0,0,1,1,seen=2.500"]
