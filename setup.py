@@ -95,6 +95,7 @@ COMMANDS = [
     "avsep_inference",
     "avsep_baseline",
     "avsep_scoring",
+    "avsep_score_grounding",
     "avsep_results",
     "avsep_compare",
     "avsep_report",

@@ -18,6 +18,7 @@ from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch import Tensor, nn
 
 from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
+from espnet2_avsep.layers.grounding import SOUNDS, Grounding, grounding_accuracy
 from espnet2_avsep.layers.precision import DTYPES, usable_dtype
 from espnet2_avsep.layers.recursion import RecursionSteps
 from espnet2_avsep.loss.abs_criterion import AbsCriterion, SeparationOutput
@@ -189,6 +190,10 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             stats["silent_redraws"] = silent_redraws.float().mean()
         if not self.training:
             stats.update(track_quality(mixture, reference, tracks()))
+            if output.grounding is not None:
+                stats["grounding_accuracy"] = grounding_accuracy(
+                    output.grounding.logits, output.reference
+                )
         return force_gatherable((loss, stats, len(mixture)), loss.device)
 
     def train(self, mode: bool = True) -> "ESPnetAVSeparationModel":
@@ -269,9 +274,9 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         spectrum = self._spectrum(torch.cat([mixture[:, None], reference], dim=1))
         magnitude = self.warp(spectrum.abs())  # (B, 1 + N, F', T)
         with self._autocast(magnitude.device.type):
-            logits, bottleneck, steps = self._separate(
-                magnitude[:, :1], visual, conditions
-            )
+            given = self._prepare(magnitude[:, :1], visual, conditions)
+            logits, bottleneck, steps = self._run_separator(given)
+            grounding = self._grounding(magnitude, given["visual"])
         mask = self._mask(logits)
         output = SeparationOutput(
             logits=logits.real,
@@ -280,6 +285,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             reference=magnitude[:, 1:],
             bottleneck=bottleneck,
             steps=steps,
+            grounding=grounding,
         )
 
         def tracks() -> Tensor:
@@ -409,6 +415,36 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         _, bottleneck, _ = self._separate(magnitude, visual, conditions)
         return bottleneck
 
+    @torch.no_grad()
+    def ground(self, mixture: Tensor, visual: Tensor) -> Tensor:
+        """Tell which pictures can be heard, of separators that can (``grounds``).
+
+        Args:
+            mixture: (B, L) at ``sample_rate``.
+            visual: (B, N, V, D), as of separate().
+
+        Returns:
+            Probability that what each picture shows sounds, (B, N).
+        """
+        return self.ground_each(mixture[:, None], visual)[:, 0]
+
+    @torch.no_grad()
+    def ground_each(self, sounds: Tensor, visual: Tensor) -> Tensor:
+        """Tell which pictures can be heard in each of several sounds.
+
+        Args:
+            sounds: (B, M, L) at ``sample_rate``.
+            visual: (B, N, V, D), as of separate().
+
+        Returns:
+            Probabilities (B, M, N); 0 in a sound that is silent.
+        """
+        magnitude = self.warp(self._spectrum(sounds).abs())
+        given = self._prepare(magnitude, visual, {})
+        logits = self.separator.ground(given["feature"], given["visual"]).float()
+        heard = sounds.any(dim=-1)
+        return logits.softmax(dim=-1)[..., SOUNDS] * heard[..., None]
+
     def collect_feats(self, **batch: Tensor) -> Dict[str, Tensor]:
         """Nothing is extracted before training; stage 5 only records shapes."""
         return {}
@@ -447,9 +483,15 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         self, magnitude: Tensor, visual: Tensor, conditions: Dict[str, Tensor]
     ) -> Tuple[Tensor, Tensor, Optional[RecursionSteps]]:
         """Mask logits and bottleneck, in float32, and steps, of (B, 1, F', T)."""
-        given = self._prepare(magnitude, visual, conditions)
+        return self._run_separator(self._prepare(magnitude, visual, conditions))
+
+    def _run_separator(
+        self, given: Dict[str, Tensor]
+    ) -> Tuple[Tensor, Tensor, Optional[RecursionSteps]]:
+        """Run the separator on what _prepare() returned."""
+        conditions = {k: v for k, v in given.items() if k not in ("feature", "visual")}
         logits, bottleneck, steps = self.separator.run(
-            given.pop("feature"), given.pop("visual"), **given
+            given["feature"], given["visual"], **conditions
         )
         if not logits.is_complex():
             logits = logits.float()
@@ -463,6 +505,21 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         magnitude = self.warp(spectrum.abs())
         logits, *_ = self._separate(magnitude, visual, conditions)
         return self._mask(logits), spectrum
+
+    def _grounding(self, magnitude: Tensor, visual: Tensor) -> Optional[Grounding]:
+        """What the grounding network says, where a criterion asks for it.
+
+        Args:
+            magnitude: Of the mixture and each source, (B, 1 + N, F', T).
+            visual: What the adapter made of the pictures, (B, N, D).
+        """
+        if not any(c.needs_grounding for c in self.criterions.values()):
+            return None
+        heard = magnitude.flatten(2).any(dim=-1)
+        heard[:, 0] = self.separator.phase != "grounding"  # of solo sounds only
+        feature = self._compress(magnitude)
+        logits = self.separator.ground(feature, visual, heard)
+        return Grounding(logits.float(), self.separator.phase)
 
     def _prepare(
         self, magnitude: Tensor, visual: Tensor, conditions: Dict[str, Tensor]

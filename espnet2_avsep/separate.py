@@ -19,7 +19,8 @@ from espnet2_avsep.prompts import During, Mean, Region, Text
 from espnet2_avsep.sharing.source import default_weights, find_model
 from espnet2_avsep.sharing.weights import read_state
 from espnet2_avsep.streaming.chunked import WHOLE, Chunking, ChunkPlan, plan_chunks
-from espnet2_avsep.streaming.resampler import check_rate, resample_whole
+from espnet2_avsep.streaming.resampler import Resampler, check_rate, resample_whole
+from espnet2_avsep.streaming.stretches import cut
 from espnet2_avsep.streaming.tracks import Spans, TrackStream, silence_outside
 from espnet2_avsep.tasks.choices import build_model
 
@@ -354,6 +355,65 @@ class SeparateAV:
         if empty:
             raise InputError("the mixture is empty: no piece held any sample.")
         yield from stream.finish()
+
+    def ground(
+        self,
+        pieces: Iterable[Mixture],
+        prompts: Sequence[Any],
+        fs: Optional[int] = None,
+    ) -> Iterator[Tuple[float, float, np.ndarray]]:
+        """Tell which prompts can be heard in a recording that comes in pieces.
+
+        For models with a grounding network (CCoL). Stretches are as long as the
+        training's segments.
+
+        Args:
+            pieces: (L',) or (channels, L') each, of any lengths; the mean of the
+                channels is heard.
+            prompts: As for a call.
+            fs: As for a call.
+
+        Yields:
+            Begin and end of the next stretch in s, and the probability that what each
+            prompt shows sounds in it, (N,); 0 where the stretch is silent.
+
+        Raises:
+            InputError: as for a call; the model has no grounding network.
+        """
+        if not self.model.separator.grounds:
+            raise InputError(
+                f"{self.train_config}: the separator {self.config.separator} cannot "
+                "tell what sounds; use a model with a grounding network "
+                "(train_avsep_ccol.yaml)."
+            )
+        fs, rate = self._rate(fs), self.sample_rate
+        reader = self._reader(prompts)
+        if any(reader.spans):
+            raise InputError(
+                "a prompt says when it sounds (During); that is what is asked here. "
+                "Leave its time spans out."
+            )
+        for begin, end, samples in cut(self._resampled(pieces, fs), self.segment):
+            self._check_length(len(samples))
+            visual = torch.from_numpy(reader(begin / rate, end / rate))
+            with torch.inference_mode():
+                found = self.model.ground(
+                    torch.from_numpy(samples)[None].to(self.device),
+                    visual[None, :, None].to(self.device),
+                )
+            yield begin / rate, end / rate, _to_finite(found[0])
+
+    def _resampled(self, pieces: Iterable[Mixture], fs: int) -> Iterator[np.ndarray]:
+        """Yield the mean of the channels of a recording, (L'') at the model's rate."""
+        resampler = Resampler(fs, self.sample_rate)
+        empty = True
+        for piece in pieces:
+            wav = _check_mixture(piece, may_be_empty=True).mean(axis=0, keepdims=True)
+            empty = empty and wav.shape[-1] == 0
+            yield resampler(wav)[0]
+        if empty:
+            raise InputError("the mixture is empty: no piece held any sample.")
+        yield resampler(np.zeros((1, 0), np.float32), last=True)[0]
 
     def batch(
         self,

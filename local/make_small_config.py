@@ -139,6 +139,10 @@ def small(
         config["phases"] = small_phases(
             config["phases"], config["max_epoch"], max_epoch
         )
+        if config.get("optim_groups"):
+            # They are left out below, and so are the factors that belong to them.
+            for phase in config["phases"]:
+                phase.pop("lr_factor", None)
     steps = max_epoch * num_iters_per_epoch
     for key in ("optim_groups", "optim2", "optim2_conf", "scheduler2"):
         config.pop(key, None)
@@ -201,6 +205,8 @@ def small_separator(conf: Dict[str, Any]) -> Dict[str, Any]:
         conf["window"] = conf["window"] // 4
     else:
         conf["channels"] = channels // 8
+    if "grounding_channels" in conf:
+        conf["grounding_channels"] //= 8
     if "queries" in conf:
         conf.update(dim=64, feedforward_dim=256)  # of the transformer, a quarter
     for name, most in (("layers", 5), ("width", 16), ("condition_dim", 32)):

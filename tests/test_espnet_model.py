@@ -460,3 +460,111 @@ def test_sources_and_visual_inputs_must_agree():
     del batch["visual_ref2"]
     with pytest.raises(ValueError, match="visual_ref"):
         build()(**batch)
+
+
+CCOL = {
+    "separator": "ccol",
+    "separator_conf": {
+        "visual_dim": 4,
+        "maps": 3,
+        "channels": 4,
+        "layers": 3,
+        "grounding_channels": 2,
+    },
+    "criterions": [{"name": "co_learning"}],
+    "model_conf": {"num_log_bins": 48, "compression": "log1p"},
+}
+
+
+def ccol_model(**changes):
+    import argparse
+
+    from espnet2_avsep.tasks.choices import build_model
+    from tests.tiny_corpus import MODEL_OPTIONS
+
+    torch.manual_seed(0)
+    config = {
+        **MODEL_OPTIONS,
+        "encoder": "stft",
+        "decoder": "stft",
+        "visual_adapter": "mean",
+        "visual_adapter_conf": {},
+        "teacher": None,
+        **CCOL,
+        **changes,
+    }
+    return build_model(argparse.Namespace(**config))
+
+
+def ccol_batch():
+    generator = torch.Generator().manual_seed(1)
+    batch = {}
+    for n in range(1, 5):
+        wave = torch.randn(2, 31 * 32, generator=generator) / 4
+        batch[f"speech_ref{n}"] = wave * (n % 2)
+        batch[f"visual_ref{n}"] = torch.randn(2, 1, 4, generator=generator)
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("phase", "learns"),
+    [("grounding", "g"), ("co_learning", "gs"), ("cyclic", "gs")],
+)
+def test_phases_of_ccol_teach_what_they_should(phase, learns):
+    """The masks are made only where something learns from them."""
+    model = ccol_model()
+    model.set_phase(phase)
+    loss, stats, _ = model(**ccol_batch())
+    loss.backward()
+    assert loss.isfinite() and "si_sdr_i" not in stats
+    for name, parameter in model.named_parameters():
+        part = "g" if name.startswith("separator.grounding") else "s"
+        has = parameter.grad is not None and bool(parameter.grad.any())
+        if has or part == "g":
+            assert part in learns and parameter.grad.isfinite().all(), name
+    assert any(
+        p.grad is not None and p.grad.any()
+        for n, p in model.named_parameters()
+        if n.startswith("separator.decoder")
+    ) == ("s" in learns)
+
+
+def test_ccol_validates_on_silent_sources_and_without():
+    """Their zero references leave no NaN; they have no SI-SDR and are counted."""
+    model = ccol_model().eval()
+    batch = ccol_batch()
+    _, stats, _ = model(**batch)
+    assert all(torch.isfinite(value).all() for value in stats.values())
+    assert stats["sources_without_score"] == 2
+    assert 0 <= stats["grounding_accuracy"] <= 1
+    two = {k: v for k, v in batch.items() if k[-1] in "13"}
+    two = {k.replace("3", "2"): v for k, v in two.items()}
+    _, stats, _ = model(**two)
+    assert all(torch.isfinite(value).all() for value in stats.values())
+    assert stats["sources_without_score"] == 0
+
+
+def test_gate_of_ccol_shuts_what_does_not_sound():
+    batch = ccol_batch()
+    mixture, visual = batch["speech_ref1"], torch.randn(2, 3, 1, 4)
+    plain = ccol_model().eval()
+    gated = ccol_model(
+        separator_conf={**CCOL["separator_conf"], "gate": "round"}
+    ).eval()
+    difference = plain.ground(mixture, visual).logit().mean()
+    with torch.no_grad():
+        for network in (plain, gated):  # so that some sound, and some do not
+            network.separator.grounding.pairs[-1].bias[0] -= difference / 2
+    sounds = plain.ground(mixture, visual).round().bool()
+    assert sounds.any() and not sounds.all()
+    _, mask = plain.separate(mixture, visual)
+    _, shut = gated.separate(mixture, visual)
+    torch.testing.assert_close(shut[sounds], mask[sounds])
+    assert shut[~sounds].max() < 1e-12
+
+
+def test_co_learning_needs_a_separator_that_grounds():
+    from espnet2_avsep.errors import InputError
+
+    with pytest.raises(InputError, match="does not tell what sounds"):
+        ccol_model(separator="hfra", separator_conf={"visual_dim": 4, "layers": 3})

@@ -55,6 +55,7 @@ ALLOWED = {
         *("prompts", "prompt_reader", "streaming"),
     },
     "file_separation": {"separate", "data", "media", "streaming"},
+    "grounding_map": {"separate", "data", "media", "visual", "prompts"},
     "demo": {"media", "visual"},
     "sharing": {"data", "layers", "metrics"},
     # bin stands above all.

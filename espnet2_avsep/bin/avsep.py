@@ -17,6 +17,7 @@ from espnet2_avsep.errors import DISK_ERRORS, InputError
 # and run().
 SUBCOMMANDS = {
     "separate": "separate",
+    "ground": "ground",
     "info": "info",
     "features": "features",
     "score": "score",

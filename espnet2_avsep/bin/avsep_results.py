@@ -621,7 +621,20 @@ def set_section(s: ScoredSet) -> str:
         parts.append(f"The {rest} mixtures that hold no leaking clip:")
         parts += [leakage_line(s.clean)] if s.clean.silent else []
         parts += [score_table(s.clean), instrument_table(s.clean)]
-    return "\n\n".join(parts)
+    grounding = grounding_section(s.name, s.scores)
+    return "\n\n".join([*parts, *([grounding] if grounding else [])])
+
+
+def grounding_section(name: str, scored: Path) -> str:
+    """Return how often pictures were told right that sound; "" where none was asked."""
+    from espnet2_avsep.bin.avsep_score_grounding import TABLE, read_table
+    from espnet2_avsep.metrics.grounding_table import accuracy_lines
+
+    path = scored.parent / f"grounded_{name}" / TABLE
+    if not path.is_file():
+        return ""
+    table = markdown_table(accuracy_lines(read_table(path)))
+    return f"### {plain(name)}: which picture sounds\n\n{table}"
 
 
 def real_section(name: str, separated: Path, dump: Path) -> str:

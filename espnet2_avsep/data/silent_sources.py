@@ -39,7 +39,8 @@ def check_silent_sources(value: SilentSources, counts: Sequence[int]) -> None:
         if any(not 1 <= n <= least for n in value):
             raise InputError(
                 f"silent_sources is {shown(value)}, but mixtures have {least} sources: "
-                f"the numbers must be from 1 to {least}."
+                f"the numbers must be from 1 to {least}. (In a recipe, "
+                "--train_ref_nums is the number of sources in training.)"
             )
         number: float = len(value)
     elif isinstance(value, bool) or not isinstance(value, (int, float)):

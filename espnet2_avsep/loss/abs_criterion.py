@@ -5,6 +5,7 @@ from typing import NamedTuple, Optional
 
 from torch import Tensor, nn
 
+from espnet2_avsep.layers.grounding import Grounding
 from espnet2_avsep.layers.recursion import RecursionSteps
 
 
@@ -22,6 +23,7 @@ class SeparationOutput(NamedTuple):
         sources: True waveforms, (B, N, L), where there are tracks.
         labels: Number of each source's class, (B, N), or None.
         steps: Of separators that take one source after the other, or None.
+        grounding: Of separators that tell what sounds, or None.
     """
 
     logits: Tensor
@@ -34,6 +36,7 @@ class SeparationOutput(NamedTuple):
     sources: Optional[Tensor] = None
     labels: Optional[Tensor] = None
     steps: Optional[RecursionSteps] = None
+    grounding: Optional[Grounding] = None
 
 
 class AbsCriterion(nn.Module, ABC):
@@ -44,11 +47,13 @@ class AbsCriterion(nn.Module, ABC):
             separators of masks have them), "tracks" or "mask" (all have them).
         needs_labels: Whether it needs the classes of the sources.
         needs_steps: Whether it needs the steps of a recursive separator.
+        needs_grounding: Whether it needs a separator that tells what sounds.
     """
 
     needs = "mask"
     needs_labels = False
     needs_steps = False
+    needs_grounding = False
 
     @abstractmethod
     def forward(self, output: SeparationOutput) -> Tensor:

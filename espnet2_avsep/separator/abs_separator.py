@@ -22,6 +22,9 @@ class AbsSeparator(nn.Module, ABC):
             LogFrequencyWarp. Masks must be those of sigmoid(logits).
         gives_steps: Whether run() returns the steps of a recursion.
         phases: Names of the training phases that set_phase() knows.
+        grounds: Whether it has the method ground(), see CCoLSeparator, and an attribute
+            ``phase``.
+        beside_masks: Prefixes of the names of weights that have no part in the masks.
     """
 
     visual_dim: int
@@ -30,6 +33,8 @@ class AbsSeparator(nn.Module, ABC):
     sees_magnitude: bool = False
     gives_steps: bool = False
     phases: Tuple[str, ...] = ()
+    grounds: bool = False
+    beside_masks: Tuple[str, ...] = ()
 
     @property
     @abstractmethod

@@ -26,6 +26,7 @@ from espnet2_avsep.espnet_wave_model import ESPnetAVWaveModel
 from espnet2_avsep.loss.abs_criterion import AbsCriterion
 from espnet2_avsep.loss.alignment import AlignmentLoss
 from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
+from espnet2_avsep.loss.co_learning import CoLearning
 from espnet2_avsep.loss.object_classification import ObjectClassification
 from espnet2_avsep.loss.ratio_mask_l1 import RatioMaskL1
 from espnet2_avsep.loss.recursive_mask import RecursiveMaskLoss
@@ -34,6 +35,7 @@ from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
 from espnet2_avsep.loss.wave_l1 import WaveL1
 from espnet2_avsep.separator.abs_separator import AbsSeparator
 from espnet2_avsep.separator.abs_wave_separator import AbsWaveSeparator
+from espnet2_avsep.separator.ccol_separator import CCoLSeparator
 from espnet2_avsep.separator.co_separation_separator import CoSeparationSeparator
 from espnet2_avsep.separator.decoupled_resunet_separator import (
     DecoupledResUNetSeparator,
@@ -57,6 +59,7 @@ from espnet2_avsep.teacher.precomputed import PrecomputedTeacher
 from espnet2_avsep.visual.adapter import MeanAdapter, StandardiseAdapter
 from espnet2_avsep.visual.dilated_resnet import DilatedResNet18
 from espnet2_avsep.visual.frame_networks import (
+    CCoLResNet18,
     CoSeparationResNet18,
     PredictiveCodingResNet18,
 )
@@ -80,6 +83,7 @@ visual_adapter_choices = ClassChoices(
         "resnet18_dilated": DilatedResNet18,
         "resnet18_co_separation": CoSeparationResNet18,
         "resnet18_predictive_coding": PredictiveCodingResNet18,
+        "resnet18_ccol": CCoLResNet18,
     },
     type_check=nn.Module,
     default="mean",
@@ -97,6 +101,7 @@ separator_choices = ClassChoices(
         "query": QuerySeparator,
         "tfc_tdf": TFCTDFSeparator,
         "mp_net": MPNetSeparator,
+        "ccol": CCoLSeparator,
     },
     type_check=AbsSeparator,
     default="hfra",
@@ -119,6 +124,7 @@ criterion_choices = ClassChoices(
         "object_classification": ObjectClassification,
         "wave_l1": WaveL1,
         "soft_snr": SoftSNR,
+        "co_learning": CoLearning,
     },
     type_check=AbsCriterion,
     default="spectrogram_l1",
@@ -214,6 +220,11 @@ def _build_criterions(
                 f"criterions: {name} does not go with this separator, which does not "
                 "take one source after the other; choose another one, for instance "
                 "binary_mask_bce, or 'separator: mp_net'."
+            )
+        if criterion.needs_grounding and not separator.grounds:
+            raise InputError(
+                f"criterions: {name} does not go with this separator, which does not "
+                "tell what sounds; choose another one, or 'separator: ccol'."
             )
         try:
             weight = float(entry.get("weight", 1.0))

@@ -136,6 +136,11 @@ class DilatedResNet18(nn.Module):
         return self.train_features
 
     def _embed(self, visual: Tensor) -> Tensor:
+        x = self._features(self._pixels(visual))
+        return self._reduce(self.projection(x).unflatten(0, visual.shape[:3]))
+
+    def _pixels(self, visual: Tensor) -> Tensor:
+        """Scale and normalise frames (B, N, V, 3, H, W), to (B * N * V, 3, H', W')."""
         x = visual.flatten(0, 2).float()
         if x.shape[-2:] != (self.size, self.size):
             x = F.interpolate(
@@ -145,8 +150,7 @@ class DilatedResNet18(nn.Module):
                 align_corners=False,
                 antialias=True,
             )
-        x = self._features((x - self.mean) / self.std)
-        return self._reduce(self.projection(x).unflatten(0, visual.shape[:3]))
+        return (x - self.mean) / self.std
 
     def _reduce(self, x: Tensor) -> Tensor:
         """Reduce the projected maps (B, N, V, K, h, w) to (B, N, K)."""
@@ -161,9 +165,13 @@ class DilatedResNet18(nn.Module):
 
     def _features(self, x: Tensor) -> Tensor:
         """Feature maps (M, 512, H / 16, W / 16) of (M, 3, H, W), / 32 undilated."""
+        return self.features.layer4(self._first_stages(x))
+
+    def _first_stages(self, x: Tensor) -> Tensor:
+        """Maps (M, 256, H / 16, W / 16) before the last stage."""
         net = self.features
         x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
-        return net.layer4(net.layer3(net.layer2(net.layer1(x))))
+        return net.layer3(net.layer2(net.layer1(x)))
 
 
 def _dilate(stage: nn.Module) -> None:

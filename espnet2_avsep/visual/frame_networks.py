@@ -1,6 +1,8 @@
 """Other heads on ResNet-18, trained together with the separator."""
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
 from espnet2_avsep.layers.initialisation import initialise
@@ -118,3 +120,51 @@ class PredictiveCodingResNet18(DilatedResNet18):
 
     def _reduce(self, x: Tensor) -> Tensor:
         return x.mean(dim=2)
+
+
+class CCoLResNet18(DilatedResNet18):
+    """Frames -> embedding: (B, N, V, 3, H, W) -> (B, N, K + 512).
+
+    Tian, Hu and Xu, "Cyclic Co-Learning of Sounding Object Visual Grounding and Sound
+    Separation", CVPR 2021, as released: two frozen ResNet-18. The dilated one, with a
+    3x3 convolution that learns, gives the K values of the query, the maximum over all
+    positions and frames (their sigmoid is the separator's); the plain one gives the
+    grounding network 512 values, the mean over the positions and the maximum over the
+    frames.
+
+    Notes:
+        Both have the same pretrained weights, and differ in the stride and dilation of
+        the last stage: the stages before it are computed once.
+
+    Args:
+        maps: K.
+        size: Side of the network's input in pixels; frames of another size are scaled.
+        pretrained: Name of torchvision weights, path of a state dict, or "random".
+    """
+
+    def __init__(
+        self, maps: int = 32, size: int = 224, pretrained: str = "IMAGENET1K_V1"
+    ):
+        super().__init__(maps, size, pretrained, train_features=False)
+
+    def _embed(self, visual: Tensor) -> Tensor:
+        x = self._first_stages(self._pixels(visual))
+        shape = visual.shape[:3]
+        stage = self.features.layer4
+        plain = _undilated(stage, x).mean(dim=(-2, -1)).unflatten(0, shape)
+        query = self._reduce(self.projection(stage(x)).unflatten(0, shape))
+        return torch.cat([query, plain.amax(dim=2)], dim=-1)
+
+
+def _undilated(stage: nn.Module, x: Tensor) -> Tensor:
+    """Apply a dilated last stage of ResNet-18 as the plain network has it."""
+    for number, block in enumerate(stage):
+        stride = 2 if number == 0 else 1
+        own = x
+        if block.downsample is not None:
+            conv, norm = block.downsample
+            own = norm(F.conv2d(x, conv.weight, stride=stride))
+        x = F.conv2d(x, block.conv1.weight, stride=stride, padding=1)
+        x = F.conv2d(block.bn1(x).relu(), block.conv2.weight, padding=1)
+        x = (block.bn2(x) + own).relu()
+    return x

@@ -31,6 +31,7 @@ SYSTEMS = (
     *("dgfnet_no_motion", "dgfnet_label_free", "sound_of_pixels", "co_separation"),
     "tfc_tdf",
     "mp_net",
+    "ccol",
 )
 EMBEDDING, MOTION_STEPS = 512, 60
 COLUMNS = (
@@ -65,16 +66,28 @@ def load(system: str) -> argparse.Namespace:
     )
 
 
-def batch_of(config: argparse.Namespace, batch_size: int) -> Dict[str, Any]:
-    """Generate a batch as the dataset gives it: noise, pictures or embeddings."""
+def batch_of(
+    config: argparse.Namespace, batch_size: int, num_sources: Optional[int] = None
+) -> Dict[str, Any]:
+    """Generate a batch as the dataset gives it: noise, pictures or embeddings.
+
+    Args:
+        config: The configuration.
+        batch_size: Mixtures.
+        num_sources: Sources of a mixture, all of which sound; None: as in training.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(0)
     data = config.dataset_conf
     shape: Tuple[int, ...] = (batch_size, data.get("visual_frames", 1))
     batch: Dict[str, Any] = {}
-    for n in range(1, data["num_sources"] + 1):
+    silent = data.get("silent_sources")
+    if not isinstance(silent, list) or num_sources is not None:
+        silent = []
+    for n in range(1, (num_sources or data["num_sources"]) + 1):
         wav = torch.randn(batch_size, data["segment_samples"], generator=generator)
+        wav *= n not in silent
         batch[f"speech_ref{n}"] = 0.1 * wav
         if "frame_crop" in data:
             size = (*shape, 3, data["frame_crop"], data["frame_crop"])
@@ -116,7 +129,7 @@ def steps_of(system: str, batch_size: int) -> Tuple[Callable, Callable, Any]:
         optimizer.zero_grad(set_to_none=True)
 
     model.eval()
-    clip = batch_of(config, 1)
+    clip = batch_of(config, 1, num_sources=2)
     visual, conditions = model.source_inputs(clip)
     mixture = clip["speech_ref1"] + clip["speech_ref2"]
 

@@ -177,6 +177,30 @@ def test_silent_sources_are_counted_and_have_their_leakage(experiment):
     assert cells(text, "harp")[0][:3] == ["harp", "1", "0"]
 
 
+def test_answers_on_what_sounds_have_their_table(experiment):
+    assert "which picture sounds" not in experiment.text()
+    folder = experiment.exp / "grounded_test"
+    folder.mkdir()
+    rows = ["mix_id sound source sounds probability"]
+    rows += ["m0 source 1 1 0.9", "m1 source 1 1 0.4", "m0 source 1 0 0.1"]
+    rows += ["m1 source 2 0 0.2", "m0 mixture 1 1 0.5"]
+    text = "".join(row.replace(" ", "\t") + "\n" for row in rows)
+    (folder / "grounding.tsv").write_text(text)
+    text = experiment.text()
+    assert "### test: which picture sounds" in text
+    lines = text[text.index("### test") :].splitlines()
+    found = [[c.strip() for c in line.split("|")[1:-1]] for line in lines[4:9]]
+    assert [row[1:] for row in found] == [
+        ["2", "50.0 [0.0, 100.0]"],
+        ["2", "100.0 [100.0, 100.0]"],
+        ["", "75.0"],
+        ["1", "100.0"],
+        ["0", "n/a"],
+    ]
+    (folder / "grounding.tsv").write_text("mix_id\tsound\nm0\tsource\n")
+    assert experiment.run() == 2
+
+
 def test_what_made_the_scores(experiment):
     text = experiment.text()
     weights = hashlib.sha256(b"weights").hexdigest()

@@ -46,7 +46,9 @@ def test_dry_run_plans_every_system():
     for line, words in zip(data, inputs, strict=True):
         assert words in line and "--test_num_mixtures 32" in line
     trained = [line for line in lines if "--stage 6 " in line]
-    assert len(trained) == 6 * 3 + 14
+    assert len(trained) == 6 * 3 + 17
+    slots = [line for line in trained if "--train_ref_nums 4 " in f"{line} "]
+    assert [tag(line) for line in slots] == ["ccol_seed7"]
     moving = [line for line in trained if "--use_motion true" in line]
     assert ["iquery" in line for line in moving] == [True] + 4 * [False]
     assert ["dgfnet" in line for line in moving] == [False] + 4 * [True]
@@ -62,7 +64,7 @@ def test_dry_run_plans_every_system():
     assert len(untrained) == 4 and all("--stage 7 " in line for line in untrained)
     shuffled = [line for line in lines if "--shuffle_visual" in line]
     assert [tag(line) for line in shuffled] == [tag(line) for line in trained]
-    assert lines[-1].count("--experiment") == 2 * 32 + 4
+    assert lines[-1].count("--experiment") == 2 * 35 + 4
     for line in trained + untrained:
         config = line.split("--avsep_config ")[1].split()[0]
         name = os.path.basename(config)

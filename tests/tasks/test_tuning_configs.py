@@ -41,6 +41,8 @@ def reduced(path: Path) -> argparse.Namespace:
         separator.pop("initialisation", None)
     elif "channels" in separator:
         separator["channels"] = 4
+    if "grounding_channels" in separator:
+        separator["grounding_channels"] = 4
     adapter = config["visual_adapter_conf"]
     if "pretrained" in adapter:
         adapter.update(pretrained="random", size=64)
@@ -57,8 +59,11 @@ def batch_of(config: argparse.Namespace) -> dict:
         shape = (2, frames, 3, 40, 40)
     batch = {"utt_id": ["a", "b"]}
     samples = 15 * config.encoder_conf["hop_length"]
+    silent = data.get("silent_sources")
+    silent = silent if isinstance(silent, list) else []
     for n in range(1, data["num_sources"] + 1):
         wav = torch.randn(2, samples, generator=generator) / 10
+        wav *= n not in silent
         batch[f"speech_ref{n}"] = wav * torch.tensor([[1.0], [0.1 * n]])
         visual = torch.randn(shape, generator=generator)
         if "frame_crop" in data:
@@ -102,7 +107,8 @@ def test_trains(path):
     model.eval()
     visual, conditions = model.source_inputs(batch)
     tracks, mask = model.separate(batch["speech_ref1"], visual, **conditions)
-    assert tracks.shape[:2] == mask.shape[:2] == (2, 2) and tracks.isfinite().all()
+    shape = (2, config.dataset_conf["num_sources"])
+    assert tracks.shape[:2] == mask.shape[:2] == shape and tracks.isfinite().all()
     assert mask.min() >= 0
     if "mask_max" in config.model_conf:
         assert mask.max() <= config.model_conf["mask_max"]
@@ -116,7 +122,8 @@ def test_phases_are_those_of_the_separator(path):
     entries = getattr(config, "phases", [])
     phases = parse_phases(entries, config.max_epoch, model.separator.phases, learning)
     assert [phase.name for phase in phases] == [entry["name"] for entry in entries]
-    assert bool(phases) == path.stem.startswith("train_avsep_mp_net")
+    in_phases = ("train_avsep_mp_net", "train_avsep_ccol")
+    assert bool(phases) == path.stem.startswith(in_phases)
 
 
 @every_config

@@ -4,6 +4,7 @@ from torch.nn import functional as F
 
 from espnet2_avsep.visual.dilated_resnet import DilatedResNet18
 from espnet2_avsep.visual.frame_networks import (
+    CCoLResNet18,
     CoSeparationResNet18,
     PredictiveCodingResNet18,
 )
@@ -115,3 +116,25 @@ def test_statistics_of_a_frozen_network(frames, statistics):
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
     with pytest.raises(ValueError, match="frozen_statistics='none'"):
         PredictiveCodingResNet18(4, 64, "random", frozen_statistics="none")
+
+
+@torch.no_grad()
+def test_ccol_joins_the_plain_and_the_dilated_network(frames):
+    """One pass through the first stages, and yet what two networks give."""
+    torch.manual_seed(0)
+    model = CCoLResNet18(7, 64, "random").train()
+    for module in model.features.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            randomise(module)
+    plain = DilatedResNet18(7, 64, "random", dilate=False).eval()
+    dilated = DilatedResNet18(7, 64, "random", train_features=False).train()
+    for other in (plain, dilated):
+        other.features.load_state_dict(model.features.state_dict())
+    dilated.projection.load_state_dict(model.projection.state_dict())
+    found = model(frames)
+    assert found.shape == (2, 2, 7 + 512)
+    expected = maps_of(plain, frames).mean(dim=(-2, -1)).amax(dim=2)
+    torch.testing.assert_close(found[..., 7:], expected)
+    torch.testing.assert_close(found[..., :7], dilated(frames))
+    learning = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert learning == ["projection.weight", "projection.bias"]

@@ -1357,6 +1357,18 @@ if ! "${skip_eval}"; then
                 --mix_scores "${_data}/mixture_scores.tsv" --output_dir "${_dir}" \
                 --backend "${scoring_backend}" ${scoring_opts}
             _results+=(--set "${dset}:${_dir}:${_data}")
+            # Of systems that also tell what sounds (CCoL).
+            _grounded=${inference_dir}/grounded_${dset}
+            rm -f "${_grounded}/grounding.tsv"
+            if "${trained}" && grep -q '^separator: ccol$' "${avsep_exp}/config.yaml"; then
+                # shellcheck disable=SC2086  # commands are several words
+                run_and_show "Grounding of ${dset}" "${_grounded}/grounding.log" \
+                    ${decode_cmd} "${_grounded}/grounding.log" \
+                    "${python}" -m espnet2_avsep.bin.avsep_score_grounding \
+                    --train_config "${avsep_exp}/config.yaml" \
+                    --model_file "${avsep_exp}/${inference_model}" \
+                    --set_dir "${_data}" --output_dir "${_grounded}"
+            fi
         done
         if [ "${leak_check}" != false ]; then
             need "${data_feats}/leaks.tsv" 4

@@ -56,6 +56,7 @@ predictive_coding        clip     other
 semantic_grouping        clip     other
 tfc_tdf                  clip     other
 mp_net                   clip     other
+ccol                     clip     other
 iquery                   motion   other
 dgfnet                   motion   other
 dgfnet_attention         motion   other
@@ -141,7 +142,11 @@ set_ref_opts() {
     if [ "$1" = rpca ] && [ -n "${nums}" ]; then
         nums=2
     fi
-    ref_opts=(${train_ref_nums:+--train_ref_nums "${train_ref_nums}"} ${nums:+--test_ref_nums "${nums}"})
+    local train=${train_ref_nums}
+    if [ "$1" = ccol ]; then
+        train=4 # two sources that sound, each with the picture of a silent one
+    fi
+    ref_opts=(${train:+--train_ref_nums "${train}"} ${nums:+--test_ref_nums "${nums}"})
 }
 
 # doing <command> ...: run it, or print it
