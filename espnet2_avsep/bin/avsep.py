@@ -71,7 +71,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = get_parser()
     if not argv:
         parser.print_help(sys.stderr)
-        return 2
+        raise InputError("expected a sub-command; they are listed above.")
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         name = unknown[0].partition("=")[0]
