@@ -43,6 +43,8 @@ class TFCTDFSeparator(AbsAVSeparator):
         patch: Rows of the spectrogram that become one row of the first level.
         width: K, maps that the query selects from.
         phase: Whether P_i is estimated too; else the masks are real.
+        dropout: In training, the share of the K maps that are 0 in a mixture, and of
+            the values of an embedding; against learning the clips by heart.
         bn_sync: In training over several processes, take the statistics of BatchNorm
             over all of them.
     """
@@ -58,6 +60,7 @@ class TFCTDFSeparator(AbsAVSeparator):
         patch: int = 4,
         width: int = 64,
         phase: bool = True,
+        dropout: float = 0.0,
         bn_sync: bool = True,
     ):
         super().__init__()
@@ -113,7 +116,8 @@ class TFCTDFSeparator(AbsAVSeparator):
         self.maps = nn.Sequential(
             nn.Conv2d(channels[0], width, 1, bias=False), norm(width)
         )
-        self.film = nn.Linear(visual_dim, 2 * width)
+        self.drop_maps = nn.Dropout2d(dropout)
+        self.film = nn.Sequential(nn.Dropout(dropout), nn.Linear(visual_dim, 2 * width))
         self.unpatch = nn.Linear(width, patch * (1 + phase))
         nn.init.normal_(self.unpatch.weight, std=0.02)
         nn.init.zeros_(self.unpatch.bias)
@@ -149,7 +153,7 @@ class TFCTDFSeparator(AbsAVSeparator):
         self.check_visual(visual)
         num_rows, num_frames = feature.shape[-2:]
         maps, bottleneck = self._mixture_maps(feature)
-        maps = maps.permute(0, 2, 3, 1)[:, None]  # (B, 1, T', F', K)
+        maps = self.drop_maps(maps).permute(0, 2, 3, 1)[:, None]  # (B, 1, T', F', K)
         gamma, beta = self.film(visual)[:, :, None, None].chunk(2, dim=-1)
         values = self.unpatch(F.relu(maps * (1 + gamma) + beta))
         values = values.unflatten(-1, (-1, self.patch))  # (B, N, T', F', 1 or 2, patch)

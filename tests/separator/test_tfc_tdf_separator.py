@@ -46,7 +46,7 @@ def test_equals_one_plain_pass_per_source():
     assert logits.is_complex()
     for n in range(3):
         maps, _ = model._mixture_maps(feature)  # (B, K, T, F / patch)
-        film = F.linear(visual[:, n], model.film.weight, model.film.bias)
+        film = F.linear(visual[:, n], model.film[1].weight, model.film[1].bias)
         gamma, beta = film[:, :5, None, None], film[:, 5:, None, None]
         selected = (maps * (1 + gamma) + beta).clamp(min=0)
         for row in range(8):
@@ -122,6 +122,21 @@ def test_a_mask_depends_on_the_context_and_on_no_more(options):
         reached[seen] = True
     # The bound is tight: some frame uses it.
     assert reached[middle - context] or reached[middle + context]
+
+
+def test_dropout_changes_training_and_nothing_else():
+    plain, dropping = build(), build(dropout=0.5)
+    dropping.load_state_dict(plain.state_dict())
+    expected = plain(*inputs())[0]
+    assert torch.equal(dropping(*inputs())[0], expected)
+    dropping.train()
+    torch.manual_seed(0)
+    maps = dropping.drop_maps(torch.ones(2, 5, 3, 4))
+    assert set(maps.unique().tolist()) == {0.0, 2.0}  # whole maps, the rest doubled
+    assert torch.equal(maps, maps[:, :, :1, :1].expand_as(maps))
+    feature, visual = inputs()
+    first, second = (dropping(feature, visual)[0] for _ in range(2))
+    assert not torch.equal(first, second)
 
 
 def test_bad_options():
