@@ -9,6 +9,26 @@ DYNAMIC_RANGE_DB = 60
 EXTREMES = (0.3, 0.7)
 
 
+def save_drawn(figure, path) -> np.ndarray:
+    """Draw a figure once, write it as PNG and return it.
+
+    Args:
+        figure: A matplotlib figure.
+        path: The file.
+
+    Returns:
+        Its pixels (H, W, 3), uint8.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    Image.fromarray(pixels).save(path, format="PNG")
+    return pixels
+
+
 def spectrogram_panels(panels: Mapping[str, np.ndarray], title: str):
     """Draw one row per source: mixture, reference, estimate, mask.
 

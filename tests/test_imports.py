@@ -4,8 +4,6 @@ import ast
 import sys
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).resolve().parent.parent / "espnet2_avsep"
 
 # Part -> the parts it may import. Every part may import itself and errors.py; only
@@ -155,78 +153,76 @@ def modules(*parts: str) -> list:
 BELOW_BIN = [name for name in SOURCES if part(name) != "bin"]
 
 
-@pytest.mark.parametrize("name", BELOW_BIN)
-def test_imports_point_downwards(name):
-    assert part(name) in ALLOWED, f"{name}: give this part its place in ALLOWED"
-    targets = {part(target) for target in own(imports(SOURCES[name]))}
-    wrong = targets - ALLOWED[part(name)] - {part(name), "errors"}
-    assert not wrong, f"{name} imports {sorted(wrong)}"
+def test_imports_point_downwards():
+    for name in BELOW_BIN:
+        assert part(name) in ALLOWED, f"{name}: give this part its place in ALLOWED"
+        targets = {part(target) for target in own(imports(SOURCES[name]))}
+        wrong = targets - ALLOWED[part(name)] - {part(name), "errors"}
+        assert not wrong, f"{name} imports {sorted(wrong)}"
 
 
-@pytest.mark.parametrize("name", modules("separator", "baseline"))
-def test_methods_do_not_import_one_another(name):
-    targets = own(imports(SOURCES[name])) - {part(name)}
-    siblings = {t for t in targets if part(t) == part(name) and ".abs_" not in t}
-    assert not siblings, f"{name} imports its siblings {sorted(siblings)}"
+def test_methods_do_not_import_one_another():
+    for name in modules("separator", "baseline"):
+        targets = own(imports(SOURCES[name])) - {part(name)}
+        siblings = {t for t in targets if part(t) == part(name) and ".abs_" not in t}
+        assert not siblings, f"{name} imports its siblings {sorted(siblings)}"
 
 
-@pytest.mark.parametrize(
-    "name", modules("espnet_model", "espnet_wave_model", "trainer")
-)
-def test_only_the_task_names_concrete_classes(name):
-    for target in own(imports(SOURCES[name])):
-        if part(target) in ("separator", "loss", "teacher", "visual"):
-            assert ".abs_" in target, f"{name} imports the concrete {target}"
+def test_only_the_task_names_concrete_classes():
+    for name in modules("espnet_model", "espnet_wave_model", "trainer"):
+        for target in own(imports(SOURCES[name])):
+            if part(target) in ("separator", "loss", "teacher", "visual"):
+                assert ".abs_" in target, f"{name} imports the concrete {target}"
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_espnet_stays_on_top(name):
-    roots = {target.partition(".")[0] for target in imports(SOURCES[name])}
-    assert "espnet" not in roots, f"{name}: espnet.* moves away; use espnet2.*"
-    if name not in ESPNET_USERS and part(name) not in ESPNET_USERS:
-        assert "espnet2" not in roots, f"{name} must not know ESPnet"
+def test_espnet_stays_on_top():
+    for name in SOURCES:
+        roots = {target.partition(".")[0] for target in imports(SOURCES[name])}
+        assert "espnet" not in roots, f"{name}: espnet.* moves away; use espnet2.*"
+        if name not in ESPNET_USERS and part(name) not in ESPNET_USERS:
+            assert "espnet2" not in roots, f"{name} must not know ESPnet"
 
 
-@pytest.mark.parametrize("name", modules(*LIBRARIES))
-def test_computing_parts_need_few_libraries(name):
-    roots = {target.partition(".")[0] for target in imports(SOURCES[name])}
-    foreign = roots - set(sys.stdlib_module_names) - {"espnet2_avsep"}
-    extra = foreign - LIBRARIES[part(name)]
-    assert not extra, f"{name} imports {sorted(extra)}"
+def test_computing_parts_need_few_libraries():
+    for name in modules(*LIBRARIES):
+        roots = {target.partition(".")[0] for target in imports(SOURCES[name])}
+        foreign = roots - set(sys.stdlib_module_names) - {"espnet2_avsep"}
+        extra = foreign - LIBRARIES[part(name)]
+        assert not extra, f"{name} imports {sorted(extra)}"
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_slow_libraries_are_imported_where_they_are_used(name):
-    top = imports(SOURCES[name], at_top=True, types=False)
-    slow = {target.partition(".")[0] for target in top} & LAZY
-    assert not slow, f"{name} imports {sorted(slow)} at its top"
+def test_slow_libraries_are_imported_where_they_are_used():
+    for name in SOURCES:
+        top = imports(SOURCES[name], at_top=True, types=False)
+        slow = {target.partition(".")[0] for target in top} & LAZY
+        assert not slow, f"{name} imports {sorted(slow)} at its top"
 
 
-@pytest.mark.parametrize("name", modules("bin"))
-def test_commands_import_nothing_heavy_at_the_top(name):
+def test_commands_import_nothing_heavy_at_the_top():
     """Follow everything that runs when the command's module is imported."""
-    seen, queue = set(), ["__init__", "bin", name]
-    while queue:
-        current = queue.pop()
-        if current in seen or current not in SOURCES:
-            continue
-        seen.add(current)
-        top = imports(SOURCES[current], at_top=True, types=False)
-        heavy = {target.partition(".")[0] for target in top} & HEAVY
-        assert not heavy, f"{name} pays for {sorted(heavy)}, imported by {current}"
-        for target in own(top):
-            pieces = target.split(".")
-            queue += [".".join(pieces[: i + 1]) for i in range(len(pieces))]
+    for name in modules("bin"):
+        seen, queue = set(), ["__init__", "bin", name]
+        while queue:
+            current = queue.pop()
+            if current in seen or current not in SOURCES:
+                continue
+            seen.add(current)
+            top = imports(SOURCES[current], at_top=True, types=False)
+            heavy = {target.partition(".")[0] for target in top} & HEAVY
+            assert not heavy, f"{name} pays for {sorted(heavy)}, imported by {current}"
+            for target in own(top):
+                pieces = target.split(".")
+                queue += [".".join(pieces[: i + 1]) for i in range(len(pieces))]
 
 
-@pytest.mark.parametrize("name", BELOW_BIN)
-def test_only_commands_read_the_command_line(name):
-    for node in ast.walk(SOURCES[name]):
-        text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
-        assert text != "sys.argv", f"{name} reads sys.argv"
-        assert not text.endswith("ArgumentParser") or part(name) == "tasks", (
-            f"{name} builds a command line"
-        )
+def test_only_commands_read_the_command_line():
+    for name in BELOW_BIN:
+        for node in ast.walk(SOURCES[name]):
+            text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+            assert text != "sys.argv", f"{name} reads sys.argv"
+            assert not text.endswith("ArgumentParser") or part(name) == "tasks", (
+                f"{name} builds a command line"
+            )
 
 
 def test_rules_find_what_they_forbid():

@@ -22,7 +22,10 @@ MODEL_OPTIONS = {
     "num_iters_per_epoch": 8,
     "max_epoch": 2,
     "num_workers": 0,
-    "num_att_plot": 1,
+    # Drawing takes longer than the training: test_avsep_task.py has the pictures.
+    "num_att_plot": 0,
+    "use_matplotlib": False,
+    "use_tensorboard": False,
     "picture_interval": 1,
     "best_model_criterion": [["valid", "si_sdr_i", "max"]],
     "keep_nbest_models": 1,

@@ -11,8 +11,10 @@ exec ./avsep.sh \
     --visual_encoder open_clip \
     --visual_model ViT-B-32 \
     --visual_pretrained random \
+    --visual_every 16 \
     --fs 11625 \
     --segment_samples 65280 \
+    --train_segment_samples 32512 \
     --ref_num 2 \
     --mix_different_class true \
     --ngpu 0 \

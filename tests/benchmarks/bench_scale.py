@@ -232,8 +232,15 @@ def run(command: Sequence[str], root: Path) -> Cost:
     return Cost(seconds, kibibytes / 1024)
 
 
-def measure(root: Path, sizes: Sequence[int]) -> Dict[str, List[Cost]]:
+def measure(
+    root: Path, sizes: Sequence[int], only: Optional[Sequence[str]] = None
+) -> Dict[str, List[Cost]]:
     """Run all steps for corpora of several sizes.
+
+    Args:
+        root: Gets the corpora.
+        sizes: Numbers of entries.
+        only: The steps to return (None: all); all are run, for one needs another.
 
     Returns:
         Step -> what it took for each size.
@@ -244,7 +251,7 @@ def measure(root: Path, sizes: Sequence[int]) -> Dict[str, List[Cost]]:
         write_corpus(corpus, size)
         for name, command in steps(corpus).items():
             costs.setdefault(name, []).append(run(command, corpus))
-    return costs
+    return {k: v for k, v in costs.items() if only is None or k in only}
 
 
 def growth(costs: Sequence[Cost]) -> float:

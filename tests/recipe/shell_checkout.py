@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Stands in for the real Python: notes the call, writes what the command would leave.
 SHIM = """\
-#!{python}
+#!{python} -SE
 import hashlib, json, os, subprocess, sys
 from pathlib import Path
 
@@ -241,7 +241,11 @@ class Checkout:
             for name, value in os.environ.items()
             if name not in ("MUSIC", "MINI_MUSIC", "cmd_backend", "OMP_NUM_THREADS")
         }
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        # The interpreter itself, ahead of its environment: it starts in half the time,
+        # and the tools in utils need the standard library only.
+        fast = Path(sys.executable).resolve().parent
+        here = [str(fast), str(Path(sys.executable).parent), os.environ["PATH"]]
+        path = os.pathsep.join(here)
         return {
             **kept,
             "PATH": path,

@@ -12,7 +12,8 @@ from tests.recipe.real_recipe import copy_recipe, run, scores_of
 
 OPTIONS = (
     "--local_data_opts",
-    "--train_takes 2 --valid_takes 1 --test_takes 1 --duration 6",
+    "--train_takes 2 --valid_takes 1 --test_takes 1 --duration 2",
+    *("--segment_samples", "16256", "--train_segment_samples", "16256"),
     *("--nj", "1", "--inference_nj", "2"),
     *("--valid_num_mixtures", "4", "--test_num_mixtures", "6"),
     *("--avsep_tag", "tiny"),

@@ -138,6 +138,16 @@ def test_training_command(prepared):
     assert prepared.calls("avsep_extract_visual")[0]["threads"] == "1"
 
 
+def test_training_segments_may_be_shorter_than_mixtures(again):
+    result = again.stages(4, 6, "--train_segment_samples", 32512)
+    assert result.returncode == 0, result.stderr
+    assert value(again.calls("avsep_make_mixtures")[0], "--segment_samples") == "65280"
+    (train,) = again.calls("avsep_train")
+    assert values(train, "--dataset_conf")[-1] == "segment_samples=32512"
+    result = again.stages(6, 6, "--train_segment_samples", 65281)
+    assert result.returncode == 2 and "at most --segment_samples" in result.stderr
+
+
 def test_cpu_training_takes_all_cores_although_path_sh_sets_one_thread(prepared):
     # coreutils' nproc obeys OMP_NUM_THREADS; here it counts 7 cores.
     nproc = prepared.root / "utils" / "nproc"

@@ -44,10 +44,14 @@ def epochs_logged(caplog) -> list:
 def test_train_and_resume_after_a_kill(corpus, config, tmp_path, caplog):
     caplog.set_level("INFO")
     exp = tmp_path / "exp"
-    assert main(train_command(corpus, config(max_epoch=3), exp)) == 0
+    drawn = config(
+        max_epoch=3, num_att_plot=1, use_matplotlib=True, use_tensorboard=True
+    )
+    assert main(train_command(corpus, drawn, exp)) == 0
     assert epochs_logged(caplog) == [1, 2, 3]
     for name in ("config.yaml", "valid.si_sdr_i.best.pth", "checkpoint.previous.pth"):
         assert (exp / name).exists(), name
+    assert (exp / "images" / "loss.png").exists()
     assert list((exp / "tensorboard" / "train").iterdir())
     pictures = sorted(p.name for p in (exp / "pictures" / "mix00000").iterdir())
     assert pictures == ["001ep.png", "002ep.png", "003ep.png"]

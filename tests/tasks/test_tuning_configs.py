@@ -31,6 +31,8 @@ def reduced(path: Path) -> argparse.Namespace:
     defaults = {"teacher": None, "visual_adapter_conf": {}, "optim_groups": []}
     defaults["optim2"] = None
     config = {**defaults, **config}
+    # The least for seven levels.
+    config["model_conf"] = {**config["model_conf"], "num_log_bins": 128}
     separator = config["separator_conf"]
     if isinstance(separator.get("channels"), list):
         separator["channels"] = [4] * len(separator["channels"])

@@ -80,7 +80,7 @@ audio_format=wav # wav or flac.
 # Stage 4: clips and fixed mixtures
 min_wav_duration=         # Drop shorter clips (s), besides those shorter than a segment.
 max_wav_duration=         # Drop longer clips (s).
-segment_samples=65280     # Samples of a training segment and of a fixed mixture.
+segment_samples=65280     # Samples of a fixed mixture and of a training segment.
 silence_dbfs=-60          # Drop clips whose level is lower.
 ref_num=2                 # Number of sources in a mixture.
 train_ref_nums=           # In training several numbers, in turn, e.g. "2 3 4" (default: ref_num).
@@ -102,6 +102,7 @@ test_mixture_list=        # Make these mixtures of each test set instead of draw
 duet_prompts=class_mean   # What prompts the sources of real sets: class_mean or halves.
 
 # Stages 5 and 6: training
+train_segment_samples= # Samples of a training segment (default: segment_samples).
 avsep_exp=    # The experiment's folder; avsep_tag is then ignored.
 avsep_tag=    # The end of the experiment's folder name (default: made from the config).
 avsep_config=conf/train.yaml # Config of training, or of a system without ("trained: false").
@@ -276,6 +277,8 @@ Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtur
                         # right half of the picture (default="${duet_prompts}").
 
     # Stages 5 and 6: training
+    --train_segment_samples # Samples of a training segment, at most segment_samples: shorter
+                        # ones make shorter steps (default: segment_samples).
     --avsep_exp         # The experiment's folder; --avsep_tag is then ignored.
     --avsep_tag         # The end of its name (default: made from the config and avsep_args).
     --avsep_config      # Config of training (default="${avsep_config}").
@@ -381,9 +384,13 @@ done
 if [ "${stop_stage}" -lt "${stage}" ]; then
     die "--stage ${stage} --stop_stage ${stop_stage}: no stage is left to run; --stop_stage is the last one"
 fi
-for _name in train_threads valid_num_mixtures test_num_mixtures audio_stream; do
+for _name in train_threads train_segment_samples valid_num_mixtures test_num_mixtures audio_stream; do
     [ -z "${!_name}" ] || check_int "${_name}" 1
 done
+if [ "${train_segment_samples:-1}" -gt "${segment_samples}" ]; then
+    die "--train_segment_samples ${train_segment_samples}: expected at most --segment_samples," \
+        "${segment_samples}, the least length of a clip"
+fi
 _stream_opts=()
 [ -z "${audio_stream}" ] || _stream_opts=(--audio_stream "${audio_stream}")
 [[ ${audio_format} =~ ^(wav|flac)$ ]] || die "--audio_format '${audio_format}': expected wav or flac"
@@ -1183,7 +1190,8 @@ elif ! "${skip_train}"; then
         # shellcheck disable=SC2206  # avsep_args is several words
         _opts=(--config "${avsep_config}" --output_dir "${avsep_exp}" --resume true
             --sample_rate "${fs}" --dataset_conf "num_sources=${_num_sources}"
-            --dataset_conf "segment_samples=${segment_samples}" "${_opts[@]}" ${avsep_args})
+            --dataset_conf "segment_samples=${train_segment_samples:-${segment_samples}}"
+            "${_opts[@]}" ${avsep_args})
         # Nothing is written where the checkpoint is that of another training.
         "${python}" -m espnet2_avsep.bin.avsep_made_from training "${_opts[@]}"
         # Inference makes the encoder of pictures from it.
