@@ -197,7 +197,7 @@ def format_line(what: str, other: Cost, this: Cost) -> str:
     )
 
 
-def write_inputs(other: Build, folder: Path) -> None:
+def write_inputs(other: Build, this: Build, folder: Path) -> None:
     """Write the inputs of the commands: a model, videos, sounds, a tiny corpus."""
     import soundfile
     import yaml
@@ -208,8 +208,7 @@ def write_inputs(other: Build, folder: Path) -> None:
     model.mkdir()
     other.run("-c", WRITE_MODEL, model)
     (model / "visual_info.yaml").write_text(VISUAL_INFO)
-    duet = (ROOT / "local" / "make_duet.py", "--output_dir", folder, "--duration", 10)
-    other.run(*duet)
+    this.run("local/make_duet.py", "--output_dir", folder, "--duration", 10)
     rng = np.random.default_rng(0)
     for n in (1, 2):
         noise = 0.1 * rng.standard_normal(10 * 44100)
@@ -387,7 +386,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         inputs = temporary / "inputs"
         inputs.mkdir()
         if set(wanted) & set(COMMANDS):
-            write_inputs(builds[0], inputs)
+            write_inputs(*builds, inputs)
         if "separate_long" in wanted:
             lengthen(inputs / "duet.mp4", 600.0, inputs / "long.mp4")
         recipes: List[Recipe] = []
