@@ -13,17 +13,20 @@ from typing import (
 )
 
 import torch
-from espnet2.torch_utils.device_funcs import force_gatherable
-from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch import Tensor, nn
 
 from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
 from espnet2_avsep.layers.grounding import SOUNDS, Grounding, grounding_accuracy
 from espnet2_avsep.layers.precision import DTYPES, usable_dtype
 from espnet2_avsep.layers.recursion import RecursionSteps
+from espnet2_avsep.lean_imports import lean_imports
 from espnet2_avsep.loss.abs_criterion import AbsCriterion, SeparationOutput
 from espnet2_avsep.metrics.si_sdr import si_sdr
 from espnet2_avsep.separator.abs_separator import AbsSeparator
+
+with lean_imports():
+    from espnet2.torch_utils.device_funcs import force_gatherable
+    from espnet2.train.abs_espnet_model import AbsESPnetModel
 
 COMPRESSIONS = ("log", "log1p", "power")
 # Exponent of the compression "power", usual for complex spectra of speech and music.

@@ -44,7 +44,7 @@ def _deferred_function(module: str, name: str) -> types.ModuleType:
     def call(*args, **kwargs):
         return getattr(importlib.import_module(module), name)(*args, **kwargs)
 
-    stand_in = types.ModuleType(module)
+    stand_in = _Deferred(module)
     setattr(stand_in, name, call)
     return stand_in
 
@@ -54,6 +54,23 @@ def _unchecked() -> types.ModuleType:
     stand_in = _Deferred("typeguard")
     stand_in.typechecked = lambda target=None, **_: target or (lambda found: found)
     return stand_in
+
+
+@contextlib.contextmanager
+def without_compiler() -> Iterator[None]:
+    """Import torchvision (0.26) without torch's compiler, 2 s of CPU time.
+
+    It imports a function of the compiler by name, and calls it for one operator.
+    """
+    name = "torch._dynamo.utils"
+    stand_in = _deferred_function(name, "is_compile_supported")
+    if "torch._dynamo" not in sys.modules:
+        sys.modules[name] = stand_in
+    try:
+        yield
+    finally:
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
+from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.loss.abs_criterion import AbsCriterion, SeparationOutput
 
 
@@ -42,7 +43,8 @@ class ObjectClassification(AbsCriterion):
         ):
             if value not in known:
                 raise ValueError(f"{name}={value!r}: expected one of {known}.")
-        import torchvision
+        with without_compiler():
+            import torchvision
 
         self.num_classes = num_classes
         self.network = torchvision.models.resnet18(

@@ -10,10 +10,6 @@ import warnings
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 import torch
-from espnet2.enh.decoder.abs_decoder import AbsDecoder
-from espnet2.enh.decoder.stft_decoder import STFTDecoder
-from espnet2.enh.encoder.abs_encoder import AbsEncoder
-from espnet2.train.class_choices import ClassChoices
 from torch import nn
 
 from espnet2_avsep.baseline.abs_baseline import AbsBaseline
@@ -23,6 +19,7 @@ from espnet2_avsep.baseline.rpca import RPCA
 from espnet2_avsep.errors import InputError, shown
 from espnet2_avsep.espnet_model import ESPnetAVSeparationModel, WeightedCriterion
 from espnet2_avsep.espnet_wave_model import ESPnetAVWaveModel
+from espnet2_avsep.lean_imports import lean_imports
 from espnet2_avsep.loss.abs_criterion import AbsCriterion
 from espnet2_avsep.loss.alignment import AlignmentLoss
 from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
@@ -64,10 +61,14 @@ from espnet2_avsep.visual.frame_networks import (
     PredictiveCodingResNet18,
 )
 
-with warnings.catch_warnings():
-    # A decorator of it, torch.cuda.amp.autocast, is deprecated.
+with lean_imports(), warnings.catch_warnings():
+    # torch.cuda.amp.autocast, a decorator of STFTEncoder, is deprecated.
     warnings.simplefilter("ignore", FutureWarning)
+    from espnet2.enh.decoder.abs_decoder import AbsDecoder
+    from espnet2.enh.decoder.stft_decoder import STFTDecoder
+    from espnet2.enh.encoder.abs_encoder import AbsEncoder
     from espnet2.enh.encoder.stft_encoder import STFTEncoder
+    from espnet2.train.class_choices import ClassChoices
 
 encoder_choices = ClassChoices(
     "encoder", {"stft": STFTEncoder}, type_check=AbsEncoder, default="stft"

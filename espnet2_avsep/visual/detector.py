@@ -14,6 +14,7 @@ import torch
 
 from espnet2_avsep.data.boxes import Box
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.visual.encoder_info import RANDOM
 from espnet2_avsep.visual.torchvision_weights import load_weights
 
@@ -91,7 +92,8 @@ class Detector:
 
 def coco_labels(model: str = "fasterrcnn_resnet50_fpn_v2") -> List[str]:
     """Return the names of the classes of torchvision's COCO weights, by number."""
-    import torchvision
+    with without_compiler():
+        import torchvision
 
     weights = torchvision.models.get_model_weights(model)
     return list(weights.COCO_V1.meta["categories"])
@@ -122,7 +124,8 @@ def load_detector(
         raise InputError(
             f"--box_detector {model}: unknown; expected one of {', '.join(DETECTORS)}."
         )
-    import torchvision
+    with without_compiler():
+        import torchvision
 
     labels = coco_labels(model)
     with torch.random.fork_rng(devices=[]):

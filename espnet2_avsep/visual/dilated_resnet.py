@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet2_avsep.layers.batch_norm import STATISTICS, SourceBatchNorm2d
+from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.visual.resnet_encoder import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -69,7 +70,8 @@ class DilatedResNet18(nn.Module):
         activation: Optional[str] = None,
     ):
         super().__init__()
-        import torchvision
+        with without_compiler():
+            import torchvision
 
         network = torchvision.models.resnet18(
             weights=None, norm_layer=SourceBatchNorm2d

@@ -13,6 +13,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 import torch
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.visual.encoder_info import RANDOM
 from espnet2_avsep.visual.frame_encoder import FrameEncoder
@@ -111,7 +112,8 @@ def load_motion_encoder(
         raise InputError(
             f"--motion_encoder {model}: unknown; expected one of {', '.join(NETWORKS)}."
         )
-    import torchvision
+    with without_compiler():
+        import torchvision
 
     expected = NETWORKS[model]
     with torch.random.fork_rng(devices=[]):

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Dict, List
 
+from espnet2_avsep.lean_imports import without_compiler
+
 # open_clip's wrappers of text and image towers from these packages work without them
 # until such a tower is built. Their imports take longer than open_clip's own.
 _OPTIONAL = {"transformers": "hf_model_name", "timm": "timm_model_name"}
@@ -41,7 +43,8 @@ def import_open_clip(model: str, text: bool = True) -> ModuleType:
     # None in sys.modules: "import <name>" raises ImportError, as if not installed.
     sys.modules.update(dict.fromkeys(left_out))
     try:
-        import open_clip
+        with without_compiler():
+            import open_clip
     finally:
         for package in left_out:
             del sys.modules[package]

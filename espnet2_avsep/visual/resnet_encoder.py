@@ -9,6 +9,7 @@ from typing import Any, Dict, Optional, Tuple
 
 import torch
 
+from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.visual.encoder_info import RANDOM
 from espnet2_avsep.visual.frame_encoder import FrameEncoder
@@ -77,7 +78,8 @@ def build_resnet18(
     Raises:
         InputError: see :func:`load_resnet18`.
     """
-    import torchvision
+    with without_compiler():
+        import torchvision
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

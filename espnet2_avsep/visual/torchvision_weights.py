@@ -8,6 +8,7 @@ import torch
 
 from espnet2_avsep.data.fetch import FetchError, fetch_file
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.visual.encoder_info import RANDOM
 from espnet2_avsep.visual.weights import file_sha256, silence, weights_error
 
@@ -85,7 +86,8 @@ def _fetch(
     model: str, title: str, name: str, option: str, cache_dir: Optional[str]
 ) -> str:
     """Return the file of torchvision weights: from the cache, else from the network."""
-    import torchvision
+    with without_compiler():
+        import torchvision
 
     known = torchvision.models.get_model_weights(model).__members__
     if name not in known:
