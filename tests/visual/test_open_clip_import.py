@@ -1,4 +1,4 @@
-"""open_clip is imported without transformers and timm where a model needs neither."""
+"""open_clip is imported without what a model does not need."""
 
 import json
 import subprocess
@@ -14,6 +14,11 @@ def packages():
 found = {}
 clip = import_open_clip("ViT-B-32", text=False)
 found["lean"] = packages()
+found["compiler"] = "torch._dynamo" in sys.modules
+import torch
+from torchvision.ops import roi_align
+boxes = [torch.tensor([[0.0, 0.0, 4.0, 4.0]])]
+found["operator"] = roi_align(torch.ones(1, 1, 8, 8), boxes, 2).sum().item()
 again = import_open_clip("ViT-B-32")
 found["once"] = again is clip
 words = import_open_clip("roberta-ViT-B-32", text=False)
@@ -34,6 +39,8 @@ def test_packages_that_models_need():
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "lean": [False, False],
+        "compiler": False,
+        "operator": 4.0,
         "once": True,
         "image tower of a model with words of transformers": [False, False],
         "timm": [False, True],
