@@ -71,6 +71,7 @@ def separate_file(
     audio_stream: Optional[int] = None,
     progress: Optional[Callable[[float, Optional[float]], None]] = None,
     max_seconds: Optional[float] = None,
+    bandwidth: str = "model",
 ) -> SeparatedFile:
     """Separate the sound of any media file into files of its rate and length.
 
@@ -96,6 +97,7 @@ def separate_file(
             known).
         max_seconds: Longer recordings are refused, from the header or, where that says
             otherwise, before more than this is decoded.
+        bandwidth: As for SeparateAV.__call__.
 
     Returns:
         What was written.
@@ -130,6 +132,7 @@ def separate_file(
         channels=channels,
         residual=True,
         chunking=chunking,
+        bandwidth=bandwidth,
     )
     first = next(tracks)  # what cannot be used shows before a file is opened
     Path(output_dir).mkdir(parents=True, exist_ok=True)

@@ -259,6 +259,7 @@ class SeparateAV:
         channels: str = "mean",
         residual: bool = False,
         chunking: Union[str, Chunking] = "auto",
+        bandwidth: str = "model",
     ) -> np.ndarray:
         """Separate one recording.
 
@@ -286,6 +287,9 @@ class SeparateAV:
                 sum is exact.
             chunking: "whole" separates in one pass, a :class:`Chunking` in chunks, and
                 "auto" in chunks where the recording is longer than 30 s.
+            bandwidth: "model": tracks end at half the model's rate, as the published
+                systems' do. "full": what the mixture has above it is shared among them
+                (see streaming/bandwidth.py); below it nothing changes.
 
         Returns:
             float32 (N, L), or (N, channels, L) with channels "each", at the mixture's
@@ -307,7 +311,7 @@ class SeparateAV:
         plan = WHOLE if chunking is None else self.plan(chunking)
         total = -(-wav.shape[-1] * self.sample_rate // fs)
         stream = self._stream(
-            prompts, fs, plan, channels, residual, classes, motion, total
+            prompts, fs, plan, channels, residual, bandwidth, classes, motion, total
         )
         tracks = [*stream.feed(wav), *stream.finish()]
         return np.concatenate(tracks, axis=-1)
@@ -321,6 +325,7 @@ class SeparateAV:
         channels: str = "mean",
         residual: bool = False,
         chunking: Optional[Chunking] = None,
+        bandwidth: str = "model",
     ) -> Iterator[np.ndarray]:
         """Separate a recording that comes in pieces, at constant memory.
 
@@ -335,17 +340,20 @@ class SeparateAV:
             channels: As for a call.
             residual: As for a call.
             chunking: Null takes chunks as long as the training's segments.
+            bandwidth: As for a call.
 
         Yields:
             The next stretch of the tracks, (N, L'') as for a call; all stretches
-            together are as long as all pieces. A stretch comes once a chunk is full.
+            together are as long as all pieces. A stretch comes once a chunk is full:
+            a sample waits for at most one chunk, with bandwidth "full" up to 0.8 s
+            longer.
 
         Raises:
             InputError: as for a call.
         """
         plan = self.plan(chunking or Chunking())
         stream = self._stream(
-            prompts, self._rate(fs), plan, channels, residual, classes
+            prompts, self._rate(fs), plan, channels, residual, bandwidth, classes
         )
         empty = True
         for piece in pieces:
@@ -423,6 +431,8 @@ class SeparateAV:
         batch_size: int = 8,
     ) -> List[np.ndarray]:
         """Separate several recordings, those of equal length together.
+
+        Tracks have the model's bandwidth.
 
         Args:
             mixtures: As for a call; the mean of the channels is separated.
@@ -527,6 +537,7 @@ class SeparateAV:
         plan: ChunkPlan,
         channels: str,
         residual: bool,
+        bandwidth: str,
         classes: Optional[Sequence[str]] = None,
         motion: Optional[Sequence[np.ndarray]] = None,
         total: Optional[int] = None,
@@ -546,7 +557,9 @@ class SeparateAV:
             return self._separate_chunk(chunk, visual, told)
 
         return TrackStream(
-            *(process, plan, fs, self.sample_rate, channels, residual, reader.spans)
+            *(process, plan, fs, self.sample_rate, channels, residual),
+            spans=reader.spans,
+            bandwidth=bandwidth,
         )
 
     def _separate_chunk(

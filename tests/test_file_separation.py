@@ -29,7 +29,8 @@ def pcm16(seconds, channels=2):
 
 @pytest.mark.parametrize("audio_format", ["wav", "flac"])
 @pytest.mark.parametrize("channels", ["each", "mean"])
-def test_files_add_up_exactly(tmp_path, separate, audio_format, channels):
+@pytest.mark.parametrize("bandwidth", ["model", "full"])
+def test_files_add_up_exactly(tmp_path, separate, audio_format, channels, bandwidth):
     samples = pcm16(3.3)
     soundfile.write(tmp_path / "in.wav", samples, RATE)
     told = []
@@ -38,6 +39,7 @@ def test_files_add_up_exactly(tmp_path, separate, audio_format, channels):
         names=["flute", "cello"],
         audio_format=audio_format,
         channels=channels,
+        bandwidth=bandwidth,
         progress=lambda done, total: told.append((done, total)),
     )
     assert list(found.tracks) == ["flute", "cello", "residual"]
@@ -61,6 +63,7 @@ def test_files_add_up_exactly(tmp_path, separate, audio_format, channels):
         channels=channels,
         residual=True,
         chunking=Chunking(),
+        bandwidth=bandwidth,
     )
     np.testing.assert_array_equal(
         np.squeeze(tracks[0] / np.float32(2**23)).T, np.squeeze(whole[0])

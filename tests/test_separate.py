@@ -212,6 +212,30 @@ def test_every_channel_gets_the_mask_of_their_mean(separate):
     np.testing.assert_allclose(each[:, 1], 0.5 * each[:, 0], atol=1e-6)
 
 
+def test_full_bandwidth_adds_what_is_above_the_band(separate):
+    """Noise at four times the model's rate; called whole, and streamed in pieces."""
+    wav = np.random.default_rng(0).normal(size=16 * FS).astype(np.float32) / 10
+    given = {"fs": 4 * FS, "residual": True, "chunking": Chunking()}
+    model = separate(wav, prompts(), **given)
+    full = separate(wav, prompts(), bandwidth="full", **given)
+    np.testing.assert_allclose(full.sum(axis=0), wav, atol=1e-6)
+
+    def energy(signal, low, high):
+        spectrum = np.abs(np.fft.rfft(signal)) ** 2
+        at = np.fft.rfftfreq(signal.shape[-1], 1 / 4)  # in units of the model's rate
+        return spectrum[..., (at >= low) & (at < high)].sum(axis=-1)
+
+    # In the model's band, and above it.
+    below, above = (0, 0.4), (0.55, 2)
+    change = np.abs(energy(full[:2], *below) / energy(model[:2], *below) - 1)
+    assert (change < 3e-3).all()
+    assert (energy(model[:2], *above) < 1e-4 * energy(model[:2], *below)).all()
+    assert energy(full[:2], *above).sum() > energy(full[:2], *below).sum()
+    pieces = np.split(wav, range(1001, len(wav), 1001))
+    parts = list(separate.stream(pieces, prompts(), bandwidth="full", **given))
+    np.testing.assert_array_equal(np.concatenate(parts, axis=-1), full)
+
+
 def test_residual(separate):
     wav = np.rint(long_mixture(2) * 2**15).astype(np.float32) / 2**15
     for fs in (FS, 4 * FS):

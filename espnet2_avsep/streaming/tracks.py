@@ -6,6 +6,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple
 import numpy as np
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.streaming.bandwidth import BANDWIDTHS, extension
 from espnet2_avsep.streaming.chunked import ChunkedProcess, ChunkPlan, Process
 from espnet2_avsep.streaming.resampler import Resampler
 
@@ -32,6 +33,8 @@ class TrackStream:
         residual: Whether a last track holds what the others leave of the mixture.
         spans: For each track None, or (begin, end) pairs in s outside of which it is
             silent; None: no track has any.
+        bandwidth: "model": tracks end at half the model's rate. "full": what the
+            mixture has above it is shared among them, see streaming/bandwidth.py.
     """
 
     def __init__(
@@ -43,20 +46,30 @@ class TrackStream:
         channels: str = "mean",
         residual: bool = False,
         spans: Spans = None,
+        bandwidth: str = "model",
     ):
-        if channels not in CHANNELS:
-            raise InputError(
-                f"channels={channels!r}: expected one of {', '.join(CHANNELS)}."
-            )
+        for name, value, known in (
+            ("channels", channels, CHANNELS),
+            ("bandwidth", bandwidth, BANDWIDTHS),
+        ):
+            if value not in known:
+                raise InputError(
+                    f"{name}={value!r}: expected one of {', '.join(known)}."
+                )
         self.mean = channels == "mean"
         self.residual = residual
         self._fs = fs
         self._spans = spans
+        # Where the recording has nothing above the model's band there is no more to do.
+        self._extension = None
+        if bandwidth == "full" and fs > model_fs:
+            self._extension = extension(fs, model_fs)
+            process = _with_mixture(process)
         self._chunked = ChunkedProcess(process, plan)
         self._down = Resampler(fs, model_fs)
         self._up = Resampler(model_fs, fs)
-        self._mixture: List[np.ndarray] = []  # not yet given, for the residual
-        self._fed = self._given = 0
+        self._mixture: List[np.ndarray] = []  # not yet given
+        self._fed = self._taken = self._given = 0
         self._shape: Optional[tuple] = None
 
     def feed(self, piece: np.ndarray) -> Iterator[np.ndarray]:
@@ -74,7 +87,7 @@ class TrackStream:
         self._fed += piece.shape[-1]
         if self.mean:
             piece = piece.mean(axis=0, keepdims=True)
-        if self.residual:
+        if self.residual or self._extension is not None:
             self._mixture.append(piece)
         for tracks in self._chunked.feed(self._down(piece)):
             yield from self._give(tracks)
@@ -96,25 +109,49 @@ class TrackStream:
         """Bring tracks (N, C', m) to the recording's rate and, at the end, length."""
         number, channels = tracks.shape[:2]
         flat = self._up(tracks.reshape(number * channels, -1), last)
-        room = self._fed - self._given
+        room = self._fed - self._taken
         missing = room - flat.shape[-1] if last else 0
         flat = np.pad(flat[:, :room], ((0, 0), (0, max(0, missing))))
         tracks = flat.reshape(number, channels, -1)
-        if tracks.shape[-1] == 0:
-            return
+        samples = tracks.shape[-1]
+        self._taken += samples
+        if self.residual or self._extension is not None:
+            tracks = np.concatenate([tracks, self._take(samples)[None]])
+        parts = [tracks]
+        if self._extension is not None:
+            parts = list(self._extension.feed(tracks)) if samples else []
+            parts += self._extension.finish() if last else []
+        for part in parts:
+            if part.shape[-1]:
+                yield self._finished(part)
+
+    def _finished(self, tracks: np.ndarray) -> np.ndarray:
+        """Apply the time spans; round tracks and replace the mixture by the residual.
+
+        Args:
+            tracks: (N, C', n) and, where it is kept, the mixture.
+        """
         silence_outside(tracks, self._spans, self._given, self._fs)
         self._given += tracks.shape[-1]
         if self.residual:
-            tracks = (np.rint(tracks / STEP) * STEP).astype(np.float32)
-            rest = self._take(tracks.shape[-1]) - tracks.sum(axis=0)
+            mixture = tracks[-1]
+            tracks = (np.rint(tracks[:-1] / STEP) * STEP).astype(np.float32)
+            rest = mixture - tracks.sum(axis=0)
             tracks = np.concatenate([tracks, rest[None]])
-        yield tracks[:, 0] if self.mean else tracks
+        elif self._extension is not None:
+            tracks = tracks[:-1]
+        return tracks[:, 0] if self.mean else tracks
 
     def _take(self, samples: int) -> np.ndarray:
         """Take the next samples of the mixture out of what is kept of it."""
         kept = np.concatenate(self._mixture, axis=-1)
         self._mixture = [kept[:, samples:]]
         return kept[:, :samples]
+
+
+def _with_mixture(process: Process) -> Process:
+    """Let a process return the chunk itself as a last track."""
+    return lambda chunk, start: np.concatenate([process(chunk, start), chunk[None]])
 
 
 def silence_outside(tracks: np.ndarray, spans: Spans, start: int, fs: int) -> None:

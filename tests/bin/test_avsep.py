@@ -151,6 +151,21 @@ def test_stereo_stays_stereo_and_the_tracks_add_up_to_it(place, tmp_path, capsys
     assert soundfile.info(tmp_path / "mean" / "residual.wav").channels == 1
 
 
+def test_tracks_are_as_bright_as_the_input(place, tmp_path, capsys):
+    """Noise at 48 kHz: full bandwidth is the default, --bandwidth model leaves it."""
+    noise = np.random.default_rng(0).normal(size=3 * 48000) / 20
+    soundfile.write(tmp_path / "noise.wav", noise, 48000, subtype="PCM_16")
+    words = words_of(place, tmp_path / "noise.wav", "--model", place / "model")
+    share = {}
+    for name, more in (("full", []), ("model", ["--bandwidth", "model"])):
+        out = tmp_path / name
+        assert run(capsys, *words, "--page", "false", *more, "--out", out)[0] == 0
+        assert json.loads((out / "result.json").read_text())["bandwidth"] == name
+        spectrum = np.abs(np.fft.rfft(soundfile.read(out / "1_e.wav")[0])) ** 2
+        share[name] = spectrum[len(spectrum) // 2 :].sum() / spectrum.sum()
+    assert share["full"] > 0.3 and share["model"] < 1e-4
+
+
 @pytest.mark.parametrize(
     ("kind", "suffix", "subtype", "error"),
     [("float", "wav", "FLOAT", 1e-6), ("mp3", "mp3", "MPEG_LAYER_III", 0.05)],

@@ -99,6 +99,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "their mean (default); mean: tracks of the mean of the channels",
     )
     add(
+        "--bandwidth",
+        choices=("full", "model"),
+        default="full",
+        help="full: what the input has above the model's band is shared among tracks "
+        "and residual in proportion to what they have just below it (default); model: "
+        "it goes to the residual",
+    )
+    add(
         "--audio_stream",
         type=int,
         metavar="N",
@@ -336,6 +344,7 @@ def _separate(
         audio_format=args.format,
         channels=args.channels,
         chunking=Chunking(args.chunk),
+        bandwidth=args.bandwidth,
         audio_stream=args.audio_stream,
         progress=bar.part("sound", 0.8 if args.mp4 and video is not None else 0.95),
         max_seconds=max_seconds,
@@ -349,6 +358,7 @@ def _separate(
         "weights_sha256": separate.weights_sha256,
         "fs": found.fs,
         "model_fs": separate.sample_rate,
+        "bandwidth": args.bandwidth,
         "channels": found.channels,
         "samples": found.samples,
         "seconds": round(seconds, 3),
