@@ -3,7 +3,7 @@
 A model at 11 kHz separates what is below 5.5 kHz. Above it a source sounds mostly when
 it sounds just below, and there the model's tracks tell how much of the mixture is its
 own. So each moment's content above the band is given to the sources in proportion to
-their energies in the upper octave of the band,
+their energies in the upper half octave of the band,
 
     g_i(t) = E_i(t) / (E_1(t) + ... + E_N(t) + E_rest(t))
     track_i(t) += g_i(t) * (mixture(t) - lowpass(mixture)(t))
@@ -26,7 +26,7 @@ BANDWIDTHS = ("model", "full")
 # Seconds of a frame, rounded to a power of two samples. Frames overlap by 3/4.
 FRAME = 0.045
 # Of the model's band, where the resampler passes everything and energies are compared.
-BAND = (0.455, 0.91)
+BAND = (0.64, 0.91)
 # Frames over which energies are averaged: this many to each side.
 _SIDE = 1
 # Of a chunk, in hops.
