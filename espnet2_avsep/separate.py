@@ -14,6 +14,7 @@ from espnet2_avsep.data.class_labels import class_numbers, number_sources
 from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError, shown
 from espnet2_avsep.layers.precision import DTYPES, usable_dtype
+from espnet2_avsep.layers.unet import make_shift_invariant
 from espnet2_avsep.prompt_reader import PromptReader
 from espnet2_avsep.prompts import During, Mean, Region, Text
 from espnet2_avsep.sharing.source import default_weights, find_model
@@ -124,6 +125,9 @@ class SeparateAV:
             computes faster in it.
         binary_mask: Round masks to 0 or 1.
         threshold: Where masks are rounded.
+        shift_invariant: Let U-Nets treat all frames alike, so that the tracks of a long
+            recording do not depend on how it is cut into chunks (see
+            streaming/chunked.py). The published networks do not, and masks differ.
         image_encoder: Encodes pictures, (n, H, W, 3) uint8 -> (n, D); null makes the
             one that the training's visual_info.yaml names when the first picture comes.
         text_encoder: Encodes texts, a list of n strings -> (n, D); null makes the text
@@ -159,6 +163,7 @@ class SeparateAV:
         image_encoder: Any = None,
         text_encoder: Any = None,
         stop_db: Optional[float] = None,
+        shift_invariant: bool = False,
     ):
         if dtype not in DTYPES:
             raise InputError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.")
@@ -175,6 +180,8 @@ class SeparateAV:
         if stop_db is not None:
             _set_stop(self.model.separator, stop_db)
         self.model.to(self.device).eval()
+        if shift_invariant:
+            make_shift_invariant(self.model.separator)
         self.model.separator.to(usable_dtype(dtype, self.device))
         try:
             self.classes = class_numbers(getattr(config, "classes", None) or [])
@@ -528,7 +535,16 @@ class SeparateAV:
             encoder.hop_length,
             encoder.n_fft + 1,
             layers if isinstance(layers, int) else 0,
+            self._context,
         )
+
+    @property
+    def _context(self) -> int:
+        """Samples on each side that a track depends on; 0 where that is not known."""
+        frames = getattr(self.model.separator, "context_frames", 0)
+        encoder = self.model.encoder
+        # Frames see half a window to each side, and samples are in as many frames.
+        return frames and frames * encoder.hop_length + encoder.n_fft
 
     def _stream(
         self,

@@ -94,6 +94,28 @@ class UNetEncoder(nn.Module):
         return features
 
 
+def up_sample(x: Tensor, aligned_time: bool = True) -> Tensor:
+    """Up-sample maps (M, C, H, W) by 2, bilinearly; see ``make_shift_invariant``."""
+    if aligned_time:
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+    x = F.interpolate(x, scale_factor=(2, 1), mode="bilinear", align_corners=True)
+    return F.interpolate(x, scale_factor=(1, 2), mode="bilinear", align_corners=False)
+
+
+def make_shift_invariant(network: nn.Module) -> None:
+    """Let U-Nets treat all frames alike, wherever in the input they are.
+
+    The published U-Nets align the corners of up-sampled maps: where between its
+    neighbours a frame is read depends on its place in the input. Afterwards every frame
+    is read as the one in the middle was, and shifting the input by a multiple of
+    2 ** layers frames shifts the output. Masks change a little, most of all at the
+    ends; the frequency axis stays as it is.
+    """
+    for module in network.modules():
+        if isinstance(module, (UpBlock, QueriedUpBlock)):
+            module.aligned_time = False
+
+
 class UpBlock(nn.Module):
     """ReLU, bilinear up-sampling by 2, 3x3 convolution, norm; skip and source apart.
 
@@ -106,6 +128,8 @@ class UpBlock(nn.Module):
         sync: See SourceBatchNorm2d.
         bias: Whether the convolution has a bias; None: where no norm follows.
     """
+
+    aligned_time = True
 
     def __init__(
         self,
@@ -135,7 +159,7 @@ class UpBlock(nn.Module):
         float32, and in bfloat16, whose direct convolution gains more than its
         interpolation does. (On a GPU memory traffic counts more than multiplications.)
         """
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or torch.compiler.is_exporting():
             return False
         bfloat16 = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
         least = 128 if bfloat16 else 64
@@ -166,15 +190,14 @@ class UpBlock(nn.Module):
             x = F.relu(x)
             if low:
                 return F.linear(x.permute(0, 2, 3, 1), tap_weights(weight))
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-            return F.conv2d(x, weight, padding=1)
+            return F.conv2d(up_sample(x, self.aligned_time), weight, padding=1)
 
         y = convolve(x, weight[:, self.skip_channels :])
         if skip is not None:
             shared = convolve(skip, weight[:, : self.skip_channels])
             y = (y.unflatten(0, (num_sources, -1)) + shared).flatten(0, 1)
         if low:
-            y = interpolate_taps(y).permute(0, 3, 1, 2)
+            y = interpolate_taps(y, self.aligned_time).permute(0, 3, 1, 2)
         if bias is not None:
             y = y + bias[:, None, None]
         if attend is not None:
@@ -194,6 +217,8 @@ class QueriedUpBlock(nn.Module):
         out_channels: Maps K that a query weighs.
         bias: Whether the convolution has a bias.
     """
+
+    aligned_time = True
 
     def __init__(
         self,
@@ -224,6 +249,8 @@ class QueriedUpBlock(nn.Module):
         Returns:
             (N, B, 2 H, 2 W).
         """
+        if torch.compiler.is_exporting():
+            return self._plain(x, skip, query)
         num_sources, batch = query.shape[:2]
         # Weights of the nine taps, column tap first: (N, B, 9, C).
         weight = self.conv.weight.permute(0, 3, 2, 1)  # (K, 3, 3, C)
@@ -237,10 +264,25 @@ class QueriedUpBlock(nn.Module):
             shared = weight[..., : self.skip_channels]
             taps = taps + self._mix(shared, F.relu(skip)[None])
         taps = taps.reshape(num_sources * batch, height, width, 9)
-        result = interpolate_taps(taps)[..., 0].unflatten(0, (num_sources, batch))
+        result = interpolate_taps(taps, self.aligned_time)[..., 0]
+        result = result.unflatten(0, (num_sources, batch))
         if self.conv.bias is None:
             return result
         return result + (query @ self.conv.bias)[..., None, None]
+
+    def _plain(self, x: Tensor, skip: Optional[Tensor], query: Tensor) -> Tensor:
+        """Do the same with the maps, in operations that a graph can hold."""
+
+        def convolve(x: Tensor, weight: Tensor) -> Tensor:
+            x = up_sample(F.relu(x), self.aligned_time)
+            return F.conv2d(x, weight, padding=1).unflatten(0, (-1, query.size(1)))
+
+        maps = convolve(x, self.conv.weight[:, self.skip_channels :])
+        if skip is not None:
+            maps = maps + convolve(skip, self.conv.weight[:, : self.skip_channels])
+        if self.conv.bias is not None:
+            maps = maps + self.conv.bias[:, None, None]
+        return (query[..., None, None] * maps).sum(dim=2)
 
     @staticmethod
     def _mix(weight: Tensor, x: Tensor) -> Tensor:

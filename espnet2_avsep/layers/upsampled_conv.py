@@ -36,8 +36,12 @@ BLOCK = 16
 _FEW_MAPS = 8
 
 
-def interpolation_blocks(size: int) -> Tensor:
+def interpolation_blocks(size: int, aligned: bool = True) -> Tensor:
     """The matrices A_-1, A_0, A_1 of an axis of ``size`` points, cut into blocks.
+
+    With ``aligned`` the first and the last row are the first and the last point
+    (torch's align_corners). Without, row r is read at point r / 2 - 1 / 4, whatever the
+    size, which is what an aligned axis does in its middle.
 
     Block b holds the rows [2 b BLOCK, 2 (b + 1) BLOCK) of the result and the points
     [b BLOCK - 1, (b + 1) BLOCK + 1) that they need, whether or not these exist.
@@ -47,9 +51,12 @@ def interpolation_blocks(size: int) -> Tensor:
         float64.
     """
     rows = torch.arange(2 * size)
-    # Position of a row among the points: row * (size - 1) / (2 size - 1).
-    lower = rows * (size - 1) // (2 * size - 1)
-    weight = (rows * (size - 1) % (2 * size - 1)).double() / (2 * size - 1)
+    if aligned:  # row * (size - 1) / (2 size - 1)
+        position, unit = rows * (size - 1), 2 * size - 1
+    else:
+        position, unit = (2 * rows - 1).clamp(0, 4 * (size - 1)), 4
+    lower = position // unit
+    weight = (position % unit).double() / unit
     blocks = -(-size // BLOCK)
     matrix = torch.zeros(blocks, 2 * BLOCK, BLOCK + 2, 3, dtype=torch.float64)
     for tap in range(3):
@@ -71,20 +78,21 @@ def tap_weights(weight: Tensor) -> Tensor:
     return weight.permute(3, 2, 0, 1).flatten(0, 2)
 
 
-def interpolate_taps(taps: Tensor) -> Tensor:
+def interpolate_taps(taps: Tensor, aligned_columns: bool = True) -> Tensor:
     """Interpolate and sum the nine taps of each map: sum A_i x_ij B_j^T over i and j.
 
     Args:
         taps: (M, H, W, 9 O), in the order of tap_weights().
+        aligned_columns: See interpolation_blocks(); rows always are.
 
     Returns:
         (M, 2 H, 2 W, O).
     """
     taps = taps.unflatten(-1, (3, 3, -1))  # (M, H, W, j, i, O)
     if taps.size(-1) >= _FEW_MAPS:
-        return _Interpolation.apply(taps)
+        return _Interpolation.apply(taps, aligned_columns)
     joined = taps.permute(1, 2, 3, 4, 5, 0)  # (H, W, j, i, O, M)
-    result = _Interpolation.apply(joined.flatten(4)[None])[0]
+    result = _Interpolation.apply(joined.flatten(4)[None], aligned_columns)[0]
     return result.unflatten(-1, joined.shape[4:]).permute(3, 0, 1, 2)
 
 
@@ -96,9 +104,9 @@ class _Interpolation(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, taps: Tensor) -> Tensor:
+    def forward(ctx: Any, taps: Tensor, aligned_columns: bool) -> Tensor:
         num, height, width, _, _, maps = taps.shape
-        ctx.columns = interpolation_blocks(width).to(taps)
+        ctx.columns = interpolation_blocks(width, aligned_columns).to(taps)
         ctx.rows = interpolation_blocks(height).to(taps)
         x = taps.reshape(num * height, 3 * width, 3 * maps)
         x = _multiply(ctx.columns, x)  # (M H, 2 W, (i, O))
@@ -108,14 +116,14 @@ class _Interpolation(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None]:
         num, height, width, maps = grad.shape
         height, width = height // 2, width // 2
         x = _multiply_transposed(ctx.rows, grad.reshape(num, 2 * height, -1))
         x = x.view(num, height, 3, 2 * width, maps).transpose(2, 3)
         x = x.reshape(num * height, 2 * width, 3 * maps)
         x = _multiply_transposed(ctx.columns, x)
-        return x.view(num, height, width, 3, 3, maps)
+        return x.view(num, height, width, 3, 3, maps), None
 
 
 def _multiply(blocks: Tensor, x: Tensor) -> Tensor:

@@ -1,18 +1,27 @@
 """A process on overlapping chunks of a signal without end, joined by cross-fades.
 
-How near chunks come to one pass depends on the process. Of one that looks no further
-than the context, and is the same everywhere, the results are equal. The U-Nets'
-bilinear up-sampling aligns corners: where between its neighbours a value is read
-depends on its place in the chunk, or in the whole recording, and no context makes up
-for that. Measured with the mini recipe's network on four of its test mixtures, repeated
-to 34 s (tests/benchmarks/bench_long.py --limit 4 --repeat 6 with --model and --data):
-chunks of the training's segment (5.6 s) that overlap by half differ from one pass by
--25 dB, chunks of four segments by -32 dB, and their SI-SDR is 8.2 and 8.1 dB where one
-pass has 8.1 dB. Neither is the more right one: a recording longer than a segment is
-nothing that the network has seen.
+Chunks equal one pass, up to rounding, where the process is the same everywhere and
+looks no further than the context. What holds for the separators:
 
-TFC-TDF U-Net (separator "tfc_tdf") has no such layers: with enough context its chunks
-equal one pass.
+* TFC-TDF is built so (``context_frames``). Where the overlap has room for its context,
+  cross-fades leave it out by default.
+* HFRA, CLIPSep, Sound of Pixels and the other U-Nets of layers/unet.py align the
+  corners of up-sampled maps: where between its neighbours a value is read depends on
+  its place in the chunk, or in the whole recording, and no context makes up for that.
+  Measured with the mini recipe's network on four of its test mixtures, repeated to 34 s
+  (tests/benchmarks/bench_long.py --limit 4 --repeat 6 with --model and --data): chunks
+  of the training's segment (5.6 s) that overlap by half differ from one pass by -25 dB,
+  chunks of four segments by -32 dB, and their SI-SDR is 8.2 and 8.1 dB where one pass
+  has 8.1 dB. Neither is the more right one: a recording longer than a segment is
+  nothing that the network has seen. With SeparateAV(shift_invariant=True) these
+  networks read every frame alike, and the difference vanishes as context grows
+  (tests/streaming/test_chunks_equal_one_pass.py), at the price of other masks than the
+  published ones. They look at most 6 * 2 ** layers frames to each side (17 s, HFRA).
+* iQuery, DGFNet and Semantic Grouping look at the whole chunk, by attention or means,
+  and Wave-U-Net and AVPC interpolate in their own ways: no such mode.
+
+A sample waits for the end of its chunk, and for the next one where they are faded into
+each other: at most for one chunk (5.6 s of HFRA's by default, shorter with Chunking).
 """
 
 import dataclasses
@@ -37,7 +46,8 @@ class Chunking:
     Attributes:
         seconds: Length of a chunk; None takes that of the training's segments.
         overlap: Seconds that neighbours share; None takes half a chunk.
-        fade: Seconds of the cross-fade; None takes the whole overlap.
+        fade: Seconds of the cross-fade; None takes the whole overlap, or what the
+            network's context leaves of it, where that is known and there is room.
     """
 
     seconds: Optional[float] = None
@@ -99,7 +109,13 @@ WHOLE = ChunkPlan(chunk=1 << 62, overlap=1 << 61, fade=1)
 
 
 def plan_chunks(
-    chunking: Chunking, segment: int, fs: int, hop: int, shortest: int, levels: int = 0
+    chunking: Chunking,
+    segment: int,
+    fs: int,
+    hop: int,
+    shortest: int,
+    levels: int = 0,
+    context: int = 0,
 ) -> ChunkPlan:
     """Bring a Chunking to samples.
 
@@ -113,6 +129,9 @@ def plan_chunks(
         hop: Hop of the STFT in samples.
         shortest: The fewest samples that the model takes.
         levels: How often the network halves the frames.
+        context: Samples on each side that a result depends on, where the network has
+            such a limit. Where the overlap has room for them, the cross-fade leaves
+            them out by default: chunks then equal one pass.
 
     Raises:
         InputError: a value is no positive number, or they do not go together.
@@ -151,6 +170,8 @@ def plan_chunks(
     fade = overlap
     if chunking.fade is not None:
         fade = max(1, min(round(chunking.fade * fs), overlap))
+    elif 2 * context < overlap:
+        fade = overlap - 2 * context
     return ChunkPlan(chunk, overlap, fade, grid)
 
 

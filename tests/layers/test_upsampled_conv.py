@@ -2,7 +2,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from espnet2_avsep.layers.unet import QueriedUpBlock, UpBlock
+from espnet2_avsep.layers.unet import (
+    QueriedUpBlock,
+    UpBlock,
+    make_shift_invariant,
+)
 from espnet2_avsep.layers.upsampled_conv import (
     BLOCK,
     interpolate_taps,
@@ -89,3 +93,28 @@ def test_long_axes_need_no_dense_matrices():
         x[None, None], scale_factor=2, mode="linear", align_corners=True
     )
     torch.testing.assert_close(result, expected[0, 0], atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(1, 3), (2, 2), (5, BLOCK), (BLOCK + 1, 53)])
+@pytest.mark.parametrize("channels", [64, 5])  # at low resolution, and not
+def test_shift_invariant_blocks_read_columns_at_half_pixels(channels, size):
+    """Columns as torch's align_corners=False reads them, rows as True."""
+    x = torch.randn(4, channels, *size, dtype=torch.float64)
+    rows = F.interpolate(
+        F.relu(x), scale_factor=(2, 1), mode="bilinear", align_corners=True
+    )
+    both = F.interpolate(
+        rows, scale_factor=(1, 2), mode="bilinear", align_corners=False
+    )
+    block = UpBlock(channels, 0, 6, norm=False).double()
+    aligned = block(x, None, 2)
+    make_shift_invariant(block)
+    expected = F.conv2d(both, block.conv.weight, block.conv.bias, padding=1)
+    torch.testing.assert_close(block(x, None, 2), expected, atol=1e-11, rtol=1e-11)
+    assert (aligned - expected).abs().max() > 1e-3
+    last = QueriedUpBlock(channels, 0, 5).double()
+    make_shift_invariant(last)
+    query = torch.randn(2, 2, 5, dtype=torch.float64)
+    maps = F.conv2d(both, last.conv.weight, last.conv.bias, padding=1)
+    maps = (query[..., None, None] * maps.unflatten(0, (2, 2))).sum(dim=2)
+    torch.testing.assert_close(last(x, None, query), maps, atol=1e-11, rtol=1e-11)

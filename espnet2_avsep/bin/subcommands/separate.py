@@ -127,6 +127,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds that the network sees at once (default: the training's segment)",
     )
     add(
+        "--shift_invariant",
+        type=str2bool,
+        default=False,
+        help="let U-Nets treat all frames alike: tracks of long recordings then do not "
+        "depend on the chunks, and masks differ from the published networks' (default: "
+        "false)",
+    )
+    add(
         "--binary_mask",
         type=str2bool,
         default=False,
