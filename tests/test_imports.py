@@ -78,6 +78,7 @@ LIBRARIES = {
 # Imported inside the functions that need them: seconds each, and few runs need all.
 LAZY = {"open_clip", "laion_clap", "transformers", "torchvision", "torchaudio"}
 LAZY |= {"yt_dlp", "gradio", "huggingface_hub", "espnet_model_zoo", "safetensors"}
+LAZY |= {"onnx", "onnxruntime", "onnxscript"}
 
 # What the command lines must not pay for before they know what is asked of them.
 HEAVY = {

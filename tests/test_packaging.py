@@ -28,6 +28,7 @@ BROUGHT_ALONG = {
 }
 # Imported where an extra was asked for, each with the extra.
 OPTIONAL = {"yt_dlp": "download", "gradio": "demo", "espnet_model_zoo": "zoo"}
+OPTIONAL |= dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx")
 
 
 @pytest.fixture(scope="module")

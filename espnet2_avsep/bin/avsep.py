@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "info": "info",
     "features": "features",
     "score": "score",
+    "export-onnx": "export_onnx",
     "new-recipe": "new_recipe",
     "completion": "completion",
 }

@@ -1,0 +1,167 @@
+"""Export of a separator to ONNX, for programs without PyTorch.
+
+The graph holds everything between the STFT and its inverse::
+
+    magnitude (F, T) float32   of the mixture's STFT, at the model's rate
+    queries   (N, D) float32   an embedding of each source
+    mask      (N, F, T)        or, of complex masks, mask_real and mask_imag
+
+so that the spectrum of track n is mask[n] times that of the mixture. The numbers of
+frames T and sources N are free. What the STFT is, the graph's metadata tell.
+"""
+
+from typing import Any, Dict, List, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.errors import InputError
+
+OPSET = 18
+# The largest difference between masks of the graph and of PyTorch.
+TOLERANCE = 1e-4
+# Sources and frames that the graph is checked with.
+_CHECKED = ((1, 70), (2, 300), (4, 133))
+
+
+class MaskGraph(nn.Module):
+    """Masks on the linear frequency axis from magnitudes.
+
+    Args:
+        model: The model of a training (ESPnetAVSeparationModel), in eval mode.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    @property
+    def outputs(self) -> List[str]:
+        """Names of what forward() returns."""
+        if getattr(self.model.separator, "phase", False):
+            return ["mask_real", "mask_imag"]
+        return ["mask"]
+
+    def forward(self, magnitude: Tensor, queries: Tensor) -> Tuple[Tensor, ...]:
+        """Compute masks (N, F, T) from (F, T) and (N, D)."""
+        model, separator = self.model, self.model.separator
+        given = model._prepare(
+            model.warp(magnitude[None, None]), queries[None, :, None], {}
+        )
+        feature, visual = self._padded(given["feature"]), given["visual"]
+        if len(self.outputs) == 1:
+            masks = [model._mask(separator(feature, visual)[0])]
+        else:
+            values, _ = separator.real_forward(feature, visual)
+            size = model.mask_max * values[:, :, 0].sigmoid()
+            phase = values[:, :, 1]
+            masks = [size * phase.cos(), size * phase.sin()]
+        own = torch.arange(magnitude.size(-1), device=magnitude.device)
+        return tuple(model.warp.inverse(m)[0].index_select(-1, own) for m in masks)
+
+    def _padded(self, feature: Tensor) -> Tensor:
+        """Do the separator's own padding to whole strides, which it then leaves out.
+
+        Written so that the exporter can tell that the sizes of all levels agree.
+        """
+        separator, frames = self.model.separator, feature.size(-1)
+        stride = 2 ** getattr(separator, "layers", 0)
+        whole = (frames + stride - 1) // stride * stride
+        if hasattr(separator, "real_forward"):  # TFC-TDF: zeros
+            return nn.functional.pad(feature, (0, whole - frames))
+        source = torch.arange(whole, device=feature.device).clamp(max=frames - 1)
+        return feature.index_select(-1, source)
+
+
+def export_onnx(model: nn.Module, path: PathLike, config: Dict[str, Any]) -> float:
+    """Write a model's graph, and compare it with PyTorch.
+
+    Args:
+        model: The model of a training, on the CPU.
+        path: The .onnx file; appears once the comparison has passed.
+        config: What the graph's metadata tell besides the STFT.
+
+    Returns:
+        The largest difference of a mask, over several numbers of frames and sources.
+
+    Raises:
+        InputError: onnx, onnxscript or onnxruntime is missing; the graph takes no
+            such model; the masks differ by more than TOLERANCE.
+    """
+    _check_model(model)
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401  (torch.onnx.export needs it)
+    except ImportError as error:
+        raise InputError(
+            f"ONNX export needs the package {error.name}: pip install "
+            "'espnet2_avsep[onnx]'."
+        ) from error
+    graph = MaskGraph(model).eval()
+    frames, sources = torch.export.Dim("frames"), torch.export.Dim("sources")
+    example = _example(model, 3, 150)
+    with torch.no_grad():
+        program = torch.onnx.export(
+            graph,
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["magnitude", "queries"],
+            output_names=graph.outputs,
+            dynamic_shapes={"magnitude": {1: frames}, "queries": {0: sources}},
+            verbose=False,
+        )
+    found = program.model_proto
+    encoder = model.encoder
+    onnx.helper.set_model_props(
+        found,
+        {
+            **{key: str(value) for key, value in config.items()},
+            "sample_rate": str(model.sample_rate),
+            "n_fft": str(encoder.n_fft),
+            "hop_length": str(encoder.hop_length),
+            "window": "periodic Hann, centred frames",
+            "stft_padding": model.stft_padding,
+        },
+    )
+    content = found.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for number, length in _CHECKED:
+        magnitude, queries = _example(model, number, length)
+        with torch.no_grad():
+            expected = graph(magnitude, queries)
+        given = {"magnitude": magnitude.numpy(), "queries": queries.numpy()}
+        for one, other in zip(session.run(None, given), expected, strict=True):
+            worst = max(worst, float((torch.from_numpy(one) - other).abs().max()))
+    if not worst <= TOLERANCE:
+        raise InputError(
+            f"the graph's masks differ from PyTorch's by {worst:.2g}; expected at most "
+            f"{TOLERANCE:g}. Nothing was written."
+        )
+    with atomic_write(path, "wb") as file:
+        file.write(content)
+    return worst
+
+
+def _check_model(model: nn.Module) -> None:
+    """Raise where a model is not one of masks that an embedding queries."""
+    separator = model.separator
+    reason = None
+    if not hasattr(model, "warp"):
+        reason = "it separates waveforms, without masks"
+    elif getattr(model.visual_adapter, "takes_frames", False):
+        reason = "it takes pictures, not embeddings"
+    elif separator.needs_motion or separator.needs_labels:
+        reason = "it needs motion features or classes beside the embeddings"
+    if reason is not None:
+        raise InputError(f"{type(separator).__name__} cannot be exported: {reason}.")
+
+
+def _example(model: nn.Module, sources: int, frames: int) -> Tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(frames)
+    magnitude = torch.rand(model.warp.num_linear, frames, generator=generator)
+    queries = torch.randn(sources, model.separator.visual_dim, generator=generator)
+    return magnitude, queries / queries.norm(dim=-1, keepdim=True)
