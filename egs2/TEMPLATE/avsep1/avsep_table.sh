@@ -205,14 +205,18 @@ input_opts() {
     esac
 }
 
-# set_data_opts <visual input>: set data_opts, the options of run.sh that make its data
+# set_data_opts <visual input>: set data_opts, the options of run.sh that make its data: a
+# picture a second, whatever the recipe has
 set_data_opts() {
     case $1 in
         clip)
             # shellcheck disable=SC2206  # options are several words
-            data_opts=(${clip_opts})
+            data_opts=(--visual_every 8 ${clip_opts})
             ;;
-        resnet18) data_opts=(--visual_encoder resnet18 --visual_pretrained "${resnet18_weights}") ;;
+        resnet18)
+            data_opts=(--visual_every 8 --visual_encoder resnet18
+                --visual_pretrained "${resnet18_weights}")
+            ;;
         frames)
             # shellcheck disable=SC2206  # options are several words
             data_opts=(--visual_encoder frames --visual_every 1 --mix_visual_frames 3
@@ -220,7 +224,8 @@ set_data_opts() {
             ;;
         motion)
             # shellcheck disable=SC2206  # options are several words
-            data_opts=(--visual_encoder frames --mix_visual_frames 3 --mix_visual_stride 1
+            data_opts=(--visual_encoder frames --visual_every 8 --mix_visual_frames 3
+                --mix_visual_stride 1
                 ${frames_opts} --motion_encoder s3d ${motion_opts})
             ;;
     esac
