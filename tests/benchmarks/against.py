@@ -63,6 +63,14 @@ for _ in sys.stdin:
     wall, cpu = time.perf_counter() - begin, time.process_time() - before
     print(cpu, wall, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
 """
+# A process begins with the memory of the one that starts it, so a small one does.
+MEASURE = """
+import resource, subprocess, sys
+with open(sys.argv[1], "wb") as log:
+    status = subprocess.run(sys.argv[2:], stdout=log, stderr=log).returncode
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+"""
 WRITE_MODEL = """
 import sys
 from pathlib import Path
@@ -122,24 +130,22 @@ class Build:
         if not command[0].startswith("./"):
             command.insert(0, sys.executable)
         log = self.scratch / "log"
-        with log.open("wb") as f:
-            begin = time.perf_counter()
-            process = subprocess.Popen(
-                command,
-                cwd=cwd or self.root,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=f,
-                stderr=f,
-            )
-            _, code, usage = os.wait4(process.pid, 0)
-            wall = time.perf_counter() - begin
-        found = os.waitstatus_to_exitcode(code)
-        process.returncode = found
+        begin = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", MEASURE, log, *command],
+            cwd=cwd or self.root,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        wall = time.perf_counter() - begin
+        found, cpu, kibibytes = map(float, done.stdout.split())
         if (found == 0) != (status == 0):
             tail = log.read_text(errors="replace")[-3000:]
-            raise RuntimeError(f"{self.name}: {' '.join(command)}: {found}\n{tail}")
-        return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024)
+            raise RuntimeError(f"{self.name}: {' '.join(command)}: {found:g}\n{tail}")
+        return Cost(cpu, wall, kibibytes / 1024)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -385,7 +391,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             builds.append(Build(name, root, scratch, environment))
         inputs = temporary / "inputs"
         inputs.mkdir()
-        if set(wanted) & set(COMMANDS):
+        if set(wanted) & set(COMMANDS) - {"help"}:
             write_inputs(*builds, inputs)
         if "separate_long" in wanted:
             lengthen(inputs / "duet.mp4", 600.0, inputs / "long.mp4")
