@@ -156,6 +156,8 @@ def _check_model(model: nn.Module) -> None:
         reason = "it takes pictures, not embeddings"
     elif separator.needs_motion or separator.needs_labels:
         reason = "it needs motion features or classes beside the embeddings"
+    elif separator.sees_magnitude:
+        reason = "it takes one source after the other, in a number of steps that varies"
     if reason is not None:
         raise InputError(f"{type(separator).__name__} cannot be exported: {reason}.")
 

@@ -70,6 +70,7 @@ def test_missing_package_is_named(tmp_path, monkeypatch):
     [
         ("separator", "needs_labels", True, "classes"),
         ("separator", "needs_motion", True, "motion"),
+        ("separator", "sees_magnitude", True, "one source after the other"),
         ("visual_adapter", "takes_frames", True, "pictures, not embeddings"),
         (None, "warp", None, "without masks"),
     ],
