@@ -130,7 +130,7 @@ setup(
     cmdclass={"build_py": BuildWithRecipes, "sdist": SourcesWithRecipes},
     package_data={
         "espnet2_avsep": ["README.md", "py.typed"],
-        "espnet2_avsep.report": ["*.css", "*.js"],
+        "espnet2_avsep.report": ["templates/*"],
     },
     # ESPnet fixes sentencepiece 0.2.0, whose wheels end at Python 3.12; torchvision
     # 0.26 begins at Python 3.10.
@@ -152,6 +152,8 @@ setup(
         # Wheels that carry FFmpeg's libraries: no ffmpeg program is needed.
         "av>=17",
         "h5py",
+        # The pages of reports; torch brings it, too.
+        "jinja2",
         "numpy>=2",
         "pillow",
         "scipy",

@@ -64,6 +64,7 @@ def ask(
                 *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"),
                 *(f"--window-size={width},800", "--enable-logging=stderr"),
                 *("--remote-debugging-port=0", f"--user-data-dir={profile}"),
+                "--autoplay-policy=no-user-gesture-required",
                 "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
                 prepare(tag),
             ],

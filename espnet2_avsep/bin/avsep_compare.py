@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from espnet2_avsep.bin import compare_counts
-from espnet2_avsep.bin.avsep_results import is_random
+from espnet2_avsep.bin.avsep_results import (
+    corpus_notes,
+    is_random,
+    mixture_hashes,
+)
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.config_curve import CurvePoint, curve_lines, curve_points
 from espnet2_avsep.bin.experiments import (
@@ -90,7 +94,8 @@ def get_parser() -> argparse.ArgumentParser:
         "are listed below it)",
     )
     parser.add_argument(
-        "--corpus_note", default="", help="text at the top: what the corpus is"
+        "--corpus_note",
+        help="text at the top: what the corpus is (None: as in their RESULTS.md)",
     )
     parser.add_argument(
         "--over",
@@ -121,6 +126,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         raise InputError(
             f"--resamples {args.resamples}, --seed {args.seed}: expected at least 1, 0."
         )
+    if args.corpus_note is None:
+        folders = (Path(e.partition("=")[2] or e) for e in args.experiment)
+        args.corpus_note = corpus_notes(folders)
     results = {}
     for name in dict.fromkeys(args.set):
         one = argparse.Namespace(**{**vars(args), "set": name})
@@ -432,8 +440,13 @@ def markdown(
         f"Means in dB over the {result.common} sources of {result.mixtures} mixtures "
         f"that every system was scored on, of {result.sources} listed; n: how many a "
         "system was scored on itself. Intervals: 95 %, percentile bootstrap over "
-        f"mixtures, {args.resamples} resamples, seed {args.seed}.{seeds} Mixtures "
-        f"(SHA-256): {first.sound}. Scored by: {first.head.get('backend', 'unknown')}.",
+        f"mixtures, {args.resamples} resamples, seed {args.seed}.{seeds}",
+        bullets(
+            {
+                **mixture_hashes(first.head),
+                "scored by": first.head.get("backend", "unknown"),
+            }
+        ),
         *(
             part
             for note, rows in main_tables(experiments, result, args.corpus).values()

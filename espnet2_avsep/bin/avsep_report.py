@@ -6,7 +6,7 @@ import logging
 import statistics
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.bin.avsep_compare import (
     difference_lines,
@@ -17,8 +17,10 @@ from espnet2_avsep.bin.avsep_results import (
     ScoredSet,
     bootstrap_seed,
     clip_set,
+    corpus_notes,
     experiment,
     leak_line,
+    mixture_hashes,
     scores_lines,
     set_lines,
     untrained,
@@ -26,6 +28,8 @@ from espnet2_avsep.bin.avsep_results import (
 )
 from espnet2_avsep.bin.cli import command, setup_logging
 from espnet2_avsep.bin.experiments import (
+    GROUPS,
+    REFERENCE,
     SYSTEM,
     Experiment,
     check_comparable,
@@ -78,7 +82,10 @@ def get_parser() -> argparse.ArgumentParser:
         "valid.si_sdr_i.best.pth, or valid.loss.best.pth)",
     )
     add("--leaks", metavar="FILE", help="stage 4's table of leaks, leaks.tsv")
-    add("--corpus_note", default="", help="text at the top: what the corpus is")
+    add(
+        "--corpus_note",
+        help="text at the top: what the corpus is (None: as in their RESULTS.md)",
+    )
     add("--title", help="of the page (None: made from the experiments' names)")
     add("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
     return parser
@@ -150,7 +157,7 @@ def write_report(
     from espnet2_avsep.data.scp import atomic_write
     from espnet2_avsep.errors import clear_disk_errors
     from espnet2_avsep.report.audible_mixture import evenly, read_real_mixtures
-    from espnet2_avsep.report.listening import write_media
+    from espnet2_avsep.report.listening import copy_files, write_media
     from espnet2_avsep.report.result_page import RealPart, Results, page
     from espnet2_avsep.report.training_log import read_curves
 
@@ -158,9 +165,10 @@ def write_report(
         system.name: [read_scored_set(args, system, name) for name in args.sets]
         for system in systems
     }
+    links = copy_files(result_files(args, systems), folder / "files")
     scored = [
-        scored_part(args, systems, [own[n] for own in sets.values()])
-        for n in range(len(args.sets))
+        scored_part(args, systems, [own[n] for own in sets.values()], links[name])
+        for n, name in enumerate(args.sets)
     ]
     real = []
     for name in args.real_sets:
@@ -169,29 +177,22 @@ def write_report(
         real.append(RealPart(name, len(found), listen))
     listen = [mixture for part in [*scored, *real] for mixture in part.listen]
     curves = {system.name: read_curves(system.home) for system in systems}
-    summaries = [
-        (name if len(systems) == 1 else f"{name}, {system}", own[n].summary)
-        for n, name in enumerate(args.sets)
-        for system, own in sets.items()
-    ]
+    note = args.corpus_note
+    if note is None:
+        note = corpus_notes(system.folder for system in systems)
     title = f"{systems[0].home.name}: results" if len(systems) == 1 else "Systems"
     results = Results(
         title=args.title or title,
-        corpus_note=args.corpus_note.strip(),
+        corpus_note=note.strip(),
         systems=[system.name for system in systems],
-        scores=scores_lines(summaries),
+        scores=overall(args.sets, systems, sets),
         systems_facts={s.name: system_facts(s, sets[s.name], args) for s in systems},
         scored=scored,
         real=real,
         curves={name: own for name, own in curves.items() if own},
         prompts=prompt_note(systems),
         media=write_media(listen, folder / "media"),
-        files={
-            f"RESULTS.md of {s.name}" if len(systems) > 1 else "RESULTS.md": s.folder
-            / "RESULTS.md"
-            for s in systems
-        }
-        | {"health of the corpus": Path(args.dump_dir) / "report" / "index.html"},
+        files=links[""],
     )
     with clear_disk_errors(folder):
         remove_leftovers(folder)
@@ -225,8 +226,56 @@ def set_folders(args: argparse.Namespace, systems: Sequence[System], name: str):
     )
 
 
+def result_files(
+    args: argparse.Namespace, systems: Sequence[System]
+) -> Dict[str, Dict[str, Path]]:
+    """Return the files that the page links: set, "" for all -> title -> file."""
+    found: Dict[str, Dict[str, Path]] = {"": {}}
+    for system in systems:
+        about = f" of {system.name}" if len(systems) > 1 else ""
+        found[""][f"RESULTS.md{about}"] = system.folder / "RESULTS.md"
+        for name in args.sets:
+            listed = {"mixtures.tsv": Path(args.dump_dir) / name / "mixtures.tsv"}
+            own, folder = found.setdefault(name, listed), system.folder
+            for file in ("scores.tsv", f"result_{name}.txt"):
+                own[f"{file}{about}"] = folder / f"scored_{name}" / file
+    return found
+
+
+def groups_of(systems: Sequence[System]) -> Dict[str, List[System]]:
+    """Return the systems in groups, what was made with the references on its own."""
+    found: Dict[str, List[System]] = {group: [] for group in GROUPS}
+    for system in systems:
+        found[next(iter(system.scored.values())).group].append(system)
+    titles = {SYSTEM: "systems", REFERENCE: "bounds and oracles, made or ordered with "}
+    titles[REFERENCE] += "the references"
+    return {titles.get(group, group): own for group, own in found.items() if own}
+
+
+def overall(
+    names: Sequence[str],
+    systems: Sequence[System],
+    sets: Mapping[str, Sequence[ScoredSet]],
+) -> Dict[str, List[List[str]]]:
+    """Return the tables of all sets, one for each group of systems."""
+    words = "Means in dB over the n scored sources of all mixtures, 95 % interval"
+    groups, tables, several = groups_of(systems), {}, len(systems) > 1
+    for title, own in groups.items():
+        summaries = [
+            (f"{name}, {s.name}" if several else name, sets[s.name][n].summary)
+            for n, name in enumerate(names)
+            for s in own
+        ]
+        caption = f"{words}: {title}" if len(groups) > 1 else words
+        tables[caption] = scores_lines(summaries)
+    return tables
+
+
 def scored_part(
-    args: argparse.Namespace, systems: Sequence[System], sets: Sequence[ScoredSet]
+    args: argparse.Namespace,
+    systems: Sequence[System],
+    sets: Sequence[ScoredSet],
+    links: Mapping[str, str],
 ):
     """Gather what the page tells of one scored set.
 
@@ -234,6 +283,7 @@ def scored_part(
         args: The command line.
         systems: The systems.
         sets: The set's scores, of each system.
+        links: Title -> file of the page's folder.
     """
     from espnet2_avsep.report.audible_mixture import (
         choose_mixtures,
@@ -263,22 +313,19 @@ def scored_part(
         tables = single_tables(sets[0])
     else:
         facts, tables = compared(systems, name)
-    files = {"mixtures.tsv": sets[0].dump / "mixtures.tsv"}
-    for system in systems:
-        about = f" of {system.name}" if len(systems) > 1 else ""
-        folder = system.folder / f"scored_{name}"
-        files[f"scores.tsv{about}"] = folder / "scores.tsv"
-        files[f"result_{name}.txt{about}"] = folder / f"result_{name}.txt"
     return ScoredPart(
         name=name,
         facts=facts,
         tables=tables,
         rows=rows,
-        intervals=intervals(rows, sets),
+        intervals={
+            title: intervals(rows, [s.name for s in own], sets)
+            for title, own in groups_of(systems).items()
+        },
         ranked={key: scores[key] for key in ranking(scores)},
         ranked_by=ranked_by,
         listen=[mixtures[key] for key in chosen],
-        files=files,
+        files=links,
     )
 
 
@@ -308,10 +355,10 @@ def compared(
     except ValueError as error:
         raise InputError(f"--sets {name}: {error}") from error
     head = experiments[0].head
-    facts = {
+    facts: Dict[str, object] = {
         "sources": f"{result.sources}, of which every system was scored on "
         f"{result.common}, of {result.mixtures} mixtures; the tables are of these",
-        "mixtures (SHA-256)": experiments[0].sound,
+        **mixture_hashes(head),
         "scored by": head.get("backend", "unknown"),
         "interval": "95 %, percentile bootstrap over mixtures, "
         f"{score_table.RESAMPLES} resamples, seed 0",
@@ -348,9 +395,11 @@ def rank(rows: Dict[str, List[ScoreRow]]) -> Tuple[Dict[str, float], str]:
     return scores, f"SDR of {next(iter(rows))} above the others, dB"
 
 
-def intervals(rows: Dict[str, List[ScoreRow]], sets: Sequence[ScoredSet]):
-    """Return each instrument's mean SDRi of each system, over common sources."""
-    from espnet2_avsep.report.chart import Interval
+def intervals(
+    rows: Dict[str, List[ScoreRow]], names: Sequence[str], sets: Sequence[ScoredSet]
+):
+    """Return each instrument's mean SDRi of some systems, over all's common sources."""
+    from espnet2_avsep.report.figures import Interval
 
     tables = list(rows.values())
     common = [
@@ -360,8 +409,8 @@ def intervals(rows: Dict[str, List[ScoreRow]], sets: Sequence[ScoredSet]):
     ]
     seed = bootstrap_seed(sets[0].head)
     found: Dict[str, Dict[str, Interval]] = {}
-    for name, table in rows.items():
-        own = [table[n] for n in common]
+    for name in names:
+        own = [rows[name][n] for n in common]
         values = score_table.instrument_intervals(own, "sdr_i", seed=seed)
         for instrument, interval in values.items():
             found.setdefault(instrument, {})[name] = Interval(*interval)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.score_files import read_scores
@@ -138,6 +138,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     sections = [
         f"# RESULTS of {plain(exp.resolve().name)}",
         f"**{args.corpus_note.strip()}**" if args.corpus_note.strip() else "",
+        headline(sets),
         scores_section(sets),
         "## Environment\n\n" + bullets(environment()),
         "## Experiment\n\n" + bullets(lines),
@@ -205,7 +206,6 @@ class ScoredSet(NamedTuple):
         scores: Folder of its scores.
         summary: Of its scores.
         head: "key: value" lines at the head of result_<set>.txt.
-        list_sha256: SHA-256 of the mixtures.tsv that is in ``dump`` now.
         leaks: SHA-256 of the table of leaks; empty: they were not looked for.
         leaking: Number of mixtures that hold a leaking clip.
         clean: Of the scores of the other mixtures; None: not asked for.
@@ -216,7 +216,6 @@ class ScoredSet(NamedTuple):
     scores: Path
     summary: Summary
     head: Dict[str, str]
-    list_sha256: str
     leaks: str = ""
     leaking: int = 0
     clean: Optional[Summary] = None
@@ -251,7 +250,7 @@ class ScoredSet(NamedTuple):
         check_current(scores)
         seed = bootstrap_seed(head)
         rows = read_scored_rows(scores, head, list_file)
-        result = cls(name, dump, scores, summarise(rows, seed=seed), head, digest)
+        result = cls(name, dump, scores, summarise(rows, seed=seed), head)
         if leaks is None:
             return result
         clips = leaking_clips(read_leaks(leaks), clip_set(name, dump))
@@ -322,6 +321,45 @@ def read_scored_rows(
             f"is of {head['sources']} sources; score again (stage 8)."
         )
     return rows
+
+
+def headline(sets: Sequence[ScoredSet]) -> str:
+    """Return the score of each set in a line, for the top of the page."""
+    parts = []
+    for s in sets:
+        low, high = s.summary.interval["sdr_i"]
+        parts.append(
+            f"{plain(s.name)}: SDRi {decibel(s.summary.mean['sdr_i'])} dB "
+            f"[{decibel(low)}, {decibel(high)}], SDR {decibel(s.summary.mean['sdr'])} "
+            f"dB, {s.summary.scored} of {s.summary.sources} sources scored"
+        )
+    return "; ".join(parts) + "."
+
+
+def mixture_hashes(head: Dict[str, str]) -> Dict[str, str]:
+    """Return what identifies the mixtures of a set, under the names of all pages.
+
+    Args:
+        head: Of result_<set>.txt, see :func:`read_head`.
+    """
+    return {
+        "SHA-256 of mixtures.tsv": head.get("list_sha256", "unknown"),
+        "SHA-256 of the sound of the mixtures": head.get("sound_sha256", "unknown"),
+    }
+
+
+def corpus_notes(folders: Iterable[Path]) -> str:
+    """Return the notes on the corpus in the RESULTS.md of some experiments.
+
+    Args:
+        folders: Of the experiments.
+    """
+    from espnet2_avsep.sharing.results_file import summary
+
+    files = (folder / "RESULTS.md" for folder in folders)
+    texts = (path.read_text(encoding="utf-8") for path in files if path.is_file())
+    notes = dict.fromkeys(summary(text)["note"] for text in texts)
+    return " ".join(note for note in notes if note)
 
 
 def scores_section(sets: Sequence[ScoredSet]) -> str:
@@ -489,7 +527,8 @@ def experiment(
     if model.is_file():
         digest = hashlib.sha256(model.read_bytes()).hexdigest()
         target = f" -> {model.resolve().name}" if model.is_symlink() else ""
-        lines["model"] = f"{model.name}{target}, SHA-256 {digest}"
+        lines["model"] = f"{model.name}{target}"
+        lines["SHA-256 of the weights"] = digest
     else:
         lines["model"] = f"{model.name} (no such file)"
     return lines
@@ -597,7 +636,7 @@ def set_lines(s: ScoredSet) -> Dict[str, object]:
         "sources": f"{summary.sources}: {summary.scored} scored, "
         f"{summary.num_skipped} skipped"
         + (f", {summary.silent} silent by intention" if summary.silent else ""),
-        "SHA-256 of mixtures.tsv": s.list_sha256,
+        **mixture_hashes(head),
         "scored by": f"backend {head.get('backend', 'unknown')}, BSS Eval v3, 512 "
         "taps, no permutation; references cut to the estimate's length; estimates "
         f"clipped to [-1, 1] ({head.get('samples_clipped', 'unknown')} samples in "

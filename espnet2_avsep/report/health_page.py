@@ -1,17 +1,14 @@
 """The page that says what stages 1 to 4 made of a corpus."""
 
-import os
 from collections import Counter
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
-from urllib.parse import quote
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.report.figures import Figure, histogram, histogram_figure
 from espnet2_avsep.report.findings import CLIPPED_SHARE, LEAK_COLUMNS, Finding
-from espnet2_avsep.report.histogram import draw, histogram
-from espnet2_avsep.report.html import Cell, Html, document, element, join, note, table
 from espnet2_avsep.report.picture_check import (
     BLACK_LUMA,
     FLAT_SPREAD,
@@ -21,6 +18,7 @@ from espnet2_avsep.report.picture_check import (
     Video,
 )
 from espnet2_avsep.report.prepared_set import PreparedSet, reason_kind
+from espnet2_avsep.report.render import Cell, Note, Table, picture_size, render
 
 # What the page holds at most, however large the corpus: rows of a list of clips or of
 # reasons, classes, and examples of one reason.
@@ -69,52 +67,62 @@ def page(health: Health, folder: PathLike) -> str:
 
     Args:
         health: What it tells.
-        folder: Where it will lie; tables and thumbnails are linked relative to it.
+        folder: Where it will lie, beside pictures/.
     """
-    sections = {
-        "sets": _sets(health.sets),
-        "missing": _missing(health.sets, Path(folder)),
-        "classes": _classes(health.sets),
-        "durations": _durations(health.sets),
-        "loudness": _loudness(health.sets, health.sound),
-        "pictures": _pictures(health),
-        "mixtures": _mixtures(health.sets),
-        "leaks": _leaks(health.leaks),
-        "how": _how(health),
-    }
-    above = [element("ul", *_summary(health), class_="findings")]
-    return document(health.title, above, _SECTIONS, sections)
+    return render(
+        "health.html",
+        title=health.title,
+        titles=_SECTIONS,
+        notes=list(_summary(health)),
+        sets=_sets(health.sets),
+        missing=_missing(health.sets),
+        classes=_classes(health.sets),
+        durations=list(_durations(health.sets)),
+        loudness=list(_loudness(health.sets)),
+        sound=list(_finding_tables(health.sound)),
+        looks=len(health.looks),
+        num_pictures=health.num_pictures,
+        flagged=list(_finding_tables(health.pictures)),
+        galleries=_galleries(health, Path(folder) / "pictures"),
+        mixtures=_mixtures(health.sets),
+        leaks=_leaks(health.leaks),
+        how=_how(health),
+    )
 
 
-def _summary(health: Health) -> Iterable[Html]:
-    """What a reader should know first; what is not well is said in words too."""
+def _summary(health: Health) -> Iterable[Note]:
+    """What a reader should know first; what holds for several sets comes once."""
     for prepared in health.sets:
         gone, listed = len(prepared.left_out), len(prepared.category)
         words = (
             f"{listed - gone} of {listed} clips kept ({_share(listed - gone, listed)})"
         )
-        yield note(prepared.name, words, warn=gone > 0)
+        yield Note(prepared.name, words, warn=gone > 0)
+    warnings: Dict[str, List[str]] = {}
+    for prepared in health.sets:
         if prepared.not_yet:
             words = f"not there: {', '.join(prepared.not_yet)}"
-            yield note(prepared.name, words, warn=True)
+            warnings.setdefault(words, []).append(prepared.name)
         if prepared.mixtures and not prepared.mixtures.intact:
             words = "mixtures.tsv is not the list that stage 4 wrote; run stage 4 again"
-            yield note(prepared.name, words, warn=True)
+            warnings.setdefault(words, []).append(prepared.name)
         if "random" in str(prepared.visual_info.get("weights", "")):
             words = "the visual features come from a randomly initialised encoder"
-            yield note(prepared.name, words, warn=True)
+            warnings.setdefault(words, []).append(prepared.name)
+    for words, names in warnings.items():
+        yield Note(", ".join(names), words, warn=True)
     for kind, number in Counter(f.kind for f in health.sound).items():
-        yield note("sound", f"{kind} clips: {number}", warn=True)
+        yield Note("sound", f"{kind} clips: {number}", warn=True)
     for kind, number in Counter(f.kind for f in health.pictures).items():
         words = f"{kind} videos: {number} of the {len(health.looks)} looked at"
-        yield note("pictures", words, warn=True)
+        yield Note("pictures", words, warn=True)
     if health.leaks is None:
-        yield note("leaks", "were not looked for", warn=False)
+        yield Note("leaks", "were not looked for")
     else:
-        yield note("leaks", f"{len(health.leaks)} found", warn=bool(health.leaks))
+        yield Note("leaks", f"{len(health.leaks)} found", warn=bool(health.leaks))
 
 
-def _sets(sets: Sequence[PreparedSet]) -> Html:
+def _sets(sets: Sequence[PreparedSet]) -> Table:
     rows = []
     for prepared in sets:
         seconds = list(prepared.seconds.values())
@@ -131,11 +139,11 @@ def _sets(sets: Sequence[PreparedSet]) -> Html:
             ]
         )
     header = ["set", "listed", "kept", "left out", "classes", "hours kept", "mixtures"]
-    return table("Clips of each set", header, rows)
+    return Table("Clips of each set", header, rows)
 
 
-def _missing(sets: Sequence[PreparedSet], folder: Path) -> Html:
-    rows, files = [], []
+def _missing(sets: Sequence[PreparedSet]) -> Optional[Table]:
+    rows = []
     for prepared in sets:
         kinds: Dict[tuple, List] = {}
         for row in prepared.skipped:
@@ -151,27 +159,11 @@ def _missing(sets: Sequence[PreparedSet], folder: Path) -> Html:
         if len(ranked) > TOP:
             rest = sum(len(found) for _, found in ranked[TOP:])
             rows.append([prepared.name, "", "other reasons", rest, "", ""])
-        files += [
-            element("a", path, href=quote(os.path.relpath(path, folder)))
-            for path in prepared.skipped_files
-        ]
-    if not rows:
-        return element("p", "Nothing: no stage left out a clip.")
     header = ["set", "stage", "reason", "clips", "which", "the first one's, in full"]
-    return join(
-        [
-            element(
-                "p",
-                "A clip that several stages left out is in several rows. All clips: ",
-                *(part for link in files for part in (link, " ")),
-                class_="soft",
-            ),
-            table("Clips left out, by stage and reason", header, rows),
-        ]
-    )
+    return Table("Clips left out, by stage and reason", header, rows) if rows else None
 
 
-def _classes(sets: Sequence[PreparedSet]) -> Html:
+def _classes(sets: Sequence[PreparedSet]) -> Table:
     listed = Counter(c for prepared in sets for c in prepared.category.values())
     kept = [
         Counter(prepared.category[clip] for clip in prepared.kept) for prepared in sets
@@ -184,15 +176,13 @@ def _classes(sets: Sequence[PreparedSet]) -> Html:
         rows.append([name, *numbers, listed[name], left_out, share])
     header = ["class", *(f"{prepared.name}, kept" for prepared in sets)]
     header += ["listed", "left out", "share left out"]
-    text = table(f"{len(listed)} classes", header, rows)
+    caption = f"{len(listed)} classes"
     if len(listed) > CLASSES:
-        words = f"The first {CLASSES} of {len(listed)} classes; all: classes.tsv"
-        text = join([text, element("p", words)])
-    return text
+        caption += f", the first {CLASSES}; all: classes.tsv"
+    return Table(caption, header, rows)
 
 
-def _durations(sets: Sequence[PreparedSet]) -> Html:
-    figures = []
+def _durations(sets: Sequence[PreparedSet]) -> Iterable[Figure]:
     for prepared in sets:
         seconds = np.array(list(prepared.seconds.values()))
         if not len(seconds):
@@ -202,14 +192,10 @@ def _durations(sets: Sequence[PreparedSet]) -> Html:
             f"{prepared.name}: {len(seconds)} clips, shortest {low:.1f} s, median "
             f"{middle:.1f} s, longest {high:.1f} s, {_hours(seconds.sum())} h in all"
         )
-        figures.append(_figure(histogram(seconds), words, "s"))
-    if not figures:
-        return element("p", "Not known before stage 3.")
-    return element("div", *figures, class_="row")
+        yield histogram_figure(histogram(seconds), words, "s")
 
 
-def _loudness(sets: Sequence[PreparedSet], sound: Sequence[Finding]) -> Html:
-    figures = []
+def _loudness(sets: Sequence[PreparedSet]) -> Iterable[Figure]:
     for prepared in sets:
         levels = [
             prepared.levels[clip].rms_dbfs
@@ -222,76 +208,42 @@ def _loudness(sets: Sequence[PreparedSet], sound: Sequence[Finding]) -> Html:
             f"{prepared.name}: RMS of {len(levels)} clips, median "
             f"{np.median(levels):.1f} dB below full scale"
         )
-        figures.append(_figure(histogram(levels, *_LOUDNESS), words, "dBFS"))
-    if not figures:
-        return element("p", "Not known before stage 4.")
-    row = element("div", *figures, class_="row")
-    return join([row, *_finding_tables(sound)])
+        yield histogram_figure(histogram(levels, *_LOUDNESS), words, "dBFS")
 
 
-def _figure(found, words: str, unit: str) -> Html:
-    outside = []
-    if found.below:
-        outside.append(f"{found.below} below {found.edges[0]:g} {unit}")
-    if found.above:
-        outside.append(f"{found.above} above {found.edges[-1]:g} {unit}")
-    missing = f". Not drawn: {', '.join(outside)}" if outside else ""
-    picture = draw(found, words, unit)
-    return element("figure", picture, element("figcaption", words + missing))
-
-
-def _finding_tables(findings: Sequence[Finding]) -> Iterable[Html]:
+def _finding_tables(findings: Sequence[Finding]) -> Iterable[Table]:
     for kind, number in sorted(Counter(f.kind for f in findings).items()):
         rows = [[f.clip, f.dset, f.detail] for f in findings if f.kind == kind][:TOP]
         caption = f"{kind.capitalize()} clips: {number}"
         if number > TOP:
             caption += f", the first {TOP}; all: flagged.tsv"
-        yield table(caption, ["clip", "set", "detail"], rows)
+        yield Table(caption, ["clip", "set", "detail"], rows)
 
 
-def _pictures(health: Health) -> Html:
-    parts = [
-        element(
-            "p",
-            f"{len(health.looks)} videos were looked at, {health.num_pictures} "
-            "pictures of each, from the middles of equal parts, side by side below.",
-        ),
-        *_finding_tables(health.pictures),
-    ]
-    for prepared in health.sets:
-        items = [
-            _picture(video, look)
-            for video, look in health.looks.items()
-            if video.dset == prepared.name and not look.error
-        ]
-        if items:
-            summary = element("summary", f"{prepared.name}: {len(items)} videos")
-            gallery = element("ul", *items, class_="pictures")
-            parts.append(element("details", summary, gallery, open=""))
-    return join(parts)
+def _galleries(health: Health, folder: Path) -> Dict[str, List[Dict[str, Any]]]:
+    """Set -> its pictures; sets without any are left out."""
+    found: Dict[str, List[Dict[str, Any]]] = {}
+    for video, look in health.looks.items():
+        if look.error:
+            continue
+        picture = {
+            "src": f"pictures/{video.thumbnail}",
+            "alt": f"{look.count} pictures of {video.clip}",
+            "size": picture_size(folder / video.thumbnail),
+            "verdict": "" if look.verdict == OK else look.verdict,
+            "clip": video.clip,
+        }
+        found.setdefault(video.dset, []).append(picture)
+    return found
 
 
-def _picture(video: Video, look: Look) -> Html:
-    image = element(
-        "img",
-        src=quote(f"pictures/{video.thumbnail}"),
-        loading="lazy",
-        alt=f"{look.count} pictures of {video.clip}",
-    )
-    words: List = [video.clip]
-    if look.verdict != OK:
-        words = [element("b", f"{look.verdict}: "), video.clip]
-    return element("li", element("figure", image, element("figcaption", *words)))
-
-
-def _mixtures(sets: Sequence[PreparedSet]) -> Html:
+def _mixtures(sets: Sequence[PreparedSet]) -> Optional[Table]:
     rows = []
     for prepared in sets:
         if prepared.mixtures is None:
             continue
         counts = prepared.mixtures.counts
         skipped = counts.get("skipped") or {}
-        uses = f"{counts.get('least_uses')} to {counts.get('most_uses')}"
         rows.append(
             [
                 prepared.name,
@@ -300,34 +252,33 @@ def _mixtures(sets: Sequence[PreparedSet]) -> Html:
                 ", ".join(f"{n} {why}" for why, n in skipped.items()) or "none",
                 counts.get("num_sources", ""),
                 counts.get("clips_used", 0),
-                uses,
+                f"{counts.get('least_uses')} to {counts.get('most_uses')}",
                 counts.get("list") or f"drawn with seed {counts.get('seed')}",
-                element("code", prepared.mixtures.sha256),
+                prepared.mixtures.sha256,
                 "yes" if prepared.mixtures.intact else "NO",
             ]
         )
-    if not rows:
-        return element("p", "None yet; stage 4 draws them.")
     header = ["set", "mixtures", "listed", "not made", "sources", "clips used"]
     header += ["uses of a clip", "list", "SHA-256 of mixtures.tsv", "as written"]
-    return table("Mixtures that are the same for every system", header, rows)
+    caption = "Mixtures that are the same for every system"
+    return Table(caption, header, rows) if rows else None
 
 
-def _leaks(leaks: Optional[Sequence[Mapping[str, str]]]) -> Html:
+def _leaks(leaks: Optional[Sequence[Mapping[str, str]]]) -> "Table | str":
     if leaks is None:
-        return element("p", "The leak check was not run.")
+        return "The leak check was not run."
     if not leaks:
-        return element("p", "The leak check found none.")
+        return "The leak check found none."
     kinds = Counter(row["kind"] for row in leaks)
     words = ", ".join(f"{number} of kind {kind}" for kind, number in kinds.items())
     caption = f"{len(leaks)} cases: {words}"
     if len(leaks) > TOP:
         caption += f"; the first {TOP}"
     rows = [[row[name] for name in LEAK_COLUMNS] for row in leaks[:TOP]]
-    return table(caption, [name.replace("_", " ") for name in LEAK_COLUMNS], rows)
+    return Table(caption, [name.replace("_", " ") for name in LEAK_COLUMNS], rows)
 
 
-def _how(health: Health) -> Html:
+def _how(health: Health) -> List[str]:
     lines = [
         "Durations and loudness are those of the formatted audio (mono, one rate). "
         "Loudness is the RMS of the whole clip; a constant of full scale has 0 dBFS. "
@@ -344,12 +295,13 @@ def _how(health: Health) -> Html:
         "one in which what moves is too small to be seen.",
         f"Lists of clips end after {TOP} rows, classes after {CLASSES}. Beside this "
         "page: health.json has its numbers, flagged.tsv every clip that wants a second "
-        "look, classes.tsv the clips of each class.",
+        "look, left_out.tsv every clip that was left out and why, classes.tsv the "
+        "clips of each class.",
     ]
     for prepared in health.sets:
         info = ", ".join(f"{k}: {v}" for k, v in prepared.visual_info.items())
         lines.append(f"Visual features of {prepared.name}: {info or 'not there yet'}.")
-    return element("ul", *(element("li", line) for line in lines))
+    return lines
 
 
 def _share(part: int, whole: int) -> str:

@@ -44,8 +44,8 @@ def write_health_report(
         sets: Names of the sets.
         data_dir: See :func:`read_prepared_set`.
         dump_dir: See :func:`read_prepared_set`.
-        output_dir: Gets pictures/<set>/<clip>.jpg, classes.tsv, flagged.tsv,
-            health.json and, last, index.html.
+        output_dir: Gets pictures/<set>/<clip>.jpg, classes.tsv, left_out.tsv,
+            flagged.tsv, health.json and, last, index.html.
         fs: Sampling rate of the formatted audio in Hz.
         max_videos: Most videos to decode pictures of, over all sets.
         num_pictures: Pictures of each video.
@@ -83,6 +83,7 @@ def write_health_report(
     with clear_disk_errors(folder):
         remove_leftovers(folder)
         _write_lines(folder / "classes.tsv", _class_lines(found))
+        _write_lines(folder / "left_out.tsv", _left_out_lines(found))
         _write_lines(
             folder / "flagged.tsv", _finding_lines(health.sound + health.pictures)
         )
@@ -150,6 +151,13 @@ def _class_lines(found: Sequence[PreparedSet]) -> List[Sequence]:
         listed = Counter(one.category.values())
         kept = Counter(one.category[clip] for clip in one.kept)
         lines += [(one.name, c, listed[c], kept[c]) for c in sorted(listed)]
+    return lines
+
+
+def _left_out_lines(found: Sequence[PreparedSet]) -> List[Sequence]:
+    lines: List[Sequence] = [("set", "clip", "stage", "reason")]
+    for one in found:
+        lines += [(one.name, r.key, r.stage, r.reason) for r in one.skipped]
     return lines
 
 

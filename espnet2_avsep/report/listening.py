@@ -4,7 +4,6 @@ Everything that a page of results plays or shows lies below its own folder, so t
 folder can be copied, and opened without a network, without anything else.
 """
 
-import io
 import re
 import zlib
 from fractions import Fraction
@@ -21,6 +20,7 @@ from espnet2_avsep.errors import InputError, clear_disk_errors
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.stream import probe
 from espnet2_avsep.report.audible_mixture import AudibleMixture, Prompt
+from espnet2_avsep.report.render import jpeg
 from espnet2_avsep.report.spectrogram import (
     canvas,
     levels,
@@ -37,7 +37,6 @@ from espnet2_avsep.visual.frames import (
 )
 
 THUMBNAIL = Resize((120, 214), "longest", "bilinear")
-_QUALITY = 80
 _JOURNAL = "media.journal"
 
 
@@ -117,6 +116,39 @@ def write_media(
             )
             progress.step()
         _remove_others(folder, found.values())
+    return found
+
+
+def copy_files(
+    files: Mapping[str, Mapping[str, Path]], folder: Path
+) -> Dict[str, Dict[str, str]]:
+    """Copy what a page links beside it, so that its folder is complete.
+
+    Args:
+        files: Set, or "" -> title -> file; one that is missing is left out.
+        folder: Gets the copies; what else is in it is removed.
+
+    Returns:
+        Set, or "" -> title -> the copy, relative to where ``folder`` lies.
+    """
+    found: Dict[str, Dict[str, str]] = {}
+    copies = set()
+    with clear_disk_errors(folder):
+        for name, own in files.items():
+            found[name] = {}
+            place = folder / file_name(name) if name else folder
+            for title, path in own.items():
+                if not path.is_file():
+                    continue
+                stem = path.stem if title == path.name else file_name(title)
+                copy = place / f"{stem}{path.suffix}"
+                with atomic_write(copy, "wb") as f:
+                    f.write(path.read_bytes())
+                copies.add(copy)
+                found[name][title] = copy.relative_to(folder.parent).as_posix()
+        for path in [*folder.glob("*/*"), *folder.glob("*")]:
+            if path.is_file() and path not in copies:
+                path.unlink()
     return found
 
 
@@ -223,15 +255,10 @@ def _same_rate(path: str, fs: int, mixture: str) -> np.ndarray:
 
 
 def _write_jpeg(path: Path, picture: np.ndarray) -> int:
-    from PIL import Image
-
-    content = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(
-        content, "JPEG", quality=_QUALITY
-    )
+    content = jpeg(picture)
     with atomic_write(path, "wb") as f:
-        f.write(content.getvalue())
-    return len(content.getvalue())
+        f.write(content)
+    return len(content)
 
 
 def _signatures(mixture: AudibleMixture) -> List[Any]:

@@ -20,6 +20,7 @@ from espnet2_avsep.data.scp import PathLike, atomic_write
 from espnet2_avsep.errors import clear_disk_errors
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.stream import measure, probe
+from espnet2_avsep.report.render import jpeg
 from espnet2_avsep.visual.frames import (
     Resize,
     folder_frames,
@@ -211,12 +212,10 @@ def _look(video: Video, thumbnail: Path, num_pictures: int) -> Dict[str, Any]:
         logging.warning("%s: %s", video.clip, error)
         thumbnail.unlink(missing_ok=True)
         return {"look": Look(error=error.reason)._asdict(), "bytes": 0}
-    from PIL import Image
-
+    content = jpeg(np.hstack(pictures), _QUALITY)
     with clear_disk_errors(thumbnail), atomic_write(thumbnail, "wb") as f:
-        Image.fromarray(np.hstack(pictures)).save(f, "JPEG", quality=_QUALITY)
-    size = thumbnail.stat().st_size
-    return {"look": describe(pictures)._asdict(), "bytes": size}
+        f.write(content)
+    return {"look": describe(pictures)._asdict(), "bytes": len(content)}
 
 
 def _finished(entry: Mapping[str, Any], source: List, thumbnail: Path) -> bool:

@@ -48,7 +48,6 @@ class PreparedSet(NamedTuple):
         visual_info: What made the visual features.
         mixtures: Of a valid or test set.
         not_yet: Files that are not there, each with the stage that writes it.
-        skipped_files: The tables that ``skipped`` was read from.
     """
 
     name: str
@@ -61,7 +60,6 @@ class PreparedSet(NamedTuple):
     visual_info: Dict
     mixtures: Optional[Mixtures]
     not_yet: List[str]
-    skipped_files: List[Path]
 
     @property
     def kept(self) -> List[str]:
@@ -151,7 +149,6 @@ def read_prepared_set(
         visual_info=read_yaml(dump / "visual_info.yaml"),
         mixtures=_read_mixtures(dump),
         not_yet=not_yet,
-        skipped_files=sources,
     )
 
 

@@ -1,10 +1,9 @@
 """The page of what one or several systems made of the same mixtures."""
 
 import math
-import os
 import re
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 from urllib.parse import quote
 
 from espnet2_avsep.data.scp import PathLike
@@ -18,19 +17,21 @@ from espnet2_avsep.metrics.score_table import (
     decibel,
 )
 from espnet2_avsep.report.audible_mixture import AudibleMixture, Source
-from espnet2_avsep.report.chart import Interval, interval_chart, line_chart
-from espnet2_avsep.report.html import (
-    Cell,
-    Content,
-    Html,
-    document,
-    element,
-    join,
-    note,
-    table,
+from espnet2_avsep.report.figures import (
+    Figure,
+    Interval,
+    interval_figure,
+    line_figure,
 )
 from espnet2_avsep.report.listening import Media, file_name
-from espnet2_avsep.report.spectrogram import DYNAMIC_RANGE_DB, HOP, N_FFT, ROWS
+from espnet2_avsep.report.render import Cell, Note, Table, picture_size, render
+from espnet2_avsep.report.spectrogram import (
+    DYNAMIC_RANGE_DB,
+    HOP,
+    N_FFT,
+    ROWS,
+    ticks,
+)
 from espnet2_avsep.report.training_log import PARTS, Curve
 
 # Rows of the table of all sources, however many there are.
@@ -43,6 +44,30 @@ _DETAILS = (*METRICS, "sdr_i")
 Lines = Sequence[Sequence[str]]
 
 
+class Shot(NamedTuple):
+    """A picture, or a spectrogram of what can be played.
+
+    Attributes:
+        label: What it is.
+        about: What it is, and of which mixture; read out.
+        words: Behind the label.
+        src: The picture; "": there is none.
+        alt: Read out instead of it.
+        size: Its width and height.
+        ticks: Of a spectrogram, the labels of its frequency axis.
+        sound: What can be played, or "".
+    """
+
+    label: str
+    about: str
+    words: str = ""
+    src: str = ""
+    alt: str = ""
+    size: Mapping[str, int] = {}
+    ticks: Mapping[str, float] = {}
+    sound: str = ""
+
+
 class ScoredPart(NamedTuple):
     """What the page tells of one scored set.
 
@@ -51,23 +76,23 @@ class ScoredPart(NamedTuple):
         facts: What was scored and how.
         tables: Caption -> lines, the first one being the header.
         rows: System -> its rows, all of the same sources in the same order.
-        intervals: Instrument -> system -> mean SDRi and interval.
+        intervals: Title -> instrument -> system -> mean SDRi and interval.
         ranked: Mixtures, from the best (for the first system) to the worst -> what they
             were ranked by.
         ranked_by: The name of that.
         listen: Those that can be listened to, in this order.
-        files: Title -> file, linked where it is there.
+        files: Title -> file of the page's folder, linked.
     """
 
     name: str
     facts: Mapping[str, object]
     tables: Mapping[str, Lines]
     rows: Mapping[str, Sequence[ScoreRow]]
-    intervals: Mapping[str, Mapping[str, Interval]]
+    intervals: Mapping[str, Mapping[str, Mapping[str, Interval]]]
     ranked: Mapping[str, float]
     ranked_by: str
     listen: Sequence[AudibleMixture]
-    files: Mapping[str, Path]
+    files: Mapping[str, str]
 
 
 class RealPart(NamedTuple):
@@ -91,27 +116,27 @@ class Results(NamedTuple):
         title: Of the page.
         corpus_note: What the corpus is, and is not; may be empty.
         systems: Their names.
-        scores: Lines of the table of all sets, the first one being the header.
+        scores: Caption -> lines of a table of all sets, the first one being the header.
         systems_facts: System -> what it is.
         scored: Scored sets.
         real: Sets of real mixtures.
         curves: System -> curves of its training.
         prompts: How to read the pictures of prompts.
         media: (set, mixture) -> what there is to be played and shown.
-        files: Title -> file, linked where it is there.
+        files: Title -> file of the page's folder, linked.
     """
 
     title: str
     corpus_note: str
     systems: Sequence[str]
-    scores: Lines
+    scores: Mapping[str, Lines]
     systems_facts: Mapping[str, Mapping[str, object]]
     scored: Sequence[ScoredPart]
     real: Sequence[RealPart]
     curves: Mapping[str, Sequence[Curve]]
     prompts: str
     media: Mapping[Tuple[str, str], Media]
-    files: Mapping[str, Path]
+    files: Mapping[str, str]
 
 
 def page(results: Results, folder: PathLike) -> str:
@@ -119,35 +144,48 @@ def page(results: Results, folder: PathLike) -> str:
 
     Args:
         results: What it tells.
-        folder: Where it will lie, beside ``media``; other files are linked relative to
-            it.
+        folder: Where it will lie, beside ``media``.
     """
     titles = {"scores": "Scores"}
-    sections: Dict[str, Content] = {"scores": _scores(results, Path(folder))}
+    scored, real = [], []
     for part in results.scored:
         name = f"set-{file_name(part.name)}"
         titles[name] = f"{part.name}: scores"
-        sections[name] = _scored(part, results, Path(folder))
         titles[f"{name}-all"] = f"{part.name}: every source"
-        sections[f"{name}-all"] = _every_source(part, results)
         titles[f"{name}-listen"] = f"{part.name}: listen"
-        sections[f"{name}-listen"] = _listen(part.name, part.listen, results, part.rows)
+        shown = {
+            "id": name,
+            "facts": part.facts,
+            "links": part.files,
+            "tables": [lines_table(*each) for each in part.tables.items()],
+            "figures": list(_intervals(part, results)),
+            "extremes": _extremes(part, results),
+            "sources": _every_source(part, results),
+            "pairs": _pairs(part.name, part.listen, results, part.rows, Path(folder)),
+        }
+        scored.append(shown)
     for part in results.real:
         name = f"set-{file_name(part.name)}"
         titles[name] = f"{part.name}: listen"
-        words = f"{part.number} real mixtures, separated; nothing can score them: there"
-        words += " are no references."
-        listen = _listen(part.name, part.listen, results, {})
-        sections[name] = join([element("p", words), listen])
+        pairs = _pairs(part.name, part.listen, results, {}, Path(folder))
+        real.append({"id": name, "number": part.number, "pairs": pairs})
     if results.curves:
         titles["training"] = "Training"
-        sections["training"] = _training(results.curves)
     titles["systems"] = "What was run"
-    sections["systems"] = _systems(results.systems_facts)
     titles["how"] = "How to read this page"
-    sections["how"] = _how(results)
-    above = [element("ul", *_summary(results), class_="findings")]
-    return document(results.title, above, titles, sections)
+    return render(
+        "results.html",
+        title=results.title,
+        titles=titles,
+        notes=list(_summary(results)),
+        links=results.files,
+        scores=[lines_table(*each) for each in results.scores.items()],
+        scored=scored,
+        real=real,
+        curves={name: _curves(name, own) for name, own in results.curves.items()},
+        systems=results.systems_facts,
+        how=_how(results),
+    )
 
 
 def pair_id(dset: str, mix_id: str) -> str:
@@ -155,29 +193,16 @@ def pair_id(dset: str, mix_id: str) -> str:
     return f"pair-{file_name(dset)}-{file_name(mix_id)}"
 
 
-def inline(text: object) -> Html:
-    """Return one line of RESULTS.md as HTML: **bold** and `code` are known."""
-    pieces = re.split(r"\*\*(.+?)\*\*|`([^`]+)`", str(text))
-    parts: List[Content] = []
-    for n in range(0, len(pieces), 3):
-        parts.append(pieces[n])
-        if n + 2 < len(pieces):
-            bold, code = pieces[n + 1], pieces[n + 2]
-            parts.append(element("b", bold) if bold else element("code", code))
-    return join(parts)
-
-
-def lines_table(caption: str, lines: Lines, filterable: bool = False) -> Html:
+def lines_table(caption: str, lines: Lines) -> Table:
     """Return a table of lines as RESULTS.md has them; numbers can be sorted by."""
     header, *rows = lines
-    cells = [[_read(cell) for cell in row] for row in rows]
-    return table(caption, header, cells, filterable)
+    return Table(caption, header, [[_read(cell) for cell in row] for row in rows])
 
 
-def _read(cell: str):
+def _read(cell: str) -> Cell:
     """A cell that begins with a number is sorted by it."""
     found = re.match(r"-?\d+(\.\d+)?(?=$| \[)", cell)
-    return Cell(cell, float(found[0])) if found else cell
+    return Cell(cell, float(found[0]) if found else None)
 
 
 def _reason(row: ScoreRow) -> str:
@@ -187,14 +212,14 @@ def _reason(row: ScoreRow) -> str:
     return row.reason
 
 
-def _number(value: float):
+def _number(value: float) -> Cell:
     shown = decibel(value)
-    return Cell(shown, float(shown)) if math.isfinite(value) else ""
+    return Cell(shown, float(shown)) if math.isfinite(value) else Cell("")
 
 
-def _summary(results: Results) -> Iterable[Html]:
+def _summary(results: Results) -> Iterable[Note]:
     if results.corpus_note:
-        yield note("Corpus", results.corpus_note, warn=True)
+        yield Note("Corpus", results.corpus_note, warn=True)
     for part in results.scored:
         for name, rows in part.rows.items():
             scored = sum(row.status == OK for row in rows)
@@ -202,53 +227,25 @@ def _summary(results: Results) -> Iterable[Html]:
             about = part.name if len(part.rows) == 1 else f"{part.name}, {name}"
             if scored:
                 gains = [row.sdr_i for row in rows if row.status == OK]
-                words += f", SDRi {decibel(sum(gains) / len(gains))} dB"
+                words = f"SDRi {decibel(sum(gains) / len(gains))} dB, {words}"
             leaks = [row.leakage for row in rows if row.status == SILENT]
             if leaks:
                 mean = decibel(sum(leaks) / len(leaks))
                 words += f"; {len(leaks)} silent by intention, leakage {mean} dB"
-            yield note(about, words, warn=scored + len(leaks) < len(rows))
+            yield Note(about, words, warn=scored + len(leaks) < len(rows))
 
 
-def _links(files: Mapping[str, Path], folder: Path) -> Html:
-    links = [
-        element("a", title, href=quote(os.path.relpath(path, folder)))
-        for title, path in files.items()
-        if path.is_file()
-    ]
-    parts = [part for link in links for part in (link, " ")]
-    return element("p", "Files: ", *parts) if links else Html("")
-
-
-def _scores(results: Results, folder: Path) -> Html:
-    parts = [_links(results.files, folder)]
-    if results.scores:
-        words = "Means in dB over the n scored sources of all mixtures, 95 % interval"
-        parts.append(lines_table(words, results.scores))
-    return join(parts)
-
-
-def _facts(facts: Mapping[str, object]) -> Html:
-    pairs = (
-        join([element("dt", name), element("dd", inline(value))])
-        for name, value in facts.items()
-    )
-    return element("dl", *pairs)
-
-
-def _scored(part: ScoredPart, results: Results, folder: Path) -> Html:
-    parts = [_facts(part.facts), _links(part.files, folder)]
-    parts += [lines_table(caption, lines) for caption, lines in part.tables.items()]
-    if part.intervals:
+def _intervals(part: ScoredPart, results: Results) -> Iterable[Figure]:
+    for title, rows in part.intervals.items():
         words = f"{part.name}: mean SDRi of each instrument, 95 % interval"
-        chart = interval_chart(part.intervals, results.systems, words, "SDRi, dB")
-        caption = element("figcaption", f"{words} (bootstrap over mixtures)")
-        parts.append(element("figure", chart, caption, class_="wide"))
-    parts.append(_extremes(part, results))
-    return join(parts)
+        words += f", {title}" if len(part.intervals) > 1 else ""
+        own = {name for marks in rows.values() for name in marks}
+        systems = [name for name in results.systems if name in own]
+        caption = f"{words} (bootstrap over mixtures)"
+        yield interval_figure(rows, systems, words, caption, "SDRi, dB")
 
 
-def _extremes(part: ScoredPart, results: Results) -> Html:
+def _extremes(part: ScoredPart, results: Results) -> List[Table]:
     ranked = list(part.ranked)
     rows = next(iter(part.rows.values()))
     instruments: Dict[str, List[str]] = {}
@@ -269,18 +266,16 @@ def _extremes(part: ScoredPart, results: Results) -> Html:
         ]
         if lines:
             caption = f"{title} mixtures of {part.name}, by {part.ranked_by}"
-            header = ["mixture", "sources", part.ranked_by]
-            tables.append(element("div", table(caption, header, lines)))
-    return element("div", *tables, class_="row")
+            tables.append(Table(caption, ["mixture", "sources", part.ranked_by], lines))
+    return tables
 
 
-def _link(dset: str, mix_id: str, results: Results) -> Content:
-    if (dset, mix_id) not in results.media:
-        return mix_id
-    return element("a", mix_id, href=f"#{pair_id(dset, mix_id)}")
+def _link(dset: str, mix_id: str, results: Results) -> Cell:
+    is_there = (dset, mix_id) in results.media
+    return Cell(mix_id, href=f"#{pair_id(dset, mix_id)}" if is_there else "")
 
 
-def _every_source(part: ScoredPart, results: Results) -> Html:
+def _every_source(part: ScoredPart, results: Results) -> Table:
     tables = list(part.rows.values())
     header = ["mixture", "source", "instrument", "clip", "SDR of mixture"]
     single = len(tables) == 1
@@ -321,170 +316,133 @@ def _every_source(part: ScoredPart, results: Results) -> Html:
     caption = f"{part.name}: {len(lines)} sources"
     if len(lines) > TOP_ROWS:
         caption += f", the first {TOP_ROWS}; all: scores.tsv"
-    words = (
-        "Links open the sounds. The field above the table shows rows that hold all of "
-        "its words; a word such as SDR<0 or SIR>10 compares a column."
-    )
-    return join(
-        [
-            element("p", words, class_="soft"),
-            table(caption, header, lines[:TOP_ROWS], filterable=True),
-        ]
-    )
+    return Table(caption, header, lines[:TOP_ROWS], filterable=True)
 
 
-def _listen(
+def _pairs(
     dset: str,
     mixtures: Sequence[AudibleMixture],
     results: Results,
     rows: Mapping[str, Sequence[ScoreRow]],
-) -> Html:
+    folder: Path,
+) -> List[Dict[str, Any]]:
     """Return the parts of the page that open to players and pictures."""
     scores = {
         (name, row.mix_id, row.source): row
         for name, table_rows in rows.items()
         for row in table_rows
     }
-    parts = [
-        _pair(mixture, results.media[dset, mixture.mix_id], results.systems, scores)
-        for mixture in mixtures
-    ]
-    if not parts:
-        return element("p", "None was asked for (--max_mixtures).")
-    return join(parts)
-
-
-def _pair(
-    mixture: AudibleMixture,
-    media: Media,
-    systems: Sequence[str],
-    scores: Mapping[Tuple[str, str, int], ScoreRow],
-) -> Html:
-    names = " + ".join(source.title for source in mixture.sources)
-    found = [
-        scores[system, mixture.mix_id, n]
-        for system in systems[:1]
-        for n in range(1, len(mixture.sources) + 1)
-        if (system, mixture.mix_id, n) in scores
-    ]
-    gains = ", ".join(decibel(row.sdr_i) for row in found)
-    whose = f" of {systems[0]}" if len(systems) > 1 else ""
-    summary = element(
-        "summary",
-        element("b", mixture.mix_id),
-        f" {names}",
-        element("span", f"SDRi{whose} {gains} dB", class_="soft") if found else "",
-    )
-    span = f"{media.seconds:.1f} s, {media.fs} Hz"
-    blocks = [
-        element(
-            "div",
-            _sound(media, "mixture", f"Mixture of {mixture.mix_id}", "mixture", span),
-            class_="tracks",
+    pairs = []
+    for mixture in mixtures:
+        media, numbers = (
+            results.media[dset, mixture.mix_id],
+            range(1, len(mixture.sources) + 1),
         )
-    ]
-    for n, source in enumerate(mixture.sources, 1):
-        blocks.append(element("h3", f"Source {n}: {source.title}"))
-        blocks.append(_source(mixture, n, source, media, systems, scores))
-    return element(
-        "details",
-        summary,
-        *blocks,
-        class_="pair",
-        id=pair_id(mixture.dset, mixture.mix_id),
-    )
+        first = results.systems[0]
+        keys = [(first, mixture.mix_id, n) for n in numbers]
+        gains = ", ".join(decibel(scores[key].sdr_i) for key in keys if key in scores)
+        whose = f" of {first}" if len(results.systems) > 1 else ""
+        shots = _Shots(media, folder)
+        span = f"{media.seconds:.1f} s, {media.fs} Hz"
+        pair = {
+            "id": pair_id(dset, mixture.mix_id),
+            "mix_id": mixture.mix_id,
+            "names": " + ".join(source.title for source in mixture.sources),
+            "score": f"SDRi{whose} {gains} dB" if gains else "",
+            "media": media,
+            "mixture": shots.sound(
+                "mixture", "mixture", f"Mixture of {mixture.mix_id}", span
+            ),
+            "sources": [
+                (
+                    f"Source {n}: {source.title}",
+                    _source(mixture.mix_id, n, source, shots, results.systems, scores),
+                )
+                for n, source in enumerate(mixture.sources, 1)
+            ],
+        }
+        pairs.append(pair)
+    return pairs
+
+
+class _Shots:
+    """Makes the shots of a mixture from the files in its folder."""
+
+    def __init__(self, media: Media, folder: Path):
+        self.media, self._ticks = media, ticks(media.fs / 2, is_log=True)
+        self._folder = folder / _MEDIA / media.folder
+
+    def picture(self, name: str, label: str, alt: str) -> Shot:
+        """Return a shot of a picture."""
+        src, size = self._href(name), picture_size(self._folder / name)
+        return Shot(label, alt, src=src, alt=alt, size=size)
+
+    def spectrogram(self, name: str, label: str, alt: str) -> Shot:
+        """Return a shot with axes."""
+        return self.picture(name, label, alt)._replace(ticks=self._ticks)
+
+    def sound(self, name: str, label: str, about: str, words: str = "") -> Shot:
+        """Return a spectrogram over a link that the script makes a player."""
+        shot = self.spectrogram(f"{name}.png", label, f"Spectrogram: {about}")
+        sound = self._href(f"{name}.flac")
+        return shot._replace(about=about, words=words, sound=sound)
+
+    def _href(self, name: str) -> str:
+        return quote(f"{_MEDIA}/{self.media.folder}/{name}")
 
 
 def _source(
-    mixture: AudibleMixture,
+    mix_id: str,
     n: int,
     source: Source,
-    media: Media,
+    shots: _Shots,
     systems: Sequence[str],
     scores: Mapping[Tuple[str, str, int], ScoreRow],
-) -> Html:
+) -> List[Shot]:
     """Return prompt, reference, estimates and masks of one source."""
-    figures = []
-    about = f"source {n} of {mixture.mix_id}"
-    name = f"prompt{n}.jpg"
-    if name in media.files:
-        figures.append(
-            element(
-                "figure",
-                _image(media, name, f"Pictures that prompted {about}"),
-                element("figcaption", f"prompt: {source.prompt.words}"),
-            )
-        )
+    about, name = f"source {n} of {mix_id}", f"prompt{n}.jpg"
+    words = f"prompt: {source.prompt.words}"
+    if name in shots.media.files:
+        found = [shots.picture(name, words, f"Pictures that prompted {about}")]
     else:
-        words = f"prompt: {source.prompt.words}; no picture: {media.prompts[n - 1]}"
-        figures.append(element("figure", element("figcaption", words)))
+        words += f"; no picture: {shots.media.prompts[n - 1]}"
+        found = [Shot(words, words)]
     if source.reference:
-        figures.append(
-            _sound(media, f"reference{n}", f"Reference, {about}", "reference")
-        )
+        sound = shots.sound(f"reference{n}", "reference", f"Reference, {about}")
+        found.append(sound)
     masks = []
     for k, system in enumerate(systems, 1):
         label = system if len(systems) > 1 else "separated"
-        row = scores.get((system, mixture.mix_id, n))
+        row = scores.get((system, mix_id, n))
         words = ""
         if row is not None and row.status == OK:
             pairs = (f"{TITLES[m]} {decibel(getattr(row, m))}" for m in _DETAILS)
             words = ", ".join(pairs)
         elif row is not None:
             words = f"not scored: {_reason(row)}"
-        figures.append(
-            _sound(media, f"system{k}_estimate{n}", f"{label}, {about}", label, words)
-        )
-        image = _image(media, f"system{k}_mask{n}.png", f"Mask of {label}, {about}")
-        caption = element("figcaption", f"mask, {label}")
-        masks.append(element("figure", image, caption))
-    figures += masks
-    return element("div", *figures, class_="tracks")
+        name = f"system{k}_estimate{n}"
+        found.append(shots.sound(name, label, f"{label}, {about}", words))
+        name, alt = f"system{k}_mask{n}.png", f"Mask of {label}, {about}"
+        masks.append(shots.spectrogram(name, f"mask, {label}", alt))
+    return found + masks
 
 
-def _sound(media: Media, name: str, title: str, label: str, words: str = "") -> Html:
-    """Return a spectrogram over a link that the script makes a player."""
-    link = element(
-        "a", label, class_="sound", href=_href(media, f"{name}.flac"), aria_label=title
-    )
-    image = _image(media, f"{name}.png", f"Spectrogram: {title}")
-    caption = element("figcaption", link, f" {words}" if words else "")
-    return element("figure", image, caption)
+def _curves(system: str, curves: Sequence[Curve]) -> List[Figure]:
+    figures = []
+    for curve in curves:
+        series = {part: curve.values.get(part, {}) for part in PARTS}
+        caption = curve.name
+        if curve.same:
+            caption += f" (the same: {', '.join(curve.same)})"
+        title = f"{curve.name} over the epochs of {system}"
+        figures.append(line_figure(series, title, caption))
+    return figures
 
 
-def _image(media: Media, name: str, alt: str) -> Html:
-    return element("img", src=_href(media, name), alt=alt, loading="lazy")
-
-
-def _href(media: Media, name: str) -> str:
-    return quote(f"{_MEDIA}/{media.folder}/{name}")
-
-
-def _training(curves: Mapping[str, Sequence[Curve]]) -> Html:
-    parts = []
-    for system, own in curves.items():
-        if len(curves) > 1:
-            parts.append(element("h3", system))
-        figures = []
-        for curve in own:
-            title = f"{curve.name} over the epochs of {system}"
-            series = {part: curve.values.get(part, {}) for part in PARTS}
-            chart = line_chart(series, title)
-            figures.append(element("figure", chart, element("figcaption", curve.name)))
-        parts.append(element("div", *figures, class_="charts"))
-    return join(parts)
-
-
-def _systems(facts: Mapping[str, Mapping[str, object]]) -> Html:
-    parts = []
-    for system, own in facts.items():
-        parts += [element("h3", system), _facts(own)]
-    return join(parts)
-
-
-def _how(results: Results) -> Html:
+def _how(results: Results) -> List[str]:
     clipped = sum(media.clipped for media in results.media.values())
     lines = [
+        "The folder of this page has all that it links, and can be copied as it is.",
         "Scores are those of scores.tsv and RESULTS.md, computed and rounded by the "
         f"same functions. {MIXTURE_SAR} What could not be scored is in the table of "
         "every source, with the reason.",
@@ -502,4 +460,4 @@ def _how(results: Results) -> Html:
         "--max_mixtures says how many.",
         results.prompts,
     ]
-    return element("ul", *(element("li", inline(line)) for line in lines if line))
+    return [line for line in lines if line]

@@ -1,27 +1,46 @@
-"""The page to listen to what one recording was separated into."""
+"""The page to look at and listen to what one recording was separated into."""
 
 import base64
 import io
 import os
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Dict, Mapping, NamedTuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 from urllib.parse import quote
 
-from espnet2_avsep.report.html import Html, element
+import numpy as np
+
+from espnet2_avsep.media.container import ClipError
+from espnet2_avsep.media.picture import Picture, Resize, read_image
+from espnet2_avsep.report.render import jpeg, render
+from espnet2_avsep.report.spectrogram import ticks
 
 _MIXTURE = "mixture"
+_STILL = Resize((480, 640), "longest", "bilinear")
+_QUERY = Resize((160, 240), "longest", "bilinear")
 
 
-class _Axes(NamedTuple):
-    """Ends of the axes: seconds, and kHz of the sound and of the model's band."""
+class Shown(NamedTuple):
+    """What the page tells of a query.
 
-    seconds: float
-    kilohertz: float
-    model_kilohertz: float
+    Attributes:
+        text: As it was given.
+        box: Of a region, (left, top, right, bottom) as shares of width and height.
+        pictures: Those that it names.
+    """
+
+    text: str
+    box: Optional[Tuple[float, float, float, float]] = None
+    pictures: Sequence[Picture] = ()
 
 
 def separation_page(
-    result: Mapping[str, Any], queries: Mapping[str, str], folder: Path, embed: bool
+    result: Mapping[str, Any],
+    queries: Mapping[str, Shown],
+    folder: Path,
+    embed: bool,
+    video: Optional[Path] = None,
+    start: float = 0.0,
 ) -> str:
     """Return the page.
 
@@ -29,17 +48,32 @@ def separation_page(
         result: What result.json holds.
         queries: Name of a track -> its query.
         folder: Where the files lie, and the page will.
-        embed: Whether sounds and pictures are put into the page itself; otherwise it
-            links the files beside it.
+        embed: Whether sounds and spectrograms are put into the page itself; otherwise
+            it links the files beside it.
+        video: The input, where it has a picture.
+        start: Time on the video's clock of the first sample in s.
+
+    Raises:
+        ClipError: the picture of a query cannot be read.
     """
-    css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-    title = f"Separated: {Path(result['input']).name}"
+    still, notes = None, list(result["notes"])
+    if video is not None:
+        try:
+            still = still_of(video, Fraction(start + result["seconds"] / 2))
+        except ClipError as error:
+            notes.append(f"no picture on this page: {error}")
+    share = result["model_fs"] / result["fs"]
+    where = "Sounds and pictures are part of this page; videos lie beside it."
+    if not embed:
+        where = "Sounds, pictures and videos lie beside this page; move them together."
     names = sorted(result["tracks"], key=lambda name: name != _MIXTURE)
-    axes = _Axes(result["seconds"], result["fs"] / 2000, result["model_fs"] / 2000)
-    sections = [
-        _track(name, result["tracks"], queries, folder, embed, axes) for name in names
+    tracks = [
+        _track(name, result["tracks"][name], queries.get(name), still, folder, embed)
+        for name in names
     ]
-    facts = {
+    # All videos show the same, and the page plays them without their sound.
+    videos = [files["video"] for files in result["tracks"].values() if "video" in files]
+    details = {
         "input": result["input"],
         "model": result["model"],
         "SHA-256 of the weights": result["weights_sha256"],
@@ -48,138 +82,99 @@ def separation_page(
         "computing": f"{result['computing_seconds']} s",
         "samples that exceeded full scale": sum(result["clipped"].values()),
     }
-    rows = [
-        element(
-            "tr",
-            element("th", key, scope="row"),
-            element("td", element("code", value)),
-        )
-        for key, value in facts.items()
-    ]
-    where = "Sounds and pictures are part of this page; videos lie beside it."
-    if not embed:
-        where = "Sounds, pictures and videos lie beside this page; move them together."
-    main = [
-        element("h1", title),
-        element(
-            "p",
-            "The tracks and the residual, everything else, add up to the input. "
-            "Spectrograms share one scale, from the mixture's largest value to 60 dB "
-            "below it.",
-            _band(axes),
-            " ",
-            where,
-            class_="soft",
-        ),
-        *sections,
-        element("h2", "How"),
-        element("table", element("tbody", *rows)),
-    ]
-    head = [
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("style", Html(css)),
-    ]
-    body = [
-        element("a", "Skip to the content", href="#main", class_="skip"),
-        element("main", *main, id="main"),
-    ]
-    page = element("html", element("head", *head), element("body", *body), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
+    if notes:
+        details["notes"] = " ".join(notes)
+    return render(
+        "separation.html",
+        title=f"Separated: {Path(result['input']).name}",
+        titles={},
+        where=where,
+        band=share if share < 1 else None,
+        band_end=f"{result['model_fs'] / 2000:.1f} kHz",
+        ticks=ticks(result["fs"] / 2),
+        seconds=result["seconds"],
+        start=start,
+        video=videos[0] if videos else None,
+        still=None if still is None else _picture(still),
+        tracks=tracks,
+        details=details,
+    )
+
+
+def still_of(video: Path, time: Fraction) -> np.ndarray:
+    """Return the picture that a video shows at a time on its clock, (H, W, 3), uint8.
+
+    Raises:
+        ClipError: it cannot be read.
+    """
+    from espnet2_avsep.visual.frames import video_frames
+
+    return next(image for _, image in video_frames(video, [time], _STILL))
 
 
 def _track(
     name: str,
-    tracks: Mapping[str, Dict[str, str]],
-    queries: Mapping[str, str],
+    files: Mapping[str, Any],
+    query: Optional[Shown],
+    still: Optional[np.ndarray],
     folder: Path,
     embed: bool,
-    axes: _Axes,
-) -> Html:
-    files = tracks[name]
-    what = queries.get(name)
+) -> Dict[str, Any]:
+    """Return what the template shows of a track."""
     words = {"residual": "everything else", _MIXTURE: "the input"}.get(name, "")
-    if what is not None:
-        words = f"query: {what}"
-    parts = [element("h2", name), element("p", words, class_="soft")]
-    source = None
-    if name == _MIXTURE and embed:  # all tracks add up to it
-        sounds = [folder / each["sound"] for each in tracks.values() if "sound" in each]
-        source = _flac(*sounds)
-    elif "sound" in files:
-        path = folder / files["sound"]
-        source = _flac(path) if embed else quote(path.name)
-    if source is not None:
-        parts.append(
-            element("audio", controls="", preload="metadata", src=source, title=name)
-        )
-    links = [
-        element("a", files[kind], href=quote(files[kind]))
-        for kind in ("sound", "video")
-        if kind in files
-    ]
-    if links:
-        parts.append(
-            element("p", "Files: ", *(w for link in links for w in (link, " ")))
-        )
-    if "spectrogram" in files:
-        picture = folder / files["spectrogram"]
-        source = quote(picture.name)
-        if embed:
-            source = _data("image/png", picture.read_bytes())
-        parts.append(_spectrogram(name, source, axes))
-    return element("section", *parts, id=name)
+    pictures, box = [], None
+    if query is not None:
+        words, box = f"query: {query.text}", query.box
+        pictures = [read_image(picture, _QUERY) for picture in query.pictures]
+        if box is not None and still is not None:
+            pictures.append(_crop(still, box))
+    return {
+        "name": name,
+        "words": words,
+        "box": box and _place(box),
+        "pictures": [_picture(picture) for picture in pictures],
+        "sound": _source(files, "sound", folder, embed),
+        "spectrogram": _source(files, "spectrogram", folder, embed),
+        "files": [files[kind] for kind in ("sound", "video") if kind in files],
+    }
 
 
-def _band(axes: _Axes) -> str:
-    """Say up to where the model separates."""
-    if axes.model_kilohertz >= axes.kilohertz:
+def _place(box: Tuple[float, float, float, float]) -> Dict[str, float]:
+    """Return where a box is, in percent."""
+    left, top, right, bottom = (round(100 * value, 2) for value in box)
+    return {"left": left, "top": top, "width": right - left, "height": bottom - top}
+
+
+def _crop(picture: np.ndarray, box: Tuple[float, float, float, float]) -> np.ndarray:
+    height, width = picture.shape[:2]
+    left, top = int(box[0] * width), int(box[1] * height)
+    right, bottom = int(box[2] * width), int(box[3] * height)
+    return picture[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
+def _source(files: Mapping[str, Any], kind: str, folder: Path, embed: bool) -> str:
+    """Return the address of a file, or its content as one; "": there is none."""
+    if kind not in files:
         return ""
-    return (
-        f" The model separates up to {axes.model_kilohertz:.1f} kHz, the dashed line; "
-        "what lies above is in the residual."
-    )
+    path = folder / files[kind]
+    if not embed:
+        return quote(path.name)
+    return _flac(path) if kind == "sound" else _data("image/png", path.read_bytes())
 
 
-def _spectrogram(name: str, source: str, axes: _Axes) -> Html:
-    """Return a picture with labels of its axes and the end of the model's band."""
-    share = axes.model_kilohertz / axes.kilohertz
-    line = []
-    if share < 1:
-        line = [element("i", class_="band", style=f"bottom: {100 * share:.2f}%")]
-    return element(
-        "figure",
-        element(
-            "div",
-            element("span", f"{axes.kilohertz:.1f} kHz"),
-            element("span", "0"),
-            class_="frequency",
-        ),
-        element(
-            "div",
-            element("img", src=source, alt=f"Spectrogram of {name}"),
-            *line,
-            class_="plot",
-        ),
-        element(
-            "div",
-            element("span", "0 s"),
-            element("span", f"{axes.seconds:.1f} s"),
-            class_="time",
-        ),
-        class_="spectrogram",
-    )
+def _picture(picture: np.ndarray) -> Dict[str, Any]:
+    height, width = picture.shape[:2]
+    src = _data("image/jpeg", jpeg(picture))
+    return {"src": src, "size": {"width": width, "height": height}}
 
 
-def _flac(*paths: Path) -> str:
-    """Return the sum of some sounds as 16-bit flac in a data URL."""
+def _flac(path: Path) -> str:
+    """Return a sound as 16-bit flac in a data URL."""
     import soundfile
 
-    found = [soundfile.read(os.fsencode(path), dtype="float32") for path in paths]
+    samples, fs = soundfile.read(os.fsencode(path), dtype="float32")
     content = io.BytesIO()
-    samples = sum(samples for samples, _ in found)
-    soundfile.write(content, samples, found[0][1], format="FLAC", subtype="PCM_16")
+    soundfile.write(content, samples, fs, format="FLAC", subtype="PCM_16")
     return _data("audio/flac", content.getvalue())
 
 

@@ -5,11 +5,13 @@ that every system is shown alike, also one that knows no masks.
 """
 
 import io
-from typing import NamedTuple
+import math
+from typing import Dict, NamedTuple
 
 import numpy as np
 
 from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.report.figures import round_step
 
 N_FFT, HOP, ROWS = 1024, 256, 256
 DYNAMIC_RANGE_DB = 60
@@ -17,6 +19,7 @@ DYNAMIC_RANGE_DB = 60
 COLUMNS = 512
 # Where the mixture has less than this share of its peak, no mask is drawn.
 _FLOOR = 10 ** (-DYNAMIC_RANGE_DB / 20)
+_TICKS = (100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 # From dark to light, evenly in lightness; the levels between are interpolated.
 _COLOURS = (
     (4, 4, 20),
@@ -60,6 +63,25 @@ def magnitudes(audio: np.ndarray) -> np.ndarray:
         wav, N_FFT, HOP, window=window, pad_mode="constant", return_complex=True
     )
     return LogFrequencyWarp(N_FFT // 2 + 1, ROWS)(spectrum.abs()).numpy()
+
+
+def ticks(nyquist: float, is_log: bool = False) -> Dict[str, float]:
+    """Return the labels of a frequency axis: label -> share of its height.
+
+    Args:
+        nyquist: Its upper end in Hz.
+        is_log: Whether it is that of LogFrequencyWarp.
+    """
+    step = round_step(nyquist / 5)
+    marks = _TICKS if is_log else [step * n for n in range(1, 5)]
+    found = {}
+    for hertz in (*marks, nyquist):
+        share = hertz / nyquist
+        share = math.log(1 + 20 * share) / math.log(21) if is_log else share
+        if hertz == nyquist or 0.15 < share < 0.85:
+            unit = f"{hertz / 1000:.3g} kHz" if hertz >= 1000 else f"{hertz} Hz"
+            found[unit] = share
+    return found
 
 
 def canvas(mixture: np.ndarray) -> Canvas:

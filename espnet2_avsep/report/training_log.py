@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Tuple
 
 from espnet2_avsep.data.scp import PathLike
 
@@ -22,10 +22,12 @@ class Curve(NamedTuple):
     Attributes:
         name: As in the log, e.g. "loss".
         values: Part ("train", "valid") -> epoch -> value.
+        same: Names of other quantities that have the same values.
     """
 
     name: str
     values: Dict[str, Dict[int, float]]
+    same: Tuple[str, ...] = ()
 
 
 def read_curves(folder: PathLike) -> List[Curve]:
@@ -39,6 +41,7 @@ def read_curves(folder: PathLike) -> List[Curve]:
 
     Returns:
         The loss, then the others in the order of the log; empty without a log.
+        Quantities with the same values, as the loss and its only criterion, are one.
     """
     folder = Path(folder)
     logs = [path for path in folder.glob("train*.log") if _age(path) is not None]
@@ -49,8 +52,13 @@ def read_curves(folder: PathLike) -> List[Curve]:
                 found = _EPOCH.search(line)
                 if found:
                     _add(curves, int(found[1]), found[2])
-    names = sorted(curves, key=lambda name: name != "loss")
-    return [Curve(name, curves[name]) for name in names]
+    found: Dict[str, Curve] = {}
+    for name in sorted(curves, key=lambda name: name != "loss"):
+        key = repr(curves[name])
+        first = found.setdefault(key, Curve(name, curves[name]))
+        if first.name != name:
+            found[key] = first._replace(same=(*first.same, name))
+    return list(found.values())
 
 
 def _age(path: Path):

@@ -46,10 +46,11 @@ def summary(results: str) -> Dict[str, Any]:
     """
     sections = read_sections(results)
     marked = [x for x in sections[""].splitlines() if x.startswith("**")]
+    heads = ("* model: ", "* SHA-256 of the weights: ")
     weights = [
-        line.removeprefix("* model:").strip()
+        line.removeprefix(heads[0]).replace(heads[1], "SHA-256 ")
         for line in sections.get("Experiment", "").splitlines()
-        if line.startswith("* model:")
+        if line.startswith(heads)
     ]
     instruments = {name: read_table(x, "instrument") for name, x in sections.items()}
     # Validation, by which the model was chosen, comes after the tests.
@@ -65,5 +66,5 @@ def summary(results: str) -> Dict[str, Any]:
         ],
         "scores": scores,
         "instruments": {n: instruments[n] for n in names if instruments[n]},
-        "weights": weights[0] if weights else "",
+        "weights": ", ".join(weights),
     }

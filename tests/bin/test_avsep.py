@@ -98,8 +98,10 @@ def test_video_by_regions_picture_and_embedding(place, tmp_path, capsys, encoder
         assert result["tracks"][name]["picture_copied"] is True
         assert (out / f"{name}.mp4").exists()
     page = (out / "index.html").read_text()
-    assert page.count("<audio") == page.count("data:audio/flac") == 6
+    assert page.count("<audio") == page.count("data:audio/flac") == 5
     assert page.count("data:image/png") == 6 and 'src="http' not in page
+    assert re.findall(r'style="left: ([\d.]+)%', page) == ["0.0", "50.0"]
+    assert page.count('class="query"') == 3 and "<video muted" in page
     hidden = [p.name for p in out.iterdir() if p.name.startswith(".")]
     assert hidden == [".avsep_separate.json"]
     assert len(list(out.iterdir())) == 3 * 5 + 1 + 2 + 1

@@ -144,6 +144,9 @@ def test_sets_of_several_numbers_of_sources(experiment):
 
 def test_scores(experiment):
     text = experiment.text()
+    assert text.splitlines()[2] == (
+        "test: SDRi 6.00 dB [5.00, 8.00], SDR 7.00 dB, 3 of 4 sources scored."
+    )
     assert cells(text, "test")[0] == [
         *("test", "3", "1", "1.00", "7.00", "7.00", "7.00", "7.00"),
         "6.00 [5.00, 8.00]",
@@ -208,7 +211,8 @@ def test_what_made_the_scores(experiment):
         "* tag: hfra_raw",
         "* config: conf/tuning/train_avsep_hfra.yaml",
         "* seed: 17",
-        f"* model: valid.si_sdr_i.best.pth -> 7epoch.pth, SHA-256 {weights}",
+        "* model: valid.si_sdr_i.best.pth -> 7epoch.pth",
+        f"* SHA-256 of the weights: {weights}",
         "* test: encoder: open_clip, pretrained: openai, weights: abc123",
         "* teacher: clap",
         "* checkpoint: 630k-audioset-best.pt",
@@ -263,6 +267,7 @@ def test_clips_that_were_left_out(experiment, tmp_path):
 def test_corpus_note_stands_at_the_top(experiment):
     text = experiment.text("--corpus_note", "Stand-in corpus, not MUSIC.")
     assert text.split("\n\n")[1] == "**Stand-in corpus, not MUSIC.**"
+    assert text.splitlines()[4].startswith("test: SDRi 6.00 dB [5.00, 8.00]")
 
 
 def test_random_encoder_and_teacher_are_said_in_bold(experiment):

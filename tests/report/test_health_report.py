@@ -12,7 +12,7 @@ from espnet2_avsep.report.health_report import write_health_report
 from espnet2_avsep.report.prepared_set import read_prepared_set, reason_kind
 from tests.chromium import needs_chromium
 from tests.report.health_corpus import FS, write_health_corpus
-from tests.report.page_reader import Page, browse
+from tests.report.page_reader import Page, browse, check_on_a_phone
 
 SETS = ["train", "test"]
 
@@ -226,6 +226,12 @@ def test_bad_input(corpus, tmp_path, capsys):
     info.write_text("- a\n")
     with pytest.raises(InputError, match="visual_info"):
         read_prepared_set("train", corpus["data_dir"], corpus["dump_dir"], FS)
+
+
+@needs_chromium
+def test_on_a_phone(corpus, tmp_path):
+    report(corpus)
+    check_on_a_phone(corpus["output_dir"] / "index.html", tmp_path / "profile")
 
 
 @needs_chromium

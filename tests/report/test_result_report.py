@@ -12,9 +12,10 @@ from espnet2_avsep.bin.avsep_results import main as write_results
 from espnet2_avsep.bin.score_files import read_scores
 from espnet2_avsep.report.audible_mixture import choose_mixtures, evenly
 from espnet2_avsep.report.listening import file_name
-from espnet2_avsep.report.result_page import TOP_ROWS, inline, pair_id
+from espnet2_avsep.report.render import inline
+from espnet2_avsep.report.result_page import TOP_ROWS, pair_id
 from tests.chromium import needs_chromium
-from tests.report.page_reader import Page, browse
+from tests.report.page_reader import Page, browse, check_on_a_phone
 from tests.report.scored_experiment import FS, HOSTILE, SAMPLES, ScoredCorpus, tone
 
 
@@ -155,12 +156,13 @@ def test_links_resolve_and_nothing_comes_from_elsewhere(single, several):
         assert len(set(ids)) == len(ids)
         seen = set()
         for _, attrs in page.tags:
-            assert "style" not in attrs and not any(k.startswith("on") for k in attrs)
+            assert not any(k.startswith("on") for k in attrs)
+            assert re.fullmatch(r"bottom: [\d.]+%", attrs.get("style", "bottom: 0%"))
             for name in ("src", "href"):
                 link = attrs.get(name)
                 if link is None:
                     continue
-                assert not re.match(r"[a-z]+:|//|/", link), link
+                assert not re.match(r"[a-z]+:|/", link) and ".." not in link, link
                 if link.startswith("#"):
                     assert link[1:] in ids
                 else:
@@ -335,6 +337,12 @@ def test_bad_input(corpus, single, tmp_path, capsys):
     scp.write_text("".join(wrong))
     assert "16000 Hz" in error(*options)
     assert not (tmp_path / "r" / "index.html").exists()
+
+
+@needs_chromium
+def test_on_a_phone(single, several, tmp_path):
+    for n, folder in enumerate((single, several)):
+        check_on_a_phone(folder / "index.html", tmp_path / str(n))
 
 
 @needs_chromium

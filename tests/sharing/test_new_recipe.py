@@ -104,7 +104,7 @@ def test_the_archive_of_sources_is_the_checkout(built):
         assert members["egs2/TEMPLATE/avsep1/avsep.sh"].mode & 0o100
         for name in ("setup.py", "Makefile", "tests/data/test_x.py", "conf/train.yaml"):
             assert name in members, name
-        assert "espnet2_avsep/report/page.css" in members
+        assert "espnet2_avsep/report/templates/page.css" in members
         assert not [name for name in members if "weights.pth" in name]
         # Python 3.10 and 3.11 had no filters at first.
         safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}

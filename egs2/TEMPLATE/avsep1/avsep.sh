@@ -496,6 +496,12 @@ for dset in ${clip_sets}; do
         fi
     fi
 done
+# Tables begin with the test sets; the validation set, which chose the weights, comes last.
+if [[ " ${eval_sets} " == *" ${valid_set} "* ]]; then
+    _others=" ${eval_sets} "
+    _others=${_others/" ${valid_set} "/ }
+    eval_sets="${_others# }${valid_set}"
+fi
 for dset in ${real_sets}; do
     case " ${all_sets} " in
         *" ${dset} "*) die "'${dset}' is among --real_sets and another set too" ;;

@@ -236,8 +236,13 @@ def _box(text: str, looks: _Looks) -> Region:
     return looks.region(text, box, seen)
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a file is a picture, not an embedding."""
+    return path.suffix.lower() != EMBEDDING_SUFFIX
+
+
 def _kind(path: Path) -> str:
-    return "embedding" if path.suffix.lower() == EMBEDDING_SUFFIX else "picture"
+    return "picture" if is_picture(path) else "embedding"
 
 
 def _read(path: Path) -> Any:

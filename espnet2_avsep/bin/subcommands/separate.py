@@ -30,7 +30,13 @@ from typing import (
 from espnet2_avsep.bin.cli import str2bool
 from espnet2_avsep.bin.device import check_device, choose_device
 from espnet2_avsep.bin.subcommands import model
-from espnet2_avsep.bin.subcommands.query import RULE, Query, describe, parse_queries
+from espnet2_avsep.bin.subcommands.query import (
+    RULE,
+    Query,
+    describe,
+    is_picture,
+    parse_queries,
+)
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
@@ -383,7 +389,8 @@ def _separate(
     _draw(source, args.audio_stream, found, tracks, outputs, progress)
     if args.page:
         result["page"] = PAGE
-        _write_page(outputs.folder, result, queries, seconds <= args.embed_seconds)
+        embed = seconds <= args.embed_seconds
+        _write_page(outputs.folder, result, job, embed, found.start)
         outputs.add(PAGE)
     text = json.dumps(result, indent=2, ensure_ascii=False)
     _write_text(outputs.folder / RESULT, text + "\n")
@@ -487,10 +494,18 @@ def _draw(
         result.setdefault(name, {})["spectrogram"] = f"{name}.png"
 
 
-def _write_page(out: Path, result: Dict, queries: List[Query], embed: bool) -> None:
-    from espnet2_avsep.report.separation_page import separation_page
+def _write_page(out: Path, result: Dict, job: _Job, embed: bool, start: float) -> None:
+    from espnet2_avsep.prompts import During, Region
+    from espnet2_avsep.report.separation_page import Shown, separation_page
 
-    text = separation_page(result, {q.name: q.text for q in queries}, out, embed)
+    queries = {}
+    for query in job.queries:
+        prompt = query.prompt
+        prompt = prompt.prompt if isinstance(prompt, During) else prompt
+        box = prompt.box_at(0.0) if isinstance(prompt, Region) else None
+        pictures = [path for path in query.files if is_picture(path)]
+        queries[query.name] = Shown(query.text, box, pictures)
+    text = separation_page(result, queries, out, embed, job.video, start)
     _write_text(out / PAGE, text)
 
 

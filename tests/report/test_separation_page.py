@@ -1,0 +1,262 @@
+import re
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from espnet2_avsep.report import spectrogram
+from espnet2_avsep.report.separation_page import Shown, separation_page
+from tests.chromium import needs_chromium
+from tests.media_fixtures import tone, write_video
+from tests.report.page_reader import Page, browse, check_on_a_phone
+
+RATE, SECONDS = 8000, 2
+HOSTILE = '"><script>alert(1)</script>'
+NAMES = ("1_left", "2_<b>", "residual")
+KEYS = ("Solo", "Mute")
+
+
+def halves(number):
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:, :32, 0] = picture[:, 32:, 2] = 255
+    return picture
+
+
+@pytest.fixture(scope="module")
+def separated(tmp_path_factory):
+    """A folder of tracks, what result.json says of it, queries, and the video."""
+    folder = tmp_path_factory.mktemp("separated")
+    tracks = {}
+    for n, name in enumerate(NAMES):
+        path = folder / f"{n}.wav"
+        soundfile.write(path, tone(SECONDS, RATE, 200 * (n + 1), 0.2), RATE)
+        tracks[name] = {"sound": path.name, "spectrogram": "s.png"}
+    tracks["mixture"] = {"spectrogram": "s.png"}
+    Image.new("L", (100, 50), 90).save(folder / "s.png")
+    picture = folder / "query.png"
+    Image.new("RGB", (400, 200), (0, 255, 0)).save(picture)
+    sound = np.stack([tone(SECONDS, RATE, 300)] * 2)
+    video = folder / "in.mp4"
+    write_video(video, 20, 10, sound, RATE, paint=halves, pixels="yuv444p")
+    tracks["1_left"]["video"] = video.name
+    result = {
+        "input": f"x{HOSTILE}.mp4",
+        "model": "exp/model",
+        "weights_sha256": "00ff",
+        "fs": RATE,
+        "model_fs": RATE // 2,
+        "channels": 1,
+        "seconds": SECONDS,
+        "computing_seconds": 0.5,
+        "clipped": {},
+        "notes": ["a <note>"],
+        "tracks": tracks,
+    }
+    queries = {
+        "1_left": Shown("left", (0.0, 0.0, 0.5, 1.0)),
+        "2_<b>": Shown(HOSTILE, picture=picture),
+    }
+    return folder, result, queries, video
+
+
+@pytest.fixture(scope="module")
+def pages(separated):
+    """The embedded page and the one that links its files."""
+    folder, result, queries, video = separated
+    paths = {}
+    for name, embed in (("embedded", True), ("linked", False)):
+        text = separation_page(result, queries, folder, embed, video, 0.25)
+        paths[name] = folder / f"{name}.html"
+        paths[name].write_text(text, encoding="utf-8")
+    return paths
+
+
+def read(path):
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def pixels(attributes):
+    """Mean colour of a picture in a data URL."""
+    import base64
+    import io
+
+    content = base64.b64decode(attributes["src"].partition(",")[2])
+    image = Image.open(io.BytesIO(content)).convert("RGB")
+    assert image.size == (int(attributes["width"]), int(attributes["height"]))
+    return np.asarray(image, float)
+
+
+def test_regions_are_drawn_where_they_are(pages):
+    page = read(pages["embedded"])
+    (video,) = page.all("video")
+    assert video["src"] == "in.mp4" and "muted" in video
+    assert float(video["data-offset"]) == 0.25
+    still = pixels({**video, "src": video["poster"]})
+    assert still[:, :28, 0].mean() > 200 > 60 > still[:, -28:, 0].mean()
+    (region,) = [a for a in page.all("span") if "region" in a.get("class", "")]
+    assert region["style"] == "left: 0.0%; top: 0.0%; width: 50.0%; height: 100.0%"
+    left, picture = [a for a in page.all("img") if a.get("class") == "query"]
+    assert pixels(left)[:, 2:-2].mean(axis=(0, 1)) == pytest.approx([254, 0, 0], abs=9)
+    green = pixels(picture)
+    assert green.shape == (120, 240, 3)
+    assert green.mean(axis=(0, 1)) == pytest.approx([0, 255, 0], abs=4)
+
+
+def test_every_track_has_its_keys_and_a_band(pages):
+    page = read(pages["embedded"])
+    assert [a["title"] for a in page.all("audio")] == list(NAMES)
+    labels = [a.get("aria-label") for a in page.all("button")]
+    assert [x for x in labels if x] == [f"{k} {n}" for n in NAMES for k in KEYS]
+    (slider,) = page.all("input")
+    assert (slider["type"], slider["max"]) == ("range", str(SECONDS))
+    bands = [a["style"] for a in page.all("i") if a.get("class") == "beyond"]
+    assert bands == ["bottom: 50.00%"] * 4
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+
+
+def test_sounds_are_in_the_page_or_beside_it(pages, separated):
+    embedded, linked = read(pages["embedded"]), read(pages["linked"])
+    sources = [a["src"] for a in embedded.all("audio")]
+    assert all(s.startswith("data:audio/flac;base64,") for s in sources)
+    assert [a["src"] for a in linked.all("audio")] == ["0.wav", "1.wav", "2.wav"]
+    for page in (embedded, linked):
+        for _, attributes in page.tags:
+            link = attributes.get("src", attributes.get("href", "#"))
+            if not link.startswith(("#", "data:")):
+                assert (separated[0] / link).is_file(), link
+
+
+def test_hostile_names_are_text(pages):
+    page = read(pages["embedded"])
+    assert len(page.all("script")) == 1
+    text = " ".join(page.text)
+    assert HOSTILE in text and "2_<b>" in text and "a <note>" in text
+    assert not any(key.startswith("on") for _, a in page.tags for key in a)
+
+
+def test_a_recording_without_a_picture(separated):
+    folder, result, queries, _ = separated
+    queries = {name: shown._replace(box=None) for name, shown in queries.items()}
+    page = Page(separation_page({**result, "fs": RATE // 2}, queries, folder, False))
+    assert not [a for a in page.all("span") if "region" in a.get("class", "")]
+    assert not page.all("video") and "dashed line" not in " ".join(page.text)
+
+
+def test_a_video_that_cannot_be_read_is_said(separated, tmp_path):
+    folder, result, queries, _ = separated
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    video = tmp_path / "broken.mp4"
+    page = Page(separation_page(result, queries, folder, False, video))
+    assert "no picture on this page" in " ".join(page.text)
+
+
+def test_ticks_of_a_linear_and_a_logarithmic_axis():
+    marks = spectrogram.ticks(22050)
+    assert list(marks) == ["5 kHz", "10 kHz", "15 kHz", "22.1 kHz"]
+    assert list(marks.values()) == pytest.approx(
+        [x / 22.05 for x in (5, 10, 15, 22.05)]
+    )
+    # Where LogFrequencyWarp puts a tone.
+    fs, hertz = 11625, 1000
+    time = np.arange(fs) / fs
+    rows = spectrogram.magnitudes(np.sin(2 * np.pi * hertz * time))
+    place = rows.mean(axis=1).argmax() / (spectrogram.ROWS - 1)
+    marks = spectrogram.ticks(fs / 2, is_log=True)
+    assert marks["1 kHz"] == pytest.approx(place, abs=0.01)
+
+
+DRIVE = """
+const all = (name) => [...document.querySelectorAll(name)];
+const wait = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
+const gains = [], starts = [];
+const createGain = AudioContext.prototype.createGain;
+AudioContext.prototype.createGain = function () {
+  gains.push(createGain.call(this));
+  return gains.at(-1);
+};
+const start = AudioBufferSourceNode.prototype.start;
+AudioBufferSourceNode.prototype.start = function (when, at) {
+  starts.push(at);
+  return start.call(this, when, at);
+};
+const audios = all("audio"), slider = all(".transport input")[0];
+const [play] = all(".play"), video = all("video")[0];
+const heard = async () => {
+  await wait(0.2);
+  return gains.length ? gains.map((g) => Math.round(g.gain.value))
+    : audios.map((a) => Number(!a.muted));
+};
+const seek = (to) => {
+  slider.value = to;
+  slider.dispatchEvent(new Event("input"));
+};
+const hidden = [all(".transport")[0].hidden, audios.every((a) => a.hidden)];
+play.click();
+await wait(0.6);
+const first = [Number(slider.value), play.textContent, !video.paused];
+const drift = Math.max(...audios.map((a) => Math.abs(a.currentTime - slider.value)));
+const mixes = [await heard()];
+const solos = all(".solo"), mutes = all(".mute");
+for (const key of [solos[1], solos[2], solos[1], solos[2], mutes[0]]) {
+  key.click();
+  mixes.push(await heard());
+}
+const silent = all(".track.silent").map((s) => s.id);
+seek(0.5);
+await wait(0.3);
+const second = Number(slider.value);
+play.click();
+await wait(0.2);
+const rest = Number(slider.value);
+const box = all(".spectrogram")[0].getBoundingClientRect();
+all(".spectrogram")[0].dispatchEvent(new MouseEvent("click", {
+  bubbles: true, clientX: box.left + box.width / 2, clientY: box.top + 5}));
+const third = [Number(slider.value), play.textContent, video.paused,
+  getComputedStyle(all(".mixer")[0]).getPropertyValue("--at")];
+await wait(0.1);
+const shown = video.currentTime;
+seek(1.8);
+document.body.dispatchEvent(new KeyboardEvent("keydown", {key: " ", bubbles: true}));
+await wait(0.7);
+const end = [Number(slider.value), play.textContent];
+return {hidden, first, drift, mixes, silent, second, moved: rest - second, third, shown,
+  end, starts};
+"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("kind", ["embedded", "linked"])
+def test_all_tracks_have_one_position(pages, tmp_path, kind):
+    found, console = browse(pages[kind], DRIVE, tmp_path / "profile")
+    assert not console, console
+    assert found["hidden"] == [False, True]
+    position, word, playing = found["first"]
+    assert 0.2 < position < 0.75 and word == "Pause" and playing
+    # Solo: only these are heard; several add up; without any, all that is not muted.
+    expected = [[1, 1, 1], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 1, 1], [0, 1, 1]]
+    assert found["mixes"] == expected and found["silent"] == ["1_left"]
+    assert 0.5 < found["second"] < 1.0 and found["moved"] < 0.15
+    position, word, paused, at = found["third"]
+    assert position == pytest.approx(SECONDS / 2, abs=0.02)
+    assert float(at) == pytest.approx(0.5, abs=0.01)
+    assert (word, paused) == ("Play", True)
+    assert found["shown"] == pytest.approx(SECONDS / 2 + 0.25, abs=0.11)
+    assert found["end"] == [0, "Play"]  # at its end it goes back to the start
+    if kind == "embedded":  # all of them start at one and the same time
+        starts = np.array(found["starts"]).reshape(-1, len(NAMES))
+        assert len(starts) == 3 and np.ptp(starts, axis=1).max() == 0
+        assert starts[:2, 0].tolist() == [0, 0.5]
+    else:
+        assert found["drift"] < 0.1
+
+
+@needs_chromium
+def test_on_a_phone(pages, tmp_path):
+    check_on_a_phone(pages["embedded"], tmp_path / "profile")
+
+
+def test_no_address_of_others(pages):
+    for path in pages.values():
+        assert not re.search(r"https?:|url\(|@import", path.read_text())
