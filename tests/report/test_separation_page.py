@@ -55,7 +55,7 @@ def separated(tmp_path_factory):
     }
     queries = {
         "1_left": Shown("left", (0.0, 0.0, 0.5, 1.0)),
-        "2_<b>": Shown(HOSTILE, picture=picture),
+        "2_<b>": Shown(HOSTILE, pictures=[picture]),
     }
     return folder, result, queries, video
 
