@@ -42,7 +42,7 @@ class Figure(NamedTuple):
         caption: Below it.
         height: In pixels.
         shapes: What it is drawn with.
-        legend: Names of its series.
+        legend: Number of a series, which has its colour -> its name.
         margin: Whether labels stand to the left of the plot.
     """
 
@@ -50,7 +50,7 @@ class Figure(NamedTuple):
     caption: str
     height: int
     shapes: List[Shape]
-    legend: Sequence[str] = ()
+    legend: Mapping[int, str] = {}
     margin: bool = True
 
 
@@ -176,7 +176,8 @@ def line_figure(
         for (x1, y1, _), (x2, y2, _) in zip(points, points[1:], strict=False):
             shapes.append(_line(x1, y1, x2, y2, f"line s{n % _STYLES}"))
         shapes += [_mark(n, x, y, words) for x, y, words in points]
-    return Figure(title, caption, floor + _UNIT + 6, shapes, list(series))
+    legend = {n: name for n, (name, values) in enumerate(lines.items()) if values}
+    return Figure(title, caption, floor + _UNIT + 6, shapes, legend)
 
 
 def interval_figure(
@@ -228,7 +229,7 @@ def interval_figure(
                 shapes.append(line)
                 words += f" [{low:.2f}, {high:.2f}]"
             shapes.append(_mark(n, across(mean), y, words))
-    legend = systems if len(systems) > 1 else ()
+    legend = dict(enumerate(systems)) if len(systems) > 1 else {}
     return Figure(title, caption, floor + _UNIT + 6, shapes, legend, margin=False)
 
 
