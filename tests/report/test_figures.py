@@ -86,7 +86,8 @@ def test_curves_are_where_their_values_are():
     assert float(second["y"]) == tops[1] and words == "valid, epoch 3: 1"
     assert len(of(figure, "line", "s0")) == 2 and not of(figure, "line", "s1")
     labels = {words: float(text["y"]) - 5 for text, words in of(figure, "text", "end")}
-    assert labels["1"] == pytest.approx(tops[1]) and figure.legend == {0: "train", 1: "valid"}
+    assert labels["1"] == pytest.approx(tops[1])
+    assert figure.legend == {0: "train", 1: "valid"}
 
 
 def test_intervals_are_where_their_values_are():
