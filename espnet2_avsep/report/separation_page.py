@@ -90,6 +90,7 @@ def separation_page(
         titles={},
         where=where,
         band=share if share < 1 else None,
+        bandwidth=result["bandwidth"],
         band_end=f"{result['model_fs'] / 2000:.1f} kHz",
         ticks=ticks(result["fs"] / 2),
         seconds=result["seconds"],

@@ -46,6 +46,7 @@ def separated(tmp_path_factory):
         "weights_sha256": "00ff",
         "fs": RATE,
         "model_fs": RATE // 2,
+        "bandwidth": "model",
         "channels": 1,
         "seconds": SECONDS,
         "computing_seconds": 0.5,
@@ -114,6 +115,15 @@ def test_every_track_has_its_keys_and_a_band(pages):
     assert bands == ["bottom: 50.00%"] * 4
     ids = [a["id"] for _, a in page.tags if "id" in a]
     assert len(ids) == len(set(ids))
+
+
+def test_what_lies_above_the_band_is_said(separated):
+    folder, result, _, _ = separated
+    for bandwidth, words in (("full", "shared among"), ("model", "in the residual")):
+        result = {**result, "bandwidth": bandwidth}
+        page = Page(separation_page(result, {}, folder, False))
+        text = " ".join(" ".join(page.text).split())
+        assert f"what lies above is {words}" in text
 
 
 def test_sounds_are_in_the_page_or_beside_it(pages, separated):
