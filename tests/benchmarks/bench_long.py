@@ -46,6 +46,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", help="folder of a fixed set, with --model")
     parser.add_argument("--repeat", type=int, default=12, help="of each, with --data")
     parser.add_argument("--limit", type=int, default=8, help="mixtures, with --data")
+    parser.add_argument(
+        "--shift_invariant", action="store_true", help="as of SeparateAV, with --model"
+    )
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     return parser
 
@@ -137,7 +140,9 @@ def compare_with_one_pass(args) -> None:
     from espnet2_avsep.data.scp import read_scp
     from espnet2_avsep.metrics.si_sdr import si_sdr
 
-    separate = SeparateAV.from_pretrained(args.model)
+    separate = SeparateAV.from_pretrained(
+        args.model, shift_invariant=args.shift_invariant
+    )
     data = Path(args.data)
     tables = {
         name: read_scp(data / f"{name}.scp")
@@ -167,6 +172,7 @@ def compare_with_one_pass(args) -> None:
     for chunk, overlap, fade in (
         *((0.5, 0.5, 1.0), (1.0, 0.125, 1.0), (1.0, 0.25, 0.25), (1.0, 0.25, 1.0)),
         *((1.0, 0.5, 0.25), (1.0, 0.5, 1.0), (2.0, 0.5, 1.0), (4.0, 0.5, 1.0)),
+        *((4.0, 0.25, 0.1), (4.0, 0.5, 0.1)),
     ):
         size = chunk * segment
         chunking = Chunking(size, overlap * size, fade * overlap * size)
