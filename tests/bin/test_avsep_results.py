@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from espnet2_avsep.bin.avsep_results import is_random, main
+from espnet2_avsep.bin.avsep_results import corpus_notes, is_random, main
 from espnet2_avsep.bin.avsep_scoring import result_text
 from espnet2_avsep.bin.score_files import write_scores
 from espnet2_avsep.data.leaks.table import Leak, write_leaks
@@ -487,3 +487,11 @@ def test_real_mixtures_are_named_and_not_scored(experiment, tmp_path):
     assert "* for example: mix1.wav, one1.wav, one2.wav" in text
     assert len(cells(text, "duet")) == 1  # among the clips left out, not the scores
     assert cells(text, "duet")[0][1:4] == ["3", "2", "1"]
+
+
+def test_notes_of_the_corpus_are_found_for_a_comparison(experiment, tmp_path):
+    experiment.text("--corpus_note", "Stand-in corpus, not MUSIC.")
+    folders = [experiment.exp, tmp_path / "none", experiment.exp]
+    assert corpus_notes(folders) == "Stand-in corpus, not MUSIC."
+    experiment.text()
+    assert corpus_notes(folders) == ""

@@ -244,6 +244,20 @@ def test_systems_side_by_side(several):
     assert "does not look at them" in " ".join(page.text)
 
 
+def test_bounds_have_tables_and_figures_of_their_own(several):
+    page = read(several)
+    words = "Means in dB over the n scored sources of all mixtures, 95 % interval"
+    bounds = "bounds and oracles, made or ordered with the references"
+    (system,), (bound,) = (
+        page.tables[f"{words}: systems"],
+        page.tables[f"{words}: {bounds}"],
+    )
+    assert system[0] == "test, HFRA" and bound[0].startswith("test, Better")
+    figures = [svg["aria-label"] for svg in page.all("svg")]
+    assert [f.rpartition(", ")[2] for f in figures[:1]] == ["systems"]
+    assert figures[1].endswith(bounds)
+
+
 def test_real_mixtures_have_players_and_no_scores(corpus, single):
     page = read(single)
     assert any(a.get("id") == pair_id("duet", "cello_tuba-x") for _, a in page.tags)

@@ -1,0 +1,19 @@
+from espnet2_avsep.report.training_log import read_curves
+
+LINE = "x INFO: {n}epoch results: [train] loss={a}, bce={a}, l1={b}, [valid] loss={b}\n"
+
+
+def test_a_curve_that_equals_another_is_shown_once(tmp_path):
+    """The loss of a training with one criterion was drawn twice."""
+    lines = [LINE.format(n=n, a=a, b=9.0) for n, a in ((1, 3.0), (2, 2.5))]
+    text = "".join(lines).replace(", [valid] loss=9.0", "")
+    (tmp_path / "train.log").write_text(text)
+    loss, other = read_curves(tmp_path)
+    assert (loss.name, loss.same) == ("loss", ("bce",))
+    assert loss.values == {"train": {1: 3.0, 2: 2.5}}
+    assert (other.name, other.same) == ("l1", ())
+
+
+def test_a_curve_of_other_parts_is_another(tmp_path):
+    (tmp_path / "train.log").write_text(LINE.format(n=1, a=3.0, b=9.0))
+    assert [curve.name for curve in read_curves(tmp_path)] == ["loss", "bce", "l1"]
