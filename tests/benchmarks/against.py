@@ -34,7 +34,7 @@ COMMANDS = {
     "help": "`avsep --help`",
     "info": "`avsep info`",
     "score": "`avsep score`, 2 sources of 10 s",
-    "features": "`avsep features`, a picture",
+    "features": "`avsep features`, 10-s video",
     "separate": "`avsep separate`, 10-s video, 2 regions",
     "separate_long": "`avsep separate`, 10-min video, 2 regions",
     "train_start": "`avsep_train`, start and one step",
@@ -263,7 +263,7 @@ def command_of(name: str, inputs: Path, build: Build) -> Callable[[], Cost]:
         "info": ("info", inputs / "model"),
         "score": ("score", "--reference", *references, "--estimate", *estimates),
         "features": (
-            *("features", inputs / "left.jpg", "--out", out),
+            *("features", video, "--out", out),
             *("--visual_pretrained", "random"),
         ),
         "separate": (
