@@ -12,9 +12,11 @@ import sys
 import time
 from typing import Optional, Sequence
 
-from espnet2_avsep.bin.cli import command, setup_logging
+from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 
-FIELDS = ("seed", "train_takes", "valid_takes", "test_takes", "duration", "instruments")
+# Set -> takes of each instrument, and of the only one with --same_instrument true.
+TAKES = {"train": (8, 64), "valid": (2, 12), "test": (3, 24)}
+FIELDS = ("seed", "duration", "instruments", "same_instrument")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -28,12 +30,13 @@ def get_parser() -> argparse.ArgumentParser:
         help="where the corpus goes",
     )
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
-    for name, takes in (("train", 8), ("valid", 2), ("test", 3)):
+    for name, (takes, more) in TAKES.items():
         parser.add_argument(
             f"--{name}_takes",
             type=int,
-            default=takes,
-            help=f"videos of each instrument in {name}",
+            default=argparse.SUPPRESS,
+            help=f"videos of each instrument in {name} (default: {takes}; with "
+            f"--same_instrument true {more})",
         )
     parser.add_argument(
         "--duration",
@@ -47,6 +50,13 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         default=argparse.SUPPRESS,
         help="generate only these instruments (default: all)",
+    )
+    parser.add_argument(
+        "--same_instrument",
+        type=str2bool,
+        default=False,
+        help="true: only cellos, all of one timbre and one drawing, whose bow moves "
+        "while a note sounds, so that only motion tells two of them apart",
     )
     parser.add_argument("--nj", type=int, default=2, help="processes")
     parser.add_argument(
@@ -62,12 +72,17 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
-    from espnet2_avsep.data.mini_music.corpus import Parameters, generate
+    from espnet2_avsep.data.mini_music.corpus import BOWED, Parameters, generate
 
     begin = time.monotonic()
     options = {name: value for name, value in vars(args).items() if name in FIELDS}
     if "instruments" in options:
         options["instruments"] = tuple(options["instruments"])
+    elif args.same_instrument:
+        options["instruments"] = (BOWED,)
+    for name, takes in TAKES.items():
+        default = takes[args.same_instrument]
+        options[f"{name}_takes"] = getattr(args, f"{name}_takes", default)
     parameters = Parameters(**options)
 
     def report(message: str) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Encode the motion of every clip with a video network, or take given features."""
+"""Encode the motion of every clip: a video network's features, or optical flow."""
 
 import argparse
 import functools
@@ -13,33 +13,40 @@ from espnet2_avsep.bin.feature_options import (
     add_network_options,
     tables,
 )
+from espnet2_avsep.visual.motion_names import WEIGHTS
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Build the command line's parser."""
     parser = argparse.ArgumentParser(
         description="Decode windows of pictures of every clip, encode each with a "
-        "frozen video network (torchvision's, trained on Kinetics-400) and write one "
-        "(T, D) matrix per clip, rows uniform over its sound, to motion.ark, with "
-        "motion.scp, motion_shape, motion_skipped.tsv and motion_info.yaml; or take "
-        "features that were made elsewhere. A run that was cut off goes on where it "
-        "stopped.",
+        "frozen video network (torchvision's, trained on Kinetics-400) or compute "
+        "their optical flow, and write one (T, D) matrix per clip, rows uniform over "
+        "its sound, to motion.ark, with motion.scp, motion_shape, motion_skipped.tsv "
+        "and motion_info.yaml; or take features that were made elsewhere. A run that "
+        "was cut off goes on where it stopped.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add_clip_options(parser)
     add(
         "--motion_encoder",
-        choices=("s3d", "r2plus1d_18", "mvit_v2_s"),
+        choices=tuple(WEIGHTS),
         default="s3d",
-        help="D is 1024, 512 or 768",
+        help="video networks: s3d, r2plus1d_18 and mvit_v2_s, D is 1024, 512 or 768; "
+        "optical flow on a grid of 28 x 28, D is 1569: raft_small (a network), "
+        "lucas_kanade (a classical method without weights)",
     )
     add(
         "--motion_pretrained",
-        default="KINETICS400_V1",
-        help="a name of torchvision's weights, the path of a state dict, or 'random'",
+        help="a name of torchvision's weights, the path of a state dict, or 'random' "
+        "(None: KINETICS400_V1, of raft_small C_T_V2)",
     )
-    add("--motion_rate", type=float, default=1.0, help="rows per second of sound")
+    add(
+        "--motion_rate",
+        type=float,
+        help="rows per second of sound (None: 1, of optical flow 8)",
+    )
     add_network_options(parser, batch_size=8, what="windows")
     add(
         "--motion_precomputed",

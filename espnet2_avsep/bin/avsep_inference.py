@@ -8,7 +8,9 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
 from espnet2_avsep.bin.separation import (
+    MOTION_CHANGES,
     Tables,
+    change_motion,
     mixture_dataset,
     mixtures_of,
     read_tables,
@@ -61,6 +63,15 @@ def get_parser() -> argparse.ArgumentParser:
         "(and its class, for models that are told classes)",
     )
     parser.add_argument("--shuffle_seed", type=int, default=0)
+    parser.add_argument(
+        "--change_motion",
+        choices=("no", *MOTION_CHANGES),
+        default="no",
+        help="see how much motion matters, for models that need motion features: "
+        "frozen, nothing moves (no optical flow; other features stay as they are in "
+        "the first step), or swapped, each source gets the motion of the next source "
+        "of its mixture",
+    )
     parser.add_argument(
         "--mixtures",
         help="mixtures.tsv, for --shuffle_visual, and for the sources' classes, which "
@@ -133,6 +144,7 @@ def _record(args: argparse.Namespace) -> Dict[str, Any]:
             **({} if args.stop_db is None else {"stop_db": args.stop_db}),
             # Before, the classes that some systems are told were not swapped.
             **({"swapped_classes": True} if args.shuffle_visual != "no" else {}),
+            **({"motion": args.change_motion} if args.change_motion != "no" else {}),
         },
         VERSION,
     )
@@ -179,6 +191,9 @@ def _separate(
     for indices in tqdm(batches, unit="batch", mininterval=10, desc="separate"):
         names_of_batch, batch = collate([dataset[i] for i in indices])
         visual, conditions = separate.model.source_inputs(batch)
+        if args.change_motion != "no":
+            flow = separate.model.separator.needs_flow
+            conditions = change_motion(conditions, args.change_motion, flow)
         tracks = separate.separate_batch(batch["speech_mix"], visual, **conditions)
         tracks = tracks.cpu().numpy()
         for key, sources in zip(names_of_batch, tracks, strict=True):

@@ -19,11 +19,14 @@ from espnet2_avsep.data.clip_id import file_stem
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
+
     from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
     from espnet2_avsep.data.made_from import Record
     from espnet2_avsep.separate import SeparateAV
 
 Tables = Mapping[str, Mapping[str, str]]
+MOTION_CHANGES = ("frozen", "swapped")
 
 
 def read_tables(
@@ -136,6 +139,38 @@ def mixture_dataset(
         labels,
         separate.motion_steps,
     )
+
+
+def change_motion(
+    conditions: Dict[str, "torch.Tensor"], change: str, flow: bool
+) -> Dict[str, "torch.Tensor"]:
+    """Freeze or swap the motion of the sources of a batch.
+
+    Args:
+        conditions: What the separator is told of the sources.
+        change: One of MOTION_CHANGES.
+        flow: Whether the motion is optical flow.
+
+    Returns:
+        The conditions with other motion.
+
+    Raises:
+        InputError: the model does not use motion.
+    """
+    if "motion" not in conditions:
+        raise InputError(
+            f"--change_motion {change}: this model does not use motion features; leave "
+            "the option out."
+        )
+    changed = dict(conditions)
+    motion = conditions["motion"]  # (B, N, S, D)
+    if change == "frozen":
+        changed["motion"] = motion * 0 if flow else motion[:, :, :1].expand_as(motion)
+        return changed
+    for name in ("motion", "motion_lengths"):
+        if name in conditions:
+            changed[name] = conditions[name].roll(-1, dims=1)
+    return changed
 
 
 def separate_listed(

@@ -1,7 +1,7 @@
 """Mixtures of training, drawn on the fly from single clips."""
 
 import math
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -25,6 +25,8 @@ from espnet2_avsep.data.silent_sources import (
 )
 from espnet2_avsep.errors import InputError
 
+# What may be mixed: any clips, clips of one class, parts of one clip.
+PAIRS = ("any", "same_class", "same_video")
 # Streams of random numbers of one epoch.
 _ORDER, _ITEM, _SILENT = 0, 1, 2
 
@@ -67,6 +69,10 @@ class MixAndSeparateDataset(Dataset):
             (Co-Separation: 0.3).
         different_class: Whether the sources of a mixture must be of different classes
             (iQuery, DGFNet).
+        pairs: What is mixed: "any" clips of different videos, those of the
+            "same_class", or parts of the "same_video" that do not overlap. A curriculum
+            is a list of {epoch: first epoch, from 1; pairs: one of these}, its first
+            epoch 1 (Sound of Motions: one after the other).
         gain_range: Least and greatest gain; drawn uniformly for each source (0.5 to 1.5
             in Sound of Pixels, CLIPSep, Co-Separation, AVPC, iQuery, DGFNet and HFRA's
             release).
@@ -110,6 +116,7 @@ class MixAndSeparateDataset(Dataset):
         frame_flip: bool = False,
         frame_jitter: float = 0.0,
         different_class: bool = False,
+        pairs: Union[str, Sequence[Mapping[str, Union[int, str]]]] = "any",
         gain_range: Tuple[float, float] = (1.0, 1.0),
         clip: bool = False,
         silence_dbfs: float = -60.0,
@@ -166,6 +173,17 @@ class MixAndSeparateDataset(Dataset):
                 "different_class is true, but the classes of the clips are not known; "
                 "give utt2spk, or set different_class to false."
             )
+        self.pairs = _curriculum(pairs)
+        kinds = {kind for _, kind in self.pairs}
+        if different_class and kinds != {"any"}:
+            raise InputError(
+                f"pairs is {pairs!r} and different_class is true; one of them only."
+            )
+        if "same_class" in kinds and category is None:
+            raise InputError(
+                "pairs is same_class, but the classes of the clips are not known; give "
+                "utt2spk, or set pairs to any."
+            )
         tables = {
             "audio": audio,
             "visual": visual,
@@ -185,6 +203,16 @@ class MixAndSeparateDataset(Dataset):
                 f"{num_samples[short[0]]} samples. Stage 4 (avsep_filter_clips "
                 "--segment_samples) drops such clips; run it with the same value."
             )
+        least = max(counts) * segment_samples
+        short = sorted(k for k in audio if num_samples[k] < least)
+        if short and "same_video" in kinds:
+            raise InputError(
+                f"pairs is same_video, which takes {max(counts)} parts of a clip that "
+                f"do not overlap, {least} samples, but {len(short)} of {len(audio)} "
+                f"clips are shorter; the first is {short[0]} with "
+                f"{num_samples[short[0]]} samples. Drop them in stage 4 "
+                "(--min_wav_duration), or give a smaller segment_samples."
+            )
         bare = sorted(k for k in audio if num_rows[k] < 1)
         if bare:
             raise InputError(
@@ -198,7 +226,8 @@ class MixAndSeparateDataset(Dataset):
                 "utt2spk, or set dataset_conf.labels to false."
             )
         # Sorted by class, so that the clips of a class are neighbours: see _draw_clip.
-        group = category if different_class else dict.fromkeys(audio, "")
+        by_class = different_class or "same_class" in kinds
+        group = category if by_class else dict.fromkeys(audio, "")
         self.keys = sorted(audio, key=lambda key: (group[key], key))
         self.audio = [audio[key] for key in self.keys]
         self.visual = [visual[key] for key in self.keys]
@@ -214,8 +243,17 @@ class MixAndSeparateDataset(Dataset):
         self.motion_steps = int(motion_steps)
         # Clip -> the clips [first, last) that must not join it in a mixture.
         self.rivals = [(n, n + 1) for n in range(len(self.keys))]
+        # Clip -> the clips [first, last) of its class.
+        self.classmates = _blocks([group[key] for key in self.keys])
         if different_class:
-            self.rivals = _blocks([group[key] for key in self.keys])
+            self.rivals = self.classmates
+        rare = [a for a, b in self.classmates if b - a < max(counts)]
+        if rare and "same_class" in kinds:
+            raise InputError(
+                f"pairs is same_class and num_sources {max(counts)}, but the class "
+                f"{group[self.keys[rare[0]]]} has fewer clips. Leave it out of the "
+                "training set, or set pairs to any."
+            )
         choices = len(set(self.rivals))
         if choices < max(counts):
             raise InputError(
@@ -244,6 +282,10 @@ class MixAndSeparateDataset(Dataset):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose mixtures the items are."""
         self.epoch = int(epoch)
+        self.mixed = self.pairs[0][1]
+        for first, kind in self.pairs:
+            if first <= self.epoch:
+                self.mixed = kind
         self._orders: Dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -262,7 +304,8 @@ class MixAndSeparateDataset(Dataset):
             f"visual_frames={self.visual_frames}, visual_stride={self.visual_stride}, "
             f"frame_crop={self.frame_crop}, frame_flip={self.frame_flip}, "
             f"frame_jitter={self.frame_jitter}, "
-            f"different_class={self.different_class}, gain_range={self.gain_range}, "
+            f"different_class={self.different_class}, pairs={self.pairs}, "
+            f"gain_range={self.gain_range}, "
             f"clip={self.clip}, "
             + (f"silent_sources={self.silent_sources}, " if self.silent_sources else "")
             + f"silence_dbfs={self.silence_dbfs}, seed={self.seed}, "
@@ -293,9 +336,10 @@ class MixAndSeparateDataset(Dataset):
             self.silent_sources, num_sources, self._generator(_SILENT, index)
         )
         sounding = np.float32(num_sources - sum(is_silent_source))
-        for n in range(1, num_sources + 1):
-            clip = self._first_clip(index) if n == 1 else self._draw_clip(rng, taken)
-            clip, start, samples, silent = self._draw_segment(rng, clip, taken)
+        for clip, start, samples, silent in self._draw_segments(
+            rng, index, num_sources
+        ):
+            n = len(taken) + 1
             taken.append(clip)
             silent_redraws += silent
             low, high = self.gain_range
@@ -338,6 +382,10 @@ class MixAndSeparateDataset(Dataset):
         The clips that may not are blocks of neighbours: the number drawn steps over
         them.
         """
+        if self.mixed == "same_class" and taken:
+            first, last = self.classmates[taken[0]]
+            mates = [n for n in range(first, last) if n not in (*taken, *tried)]
+            return mates[int(rng.integers(len(mates)))] if mates else -1
         blocks = {self.rivals[clip] for clip in taken}
         blocks |= {(clip, clip + 1) for clip in tried}
         free = len(self.keys) - sum(last - first for first, last in blocks)
@@ -348,6 +396,50 @@ class MixAndSeparateDataset(Dataset):
             if clip >= first:
                 clip += last - first
         return clip
+
+    def _draw_segments(
+        self, rng: np.random.Generator, index: int, count: int
+    ) -> Iterator[Tuple[int, int, np.ndarray, int]]:
+        """Yield what _draw_segment() returns, for each source of item ``index``."""
+        clip = self._first_clip(index)
+        if self.mixed == "same_video":
+            yield from self._draw_parts(rng, clip, count)
+            return
+        taken: List[int] = []
+        for _ in range(count):
+            clip = self._draw_clip(rng, taken) if taken else clip
+            segment = self._draw_segment(rng, clip, taken)
+            taken.append(segment[0])
+            yield segment
+
+    def _draw_parts(
+        self, rng: np.random.Generator, clip: int, count: int
+    ) -> List[Tuple[int, int, np.ndarray, int]]:
+        """Draw parts of one clip that do not overlap, none of them silent."""
+        length, silent = self.segment_samples, 0
+        tried: Tuple[int, ...] = ()
+        while clip >= 0 and len(tried) <= self.max_redraws:
+            room = self.num_samples[clip] - count * length
+            for _ in range(self.max_redraws + 1 if room else 1):
+                gaps = np.sort(rng.integers(room + 1, size=count))
+                starts = rng.permutation(gaps + length * np.arange(count))
+                parts = [
+                    read_segment(self.audio[clip], int(start), length)
+                    for start in starts
+                ]
+                quiet = sum(is_silent(part, self.silence_dbfs) for part in parts)
+                silent += quiet
+                if not quiet:
+                    counts = [silent] + [0] * (count - 1)
+                    return [
+                        (clip, int(start), part, number)
+                        for start, part, number in zip(
+                            starts, parts, counts, strict=True
+                        )
+                    ]
+            tried += (clip,)
+            clip = self._draw_clip(rng, [], tried)
+        raise self._all_silent(silent, tried)
 
     def _draw_segment(
         self, rng: np.random.Generator, clip: int, taken: List[int]
@@ -368,7 +460,10 @@ class MixAndSeparateDataset(Dataset):
                 silent += 1
             tried += (clip,)
             clip = self._draw_clip(rng, taken, tried)
-        raise InputError(
+        raise self._all_silent(silent, tried)
+
+    def _all_silent(self, silent: int, tried: Tuple[int, ...]) -> InputError:
+        return InputError(
             f"{silent} segments of {len(tried)} clips were all below silence_dbfs = "
             f"{self.silence_dbfs}: {shorten([self.keys[clip] for clip in tried])}. "
             "Listen to them; drop silent clips in stage 4, or lower silence_dbfs."
@@ -414,6 +509,29 @@ class MixAndSeparateDataset(Dataset):
                 matrix_shape(ref)[0],
             )
         return read_motion(ref, self.motion_steps, span)
+
+
+def _curriculum(pairs: object) -> List[Tuple[int, str]]:
+    """Return (first epoch, what is mixed), ascending; see MixAndSeparateDataset."""
+    stages = [{"epoch": 1, "pairs": pairs}] if isinstance(pairs, str) else pairs
+    try:
+        found = [(stage["epoch"], stage["pairs"]) for stage in stages]
+        epochs = [epoch for epoch, _ in found]
+        good = (
+            all(kind in PAIRS for _, kind in found)
+            and epochs[0] == 1
+            and all(type(epoch) is int for epoch in epochs)
+            and epochs == sorted(set(epochs))
+            and all(len(stage) == 2 for stage in stages)
+        )
+    except (TypeError, KeyError, IndexError):
+        good = False
+    if not good:
+        raise InputError(
+            f"pairs is {pairs!r}; expected one of {', '.join(PAIRS)}, or a list of "
+            "{epoch: N, pairs: one of these}, the first with epoch 1, epochs ascending."
+        )
+    return found
 
 
 def _blocks(labels: List[str]) -> List[Tuple[int, int]]:

@@ -339,6 +339,7 @@ class UNetDecoder(nn.Module):
         features: Sequence[Tensor],
         condition: Optional[Tensor] = None,
         query: Optional[Tensor] = None,
+        bottleneck: Optional[Tensor] = None,
     ) -> Tensor:
         """Decode once per source, all sources in one batch.
 
@@ -348,17 +349,20 @@ class UNetDecoder(nn.Module):
                 mixture, up to the last level.
             query: (N, B, K), weights of the last level's maps; None without late
                 fusion.
+            bottleneck: (N, B, C, F', T'), what each source decodes in place of the
+                encoder's last map; without a condition.
 
         Returns:
             (N, B, F, T).
         """
-        bottleneck = features[-1]
-        if condition is None:
-            num_sources, x, skip = 1, bottleneck, None
-        else:
-            num_sources, skip = condition.size(0), bottleneck
+        if condition is not None:
+            num_sources, skip = condition.size(0), features[-1]
             x = condition.flatten(0, 1)[:, :, None, None]
-            x = x.expand(-1, -1, *bottleneck.shape[-2:])
+            x = x.expand(-1, -1, *skip.shape[-2:])
+        elif bottleneck is not None:
+            num_sources, x, skip = bottleneck.size(0), bottleneck.flatten(0, 1), None
+        else:
+            num_sources, x, skip = 1, features[-1], None
         skips = [skip, *reversed(features[:-1])]
         *blocks, last = self.blocks
         for block, skip in zip(blocks, skips[:-1], strict=True):

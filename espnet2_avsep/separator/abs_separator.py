@@ -15,6 +15,8 @@ class AbsSeparator(nn.Module, ABC):
         visual_dim: D, size of the visual embedding of a source.
         needs_motion: Whether forward() takes the keywords ``motion``, (B, N, S, D_m),
             and ``motion_lengths``, (B, N).
+        motion_dim: D_m, with needs_motion.
+        needs_flow: Whether this motion is optical flow, over the time of the mixture.
         needs_labels: Whether forward() takes the keyword ``labels``, (B, N).
         sees_magnitude: Whether the feature that forward() takes is the mixture's
             magnitude; then it also takes the keywords ``compress``, what
@@ -28,7 +30,9 @@ class AbsSeparator(nn.Module, ABC):
     """
 
     visual_dim: int
+    motion_dim: int
     needs_motion: bool = False
+    needs_flow: bool = False
     needs_labels: bool = False
     sees_magnitude: bool = False
     gives_steps: bool = False
@@ -58,6 +62,40 @@ class AbsSeparator(nn.Module, ABC):
                 f"built for {self.visual_dim}: set separator_conf.visual_dim, or "
                 "extract the features with the encoder that it was trained with."
             )
+
+    def check_motion(
+        self, motion: Optional[Tensor], lengths: Optional[Tensor]
+    ) -> Tensor:
+        """Check motion (B, N, S, motion_dim) and, if given, its lengths (B, N).
+
+        Returns:
+            The motion.
+
+        Raises:
+            ValueError: motion is missing, or one of them does not fit.
+        """
+        if motion is None:
+            raise ValueError(
+                "this separator needs the motion features of every source; give them, "
+                "or train with separator_conf.motion: false where that exists."
+            )
+        if motion.dim() != 4 or motion.size(-1) != self.motion_dim:
+            raise ValueError(
+                f"motion features have the shape {tuple(motion.shape)}, the separator "
+                f"was built for (B, N, steps, {self.motion_dim}): set separator_conf."
+                "motion_dim, or extract them with the network that it was trained with."
+            )
+        # On a GPU, reading the lengths would wait for the device.
+        if (
+            lengths is not None
+            and lengths.device.type == "cpu"
+            and (lengths.min() < 1 or lengths.max() > motion.size(2))
+        ):
+            raise ValueError(
+                f"lengths of motion features are {int(lengths.min())} to "
+                f"{int(lengths.max())}; expected 1 to {motion.size(2)}."
+            )
+        return motion
 
 
 class AbsAVSeparator(AbsSeparator):

@@ -311,28 +311,9 @@ class QuerySeparator(AbsAVSeparator):
         """Motion (N * B, S, motion_dim), and where it is padding, (N * B, S)."""
         if not self.needs_motion:
             return None, None
-        if motion is None:
-            raise ValueError(
-                "motion: true needs the motion features of every source; give them, or "
-                "train with separator_conf.motion: false."
-            )
-        if motion.dim() != 4 or motion.size(-1) != self.motion_dim:
-            raise ValueError(
-                f"motion features have the shape {tuple(motion.shape)}, the separator "
-                f"was built for (B, N, steps, {self.motion_dim}): set separator_conf."
-                "motion_dim, or extract them with the network that it was trained with."
-            )
-        motion = motion.transpose(0, 1).flatten(0, 1)
+        motion = self.check_motion(motion, lengths).transpose(0, 1).flatten(0, 1)
         if lengths is None:
             return motion, None
         lengths = lengths.transpose(0, 1).flatten()
-        # On a GPU, reading the lengths would wait for the device.
-        if lengths.device.type == "cpu" and (
-            lengths.min() < 1 or lengths.max() > motion.size(1)
-        ):
-            raise ValueError(
-                f"lengths of motion features are {int(lengths.min())} to "
-                f"{int(lengths.max())}; expected 1 to {motion.size(1)}."
-            )
         steps = torch.arange(motion.size(1), device=motion.device)
         return motion, steps >= lengths[:, None]

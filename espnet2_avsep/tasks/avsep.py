@@ -3,7 +3,7 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
@@ -28,6 +28,7 @@ from espnet2_avsep.data.training_record import keep_config
 from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.espnet_model import ESPnetAVSeparationModel
+from espnet2_avsep.layers.trajectory import flow_grid
 from espnet2_avsep.lean_imports import lean_imports
 from espnet2_avsep.phases import parse_phases
 from espnet2_avsep.tasks.choices import (
@@ -63,6 +64,36 @@ with lean_imports():
     from espnet2.utils.types import str_or_none
 
 MAX_SOURCES = 8
+
+
+def check_flow(conf: Dict[str, Any], tables: Dict[str, str]) -> None:
+    """Check that optical flow and pictures are of one place and time.
+
+    Args:
+        conf: dataset_conf.
+        tables: Name -> table of the data.
+
+    Raises:
+        InputError: they are not.
+    """
+    if conf.get("motion_align") != "segment":
+        raise InputError(
+            "dataset_conf.motion_align is not segment, but this separator follows the "
+            "motion in time, so that its rows must cover the time of the sound: give "
+            "--motion_align segment (avsep.sh), and run stage 4 again with it."
+        )
+    for option in ("frame_crop", "frame_flip"):
+        if conf.get(option):
+            raise InputError(
+                f"dataset_conf.{option} is {conf[option]}, but optical flow is not "
+                "cropped or mirrored with the pictures: remove the option."
+            )
+    path = tables["motion_ref1"]
+    ref = next(iter(read_scp(path).values()))
+    try:
+        flow_grid(matrix_shape(ref)[-1])
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 class AVSeparationIterFactory(AbsIterFactory):
@@ -367,6 +398,8 @@ class AVSeparationTask(AbsTask):
         tables = cls._tables(iter_options.data_path_and_name_and_type)
         needs = separator_needs(args)
         cls._choose_motion(tables, needs.motion)
+        if needs.flow:
+            check_flow(args.dataset_conf or {}, tables)
         path = tables["visual_ref1"]
         check_visual(args, matrix_shape(next(iter(read_scp(path).values()))), path)
         if "speech_mix" in tables:

@@ -46,6 +46,9 @@ from espnet2_avsep.separator.query_separator import QuerySeparator
 from espnet2_avsep.separator.semantic_grouping_separator import (
     SemanticGroupingSeparator,
 )
+from espnet2_avsep.separator.sound_of_motions_separator import (
+    SoundOfMotionsSeparator,
+)
 from espnet2_avsep.separator.sound_of_pixels_separator import SoundOfPixelsSeparator
 from espnet2_avsep.separator.tfc_tdf_separator import TFCTDFSeparator
 from espnet2_avsep.separator.wave_unet_separator import WaveUNetSeparator
@@ -59,6 +62,7 @@ from espnet2_avsep.visual.frame_networks import (
     CCoLResNet18,
     CoSeparationResNet18,
     PredictiveCodingResNet18,
+    SoundOfMotionsResNet18,
 )
 
 with lean_imports(), warnings.catch_warnings():
@@ -85,6 +89,7 @@ visual_adapter_choices = ClassChoices(
         "resnet18_co_separation": CoSeparationResNet18,
         "resnet18_predictive_coding": PredictiveCodingResNet18,
         "resnet18_ccol": CCoLResNet18,
+        "resnet18_sound_of_motions": SoundOfMotionsResNet18,
     },
     type_check=nn.Module,
     default="mean",
@@ -103,6 +108,7 @@ separator_choices = ClassChoices(
         "tfc_tdf": TFCTDFSeparator,
         "mp_net": MPNetSeparator,
         "ccol": CCoLSeparator,
+        "sound_of_motions": SoundOfMotionsSeparator,
     },
     type_check=AbsSeparator,
     default="hfra",
@@ -243,12 +249,14 @@ class Needs(NamedTuple):
 
     Attributes:
         motion: Whether it needs motion features.
+        flow: Whether this is optical flow, over the time of the mixture.
         labels: Whether it needs the number of the source's class.
         num_queries: For how many trained classes it is built; None without labels.
         new_queries: For how many classes that are added to them.
     """
 
     motion: bool
+    flow: bool
     labels: bool
     num_queries: Optional[int]
     new_queries: int
@@ -266,6 +274,7 @@ def separator_needs(args: argparse.Namespace) -> Needs:
     new = (args.separator_conf or {}).get("new_queries", 0) if total else 0
     return Needs(
         separator.needs_motion,
+        separator.needs_flow,
         separator.needs_labels,
         None if total is None else total - new,
         new,

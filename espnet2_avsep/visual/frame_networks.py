@@ -168,3 +168,46 @@ def _undilated(stage: nn.Module, x: Tensor) -> Tensor:
         x = F.conv2d(block.bn1(x).relu(), block.conv2.weight, padding=1)
         x = (block.bn2(x) + own).relu()
     return x
+
+
+class SoundOfMotionsResNet18(DilatedResNet18):
+    """Frames -> appearance maps: (B, N, V, 3, H, W) -> (B, N, K * places * places).
+
+    Zhao et al., "The Sound of Motions", ICCV 2019, which takes the first picture:
+    ResNet-18's maps, not pooled; a 1x1 convolution makes K of the 512 here. Of several
+    frames, the maximum is taken at each place.
+
+    Args:
+        maps: K.
+        places: Side of the maps that are returned; those of ResNet-18 are averaged to
+            it.
+        size: Side of the network's input in pixels; frames of another size are scaled.
+        pretrained: Name of torchvision weights, path of a state dict, or "random".
+        bn_statistics: See DilatedResNet18.
+        train_features: See DilatedResNet18.
+    """
+
+    def __init__(
+        self,
+        maps: int = 32,
+        places: int = 7,
+        size: int = 224,
+        pretrained: str = "IMAGENET1K_V1",
+        bn_statistics: str = "per_source",
+        train_features: bool = True,
+    ):
+        super().__init__(
+            maps,
+            size,
+            pretrained,
+            dilate=False,
+            projection_kernel=1,
+            bn_statistics=bn_statistics,
+            train_features=train_features,
+        )
+        self.places = places
+
+    def _reduce(self, x: Tensor) -> Tensor:
+        x = x.amax(dim=2)  # (B, N, K, h, w)
+        maps = F.adaptive_avg_pool2d(x.flatten(0, 1), self.places)
+        return maps.unflatten(0, x.shape[:2]).flatten(2)

@@ -1,4 +1,4 @@
-"""Motion features of many clips: rows of a video network, uniform over the clip."""
+"""Motion features of many clips: rows of a video network or of optical flow."""
 
 import logging
 import math
@@ -27,8 +27,10 @@ from espnet2_avsep.visual.feature_job import (
     write_info,
 )
 from espnet2_avsep.visual.frames import list_images, video_frames
+from espnet2_avsep.visual.motion_names import FLOWS, RATES, WEIGHTS
 
 NAME = "motion"
+FLOW_VERSION = 1  # to be raised when the same pictures give other rows of flow
 INFO = "motion_info.yaml"
 
 
@@ -37,9 +39,9 @@ def extract_motion(
     output_dir: PathLike,
     wav_scp: Optional[PathLike] = None,
     model: str = "s3d",
-    pretrained: str = "KINETICS400_V1",
+    pretrained: Optional[str] = None,
     seed: int = 0,
-    rows_per_second: float = 1.0,
+    rows_per_second: Optional[float] = None,
     batch_size: int = 8,
     device: str = "cpu",
     dtype: str = "float32",
@@ -52,7 +54,9 @@ def extract_motion(
 
     A clip of d seconds of sound has T = ceil(d * rows_per_second) rows, at least one.
     Row i is the network's feature of the window around (i + 1/2) / T of the sound.
-    Where a window reaches beyond the sound, its first or last picture is held.
+    Where a window reaches beyond the sound, its first or last picture is held. Optical
+    flow of row i goes from the picture at i / T to the one at (i + 1) / T of the sound;
+    a clip that shows a single picture has none, and is left out.
 
     Args:
         video_scp: clip -> video file, or folder of images, which are taken as spread
@@ -63,7 +67,8 @@ def extract_motion(
         model: See motion_encoder.load_motion_encoder.
         pretrained: As above.
         seed: As above.
-        rows_per_second: Rows per second of sound.
+        rows_per_second: Rows per second of sound; None: 1 of a video network, 8 of
+            optical flow.
         batch_size: Windows encoded together.
         device: "cpu", "cuda", "cuda:N" or "auto".
         dtype: "float32" or "bfloat16".
@@ -76,15 +81,21 @@ def extract_motion(
         InputError: no clip can be used, weights that cannot be had, tables that do not
             fit, disk full, another process works here.
     """
+    if rows_per_second is None:
+        rows_per_second = RATES.get(model, 1.0)
+    if pretrained is None:
+        pretrained = WEIGHTS.get(model)
     check_positive(motion_rate=rows_per_second, batch_size=batch_size)
     videos, wavs = read_clips(video_scp, wav_scp, allow_pipes)
     chosen: Dict[str, Any] = {"model": model, "pretrained": pretrained, "seed": seed}
     how: Dict[str, Any] = {"rows_per_second": rows_per_second}
     if audio_stream is not None:
         how["audio_stream"] = audio_stream
+    if model in FLOWS:
+        how["flow_version"] = FLOW_VERSION
     # "colours" tells rows from those of version 0.1, whose pictures were darker.
     settings = {**chosen, **how, "dtype": dtype, "colours": "exact"}
-    if os.path.isfile(pretrained):
+    if pretrained is not None and os.path.isfile(pretrained):
         settings["file"] = signature(pretrained)
 
     def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
@@ -93,7 +104,9 @@ def extract_motion(
         network, rate = (build or load_motion_encoder)(
             **chosen, device=choose_device(device), dtype=dtype, batch_size=batch_size
         )
-        window = {"window": network.window, "window_fps": rate}
+        window = {"window": network.window}
+        if rate is not None:
+            window["window_fps"] = rate
         write_info(writer.folder / INFO, {**network.info, **window, **how})
         logging.info("motion: %s, on %s", network.info, network.device)
 
@@ -169,7 +182,7 @@ def clip_windows(
     video: str,
     wav: str,
     rows_per_second: Union[float, Fraction],
-    rate: Union[float, Fraction],
+    rate: Union[None, float, Fraction],
     encoder,
     audio_stream: Optional[int] = None,
 ) -> Iterator[np.ndarray]:
@@ -179,7 +192,8 @@ def clip_windows(
         video: A video file, or a folder of images.
         wav: Where the sound is, whose duration and start count.
         rows_per_second: Rows per second of sound.
-        rate: Pictures per second of a window.
+        rate: Pictures per second of a window; None: a window has the pictures at both
+            ends of the row's time, and a clip must show more than one picture.
         encoder: A :class:`FrameEncoder` with a window.
         audio_stream: See media.sound.find_sound.
 
@@ -187,7 +201,8 @@ def clip_windows(
         (F, crop height, crop width, 3), uint8.
 
     Raises:
-        ClipError: see extract.sound_on_video, frames.video_frames, frames.list_images.
+        ClipError: see extract.sound_on_video, frames.video_frames, frames.list_images;
+            a single picture where there must be more.
     """
     from espnet2_avsep.data.audio_io import audio_span
 
@@ -207,19 +222,24 @@ def clip_windows(
         pictures = (image for _, image in video_frames(video, times, resize, start))
     shown: Dict[Fraction, np.ndarray] = {}
     row = 0
+    first, moves = None, rate is not None
     for time, image in zip(times, pictures, strict=True):
         shown[time] = encoder.fit(image)
+        first = shown[time] if first is None else first
+        moves = moves or not np.array_equal(first, shown[time])
         while row < len(windows) and windows[row][-1] <= time:
             yield np.stack([shown[t] for t in windows[row]])
             row += 1
             if row < len(windows):
                 shown = {t: shown[t] for t in shown if t >= windows[row][0]}
+    if not moves:
+        raise ClipError(video, "shows a single picture, which has no optical flow")
 
 
 def window_times(
     duration: float,
     rows_per_second: Union[float, Fraction],
-    rate: Union[float, Fraction],
+    rate: Union[None, float, Fraction],
     window: int,
 ) -> List[List[Fraction]]:
     """Return the times in s of the pictures of each row's window.
@@ -227,14 +247,17 @@ def window_times(
     Args:
         duration: Seconds of sound, above 0.
         rows_per_second: See :func:`clip_windows`.
-        rate: Pictures per second of a window.
+        rate: Pictures per second of a window; None: see :func:`clip_windows`.
         window: Pictures of a window.
 
     Returns:
         Ascending times within [0, duration], for each row.
     """
-    length, rate = Fraction(duration), Fraction(rate)
+    length = Fraction(duration)
     count = max(1, math.ceil(length * Fraction(rows_per_second)))
+    if rate is None:
+        return [[i * length / count, (i + 1) * length / count] for i in range(count)]
+    rate = Fraction(rate)
     offsets = [(k - Fraction(window - 1, 2)) / rate for k in range(window)]
     centres = [(i + Fraction(1, 2)) * length / count for i in range(count)]
     return [

@@ -1,4 +1,6 @@
-"""Frozen video networks: a window of pictures in, one motion feature out.
+"""Motion encoders: a window of pictures in, one motion feature out.
+
+Frozen video networks are here; optical flow is in flow_encoder.py.
 
 Notes:
     DGFNet and iQuery take I3D of FAME (Ding et al., CVPR 2022); torchvision's networks,
@@ -16,7 +18,9 @@ from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.visual.encoder_info import RANDOM
+from espnet2_avsep.visual.flow_encoder import load_flow_encoder
 from espnet2_avsep.visual.frame_encoder import FrameEncoder
+from espnet2_avsep.visual.motion_names import FLOWS, WEIGHTS
 from espnet2_avsep.visual.preprocessing import Preprocessing
 from espnet2_avsep.visual.torchvision_weights import load_weights
 from espnet2_avsep.visual.weights import warn_random
@@ -83,35 +87,43 @@ NETWORKS = {
 
 def load_motion_encoder(
     model: str = "s3d",
-    pretrained: str = "KINETICS400_V1",
+    pretrained: Optional[str] = None,
     seed: int = 0,
     cache_dir: Optional[str] = None,
     **options,
-) -> Tuple[FrameEncoder, float]:
-    """Build a torchvision video network without its classifier.
+) -> Tuple[FrameEncoder, Optional[float]]:
+    """Build a torchvision video network without its classifier, or optical flow.
 
-    A feature is the network's own average over the window: 1024 values of S3D, 512 of
-    R(2+1)D-18, 768 (the class token) of MViTv2-S.
+    A feature of a video network is its own average over the window: 1024 values of
+    S3D, 512 of R(2+1)D-18, 768 (the class token) of MViTv2-S. Optical flow: see
+    flow_encoder.py.
 
     Args:
-        model: A key of NETWORKS.
+        model: A name of motion_names.WEIGHTS.
         pretrained: The name of torchvision weights, the path of a state dict (with or
-            without the classifier), or "random".
+            without the classifier), or "random"; None: those of motion_names.WEIGHTS.
         seed: Of random weights.
         cache_dir: Where downloads are kept; default: torch's hub folder.
         **options: device, dtype and batch_size of :class:`FrameEncoder`.
 
     Returns:
-        The encoder, which takes windows, and the pictures per second of these.
+        The encoder, which takes windows, and the pictures per second of these; None:
+        one picture at each end of a row's time (optical flow).
 
     Raises:
         InputError: unknown names, weights that are neither here nor within reach, a
             file that does not fit.
     """
-    if model not in NETWORKS:
+    if model not in WEIGHTS:
         raise InputError(
-            f"--motion_encoder {model}: unknown; expected one of {', '.join(NETWORKS)}."
+            f"--motion_encoder {model}: unknown; expected one of {', '.join(WEIGHTS)}."
         )
+    pretrained = WEIGHTS[model] if pretrained is None else pretrained
+    if model in FLOWS:
+        encoder = load_flow_encoder(
+            model, pretrained, OPTION, seed, cache_dir, **options
+        )
+        return encoder, None
     with without_compiler():
         import torchvision
 

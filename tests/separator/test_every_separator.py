@@ -14,7 +14,8 @@ UNET = {"channels": 4, "layers": 3}
 HFRA = {**UNET, "width": 5}
 GROUPING = {**UNET, "num_classes": 5, "blocks": 1, "heads": 2}
 RESUNET = {"channels": [8, 8], "window": 64, "hop": 16, "condition_dim": 8}
-MOTION_DIM, CLASSES = 7, 5
+# Rows of flow on a grid of 2 x 2 have 9 values.
+MOTION_DIM, CLASSES = 9, 5
 QUERY = {
     **UNET,
     "channels": 8,
@@ -55,6 +56,10 @@ SEPARATORS = {
             "width": 8,
             "phase": False,  # complex logits: see test_tfc_tdf_separator.py
         },
+    ),
+    "sound_of_motions": (
+        "sound_of_motions",
+        {**UNET, "places": 1, "motion_dim": MOTION_DIM, "motion_channels": 8},
     ),
     "dgfnet-label-free": ("query", {**QUERY, "queries": "label_free"}),
     "ccol": ("ccol", {**UNET, "maps": 5, "grounding_channels": 2}),

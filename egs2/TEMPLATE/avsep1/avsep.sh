@@ -66,9 +66,9 @@ audio_stream=            # Of files with several audio streams: the number, from
 allow_pipes=false        # Whether data/<set>/wav.scp may hold commands in place of files.
 one_pass=true            # Whether stage 2 also does stage 3's work where one file has picture and sound.
 
-motion_encoder=          # Motion features too, of this video network: s3d, r2plus1d_18, mvit_v2_s.
-motion_pretrained=KINETICS400_V1 # Its weights: torchvision's name, a file, or "random" (untrained).
-motion_rate=1            # Rows of motion features a second.
+motion_encoder=          # Motion features too: s3d, r2plus1d_18, mvit_v2_s, raft_small, lucas_kanade.
+motion_pretrained=       # Its weights: torchvision's name, a file, or "random" (untrained).
+motion_rate=             # Rows of motion features a second (default: 1, of optical flow 8).
 motion_batch_size=8      # Windows of pictures encoded at a time.
 motion_precomputed=      # Take these motion features instead: a folder as iQuery has it.
 use_motion=              # Whether stages 4-7 use motion features (default: where stage 2 makes them).
@@ -212,11 +212,12 @@ Stages: 1 data preparation, 2 visual features, 3 audio, 4 clips and fixed mixtur
     --visual_device     # auto, cpu or cuda (default="${visual_device}").
     --visual_dtype      # float32, or bfloat16: four times as fast on a CPU that has it, rows
                         # differ in the third digit (default="${visual_dtype}").
-    --motion_encoder    # Make motion features, too, with this video network: s3d, r2plus1d_18 or
-                        # mvit_v2_s (default: none are made).
+    --motion_encoder    # Make motion features, too: of a video network, s3d, r2plus1d_18 or
+                        # mvit_v2_s, or optical flow, raft_small (a network) or lucas_kanade
+                        # (a classical method without weights) (default: none are made).
     --motion_pretrained # Its weights: torchvision's name, a file, or "random" for an untrained
-                        # network (default="${motion_pretrained}").
-    --motion_rate       # Rows of motion features a second (default="${motion_rate}").
+                        # network (default: KINETICS400_V1, of raft_small C_T_V2).
+    --motion_rate       # Rows of motion features a second (default: 1, of optical flow 8).
     --motion_batch_size # Windows of pictures encoded at a time (default="${motion_batch_size}").
     --motion_precomputed # Take these motion features instead: a folder of iQuery's .npy files,
                         # <category>/<video>.mp4.npy.
@@ -398,8 +399,14 @@ _stream_opts=()
     die "--visual_device '${visual_device}': expected auto, cpu or cuda"
 [[ ${visual_dtype} =~ ^(float32|bfloat16)$ ]] ||
     die "--visual_dtype '${visual_dtype}': expected float32 or bfloat16"
-[[ ${motion_encoder} =~ ^(s3d|r2plus1d_18|mvit_v2_s)?$ ]] ||
-    die "--motion_encoder '${motion_encoder}': expected s3d, r2plus1d_18 or mvit_v2_s"
+[[ ${motion_encoder} =~ ^(s3d|r2plus1d_18|mvit_v2_s|raft_small|lucas_kanade)?$ ]] ||
+    die "--motion_encoder '${motion_encoder}': expected s3d, r2plus1d_18, mvit_v2_s, raft_small" \
+        "or lucas_kanade"
+case ${motion_encoder} in
+    raft_small) motion_pretrained=${motion_pretrained:-C_T_V2} motion_rate=${motion_rate:-8} ;;
+    lucas_kanade) motion_rate=${motion_rate:-8} ;;
+    *) motion_pretrained=${motion_pretrained:-KINETICS400_V1} motion_rate=${motion_rate:-1} ;;
+esac
 [ -z "${motion_encoder}" ] || [ -z "${motion_precomputed}" ] ||
     die "--motion_encoder ${motion_encoder} and --motion_precomputed ${motion_precomputed}:" \
         "motion features are made or taken; give one of the two"
@@ -940,12 +947,12 @@ if ! "${skip_data_prep}"; then
                 _columns+=(utt2clip)
             else
                 _columns+=(wav_scp)
-                log "Motion: ${motion_encoder}, weights: ${motion_pretrained}"
+                log "Motion: ${motion_encoder}, weights: ${motion_pretrained:-none, a classical method}"
                 if [ "${motion_pretrained}" = random ]; then
                     log "Note: these weights are RANDOM, the network has learnt nothing"
                 fi
                 _opts+=(--motion_encoder "${motion_encoder}" --motion_rate "${motion_rate}"
-                    --motion_pretrained "${motion_pretrained}"
+                    ${motion_pretrained:+--motion_pretrained "${motion_pretrained}"}
                     --batch_size "${motion_batch_size}" --device "${visual_device}"
                     --dtype "${visual_dtype}")
             fi

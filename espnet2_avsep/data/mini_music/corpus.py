@@ -109,6 +109,12 @@ INSTRUMENTS = (
 )
 
 
+# With same_instrument: detached notes, silent while the bow stands still.
+BOWED = "cello"
+_DETACHED = Style(43, 69, (60, 100), (0.5, 1.0, 1.5, 2.0), 0.5, 0.0, 0.5)
+_ONE_MEDIUM = {"fps": 16, "width": 160, "height": 120}
+
+
 @dataclass(frozen=True)
 class Parameters:
     """What defines a corpus; two runs with equal parameters give the same corpus.
@@ -120,6 +126,9 @@ class Parameters:
         test_takes: Takes of each instrument in test.
         duration: Seconds of every take.
         instruments: Categories, a subset of those of ``INSTRUMENTS``.
+        same_instrument: Whether only motion tells takes apart: all have one timbre and
+            one drawing of one player, whose bow moves while a note sounds and stands
+            still otherwise; the left hand does not move.
     """
 
     seed: int = 0
@@ -128,6 +137,7 @@ class Parameters:
     test_takes: int = 3
     duration: float = 8.0
     instruments: Tuple[str, ...] = tuple(i.name for i in INSTRUMENTS)
+    same_instrument: bool = False
 
     def check(self) -> None:
         """Refuse values that make no corpus.
@@ -159,6 +169,11 @@ class Parameters:
         if len(set(self.instruments)) != len(self.instruments):
             raise InputError(
                 f"--instruments {' '.join(self.instruments)}: name each one once."
+            )
+        if self.same_instrument and self.instruments != (BOWED,):
+            raise InputError(
+                f"--same_instrument true with --instruments "
+                f"{' '.join(self.instruments)}: expected {BOWED}, the one with a bow."
             )
 
 
@@ -218,9 +233,15 @@ def plan(parameters: Parameters) -> List[Take]:
                         sampling_rate=int(rng.choice(SAMPLING_RATES)),
                         channels=int(rng.integers(1, 3)),
                         level_dbfs=round(float(rng.uniform(-26.0, -16.0)), 1),
-                        fps=int(rng.integers(8, 16)),
-                        width=width,
-                        height=height,
+                        **(
+                            _ONE_MEDIUM
+                            if parameters.same_instrument
+                            else {
+                                "fps": int(rng.integers(8, 16)),
+                                "width": width,
+                                "height": height,
+                            }
+                        ),
                     )
                 )
     return takes
@@ -233,14 +254,13 @@ def _instrument(take: Take) -> Instrument:
 def score(take: Take, parameters: Parameters) -> List[Note]:
     """The notes of a take."""
     key = (parameters.seed, take.category, take.set, take.index)
-    style = _instrument(take).style
+    style = _DETACHED if parameters.same_instrument else _instrument(take).style
     return compose(style, parameters.duration, random_stream(*key, "melody"))
 
 
 def sound(take: Take, parameters: Parameters) -> np.ndarray:
     """The sound of a take, (channels, L) float32 at ``take.sampling_rate``."""
-    key = (parameters.seed, take.category, take.set, take.index)
-    rng = random_stream(*key, "sound")
+    rng = _looks_and_timbre(take, parameters, "sound")
     fs = take.sampling_rate
     voice = _instrument(take).voice
     dry = voice(score(take, parameters), parameters.duration, fs, rng)
@@ -249,7 +269,6 @@ def sound(take: Take, parameters: Parameters) -> np.ndarray:
 
 def film(take: Take, parameters: Parameters) -> Iterator[np.ndarray]:
     """The frames of a take, (height, width, 3) uint8 each."""
-    key = (parameters.seed, take.category, take.set, take.index)
     return frames(
         _instrument(take).picture,
         score(take, parameters),
@@ -257,8 +276,19 @@ def film(take: Take, parameters: Parameters) -> Iterator[np.ndarray]:
         take.fps,
         take.width,
         take.height,
-        random_stream(*key, "picture"),
+        _looks_and_timbre(take, parameters, "picture"),
+        only_bow=parameters.same_instrument,
     )
+
+
+def _looks_and_timbre(
+    take: Take, parameters: Parameters, purpose: str
+) -> np.random.Generator:
+    """Return the random stream of a take's "sound" or "picture"."""
+    if parameters.same_instrument:
+        return random_stream(parameters.seed, take.category, "every set", 0, purpose)
+    key = (parameters.seed, take.category, take.set, take.index)
+    return random_stream(*key, purpose)
 
 
 def video_path(corpus_dir: PathLike, take: Take) -> Path:
@@ -376,10 +406,13 @@ def _end_with_parent() -> None:
 
 
 def _manifest(parameters: Parameters, takes: Sequence[Take]) -> Dict:
+    values = asdict(parameters)
+    if not parameters.same_instrument:
+        del values["same_instrument"]  # as before there was this parameter
     return {
         "corpus": "mini_music",
         "version": VERSION,
-        "parameters": json.loads(json.dumps(asdict(parameters))),
+        "parameters": json.loads(json.dumps(values)),
         "takes": [asdict(take) for take in takes],
     }
 
@@ -465,7 +498,9 @@ def _write_lists(corpus_dir: Path, parameters: Parameters, takes: List[Take]) ->
             f"local/prepare_mini_music.py, generator version {VERSION}, "
             f"seed {parameters.seed}.\n"
             f"{len(takes)} videos of {parameters.duration:g} s ({counts}) of "
-            f"{len(videos)} instruments:\n{', '.join(videos)}.\n\n"
+            f"{len(videos)} instruments:\n{', '.join(videos)}.\n"
+            + "All takes have one timbre and one drawing; only the bow's motion tells "
+            "them apart.\n" * parameters.same_instrument + "\n"
             "videos/<category>/<id>.mp4   H.264 and AAC\n"
             "MUSIC_solo_videos.json       category -> ids\n"
             "splits/<set>.txt             rows category/id; no take is in two sets\n"

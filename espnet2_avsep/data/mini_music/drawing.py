@@ -100,6 +100,25 @@ def motion_at(notes: Sequence[Note], time: float) -> Motion:
     )
 
 
+def bow_at(notes: Sequence[Note], time: float) -> Motion:
+    """The motion of a player of whom only the bow moves, and only in a note.
+
+    The arguments are those of ``motion_at``.
+    """
+    begun = [note for note in notes if note.start <= time] or [notes[0]]
+    note = begun[-1]
+    progress = min(max((time - note.start) / note.duration, 0.0), 1.0)
+    direction = 1.0 if len(begun) % 2 else -1.0
+    return Motion(
+        time=time,
+        energy=0.0,
+        stroke=-direction * math.cos(math.pi * progress),
+        lift=0.0,
+        pitch=0.5,
+        count=0,
+    )
+
+
 class Pen:
     """Draws shapes, given in an instrument's own coordinates, on an image.
 
@@ -295,6 +314,7 @@ def frames(
     width: int,
     height: int,
     rng: np.random.Generator,
+    only_bow: bool = False,
 ) -> Iterator[np.ndarray]:
     """Film a take.
 
@@ -306,6 +326,7 @@ def frames(
         width: Pixels.
         height: Pixels.
         rng: The take's random stream: colours, place, size, angle, background, light.
+        only_bow: Whether the player moves as ``bow_at`` says, not as ``motion_at``.
 
     Yields:
         (height, width, 3) uint8 RGB, round(duration * fps) times.
@@ -332,7 +353,7 @@ def frames(
     ]
     for index in range(int(round(duration * fps))):
         time = index / fps
-        motion = motion_at(notes, time)
+        motion = bow_at(notes, time) if only_bow else motion_at(notes, time)
         image = room.copy()
         swing = math.sin(2.0 * math.pi * sway[1] * time + sway[2])
         centre = (
