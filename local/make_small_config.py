@@ -129,7 +129,9 @@ def small(
         }
         if config["separator"] == "query":
             config["visual_adapter_conf"]["train_features"] = False
-        dataset.update(frame_crop=PICTURE, visual_frames=1)
+        dataset["visual_frames"] = 1
+        if config["separator"] != "sound_of_motions":  # flow is of whole pictures
+            dataset["frame_crop"] = PICTURE
         dataset.pop("visual_stride", None)
     else:
         dim = config["separator_conf"]["visual_dim"]
@@ -212,7 +214,12 @@ def small_separator(conf: Dict[str, Any]) -> Dict[str, Any]:
         conf["grounding_channels"] //= 8
     if "queries" in conf:
         conf.update(dim=64, feedforward_dim=256)  # of the transformer, a quarter
-    for name, most in (("layers", 5), ("width", 16), ("condition_dim", 32)):
+    for name, most in (
+        ("layers", 5),
+        ("motion_channels", 16),
+        ("width", 16),
+        ("condition_dim", 32),
+    ):
         if conf.get(name) is not None:
             conf[name] = min(conf[name], most)
     if isinstance(conf.get("audio_attention"), list):

@@ -67,6 +67,7 @@ table() {
         --prepare_opts "--test_num_mixtures 32" \
         --frames_opts "--visual_size 72" \
         --motion_opts "--motion_pretrained random --motion_rate 0.25" \
+        --flow_opts "--motion_encoder lucas_kanade" \
         --resnet18_weights random \
         --dumpdir "$1" --expdir "$2" --run_opts "$3" "${@:4}" "${args[@]}" &
     job=$!

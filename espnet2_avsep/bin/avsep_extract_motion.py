@@ -67,7 +67,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         from espnet2_avsep.visual.torchvision_weights import find_file
 
         model = args.motion_encoder
-        find_file(model, model, args.motion_pretrained, "--motion_pretrained")
+        weights = args.motion_pretrained or WEIGHTS[model]
+        if WEIGHTS[model] is not None:
+            find_file(model, model, weights, "--motion_pretrained")
         return
     from espnet2_avsep.visual.motion import copy_motion, extract_motion
 

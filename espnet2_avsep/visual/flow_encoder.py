@@ -7,7 +7,7 @@ there the flow is 0. Rows follow each other without gaps, so the path of a point
 any window can be summed up from them: see layers/trajectory.py.
 
 Sound of Motions (Zhao et al., ICCV 2019) takes PWC-Net's flow; torchvision's RAFT
-(Teed and Deng, ECCV 2020), the small one, stands in for it. Lucas and Kanade's method
+(Teed and Deng, ECCV 2020), the small one, replaces it. Lucas and Kanade's method
 needs no weights.
 """
 

@@ -29,9 +29,7 @@ from tests.benchmarks.common import (  # noqa: E402
 SYSTEMS = (
     *("hfra", "iquery", "dgfnet_attention", "dgfnet_mul", "dgfnet_gate", "dgfnet"),
     *("dgfnet_no_motion", "dgfnet_label_free", "sound_of_pixels", "co_separation"),
-    "tfc_tdf",
-    "mp_net",
-    "ccol",
+    *("tfc_tdf", "mp_net", "ccol", "sound_of_motions"),
 )
 EMBEDDING, MOTION_STEPS = 512, 60
 COLUMNS = (
@@ -89,14 +87,15 @@ def batch_of(
         wav = torch.randn(batch_size, data["segment_samples"], generator=generator)
         wav *= n not in silent
         batch[f"speech_ref{n}"] = 0.1 * wav
-        if "frame_crop" in data:
-            size = (*shape, 3, data["frame_crop"], data["frame_crop"])
+        if config.visual_adapter.startswith("resnet18_"):
+            side = config.visual_adapter_conf["size"]
+            size = (*shape, 3, side, side)
             frames = torch.randint(256, size, generator=generator)
             batch[f"visual_ref{n}"] = frames.byte()
         else:
             visual = torch.randn(*shape, EMBEDDING, generator=generator)
             batch[f"visual_ref{n}"] = visual
-        if config.separator_conf.get("motion"):
+        if config.separator_conf.get("motion", config.separator == "sound_of_motions"):
             size = (batch_size, MOTION_STEPS, config.separator_conf["motion_dim"])
             batch[f"motion_ref{n}"] = torch.randn(size, generator=generator)
             lengths = torch.full((batch_size,), MOTION_STEPS)

@@ -239,6 +239,49 @@ def test_every_instrument_moves(name):
     assert np.mean(change > 40) > 0.01
 
 
+def test_only_the_bow_tells_takes_of_same_instrument_apart():
+    """Two takes: one look and one timbre, other notes; a bow that rests in silence."""
+    parameters = corpus.Parameters(
+        train_takes=2, duration=4.0, instruments=("cello",), same_instrument=True
+    )
+    first, second = [t for t in corpus.plan(parameters) if t.set == "train"]
+    assert (first.fps, first.width, first.height) == (second.fps, second.width, 120)
+    notes = [corpus.score(take, parameters) for take in (first, second)]
+    assert notes[0] != notes[1]
+    films = [list(corpus.film(take, parameters)) for take in (first, second)]
+
+    def bow(notes, time):
+        return drawing.bow_at(notes, time).stroke
+
+    # Where both bows are in one place, the pictures are the same but for the noise.
+    times = np.arange(len(films[0])) / first.fps
+    places = np.array([[bow(score, time) for time in times] for score in notes])
+    same = np.abs(places[0] - places[1]) < 1e-3
+    assert same.any() and not same.all()
+    for number in range(len(times)):
+        a, b = (film[number].astype(int) for film in films)
+        different = np.mean(np.abs(a - b).max(axis=2) > 60)
+        if same[number]:
+            assert different < 1e-3
+        elif abs(places[0, number] - places[1, number]) > 0.5:
+            assert different > 0.01
+    # The bow moves in each note, from one side to the other, and rests between notes.
+    rests = []
+    for note, after in zip(notes[0][:-1], notes[0][1:], strict=True):
+        end = note.start + note.duration
+        rests.append(after.start - end)
+        assert bow(notes[0], note.start) == pytest.approx(-bow(notes[0], end), abs=1e-6)
+        assert bow(notes[0], end) == bow(notes[0], (end + after.start) / 2)
+    assert min(rests) > 0.1
+
+
+def test_the_corpus_without_this_option_is_not_generated_anew(small):
+    """The parameter is in corpus.json only where it is true."""
+    folder, _ = small
+    content = json.loads((folder / "corpus.json").read_text())
+    assert "same_instrument" not in content["parameters"]
+
+
 def test_pictures_tell_the_instruments_apart():
     """Nearest class mean of 8 x 6 thumbnails, on takes never seen."""
     parameters = replace(corpus.Parameters(), train_takes=6, test_takes=2)
@@ -427,6 +470,7 @@ def test_a_refusing_disk_is_reported(tmp_path, monkeypatch):
         ({"duration": float("nan")}, "--duration nan"),
         ({"instruments": ("kazoo",)}, "kazoo"),
         ({"instruments": ("cello", "cello")}, "once"),
+        ({"same_instrument": True, "instruments": ("tuba",)}, "expected cello"),
     ],
 )
 def test_values_out_of_range_are_refused(tmp_path, change, message):

@@ -341,3 +341,66 @@ def test_different_class_needs_the_classes(corpus):
 def test_empty_set():
     with pytest.raises(InputError, match="only 0 clips"):
         MixAndSeparateDataset({}, {}, {}, {})
+
+
+def test_pairs_of_one_class(corpus):
+    dataset = build(corpus, num_sources=3, pairs="same_class", repeat=5)
+    seen = set()
+    for index in range(len(dataset)):
+        clips = dataset[index][0].split("+")
+        assert len(set(clips)) == 3
+        assert len({corpus.category[clip] for clip in clips}) == 1
+        seen.add(frozenset(clips))
+    assert len(seen) == 12  # 3 of the 4 clips of each of 3 classes
+
+
+def test_parts_of_one_video_do_not_overlap(corpus):
+    dataset = build(corpus, num_sources=3, pairs="same_video", repeat=3)
+    firsts = set()
+    for index in range(len(dataset)):
+        key, item = dataset[index]
+        (clip,) = set(key.split("+"))
+        starts = [decode(item[f"speech_ref{n}"], 3)[1] for n in (1, 2, 3)]
+        assert min(np.diff(sorted(starts))) >= SEGMENT
+        assert min(starts) >= 0 and max(starts) + SEGMENT <= corpus.num_samples[clip]
+        firsts.add(int(np.argmin(starts)))
+    assert firsts == {0, 1, 2}  # any of the sources is the earliest
+
+
+def test_a_curriculum_goes_by_the_epoch(corpus):
+    stages = [("any", 1), ("same_class", 3), ("same_video", 4)]
+    pairs = [{"epoch": epoch, "pairs": name} for name, epoch in stages]
+    dataset = build(corpus, pairs=pairs, repeat=5)
+
+    def kinds(epoch):
+        dataset.set_epoch(epoch)
+        keys = [dataset[index][0].split("+") for index in range(len(dataset))]
+        classes = [len({corpus.category[clip] for clip in key}) for key in keys]
+        return {(len(set(key)), n) for key, n in zip(keys, classes, strict=True)}
+
+    assert kinds(1) == kinds(2) == {(2, 1), (2, 2)}
+    assert kinds(3) == {(2, 1)}
+    assert kinds(4) == kinds(9) == {(1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pairs": "same"}, "pairs is 'same'; expected one of any, same_class"),
+        ({"pairs": []}, "expected one of"),
+        ({"pairs": [{"epoch": 2, "pairs": "any"}]}, "the first with epoch 1"),
+        ({"pairs": [{"epoch": 1}]}, "expected one of"),
+        ({"pairs": "same_class", "different_class": True}, "one of them only"),
+        ({"pairs": "same_class", "num_sources": 5}, "flute has fewer clips"),
+        ({"pairs": "same_video", "num_sources": 4}, "clips are shorter; the first"),
+    ],
+)
+def test_pairs_that_cannot_be_drawn(corpus, options, message):
+    with pytest.raises(InputError, match=message):
+        build(corpus, **options)
+
+
+def test_pairs_of_one_class_need_the_classes(corpus):
+    tables = {**corpus.tables(), "category": None}
+    with pytest.raises(InputError, match="pairs is same_class, but the classes"):
+        MixAndSeparateDataset(**tables, segment_samples=SEGMENT, pairs="same_class")

@@ -41,17 +41,19 @@ def test_dry_run_plans_every_system():
     assert sorted(recipe.iterdir()) == before
     lines = result.stdout.splitlines()
     data = [line for line in lines if "--stop_stage 5" in line]
-    assert ["--stage 1 " in line for line in data] == [True] + 3 * [False]
+    assert ["--stage 1 " in line for line in data] == [True] + 4 * [False]
     inputs = ("--nj 2", "resnet18", "--visual_every 1", "--motion_encoder s3d")
+    inputs += ("--motion_encoder raft_small --motion_align segment",)
     for line, words in zip(data, inputs, strict=True):
         assert words in line and "--test_num_mixtures 32" in line
     trained = [line for line in lines if "--stage 6 " in line]
-    assert len(trained) == 6 * 3 + 17
+    assert len(trained) == 6 * 3 + 18
     slots = [line for line in trained if "--train_ref_nums 4 " in f"{line} "]
     assert [tag(line) for line in slots] == ["ccol_seed7"]
     moving = [line for line in trained if "--use_motion true" in line]
-    assert ["iquery" in line for line in moving] == [True] + 4 * [False]
-    assert ["dgfnet" in line for line in moving] == [False] + 4 * [True]
+    assert ["iquery" in line for line in moving] == [True] + 5 * [False]
+    assert ["dgfnet" in line for line in moving] == [False] + 4 * [True] + [False]
+    assert "sound_of_motions" in moving[-1]
     for fusion in ("_hierarchical", "_late_align", "_late", "_middle", ""):
         for seed in range(3):
             words = f"hfra{fusion}_seed{seed} --avsep_args --seed\\ {seed}\\ "
@@ -64,7 +66,7 @@ def test_dry_run_plans_every_system():
     assert len(untrained) == 4 and all("--stage 7 " in line for line in untrained)
     shuffled = [line for line in lines if "--shuffle_visual" in line]
     assert [tag(line) for line in shuffled] == [tag(line) for line in trained]
-    assert lines[-1].count("--experiment") == 2 * 35 + 4
+    assert lines[-1].count("--experiment") == 2 * 36 + 4
     for line in trained + untrained:
         config = line.split("--avsep_config ")[1].split()[0]
         name = os.path.basename(config)

@@ -57,7 +57,8 @@ def batch_of(config: argparse.Namespace) -> dict:
     data = config.dataset_conf
     frames = data.get("visual_frames", 1)
     shape = (2, frames, EMBEDDING)
-    if "frame_crop" in data:
+    takes_frames = config.visual_adapter.startswith("resnet18_")
+    if takes_frames:
         shape = (2, frames, 3, 40, 40)
     batch = {"utt_id": ["a", "b"]}
     samples = 15 * config.encoder_conf["hop_length"]
@@ -68,12 +69,12 @@ def batch_of(config: argparse.Namespace) -> dict:
         wav *= n not in silent
         batch[f"speech_ref{n}"] = wav * torch.tensor([[1.0], [0.1 * n]])
         visual = torch.randn(shape, generator=generator)
-        if "frame_crop" in data:
+        if takes_frames:
             visual = (visual * 50 + 128).clamp(0, 255).byte()
         if data.get("labels"):
             batch[f"label_ref{n}"] = torch.tensor([n, 2 * n])
         batch[f"visual_ref{n}"] = visual
-        if config.separator_conf.get("motion"):
+        if config.separator_conf.get("motion", config.separator == "sound_of_motions"):
             steps = (2, 5, config.separator_conf["motion_dim"])
             batch[f"motion_ref{n}"] = torch.randn(steps, generator=generator)
             batch[f"motion_ref{n}_lengths"] = torch.tensor([n, 5])

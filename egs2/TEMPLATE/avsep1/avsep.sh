@@ -959,7 +959,8 @@ if ! "${skip_data_prep}"; then
             # shellcheck disable=SC2086  # several sets
             split_sets motion "${_columns[*]}" ${all_sets}
             # shellcheck disable=SC2086  # several sets
-            [ -n "${motion_precomputed}" ] || same_weights motion "${motion_pretrained}" ${all_sets} ||
+            [ -n "${motion_precomputed}" ] || [ -z "${motion_pretrained}" ] ||
+                same_weights motion "${motion_pretrained}" ${all_sets} ||
                 "${python}" -m espnet2_avsep.bin.avsep_extract_motion --check_weights "${_opts[@]}"
             # shellcheck disable=SC2086  # commands are several words
             run_and_show "Motion features of ${all_sets}" "${data_feats}/logs/motion.*.log" \

@@ -30,13 +30,14 @@ prepare_opts=          # Options of run.sh for stages 1-4, e.g. "--test_num_mixt
 clip_opts=             # The same, of the embeddings only, e.g. "--visual_precomputed x.h5".
 frames_opts=           # The same, of the packed pictures only, e.g. "--visual_size 72".
 motion_opts=           # The same, of the motion features, e.g. "--motion_pretrained random".
+flow_opts=             # The same, of optical flow, e.g. "--motion_encoder lucas_kanade".
 resnet18_weights=IMAGENET1K_V1 # Weights of the frozen ResNet-18.
 corpus_note=           # A sentence for the top of the table and of each RESULTS.md.
 dry_run=false          # Whether to print the commands and do nothing.
 python=python3         # The Python that runs everything.
 
 # Name of the system; its visual input: clip, resnet18, frames, motion (frames and motion
-# features); which seeds: table (HFRA and table 6 of its paper), other, none (not trained);
+# features), flow (frames and optical flow); which seeds: table (HFRA and table 6 of its paper), other, none (not trained);
 # conf/tuning/{train_avsep,untrained}_*.
 plan="
 hfra                     clip     table
@@ -62,6 +63,7 @@ dgfnet                   motion   other
 dgfnet_attention         motion   other
 dgfnet_mul               motion   other
 dgfnet_gate              motion   other
+sound_of_motions         flow     other
 nmf_mfcc                 clip     none
 rpca                     clip     none
 ideal_binary_mask        clip     none
@@ -102,6 +104,8 @@ goes on, and the exit status is 1.
     --clip_opts         # The same, of embeddings only, e.g. "--visual_precomputed x.h5".
     --frames_opts       # The same, of packed pictures only, e.g. "--visual_size 72".
     --motion_opts       # The same, of motion features, e.g. "--motion_pretrained random".
+    --flow_opts         # The same, of optical flow, e.g. "--motion_encoder lucas_kanade", for
+                        # which no weights are needed.
     --resnet18_weights  # Weights of the frozen ResNet-18 (default="${resnet18_weights}").
     --corpus_note       # A sentence for the top of the table and of each RESULTS.md.
     --dry_run           # Print the commands and do nothing (default="${dry_run}").
@@ -200,7 +204,7 @@ config_of() {
 input_opts() {
     case $1 in
         clip) echo "--dumpdir ${dumpdir}/$1 --expdir ${expdir}/$1" ;;
-        motion) echo "--dumpdir ${dumpdir}/$1 --expdir ${expdir}/$1 ${quick} --use_motion true" ;;
+        motion | flow) echo "--dumpdir ${dumpdir}/$1 --expdir ${expdir}/$1 ${quick} --use_motion true" ;;
         *) echo "--dumpdir ${dumpdir}/$1 --expdir ${expdir}/$1 ${quick}" ;;
     esac
 }
@@ -227,6 +231,11 @@ set_data_opts() {
             data_opts=(--visual_encoder frames --visual_every 8 --mix_visual_frames 3
                 --mix_visual_stride 1
                 ${frames_opts} --motion_encoder s3d ${motion_opts})
+            ;;
+        flow)
+            # shellcheck disable=SC2206  # options are several words
+            data_opts=(--visual_encoder frames ${frames_opts} --motion_encoder raft_small
+                --motion_align segment ${flow_opts})
             ;;
     esac
 }
@@ -294,7 +303,7 @@ settings=$(
     echo "small: ${small} ${small_opts[*]}, train_args: ${train_args}, run_opts: ${run_opts}"
     echo "train_ref_nums: ${train_ref_nums}, test_ref_nums: ${test_ref_nums}"
     echo "prepare_opts: ${prepare_opts}, frames_opts: ${frames_opts}, resnet18: ${resnet18_weights}"
-    echo "motion_opts: ${motion_opts}, clip_opts: ${clip_opts}"
+    echo "motion_opts: ${motion_opts}, clip_opts: ${clip_opts}${flow_opts:+, flow_opts: ${flow_opts}}"
 )
 if ! "${dry_run}"; then
     mkdir -p "${expdir}/logs" "${expdir}/conf"
