@@ -102,7 +102,7 @@ class SoundOfMotionsSeparator(AbsAVSeparator):
             initialise(network, initialisation)
         sizes = [2] + [motion_channels] * motion_levels
         self.over_places = nn.ModuleList(
-            nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1, bias=False)
+            nn.Conv2d(before, after, kernel_size=3, stride=2, bias=False)
             for before, after in zip(sizes[:-1], sizes[1:], strict=True)
         )
         self.norms = nn.ModuleList(
@@ -178,7 +178,9 @@ class SoundOfMotionsSeparator(AbsAVSeparator):
         for conv, norm, over_time in zip(
             self.over_places, self.norms, self.over_time, strict=True
         ):
-            x = F.relu(norm(conv(x), num_sources))
+            # Padded here: in bfloat16 on CPUs, the gradient of a weight that meets
+            # nothing but a convolution's own padding is not set (torch 2.11).
+            x = F.relu(norm(conv(F.pad(x, (1, 1, 1, 1))), num_sources))
             x = _along_time(over_time, x, valid)
         # Of the appearance, a map of each step's size.
         maps = visual.transpose(0, 1).flatten(0, 1)
