@@ -12,7 +12,7 @@ def flow_grid(dim: int) -> int:
     """Return the side G of the grid of rows of 2 * G ** 2 + 1 values.
 
     Raises:
-        ValueError: rows of flow do not have so many values.
+        ValueError: rows of flow have another size.
     """
     grid = math.isqrt((dim - 1) // 2) if dim > 2 else 0
     if grid < 1 or 2 * grid**2 + 1 != dim:

@@ -7,7 +7,7 @@ SIDE = 96
 
 
 def waves(right=0.0, down=0.0):
-    """A texture of sines, moved by so many pixels: (1, 3, SIDE, SIDE)."""
+    """A texture of sines, moved by a number of pixels: (1, 3, SIDE, SIDE)."""
     generator = torch.Generator().manual_seed(0)
     frequency = 0.25 * torch.randn(40, 2, 1, 1, generator=generator)
     phase = 6.28 * torch.rand(40, 1, 1, generator=generator)
