@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.visual.encoder_info import RANDOM
 from espnet2_avsep.visual.frame_encoder import FrameEncoder
@@ -151,7 +152,8 @@ def load_flow_encoder(
 def _raft(
     pretrained: str, option: str, seed: int, cache_dir: Optional[str]
 ) -> Tuple[nn.Module, Dict[str, Any]]:
-    from torchvision.models.optical_flow import raft_small
+    with without_compiler():
+        from torchvision.models.optical_flow import raft_small
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
