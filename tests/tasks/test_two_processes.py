@@ -64,6 +64,7 @@ def classifier():
     given = {
         "mask": torch.rand(BATCH, 2, 32, 32),
         "mixture": torch.rand(BATCH, 1, 32, 32),
+        "reference": torch.rand(BATCH, 2, 32, 32),
         "labels": torch.randint(3, (BATCH, 2)),
     }
 
