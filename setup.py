@@ -154,6 +154,7 @@ setup(
         "h5py",
         # The pages of reports; torch brings it, too.
         "jinja2",
+        "markupsafe",
         "numpy>=2",
         "pillow",
         "scipy",
