@@ -13,11 +13,11 @@ prepare_environment()
 def __getattr__(name: str):
     """Import what is public on first use: it brings torch with it."""
     if name in _PUBLIC:
-        from espnet2_avsep import separate
+        from espnet2_avsep.inference import separate
 
         return getattr(separate, name)
     if name == "separate_file":
-        from espnet2_avsep.file_separation import separate_file
+        from espnet2_avsep.inference.file_separation import separate_file
 
         return separate_file
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

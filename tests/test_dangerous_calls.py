@@ -45,14 +45,16 @@ ALLOWED: Dict[str, Dict[str, str]] = {
         "ctypes.CDLL": "prctl: workers end with their parent"
     },
     "espnet2_avsep/sharing/weights.py": {"torch.load": "weights_only"},
-    "espnet2_avsep/checkpoints.py": {"torch.load": "weights_only, ESPnet's reporter"},
+    "espnet2_avsep/model/checkpoints.py": {
+        "torch.load": "weights_only, ESPnet's reporter"
+    },
     "espnet2_avsep/visual/clip_encoder.py": {
         "torch.jit.load": "OpenAI's archives; none with code that loading runs"
     },
     "espnet2_avsep/visual/torchvision_weights.py": {"torch.load": "weights_only"},
     "espnet2_avsep/teacher/clap_checkpoint.py": {"torch.load": "weights_only"},
     "espnet2_avsep/sharing/pack.py": {"subprocess.run": "espnet2.bin.pack, our words"},
-    "espnet2_avsep/bin/avsep_results.py": {
+    "espnet2_avsep/scoring/results.py": {
         "subprocess.run": "nvidia-smi and git, for the section on the environment"
     },
     "utils/launcher.py": {

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "espnet2_avsep"
 # Part -> the parts it may import. Every part may import itself and errors.py; only
 # separators may not import one another.
 ALLOWED = {
-    "__init__": {"environment", "separate", "file_separation"},
+    "__init__": {"environment", "inference"},
     "environment": set(),
     "errors": set(),
     "dsp": set(),
@@ -24,43 +24,33 @@ ALLOWED = {
     "visual": {"layers", "dsp", "data", "media", "lean_imports"},
     "plots": {"dsp"},
     "report": {"data", "media", "visual", "metrics", "dsp"},
-    "espnet_model": {
-        *("separator", "visual", "teacher", "loss"),
-        *("layers", "dsp", "metrics", "lean_imports"),
-    },
-    "espnet_wave_model": {"espnet_model", "separator", "loss"},
     "lean_imports": set(),
-    "checkpoints": {"data"},
-    "timed_batches": set(),
-    "phases": set(),
-    "trainer": {
-        *("espnet_model", "plots", "data", "lean_imports", "checkpoints"),
-        *("timed_batches", "phases"),
-    },
     "tasks": {
-        *("trainer", "espnet_model", "espnet_wave_model", "data", "lean_imports"),
+        *("model", "data", "lean_imports"),
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
-        "phases",
         "sharing",  # reads files of weights
     },
-    "analysis": {"separate", "data", "metrics"},
-    "untrained": {"tasks", "baseline", "metrics", "data"},
-    "prompts": set(),
-    "prompt_reader": {"prompts", "visual", "data", "media"},
+    "analysis": {"inference", "data", "metrics"},
     "streaming": set(),
-    "separate": {
-        *("tasks", "espnet_model", "data", "layers", "dsp", "visual", "sharing"),
-        *("prompts", "prompt_reader", "streaming"),
-    },
-    "file_separation": {"separate", "data", "media", "streaming"},
-    "grounding_map": {"separate", "data", "media", "visual", "prompts"},
     "demo": {"media", "visual"},
     "sharing": {"data", "layers", "metrics"},
+    "model": {
+        *("separator", "visual", "teacher", "loss", "layers", "dsp", "metrics"),
+        *("plots", "data", "lean_imports"),
+    },
+    "inference": {
+        *("tasks", "model", "data", "layers", "dsp", "visual", "sharing", "media"),
+        *("streaming", "baseline", "metrics"),
+    },
+    "scoring": {
+        *("inference", "data", "metrics", "report", "sharing", "visual", "media"),
+        *("analysis", "plots"),
+    },
     # bin stands above all.
 }
 
 # The only places that know ESPnet.
-ESPNET_USERS = {"espnet_model", "tasks", "trainer", "separate", "bin.avsep_train"}
+ESPNET_USERS = {"model", "tasks", "inference.separate", "bin.avsep_train"}
 
 # Parts that compute, and the third-party packages they may name.
 LIBRARIES = {
@@ -71,7 +61,6 @@ LIBRARIES = {
     "loss": {"torch", "torchvision"},
     "metrics": {"torch", "numpy", "mir_eval", "scipy"},
     "baseline": {"numpy", "scipy", "librosa"},
-    "prompts": set(),
     "streaming": {"numpy", "soxr"},
 }
 
@@ -170,7 +159,7 @@ def test_methods_do_not_import_one_another():
 
 
 def test_only_the_task_names_concrete_classes():
-    for name in modules("espnet_model", "espnet_wave_model", "trainer"):
+    for name in modules("model"):
         for target in own(imports(SOURCES[name])):
             if part(target) in ("separator", "loss", "teacher", "visual"):
                 assert ".abs_" in target, f"{name} imports the concrete {target}"

@@ -9,8 +9,8 @@ import yaml
 from espnet2_avsep.bin.avsep_baseline import main
 from espnet2_avsep.data.scp import read_scp
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.untrained import UntrainedAV, best_order
 from espnet2_avsep.metrics.si_sdr import si_sdr
-from espnet2_avsep.untrained import UntrainedAV, best_order
 from tests.tiny_corpus import FS, HOP, N_FFT, SEGMENT, make_tiny_corpus
 
 TUNING = Path(__file__).resolve().parents[1] / "conf" / "tuning"
@@ -86,8 +86,8 @@ def test_a_ratio_mask_of_equal_sources_halves_the_mixture(write):
 
 def test_the_way_there_and_back_is_that_of_trained_models(write):
     """A network whose masks are the ideal ones would give these tracks."""
+    from espnet2_avsep.inference.untrained import load_untrained_config
     from espnet2_avsep.tasks.choices import build_untrained
-    from espnet2_avsep.untrained import load_untrained_config
 
     model, baseline = build_untrained(load_untrained_config(write()))
     reference = torch.randn(1, 2, SEGMENT) / 10

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from espnet2_avsep.separate import load_config
+from espnet2_avsep.inference.separate import load_config
 from espnet2_avsep.tasks.choices import build_model
 from tests.tiny_corpus import MODEL_OPTIONS
 

@@ -16,7 +16,7 @@ from espnet2_avsep.data.mixtures import read_clips
 from espnet2_avsep.data.progress import Progress
 from espnet2_avsep.data.segment_reader import nearest_row, read_row, read_segment
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.separate import SeparateAV
+from espnet2_avsep.inference.separate import SeparateAV
 
 BOTTLENECK, PROJECTED, VISUAL = "bottleneck", "projected bottleneck", "visual"
 Starts = Dict[str, List[int]]

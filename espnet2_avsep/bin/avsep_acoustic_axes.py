@@ -20,7 +20,10 @@ from espnet2_avsep.bin.clip_analysis import (
     write_figures,
     write_texts,
 )
-from espnet2_avsep.bin.experiments import (
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.metrics.markdown import markdown_table
+from espnet2_avsep.metrics.score_table import OK, ScoreRow
+from espnet2_avsep.scoring.experiments import (
     BOUND,
     ORACLE,
     Experiment,
@@ -28,9 +31,6 @@ from espnet2_avsep.bin.experiments import (
     merge_seeds,
     read_experiment,
 )
-from espnet2_avsep.errors import InputError
-from espnet2_avsep.metrics.markdown import markdown_table
-from espnet2_avsep.metrics.score_table import OK, ScoreRow
 
 if TYPE_CHECKING:
     pass

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import List, Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging
-from espnet2_avsep.bin.separation import (
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.listed_mixtures import (
     Tables,
     read_tables,
     separate_listed,
     table_paths,
     track_path,
 )
-from espnet2_avsep.errors import InputError
 
 # To be raised when the same inputs give other tracks.
 VERSION = 1
@@ -95,7 +95,7 @@ def _separate(
     from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
     from espnet2_avsep.data.segment_reader import check_sample_rate
     from espnet2_avsep.data.wav_writer import write_float_wav
-    from espnet2_avsep.untrained import UntrainedAV
+    from espnet2_avsep.inference.untrained import UntrainedAV
 
     if args.num_threads:
         torch.set_num_threads(args.num_threads)

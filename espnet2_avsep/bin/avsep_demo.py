@@ -15,7 +15,7 @@ from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.markdown import plain
 
 if TYPE_CHECKING:
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.separate import SeparateAV
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -66,7 +66,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     source, _ = model.choose_model(args.model)
     example = args.example or _duet(Path(source))
     from espnet2_avsep.demo.app import start
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.separate import SeparateAV
 
     device = str(choose_device(args.device))
     separate = SeparateAV.from_pretrained(source, device=device)

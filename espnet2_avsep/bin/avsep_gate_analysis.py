@@ -16,21 +16,21 @@ from typing import (
 )
 
 from espnet2_avsep.bin.cli import command, setup_logging
-from espnet2_avsep.bin.separation import (
+from espnet2_avsep.data.clip_id import file_stem
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.listed_mixtures import (
     Tables,
     mixture_dataset,
     mixtures_of,
     read_tables,
 )
-from espnet2_avsep.data.clip_id import file_stem
-from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
     from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.separate import SeparateAV
 
 
 class Gate(NamedTuple):
@@ -96,7 +96,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             raise InputError(
                 f"--{name} {getattr(args, name)}: expected {least} or more."
             )
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.separate import SeparateAV
 
     tables = read_tables(
         args.data_path_and_name_and_type, ("speech_mix", "visual_ref1")

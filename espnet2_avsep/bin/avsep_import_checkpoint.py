@@ -87,7 +87,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
     from espnet2_avsep.data.download.metadata import sha256
     from espnet2_avsep.data.output_folder import protect
-    from espnet2_avsep.separate import load_config, load_weights
+    from espnet2_avsep.inference.separate import load_config, load_weights
     from espnet2_avsep.sharing import released
     from espnet2_avsep.sharing.source import META, PACK_INFO
     from espnet2_avsep.sharing.weights import read_checkpoint

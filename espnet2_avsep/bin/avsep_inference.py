@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
-from espnet2_avsep.bin.separation import (
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.listed_mixtures import (
     MOTION_CHANGES,
     Tables,
     change_motion,
@@ -18,7 +19,6 @@ from espnet2_avsep.bin.separation import (
     table_paths,
     track_path,
 )
-from espnet2_avsep.errors import InputError
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -163,7 +163,7 @@ def _separate(
     from espnet2_avsep.data.collate import collate
     from espnet2_avsep.data.segment_reader import check_sample_rate
     from espnet2_avsep.data.wav_writer import write_float_wav
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.separate import SeparateAV
 
     if args.ngpu and not torch.cuda.is_available():
         raise InputError("--ngpu 1: no CUDA device is available; give --ngpu 0.")

@@ -8,12 +8,25 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from espnet2_avsep.bin.avsep_compare import (
+from espnet2_avsep.bin.cli import command, setup_logging
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.metrics import score_table
+from espnet2_avsep.metrics.comparison import MIXTURE, compare
+from espnet2_avsep.metrics.score_table import OK, ScoreRow
+from espnet2_avsep.scoring.comparison_tables import (
     difference_lines,
     instrument_lines,
     main_tables,
 )
-from espnet2_avsep.bin.avsep_results import (
+from espnet2_avsep.scoring.experiments import (
+    GROUPS,
+    REFERENCE,
+    SYSTEM,
+    Experiment,
+    check_comparable,
+    read_experiment,
+)
+from espnet2_avsep.scoring.results import (
     ScoredSet,
     bootstrap_seed,
     clip_set,
@@ -26,19 +39,6 @@ from espnet2_avsep.bin.avsep_results import (
     untrained,
     visual_line,
 )
-from espnet2_avsep.bin.cli import command, setup_logging
-from espnet2_avsep.bin.experiments import (
-    GROUPS,
-    REFERENCE,
-    SYSTEM,
-    Experiment,
-    check_comparable,
-    read_experiment,
-)
-from espnet2_avsep.errors import InputError
-from espnet2_avsep.metrics import score_table
-from espnet2_avsep.metrics.comparison import MIXTURE, compare
-from espnet2_avsep.metrics.score_table import OK, ScoreRow
 
 
 def get_parser() -> argparse.ArgumentParser:

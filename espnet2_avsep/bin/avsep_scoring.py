@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Dict, Iterable, Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging
-from espnet2_avsep.bin.mixture_scorer import MixtureScorer, Tables
-from espnet2_avsep.bin.score_files import MixtureScores, write_scores
 from espnet2_avsep.data.content import changed_keys
 from espnet2_avsep.data.key_check import check_same_keys, shorten
 from espnet2_avsep.data.made_from import (
@@ -39,6 +37,8 @@ from espnet2_avsep.metrics.score_table import (
     score_table,
     summarise,
 )
+from espnet2_avsep.scoring.mixture_scorer import MixtureScorer, Tables
+from espnet2_avsep.scoring.score_files import MixtureScores, write_scores
 
 # To be raised when the same tracks get other scores.
 VERSION = 1

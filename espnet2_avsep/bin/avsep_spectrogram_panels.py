@@ -94,8 +94,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 def read_sdr(path: Path) -> Scores:
     """SDR in dB of each (mixture, source); nothing where it was not scored."""
-    from espnet2_avsep.bin.score_files import read_scores
     from espnet2_avsep.metrics.score_table import OK
+    from espnet2_avsep.scoring.score_files import read_scores
 
     if not path.is_file():
         return {}

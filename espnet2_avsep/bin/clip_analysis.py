@@ -137,7 +137,7 @@ def segment_of(
     Raises:
         InputError: the trainings' rates differ.
     """
-    from espnet2_avsep.separate import load_config
+    from espnet2_avsep.inference.separate import load_config
 
     rates, lengths = {}, []
     for name, folder in experiments.items():

@@ -27,10 +27,11 @@ from espnet2_avsep.data.segment_reader import (
 from espnet2_avsep.data.training_record import keep_config
 from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.espnet_model import ESPnetAVSeparationModel
 from espnet2_avsep.layers.trajectory import flow_grid
 from espnet2_avsep.lean_imports import lean_imports
-from espnet2_avsep.phases import parse_phases
+from espnet2_avsep.model.espnet_model import ESPnetAVSeparationModel
+from espnet2_avsep.model.phases import parse_phases
+from espnet2_avsep.model.trainer import AVSeparationTrainer
 from espnet2_avsep.tasks.choices import (
     CLASS_CHOICES,
     Needs,
@@ -47,7 +48,6 @@ from espnet2_avsep.tasks.options import (
     check_options,
     check_scheduler,
 )
-from espnet2_avsep.trainer import AVSeparationTrainer
 
 with lean_imports():
     from espnet2.iterators.abs_iter_factory import AbsIterFactory

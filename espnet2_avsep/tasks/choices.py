@@ -17,8 +17,6 @@ from espnet2_avsep.baseline.ideal_mask import IdealBinaryMask, IdealRatioMask
 from espnet2_avsep.baseline.nmf_mfcc import NMFMFCC
 from espnet2_avsep.baseline.rpca import RPCA
 from espnet2_avsep.errors import InputError, shown
-from espnet2_avsep.espnet_model import ESPnetAVSeparationModel, WeightedCriterion
-from espnet2_avsep.espnet_wave_model import ESPnetAVWaveModel
 from espnet2_avsep.lean_imports import lean_imports
 from espnet2_avsep.loss.abs_criterion import AbsCriterion
 from espnet2_avsep.loss.alignment import AlignmentLoss
@@ -30,6 +28,8 @@ from espnet2_avsep.loss.recursive_mask import RecursiveMaskLoss
 from espnet2_avsep.loss.soft_snr import SoftSNR
 from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
 from espnet2_avsep.loss.wave_l1 import WaveL1
+from espnet2_avsep.model.espnet_model import ESPnetAVSeparationModel, WeightedCriterion
+from espnet2_avsep.model.espnet_wave_model import ESPnetAVWaveModel
 from espnet2_avsep.separator.abs_separator import AbsSeparator
 from espnet2_avsep.separator.abs_wave_separator import AbsWaveSeparator
 from espnet2_avsep.separator.ccol_separator import CCoLSeparator

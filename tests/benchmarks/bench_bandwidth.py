@@ -153,9 +153,9 @@ def measure(args, clips, pairs, model: Optional[str]) -> Dict[str, Dict[str, Any
     import numpy as np
 
     from espnet2_avsep import Region, SeparateAV
+    from espnet2_avsep.inference.untrained import UntrainedAV
     from espnet2_avsep.streaming.chunked import WHOLE
     from espnet2_avsep.streaming.tracks import TrackStream
-    from espnet2_avsep.untrained import UntrainedAV
 
     system = SeparateAV.from_pretrained(model) if model else UntrainedAV(IDEAL)
     rate = system.model.sample_rate

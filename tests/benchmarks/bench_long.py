@@ -73,7 +73,7 @@ def write_model(folder: Path, network: str) -> None:
     import yaml
 
     from espnet2_avsep.data.base_config import read_config
-    from espnet2_avsep.separate import load_config
+    from espnet2_avsep.inference.separate import load_config
     from espnet2_avsep.tasks.choices import build_model
 
     config = {

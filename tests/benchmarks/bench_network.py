@@ -56,8 +56,11 @@ def build(args, kind: str, precision: str):
     from espnet2.enh.decoder.stft_decoder import STFTDecoder
     from espnet2.enh.encoder.stft_encoder import STFTEncoder
 
-    from espnet2_avsep.espnet_model import ESPnetAVSeparationModel, WeightedCriterion
     from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
+    from espnet2_avsep.model.espnet_model import (
+        ESPnetAVSeparationModel,
+        WeightedCriterion,
+    )
     from espnet2_avsep.separator.hfra_separator import HFRASeparator
     from espnet2_avsep.visual.adapter import MeanAdapter
     from tests.benchmarks.reference_network import PlainHFRASeparator

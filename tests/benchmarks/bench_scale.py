@@ -156,7 +156,7 @@ def steps(root: Path) -> Dict[str, List[str]]:
     )
     results = (
         "import sys; from pathlib import Path\n"
-        "from espnet2_avsep.bin.score_files import read_scores\n"
+        "from espnet2_avsep.scoring.score_files import read_scores\n"
         "from espnet2_avsep.metrics.score_table import *\n"
         "summary = summarise(read_scores(Path(sys.argv[1])), resamples=50)\n"
         "print(len(score_table(summary) + instrument_table(summary)))\n"

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GOAL_SECONDS = 0.5
 IMPORTS = (
     "torch",
-    "espnet2_avsep.separate",
+    "espnet2_avsep.inference.separate",
     "espnet2_avsep.tasks.avsep",
     "open_clip",
     "espnet2_avsep.teacher.clap_teacher",

@@ -30,9 +30,9 @@ import torch
 from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.scp import read_scp
 from espnet2_avsep.data.segment_reader import read_shape
+from espnet2_avsep.inference.separate import SeparateAV
 from espnet2_avsep.metrics.bootstrap import bootstrap_interval
 from espnet2_avsep.metrics.bss_eval import bss_eval_sources
-from espnet2_avsep.separate import SeparateAV
 
 LEVEL_DB, LOW_DB = 10.0, -20.0
 

@@ -19,7 +19,7 @@ from espnet2_avsep import __version__
 from espnet2_avsep.bin import avsep
 from espnet2_avsep.bin.subcommands import query
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.prompts import LEFT, During, Mean, Region, Text
+from espnet2_avsep.inference.prompts import LEFT, During, Mean, Region, Text
 from espnet2_avsep.visual import build
 from tests.media_fixtures import tone, truncate, write_video
 from tests.number_encoder import number_encoder
@@ -664,7 +664,7 @@ def test_a_track_is_called_like_its_picture(place, monkeypatch):
 
 
 def test_something_unexpected_is_one_line_and_1(place, capsys, monkeypatch):
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.separate import SeparateAV
 
     def fail(*args, **options):
         raise RuntimeError("the\nsky falls")
@@ -686,7 +686,7 @@ def test_new_recipe(tmp_path, capsys):
 
 
 def test_interrupted(place, capsys, monkeypatch):
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.separate import SeparateAV
 
     def stop(*args, **options):
         raise KeyboardInterrupt

@@ -6,8 +6,8 @@ import yaml
 
 from espnet2_avsep.bin.avsep_compare import main
 from espnet2_avsep.bin.avsep_scoring import result_text
-from espnet2_avsep.bin.score_files import write_scores
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
+from espnet2_avsep.scoring.score_files import write_scores
 
 PUBLISHED = [
     {

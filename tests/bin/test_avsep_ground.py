@@ -8,8 +8,8 @@ import soundfile
 from PIL import Image
 
 from espnet2_avsep.bin import avsep
-from espnet2_avsep.grounding_map import ground_file
-from espnet2_avsep.separate import SeparateAV
+from espnet2_avsep.inference.grounding_map import ground_file
+from espnet2_avsep.inference.separate import SeparateAV
 from espnet2_avsep.visual import build
 from tests.media_fixtures import tone, write_video
 from tests.test_grounding_map import CCOL, RATE, Encoder, half_red

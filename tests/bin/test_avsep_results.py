@@ -2,12 +2,13 @@ import hashlib
 
 import pytest
 
-from espnet2_avsep.bin.avsep_results import corpus_notes, is_random, main
+from espnet2_avsep.bin.avsep_results import main
 from espnet2_avsep.bin.avsep_scoring import result_text
-from espnet2_avsep.bin.score_files import write_scores
 from espnet2_avsep.data.leaks.table import Leak, write_leaks
 from espnet2_avsep.data.scp import Skipped, write_skipped
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
+from espnet2_avsep.scoring.results import corpus_notes, is_random
+from espnet2_avsep.scoring.score_files import write_scores
 
 CONFIG = """\
 config: conf/tuning/train_avsep_hfra.yaml

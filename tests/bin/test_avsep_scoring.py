@@ -8,10 +8,10 @@ import soundfile
 
 from espnet2_avsep.bin import avsep_scoring
 from espnet2_avsep.bin.avsep_scoring import main
-from espnet2_avsep.bin.score_files import read_scores
 from espnet2_avsep.data.mixture_table import read_sources
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import METRICS, SCORES
+from espnet2_avsep.scoring.score_files import read_scores
 
 FS, L = 8000, 1200
 KEYS = ("mix00000", "mix00001", "mix00002")

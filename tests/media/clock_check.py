@@ -14,10 +14,10 @@ from espnet2_avsep.data.audio_io import AudioTap, load_audio
 from espnet2_avsep.data.clip_filter import Limits, filter_clips
 from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp, write_skipped
 from espnet2_avsep.data.segment_reader import read_matrix, read_segment
-from espnet2_avsep.file_separation import separate_file
+from espnet2_avsep.inference.file_separation import separate_file
+from espnet2_avsep.inference.prompt_reader import _looks
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.media.stream import measure
-from espnet2_avsep.prompt_reader import _looks
 from espnet2_avsep.visual.extract import _sampled_pictures, pack_frames
 from tests.media.clock_files import FPS, SECONDS, Clocked
 

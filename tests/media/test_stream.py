@@ -11,11 +11,11 @@ import soundfile
 from espnet2_avsep.data.audio_format import format_audio
 from espnet2_avsep.data.audio_io import audio_span, read_audio
 from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp
+from espnet2_avsep.inference.prompt_reader import _looks
+from espnet2_avsep.inference.prompts import Region
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.media.stream import measure, probe
-from espnet2_avsep.prompt_reader import _looks
-from espnet2_avsep.prompts import Region
 from espnet2_avsep.visual.extract import pack_frames
 from espnet2_avsep.visual.frames import video_frames
 from tests.media import clock_files

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from espnet2_avsep.data.base_config import read_config
-from espnet2_avsep.phases import parse_phases
+from espnet2_avsep.model.phases import parse_phases
 from espnet2_avsep.tasks.choices import build_model
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,10 +8,10 @@ import numpy as np
 import yaml
 
 from espnet2_avsep.bin.avsep_scoring import result_text
-from espnet2_avsep.bin.score_files import write_scores
 from espnet2_avsep.data.scp import write_scp
 from espnet2_avsep.data.wav_writer import write_float_wav
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
+from espnet2_avsep.scoring.score_files import write_scores
 from tests.report.health_corpus import pictures_of, write_pictures
 
 FS, SAMPLES = 8000, 6000

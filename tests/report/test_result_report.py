@@ -9,11 +9,11 @@ from PIL import Image
 
 from espnet2_avsep.bin.avsep_report import main
 from espnet2_avsep.bin.avsep_results import main as write_results
-from espnet2_avsep.bin.score_files import read_scores
 from espnet2_avsep.report.audible_mixture import choose_mixtures, evenly
 from espnet2_avsep.report.listening import file_name
 from espnet2_avsep.report.render import inline
 from espnet2_avsep.report.result_page import TOP_ROWS, pair_id
+from espnet2_avsep.scoring.score_files import read_scores
 from tests.chromium import needs_chromium
 from tests.report.page_reader import Page, browse, check_on_a_phone
 from tests.report.scored_experiment import FS, HOSTILE, SAMPLES, ScoredCorpus, tone

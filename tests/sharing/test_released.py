@@ -33,7 +33,7 @@ from released_layouts import (
 from espnet2_avsep import SeparateAV
 from espnet2_avsep.bin import avsep_import_checkpoint
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.separate import load_config
+from espnet2_avsep.inference.separate import load_config
 from espnet2_avsep.sharing import released
 from espnet2_avsep.tasks.choices import build_model
 

@@ -7,7 +7,7 @@ import torch
 from espnet2.enh.decoder.stft_decoder import STFTDecoder
 from espnet2.enh.encoder.stft_encoder import STFTEncoder
 
-from espnet2_avsep.espnet_model import ESPnetAVSeparationModel
+from espnet2_avsep.model.espnet_model import ESPnetAVSeparationModel
 from espnet2_avsep.separator.tfc_tdf_separator import TFCTDFSeparator
 from espnet2_avsep.streaming.chunked import ChunkedProcess, ChunkPlan
 from espnet2_avsep.visual.adapter import MeanAdapter

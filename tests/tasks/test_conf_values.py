@@ -2,8 +2,8 @@ import pytest
 import yaml
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.separate import SeparateAV
 from espnet2_avsep.loss.ratio_mask_l1 import RatioMaskL1
-from espnet2_avsep.separate import SeparateAV
 from espnet2_avsep.separator.hfra_separator import HFRASeparator
 from espnet2_avsep.separator.query_separator import QuerySeparator
 from espnet2_avsep.tasks.choices import construct

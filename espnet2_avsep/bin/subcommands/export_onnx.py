@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the sub-command."""
     chosen, _ = model.choose_model(args.model)
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.separate import SeparateAV
     from espnet2_avsep.sharing.onnx_export import export_onnx
 
     separate = SeparateAV.from_pretrained(chosen)

@@ -107,9 +107,9 @@ def run(args: argparse.Namespace) -> int:
     outputs.check([RESULT, HEAT_MAP] if with_map else [RESULT])
     outputs.discard([RESULT, HEAT_MAP])
 
-    from espnet2_avsep import grounding_map
     from espnet2_avsep.bin.device import choose_device
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference import grounding_map
+    from espnet2_avsep.inference.separate import SeparateAV
 
     separate = SeparateAV.from_pretrained(
         args.model, device=str(choose_device(args.device))

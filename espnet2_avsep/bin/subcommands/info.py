@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Dict, List
 from espnet2_avsep.bin.subcommands import model
 
 if TYPE_CHECKING:
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.separate import SeparateAV
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from espnet2_avsep.sharing.source import find_model
 
     files = find_model(chosen)
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.separate import SeparateAV
 
     separate = SeparateAV.from_pretrained(files.config, model_file=files.weights)
     config = separate.config

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.media.file_name import looks_like_file
-from espnet2_avsep.prompts import (
+from espnet2_avsep.inference.prompts import (
     LEFT,
     RIGHT,
     Box,
@@ -19,6 +18,7 @@ from espnet2_avsep.prompts import (
     Text,
     check_box,
 )
+from espnet2_avsep.media.file_name import looks_like_file
 
 RULE = """\
 A query is read by the first rule that fits:

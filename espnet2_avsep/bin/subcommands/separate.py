@@ -41,8 +41,8 @@ from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
     from espnet2_avsep.data.output_folder import OutputFolder
-    from espnet2_avsep.file_separation import SeparatedFile
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.file_separation import SeparatedFile
+    from espnet2_avsep.inference.separate import SeparateAV
 
 PAGE, RESULT, MIXTURE = "index.html", "result.json", "mixture"
 FORMATS = ("wav", "flac", "float", "mp3")
@@ -209,7 +209,7 @@ def run(args: argparse.Namespace) -> int:
     if any(query.kind == "text" for query in jobs[0].queries):
         _check_text(files.config.parent / "visual_info.yaml")
 
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.separate import SeparateAV
 
     separate = SeparateAV.from_pretrained(
         files.config,
@@ -343,8 +343,8 @@ def _separate(
     max_seconds: Optional[float] = None,
 ) -> Dict[str, Any]:
     """Separate a recording and write all its files; return what result.json holds."""
-    from espnet2_avsep.file_separation import separate_file
-    from espnet2_avsep.separate import Chunking
+    from espnet2_avsep.inference.file_separation import separate_file
+    from espnet2_avsep.inference.separate import Chunking
 
     source, video, queries, outputs = job
     begin = time.monotonic()
@@ -434,7 +434,7 @@ def _check_output(out: Path) -> None:
 def _file_names(names: List[str], args: argparse.Namespace, video: bool) -> List[str]:
     """Return the names of all files that are going to be written for some queries."""
     from espnet2_avsep.data.track_writer import TRACK_FORMATS
-    from espnet2_avsep.file_separation import track_names
+    from espnet2_avsep.inference.file_separation import track_names
 
     names = track_names(names, len(names))
     found = [f"{name}{TRACK_FORMATS[args.format].suffix}" for name in names]
@@ -495,7 +495,7 @@ def _draw(
 
 
 def _write_page(out: Path, result: Dict, job: _Job, embed: bool, start: float) -> None:
-    from espnet2_avsep.prompts import During, Region
+    from espnet2_avsep.inference.prompts import During, Region
     from espnet2_avsep.report.separation_page import Shown, separation_page
 
     queries = {}

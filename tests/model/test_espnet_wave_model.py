@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.espnet_wave_model import ESPnetAVWaveModel
+from espnet2_avsep.model.espnet_wave_model import ESPnetAVWaveModel
 from espnet2_avsep.tasks.choices import build_model
 from tests.tiny_corpus import DIM, FS, HOP, N_FFT, SEGMENT
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 import yaml
 
-from espnet2_avsep import checkpoints, trainer
 from espnet2_avsep.bin.avsep_train import main
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.phases import Phase, parse_phases
-from espnet2_avsep.separate import load_config, load_weights
+from espnet2_avsep.inference.separate import load_config, load_weights
+from espnet2_avsep.model import checkpoints, trainer
+from espnet2_avsep.model.phases import Phase, parse_phases
 from espnet2_avsep.tasks.choices import build_model
 from tests.tiny_corpus import DIM, MODEL_OPTIONS, make_tiny_corpus, train_command
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from espnet2_avsep import grounding_map
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.prompts import During
-from espnet2_avsep.separate import SeparateAV
+from espnet2_avsep.inference import grounding_map
+from espnet2_avsep.inference.prompts import During
+from espnet2_avsep.inference.separate import SeparateAV
 from tests.media_fixtures import tone, write_video
 from tests.tiny_corpus import DIM
 from tests.trained_model import make_trained_folder

@@ -5,8 +5,16 @@ import pytest
 from PIL import Image
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.prompt_reader import PromptReader
-from espnet2_avsep.prompts import LEFT, RIGHT, WHOLE, During, Mean, Region, Text
+from espnet2_avsep.inference.prompt_reader import PromptReader
+from espnet2_avsep.inference.prompts import (
+    LEFT,
+    RIGHT,
+    WHOLE,
+    During,
+    Mean,
+    Region,
+    Text,
+)
 from tests.media_fixtures import paint_number, read_number, tone, write_video
 
 
@@ -139,7 +147,7 @@ def test_wrong_times(options):
 
 
 def test_regions_of_one_video_are_decoded_once(video, monkeypatch):
-    from espnet2_avsep import prompt_reader
+    from espnet2_avsep.inference import prompt_reader
 
     opened = []
 
@@ -172,7 +180,7 @@ def test_looks_of_a_stretch_are_encoded_together(video):
 
 def test_pictures_that_all_regions_have_seen_are_released(video, monkeypatch):
     """A copy of the shared pictures that is never advanced kept a whole video."""
-    from espnet2_avsep import prompt_reader
+    from espnet2_avsep.inference import prompt_reader
 
     seen = []
 

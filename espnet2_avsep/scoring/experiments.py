@@ -3,17 +3,13 @@
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from espnet2_avsep.bin.avsep_results import (
-    assignment_of,
-    read_head,
-    read_scored_rows,
-    read_yaml,
-)
 from espnet2_avsep.data.made_from import check_current
+from espnet2_avsep.data.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.comparison import MIXTURE
 from espnet2_avsep.metrics.score_table import ScoreRow
 from espnet2_avsep.metrics.seeds import average_seeds
+from espnet2_avsep.scoring.results import assignment_of, read_head, read_scored_rows
 
 BOUND, ORACLE = "upper bound", "oracle order"
 # Groups of a table, in their order: systems; their runs with the pictures of other

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
     from espnet2_avsep.data.made_from import Record
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.separate import SeparateAV
 
 Tables = Mapping[str, Mapping[str, str]]
 MOTION_CHANGES = ("frozen", "swapped")

@@ -9,14 +9,14 @@ import torch
 from espnet2.tasks.abs_task import scheduler_classes
 from espnet2.train.reporter import Reporter
 
-from espnet2_avsep.checkpoints import (
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.model.checkpoints import (
     is_complete,
     make_room_for_next,
     newest_checkpoint,
     read_checkpoint,
     remove_checkpoints,
 )
-from espnet2_avsep.errors import InputError
 
 STATES = {"model": {"w": torch.arange(1000.0)}, "reporter": {"epoch": 1, "stats": {}}}
 STATES = {**STATES, "optimizers": [], "schedulers": [], "scaler": None}

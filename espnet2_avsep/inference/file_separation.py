@@ -30,7 +30,7 @@ from espnet2_avsep.media.stream import measure
 from espnet2_avsep.streaming.chunked import Chunking
 
 if TYPE_CHECKING:
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.separate import SeparateAV
 
 RESIDUAL = "residual"
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from espnet2_avsep import timed_batches
-from espnet2_avsep.timed_batches import TimedBatches, rate_factor
+from espnet2_avsep.model import timed_batches
+from espnet2_avsep.model.timed_batches import TimedBatches, rate_factor
 
 
 class Clock:

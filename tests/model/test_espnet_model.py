@@ -7,17 +7,17 @@ from espnet2.enh.encoder.stft_encoder import STFTEncoder
 from torch import nn
 
 from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
-from espnet2_avsep.espnet_model import (
-    FLOOR_DB,
-    ESPnetAVSeparationModel,
-    WeightedCriterion,
-    track_quality,
-)
 from espnet2_avsep.loss.alignment import AlignmentLoss
 from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
 from espnet2_avsep.loss.soft_snr import SoftSNR
 from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
 from espnet2_avsep.metrics.si_sdr import si_sdr
+from espnet2_avsep.model.espnet_model import (
+    FLOOR_DB,
+    ESPnetAVSeparationModel,
+    WeightedCriterion,
+    track_quality,
+)
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
 from espnet2_avsep.separator.hfra_separator import HFRASeparator
 from espnet2_avsep.visual.adapter import MeanAdapter

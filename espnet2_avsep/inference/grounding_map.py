@@ -10,13 +10,13 @@ import numpy as np
 from espnet2_avsep.data.audio_blocks import AudioBlocks
 from espnet2_avsep.data.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.prompts import Box, Region
 from espnet2_avsep.media.sound import DownMix
 from espnet2_avsep.media.stream import measure
-from espnet2_avsep.prompts import Box, Region
 from espnet2_avsep.visual.frames import video_frames
 
 if TYPE_CHECKING:
-    from espnet2_avsep.separate import SeparateAV
+    from espnet2_avsep.inference.separate import SeparateAV
 
 # Side of a window of the map, as a share of the picture's.
 WINDOW = 0.4

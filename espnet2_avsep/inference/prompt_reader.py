@@ -20,11 +20,11 @@ from typing import (
 import numpy as np
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.prompts import During, Mean, Region, Span, Text
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.file_name import is_image_name
 from espnet2_avsep.media.picture import read_image
 from espnet2_avsep.media.stream import MediaInfo, measure, probe
-from espnet2_avsep.prompts import During, Mean, Region, Span, Text
 from espnet2_avsep.visual.frames import sample_times, video_frames
 
 # Pictures (H, W, 3) uint8 -> (n, D), or (n, 3, H, W); texts -> (n, D).

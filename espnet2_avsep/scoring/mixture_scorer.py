@@ -6,13 +6,13 @@ import math
 import zlib
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence, Tuple
 
-from espnet2_avsep.bin.score_files import MixtureScores
 from espnet2_avsep.metrics.score_table import (
     LEAKAGE_FLOOR_DB,
     METRICS,
     ScoreRow,
     finish,
 )
+from espnet2_avsep.scoring.score_files import MixtureScores
 
 if TYPE_CHECKING:
     import numpy as np

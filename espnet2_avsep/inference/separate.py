@@ -13,10 +13,10 @@ import torch
 from espnet2_avsep.data.class_labels import class_numbers, number_sources
 from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError, shown
+from espnet2_avsep.inference.prompt_reader import PromptReader
+from espnet2_avsep.inference.prompts import During, Mean, Region, Text
 from espnet2_avsep.layers.precision import DTYPES, usable_dtype
 from espnet2_avsep.layers.unet import make_shift_invariant
-from espnet2_avsep.prompt_reader import PromptReader
-from espnet2_avsep.prompts import During, Mean, Region, Text
 from espnet2_avsep.sharing.source import default_weights, find_model
 from espnet2_avsep.sharing.weights import read_state
 from espnet2_avsep.streaming.chunked import WHOLE, Chunking, ChunkPlan, plan_chunks

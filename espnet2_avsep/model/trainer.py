@@ -11,12 +11,12 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 
-from espnet2_avsep import checkpoints
-from espnet2_avsep.checkpoints import CHECKPOINT
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import lean_imports
-from espnet2_avsep.phases import Phase, parse_phases, restarted
-from espnet2_avsep.timed_batches import TimedBatches
+from espnet2_avsep.model import checkpoints
+from espnet2_avsep.model.checkpoints import CHECKPOINT
+from espnet2_avsep.model.phases import Phase, parse_phases, restarted
+from espnet2_avsep.model.timed_batches import TimedBatches
 
 with lean_imports():
     from espnet2.main_funcs.average_nbest_models import average_nbest_models

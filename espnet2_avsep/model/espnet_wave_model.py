@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.espnet_model import ESPnetAVSeparationModel
 from espnet2_avsep.loss.abs_criterion import SeparationOutput
+from espnet2_avsep.model.espnet_model import ESPnetAVSeparationModel
 
 
 class ESPnetAVWaveModel(ESPnetAVSeparationModel):

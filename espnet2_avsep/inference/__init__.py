@@ -1,0 +1,1 @@
+"""Separation of listed mixtures and of whole files."""

@@ -1,0 +1,1 @@
+"""The model, its training with ESPnet, and what is kept of it."""

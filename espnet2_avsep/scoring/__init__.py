@@ -1,0 +1,1 @@
+"""Scores: reading references and estimates, scoring, tables, comparison."""
