@@ -122,7 +122,7 @@ def test_nan_samples_are_named(arguments, tmp_path, capsys):
     ("extra", "message"),
     [
         (["--batch_size", "0"], "--batch_size 0"),
-        (["--device", "teapot"], "--device teapot"),
+        (["--device", "teapot"], "--device 'teapot'"),
         (["--checkpoint", "nowhere.pt"], "nowhere.pt"),
         (["--wav_scp", "none.scp"], "none.scp"),
         (["--dtype", "int8"], "int8"),
