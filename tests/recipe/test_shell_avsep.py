@@ -735,7 +735,7 @@ def test_long_tags_are_cut_and_stay_apart(again):
         (["--scoring_backend", "museval"], "expected fast or mir_eval"),
         (["--visual_device", "gpu"], "expected auto, cpu or cuda"),
         (["--visual_dtype", "float16"], "expected float32 or bfloat16"),
-        (["--motion_encoder", "i3d"], "expected s3d, r2plus1d_18 or mvit_v2_s"),
+        (["--motion_encoder", "i3d"], "expected s3d, r2plus1d_18, mvit_v2_s"),
         (["--motion_encoder", "s3d", "--motion_precomputed", "."], "one of the two"),
         (
             ["--visual_boxes", ".", "--visual_precomputed", "y"],
@@ -788,7 +788,7 @@ def test_report_of_the_results(prepared, again):
     (report,) = prepared.calls("avsep_report")
     assert value(report, "--experiment") == "exp/avsep_train_raw"
     sets = report["args"][report["args"].index("--sets") + 1 :]
-    assert sets[:3] == ["valid", "test", "--real_sets"]
+    assert sets[:3] == ["test", "valid", "--real_sets"]
     assert value(report, "--leaks") == "dump/raw/leaks.tsv"
     assert value(report, "--output_dir") == "exp/avsep_train_raw/report"
     options = ["--leak_check", "false", "--report_mixtures", "3"]
