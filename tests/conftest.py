@@ -48,6 +48,22 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Escape what is not UTF-8 in captured output; workers cannot send it."""
+    report = yield
+    report.sections = [tuple(map(_as_utf8, section)) for section in report.sections]
+    if report.longrepr is not None and not isinstance(report.longrepr, tuple):
+        text = str(report.longrepr)
+        if text != _as_utf8(text):
+            report.longrepr = _as_utf8(text)
+    return report
+
+
+def _as_utf8(text):
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @pytest.fixture
 def fast_bfloat16(monkeypatch):
     """Compute in bfloat16 where it is asked for, even if the CPU emulates it."""

@@ -12,7 +12,7 @@ import math
 import os
 import warnings
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional, Tuple, Union
+from typing import Dict, Iterator, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -110,6 +110,14 @@ def read_image(
     if resize is not None and not resize.is_huge(height, width):
         image = scale(image, resize.target(height, width), resize.interpolation)
     return image
+
+
+def picture_size(path: PathLike) -> Dict[str, int]:
+    """Return width and height of a picture that we wrote; no pixel is decoded."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return {"width": image.width, "height": image.height}
 
 
 def scale(

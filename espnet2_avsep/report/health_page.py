@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 import numpy as np
 
 from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.media.picture import picture_size
 from espnet2_avsep.report.figures import Figure, histogram, histogram_figure
 from espnet2_avsep.report.findings import CLIPPED_SHARE, LEAK_COLUMNS, Finding
 from espnet2_avsep.report.picture_check import (
@@ -18,7 +19,7 @@ from espnet2_avsep.report.picture_check import (
     Video,
 )
 from espnet2_avsep.report.prepared_set import PreparedSet, reason_kind
-from espnet2_avsep.report.render import Cell, Note, Table, picture_size, render
+from espnet2_avsep.report.render import Cell, Note, Table, render
 
 # What the page holds at most, however large the corpus: rows of a list of clips or of
 # reasons, classes, and examples of one reason.

@@ -107,14 +107,6 @@ def jpeg(picture: "np.ndarray", quality: int = 80) -> bytes:
     return content.getvalue()
 
 
-def picture_size(path: Path) -> Dict[str, int]:
-    """Return the width and height of a file, which keep its place while it loads."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return {"width": image.width, "height": image.height}
-
-
 @functools.cache
 def _environment() -> "jinja2.Environment":
     import jinja2

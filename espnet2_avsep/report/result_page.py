@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tup
 from urllib.parse import quote
 
 from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.media.picture import picture_size
 from espnet2_avsep.metrics.score_table import (
     METRICS,
     MIXTURE_SAR,
@@ -24,7 +25,7 @@ from espnet2_avsep.report.figures import (
     line_figure,
 )
 from espnet2_avsep.report.listening import Media, file_name
-from espnet2_avsep.report.render import Cell, Note, Table, picture_size, render
+from espnet2_avsep.report.render import Cell, Note, Table, render
 from espnet2_avsep.report.spectrogram import (
     DYNAMIC_RANGE_DB,
     HOP,

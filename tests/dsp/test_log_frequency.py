@@ -104,10 +104,13 @@ def test_half_precision_is_resampled_in_float32(dtype, align_corners):
     assert torch.equal(back, warp.inverse(result.to(dtype).float()))
 
 
-def test_nothing_calls_grid_sample():
+def test_only_optical_flow_calls_grid_sample():
     """See above: the warp is written as an interpolation along one axis."""
+    flow = {"lucas_kanade.py", "trajectory.py"}
     package = Path(__file__).parents[2] / "espnet2_avsep"
     for path in package.rglob("*.py"):
+        if path.name in flow:
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             assert getattr(node, "attr", None) != "grid_sample", path
             assert getattr(node, "id", None) != "grid_sample", path

@@ -15,7 +15,7 @@ from espnet2_avsep.data.clip_filter import Limits, filter_clips
 from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp, write_skipped
 from espnet2_avsep.data.segment_reader import read_matrix, read_segment
 from espnet2_avsep.inference.file_separation import separate_file
-from espnet2_avsep.inference.prompt_reader import _looks
+from espnet2_avsep.inference.prompt_reader import _pictures_of
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.media.stream import measure
 from espnet2_avsep.visual.extract import _sampled_pictures, pack_frames
@@ -58,7 +58,7 @@ def wrong(file: Clocked) -> List[str]:
     click = _click(sum(samples for samples, _ in tracks), half.fs)
     check("separate_file, click", click, file.click, FRAME)
     if file.flash is not None:
-        looks = _looks(Region(path, every=FRAME))
+        looks = _pictures_of(Region(path, every=FRAME))
         flash = _expected(file, sound[0], blocks.fs)
         check("separate, flash", _flash(looks), flash, FRAME)
     # Probe, health page, downloads.

@@ -11,7 +11,7 @@ import soundfile
 from espnet2_avsep.data.audio_format import format_audio
 from espnet2_avsep.data.audio_io import audio_span, read_audio
 from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp
-from espnet2_avsep.inference.prompt_reader import _looks
+from espnet2_avsep.inference.prompt_reader import _pictures_of
 from espnet2_avsep.inference.prompts import Region
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.picture import Resize
@@ -192,7 +192,7 @@ def test_regions_count_from_the_audio_stream_that_is_separated(tmp_path):
         for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
             output.mux(packet)
     for stream, first in ((None, 12), (1, 12), (2, 37)):
-        _, image = next(_looks(Region(path, every=1.0, audio_stream=stream)))
+        _, image = next(_pictures_of(Region(path, every=1.0, audio_stream=stream)))
         assert abs(read_number(image) - first) <= 1
         assert probe(path, stream).audio_start == (stream == 2)
 

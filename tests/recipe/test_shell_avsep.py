@@ -912,8 +912,8 @@ def test_a_published_model(again, model, folder):
     assert value(fetch, "--model") == model
     assert value(fetch, "--output_dir") == f"exp/{folder}"
     assert values(fetch, "--made_by") == [
-        "dump/raw/valid/visual_info.yaml",
         "dump/raw/test/visual_info.yaml",
+        "dump/raw/valid/visual_info.yaml",
     ]
     inference = again.calls("avsep_inference")[0]
     assert value(inference, "--train_config") == f"exp/{folder}/config.yaml"
