@@ -84,9 +84,10 @@ def test_a_ratio_mask_of_equal_sources_halves_the_mixture(write):
     torch.testing.assert_close(tracks, reference, atol=1e-4, rtol=1e-3)
 
 
-def test_the_way_there_and_back_is_that_of_trained_models(write):
+def test_stft_and_resynthesis_are_those_of_trained_models(write):
     """A network whose masks are the ideal ones would give these tracks."""
     from espnet2_avsep.inference.untrained import load_untrained_config
+    from espnet2_avsep.separator.abs_separator import AbsAVSeparator
     from espnet2_avsep.tasks.choices import build_untrained
 
     model, baseline = build_untrained(load_untrained_config(write()))
@@ -98,7 +99,9 @@ def test_the_way_there_and_back_is_that_of_trained_models(write):
         baseline.masks(magnitude[0, 0].numpy(), 2, FS, magnitude[0, 1:].numpy())
     )[None]
 
-    class Ideal(torch.nn.Module):
+    class Ideal(AbsAVSeparator):
+        bottleneck_dim = 1
+
         def forward(self, feature, visual):
             return torch.logit(mask / 5, eps=1e-7), feature
 

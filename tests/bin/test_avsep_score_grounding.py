@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tests.test_grounding_map import CCOL
+from tests.inference.test_grounding_map import CCOL
 
 from espnet2_avsep.bin.avsep_score_grounding import main
 from espnet2_avsep.data.mixture_table import read_sources
