@@ -11,8 +11,8 @@ from espnet2_avsep.bin import avsep
 from espnet2_avsep.inference.grounding_map import ground_file
 from espnet2_avsep.inference.separate import SeparateAV
 from espnet2_avsep.visual import build
-from tests.media_fixtures import tone, write_video
 from tests.inference.test_grounding_map import CCOL, RATE, Encoder, half_red
+from tests.media_fixtures import tone, write_video
 from tests.tiny_corpus import DIM
 from tests.trained_model import make_trained_folder
 

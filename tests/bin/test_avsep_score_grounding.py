@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tests.inference.test_grounding_map import CCOL
 
 from espnet2_avsep.bin.avsep_score_grounding import main
 from espnet2_avsep.data.mixture_table import read_sources
 from espnet2_avsep.inference.separate import SeparateAV
 from espnet2_avsep.scoring.grounding import read_table
+from tests.inference.test_grounding_map import CCOL
 from tests.tiny_corpus import FS, SEGMENT, embedding, tone
 from tests.trained_model import make_trained_folder
 
