@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging
-from espnet2_avsep.bin.device import check_device, choose_device
 from espnet2_avsep.bin.subcommands import info, model
 from espnet2_avsep.bin.subcommands.separate import separate_one
+from espnet2_avsep.device import check_device, choose_device
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.markdown import plain
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List
 
 from espnet2_avsep.bin.cli import command, setup_logging
-from espnet2_avsep.bin.device import choose_device
+from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from espnet2_avsep.bin.clip_analysis import (
     with_interval,
     write_texts,
 )
-from espnet2_avsep.bin.device import choose_device
+from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.markdown import markdown_table
 

@@ -8,9 +8,9 @@ from espnet2_avsep.data.boxes import BoxFiles
 from espnet2_avsep.data.clip_id import category_key
 from espnet2_avsep.data.journal import signature
 from espnet2_avsep.data.scp import PathLike, read_scp
+from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.crop import ANY, CropOptions, Cropper, read_classes
-from espnet2_avsep.visual.device import choose_device
 
 DETECTOR = "detector"
 
@@ -113,7 +113,7 @@ class BoxSource:
         from espnet2_avsep.visual.detector import coco_labels, load_detector
 
         self._check_names(coco_labels(self.chosen["model"]))
-        detector = load_detector(**self.chosen, device=choose_device(device))
+        detector = load_detector(**self.chosen, device=str(choose_device(device)))
         self._cropper = Cropper(
             self.options, category, detector, batch_size=self.batch_size
         )

@@ -14,6 +14,7 @@ from espnet2_avsep.data.audio_io import AudioTap, audio_span, may_be_tapped, res
 from espnet2_avsep.data.features import FeatureWriter, PrecomputedFeatures
 from espnet2_avsep.data.journal import signature
 from espnet2_avsep.data.scp import PathLike, read_scp
+from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.file_name import is_image_name
@@ -21,7 +22,6 @@ from espnet2_avsep.media.picture import read_image
 from espnet2_avsep.media.stream import probe
 from espnet2_avsep.visual.batches import encode_clips, in_background
 from espnet2_avsep.visual.box_source import BoxSource
-from espnet2_avsep.visual.device import choose_device
 from espnet2_avsep.visual.feature_job import (
     MAX_ROWS,
     Result,
@@ -130,7 +130,10 @@ def extract_visual(
         from espnet2_avsep.visual.build import build_encoder
 
         network = (build or build_encoder)(
-            **chosen, device=choose_device(device), dtype=dtype, batch_size=batch_size
+            **chosen,
+            device=str(choose_device(device)),
+            dtype=dtype,
+            batch_size=batch_size,
         )
         cut, more = _cropping(boxes, keys, device)
         write_info(writer.folder / INFO, {**network.info, **how, **more})

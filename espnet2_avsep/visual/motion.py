@@ -13,10 +13,10 @@ from espnet2_avsep.data.features import FeatureWriter
 from espnet2_avsep.data.journal import signature
 from espnet2_avsep.data.precomputed_motion import CHANNELS, MotionFiles
 from espnet2_avsep.data.scp import PathLike, read_scp
+from espnet2_avsep.device import choose_device
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.picture import read_image
 from espnet2_avsep.visual.batches import encode_clips, in_background
-from espnet2_avsep.visual.device import choose_device
 from espnet2_avsep.visual.extract import sound_on_video
 from espnet2_avsep.visual.feature_job import (
     MAX_ROWS,
@@ -102,7 +102,10 @@ def extract_motion(
         from espnet2_avsep.visual.motion_encoder import load_motion_encoder
 
         network, rate = (build or load_motion_encoder)(
-            **chosen, device=choose_device(device), dtype=dtype, batch_size=batch_size
+            **chosen,
+            device=str(choose_device(device)),
+            dtype=dtype,
+            batch_size=batch_size,
         )
         window = {"window": network.window}
         if rate is not None:

@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     outputs.check([RESULT, HEAT_MAP] if with_map else [RESULT])
     outputs.discard([RESULT, HEAT_MAP])
 
-    from espnet2_avsep.bin.device import choose_device
+    from espnet2_avsep.device import choose_device
     from espnet2_avsep.inference import grounding_map
     from espnet2_avsep.inference.separate import SeparateAV
 

@@ -28,7 +28,6 @@ from typing import (
 )
 
 from espnet2_avsep.bin.cli import str2bool
-from espnet2_avsep.bin.device import check_device, choose_device
 from espnet2_avsep.bin.subcommands import model
 from espnet2_avsep.bin.subcommands.query import (
     RULE,
@@ -37,6 +36,7 @@ from espnet2_avsep.bin.subcommands.query import (
     is_picture,
     parse_queries,
 )
+from espnet2_avsep.device import check_device, choose_device
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
