@@ -1,6 +1,7 @@
 """Audio-visual sound source separation for the ESPnet community."""
 
 from espnet2_avsep.environment import prepare_environment
+from espnet2_avsep.moved import find_moved_modules
 
 __version__ = "0.2.0"
 
@@ -8,6 +9,7 @@ _PUBLIC = ("Chunking", "During", "Mean", "Region", "SeparateAV", "Text")
 __all__ = [*_PUBLIC, "separate_file", "__version__"]
 
 prepare_environment()
+find_moved_modules()
 
 
 def __getattr__(name: str):

@@ -263,10 +263,15 @@ class _VideoReader:
 
 
 def _looks(
-    region: Region, pictures: Iterator[Tuple[float, np.ndarray]]
+    region: Region, pictures: Optional[Iterator[Tuple[float, np.ndarray]]] = None
 ) -> Iterator[Tuple[float, np.ndarray]]:
-    """Yield time in s and cut picture of each look at a video."""
-    for time, image in pictures:
+    """Yield time in s and cut picture of each look at a video.
+
+    Args:
+        region: Of the video.
+        pictures: Time and whole picture of each look; None: those along the video.
+    """
+    for time, image in _pictures_of(region) if pictures is None else pictures:
         yield time, _cut(image, region, time)
 
 

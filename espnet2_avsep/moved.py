@@ -1,0 +1,66 @@
+"""Names that modules had in version 0.1, so that existing scripts keep working."""
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+
+PACKAGE = "espnet2_avsep"
+# Former name -> present name, below the package.
+MOVED = {
+    **{
+        name: f"inference.{name}"
+        for name in (
+            *("separate", "prompts", "prompt_reader", "file_separation", "untrained"),
+        )
+    },
+    **{
+        name: f"model.{name}"
+        for name in (
+            *("espnet_model", "espnet_wave_model", "trainer", "checkpoints"),
+            "timed_batches",
+        )
+    },
+    **{
+        f"bin.{name}": f"scoring.{name}"
+        for name in (
+            *("compare_counts", "config_curve", "experiments", "mixture_scorer"),
+            "score_files",
+        )
+    },
+    "bin.separation": "inference.listed_mixtures",
+    "bin.device": "device",
+    "visual.device": "device",
+    "dsp.landmarks": "dsp.peak_hashes",
+    "data.corpus.peer_tree": "data.corpus.csv_tree",
+}
+
+
+class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds a module by its former name: it is the very module of the present one."""
+
+    def __init__(self):
+        self._specs = {}
+
+    def find_spec(self, name, path=None, target=None):
+        """Return a spec if the name is a former one."""
+        if name.removeprefix(f"{PACKAGE}.") in MOVED and name.startswith(PACKAGE):
+            return importlib.util.spec_from_loader(name, self)
+        return None
+
+    def create_module(self, spec):
+        """Import the module by its present name."""
+        present = MOVED[spec.name.removeprefix(f"{PACKAGE}.")]
+        module = importlib.import_module(f"{PACKAGE}.{present}")
+        self._specs[spec.name] = module.__spec__
+        return module
+
+    def exec_module(self, module):
+        """Give the module, which has run, its own spec back."""
+        module.__spec__ = self._specs.pop(module.__spec__.name)
+
+
+def find_moved_modules() -> None:
+    """Let former names be imported; only names that are not found otherwise."""
+    if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
+        sys.meta_path.append(MovedModules())

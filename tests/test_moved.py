@@ -1,0 +1,32 @@
+"""Modules under the names that they had in version 0.1."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from espnet2_avsep.moved import MOVED, MovedModules
+
+
+@pytest.mark.parametrize("former", MOVED)
+def test_the_former_name_is_the_same_module(former):
+    present = importlib.import_module(f"espnet2_avsep.{MOVED[former]}")
+    spec = present.__spec__
+    assert importlib.import_module(f"espnet2_avsep.{former}") is present
+    assert present.__name__ == f"espnet2_avsep.{MOVED[former]}"
+    assert present.__spec__ is spec and spec.name == present.__name__
+
+
+def test_names_of_0_1_in_a_script():
+    code = "from espnet2_avsep.separate import SeparateAV; print(SeparateAV.__module__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "espnet2_avsep.inference.separate\n", done.stderr
+
+
+def test_other_names_are_not_found():
+    finder = MovedModules()
+    assert finder.find_spec("separate") is None
+    assert finder.find_spec("espnet2_avsep.nothing") is None
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("espnet2_avsep.bin.nothing")
