@@ -69,3 +69,17 @@ def energy_weight(mixture: Tensor) -> Tensor:
         mixture: Magnitude of the mixture, (B, 1, F, T).
     """
     return mixture.log1p().clamp(1e-3, 10)
+
+
+def ratio_target(
+    reference: Tensor, mixture: Tensor, max_ratio: float, eps: float = 1e-10
+) -> Tensor:
+    """Ratio mask X_i / X of each bin, at most ``max_ratio``.
+
+    Args:
+        reference: Magnitude of each source, (B, N, F, T).
+        mixture: Magnitude of the mixture, (B, 1, F, T).
+        max_ratio: Upper bound.
+        eps: Added to the mixture.
+    """
+    return (reference / (mixture + eps)).clamp(max=max_ratio)

@@ -12,6 +12,7 @@ from espnet2_avsep.loss.abs_criterion import (
     AbsCriterion,
     SeparationOutput,
     energy_weight,
+    ratio_target,
 )
 
 ROUNDINGS = ("round", "straight_through")
@@ -94,7 +95,7 @@ class CoLearning(AbsCriterion):
 
         mask = output.mask.unflatten(1, (-1, slots))  # (B, V, S, F, T)
         first = output.reference[:, ::slots]  # the only source of its video that sounds
-        target = (first / (output.mixture + self.eps)).clamp(max=self.max_ratio)
+        target = ratio_target(first, output.mixture, self.max_ratio, self.eps)
         sounds = output.grounding.logits[:, 0].softmax(dim=-1)[..., SOUNDS]
         sounds = sounds.unflatten(1, (-1, slots))[..., None, None]
         if self.rounding == "round":

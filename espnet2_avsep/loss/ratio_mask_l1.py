@@ -6,6 +6,7 @@ from espnet2_avsep.loss.abs_criterion import (
     AbsCriterion,
     SeparationOutput,
     energy_weight,
+    ratio_target,
 )
 
 
@@ -31,8 +32,10 @@ class RatioMaskL1(AbsCriterion):
 
     def forward(self, output: SeparationOutput) -> Tensor:
         """Return the loss of each mixture, (B,)."""
-        target = output.reference / (output.mixture + self.eps)
-        loss = (output.mask - target.clamp(max=self.max_ratio)).abs()
+        target = ratio_target(
+            output.reference, output.mixture, self.max_ratio, self.eps
+        )
+        loss = (output.mask - target).abs()
         if self.weighted:
             loss = loss * energy_weight(output.mixture)
         return loss.mean(dim=(1, 2, 3))

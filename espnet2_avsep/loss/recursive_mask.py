@@ -7,6 +7,7 @@ from espnet2_avsep.loss.abs_criterion import (
     AbsCriterion,
     SeparationOutput,
     energy_weight,
+    ratio_target,
 )
 
 MASKS = ("binary", "ratio")
@@ -82,5 +83,5 @@ class RecursiveMaskLoss(AbsCriterion):
             return F.binary_cross_entropy_with_logits(
                 logits, target.to(logits.dtype), reduction="none"
             )
-        target = output.reference / (output.mixture + 1e-10)
-        return (logits.sigmoid() - target.clamp(max=self.max_ratio)).abs()
+        target = ratio_target(output.reference, output.mixture, self.max_ratio)
+        return (logits.sigmoid() - target).abs()
