@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any, Dict
 
 from espnet2_avsep.bin.subcommands import model
-from espnet2_avsep.bin.subcommands.query import RULE, describe, parse_queries
+from espnet2_avsep.bin.subcommands.query import (
+    RULE,
+    add_query_arguments,
+    describe,
+    parse_queries,
+)
 from espnet2_avsep.errors import InputError
 
 RESULT, HEAT_MAP = "result.json", "heat_map.png"
@@ -30,23 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace files in --out that no former run of this command wrote",
     )
-    add(
-        "--query",
-        action="append",
-        default=[],
-        metavar="Q",
-        help="what is asked about; repeat it (see below; of a video, may be left out)",
-    )
-    add(
-        "--sources",
-        choices=("left-right",),
-        help="left-right: the left and the right half of the picture",
-    )
-    add(
-        "--every",
-        type=float,
-        default=1.0,
-        help="seconds between looks at a region (default: 1); 0: one look, held",
+    add_query_arguments(
+        parser,
+        "what is asked about; repeat it (see below; of a video, may be left out)",
     )
     add(
         "--grid",

@@ -1,5 +1,6 @@
 """What a query string of the command line means; no sub-command."""
 
+import argparse
 import math
 import os
 import re
@@ -48,6 +49,31 @@ _SPAN = rf"(?:{_TIME}-(?:{_TIME})?|-{_TIME})"
 _SPANS = re.compile(rf"(.+)@({_SPAN}(?:,{_SPAN})*)", re.DOTALL)
 _LIKE_SPANS = re.compile(r".+@[\d:.,\s-]+", re.DOTALL)
 _SEEN = re.compile(rf"seen=({_TIME})(?:-({_TIME}))?")
+
+
+def add_query_arguments(
+    parser: argparse.ArgumentParser, query_help: str, sources_note: str = ""
+) -> None:
+    """Add the options that say what is asked for, and how regions are looked at.
+
+    Args:
+        parser: Of the sub-command.
+        query_help: Help of --query.
+        sources_note: Ends the help of --sources.
+    """
+    add = parser.add_argument
+    add("--query", action="append", default=[], metavar="Q", help=query_help)
+    add(
+        "--sources",
+        choices=("left-right",),
+        help=f"left-right: the left and the right half of the picture{sources_note}",
+    )
+    add(
+        "--every",
+        type=float,
+        default=1.0,
+        help="seconds between looks at a region (default: 1); 0: one look, held",
+    )
 
 
 class Query(NamedTuple):

@@ -32,6 +32,7 @@ from espnet2_avsep.bin.subcommands import model
 from espnet2_avsep.bin.subcommands.query import (
     RULE,
     Query,
+    add_query_arguments,
     describe,
     is_picture,
     parse_queries,
@@ -74,28 +75,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace files in --out that no former run of this command wrote",
     )
-    add(
-        "--query",
-        action="append",
-        default=[],
-        metavar="Q",
-        help="what to separate; repeat it for every source (see below)",
-    )
-    add(
-        "--sources",
-        choices=("left-right",),
-        help="left-right: the left and the right half of the picture, as for a duet",
+    add_query_arguments(
+        parser,
+        "what to separate; repeat it for every source (see below)",
+        ", as for a duet",
     )
     add(
         "--classes",
         nargs="+",
         help="the class of each source, for models that ask for it",
-    )
-    add(
-        "--every",
-        type=float,
-        default=1.0,
-        help="seconds between looks at a region (default: 1); 0: one look, held",
     )
     add(
         "--channels",
