@@ -8,26 +8,21 @@ import sys
 PACKAGE = "espnet2_avsep"
 # Former name -> present name, below the package.
 MOVED = {
-    **{
-        name: f"inference.{name}"
-        for name in (
-            *("separate", "prompts", "prompt_reader", "file_separation", "untrained"),
-        )
-    },
-    **{
-        name: f"model.{name}"
-        for name in (
-            *("espnet_model", "espnet_wave_model", "trainer", "checkpoints"),
-            "timed_batches",
-        )
-    },
-    **{
-        f"bin.{name}": f"scoring.{name}"
-        for name in (
-            *("compare_counts", "config_curve", "experiments", "mixture_scorer"),
-            "score_files",
-        )
-    },
+    "separate": "inference.separate",
+    "prompts": "inference.prompts",
+    "prompt_reader": "inference.prompt_reader",
+    "file_separation": "inference.file_separation",
+    "untrained": "inference.untrained",
+    "espnet_model": "model.espnet_model",
+    "espnet_wave_model": "model.espnet_wave_model",
+    "trainer": "model.trainer",
+    "checkpoints": "model.checkpoints",
+    "timed_batches": "model.timed_batches",
+    "bin.compare_counts": "scoring.compare_counts",
+    "bin.config_curve": "scoring.config_curve",
+    "bin.experiments": "scoring.experiments",
+    "bin.mixture_scorer": "scoring.mixture_scorer",
+    "bin.score_files": "scoring.score_files",
     "bin.separation": "inference.listed_mixtures",
     "bin.device": "device",
     "visual.device": "device",
