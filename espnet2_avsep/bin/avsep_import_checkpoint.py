@@ -85,7 +85,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     import torch
     import yaml
 
-    from espnet2_avsep.data.download.metadata import sha256
+    from espnet2_avsep.data.digest import file_sha256
     from espnet2_avsep.data.output_folder import protect
     from espnet2_avsep.inference.separate import load_config, load_weights
     from espnet2_avsep.sharing import released
@@ -119,7 +119,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     with atomic_write(output / WEIGHTS, "wb") as f:
         f.write(content.getvalue())
     info = {
-        "imported_from": {Path(p).name: sha256(p) for p in args.checkpoint},
+        "imported_from": {Path(p).name: file_sha256(p) for p in args.checkpoint},
         "layout": model.layout,
         "parameters": sum(v.numel() for v in model.state.values()),
         "unused": model.unused,

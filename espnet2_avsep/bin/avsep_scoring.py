@@ -3,7 +3,6 @@
 
 import argparse
 import contextlib
-import hashlib
 import logging
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Dict, Iterable, Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging
 from espnet2_avsep.data.content import changed_keys
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.key_check import check_same_keys, shorten
 from espnet2_avsep.data.made_from import (
     Record,
@@ -142,7 +142,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             logging.info("%s: nothing has changed since it was written", result_file)
             print(result_file.read_text(encoding="utf-8"))
             return
-    list_sha256 = hashlib.sha256(Path(args.mixtures).read_bytes()).hexdigest()
+    list_sha256 = file_sha256(args.mixtures)
     cache = MixtureScores(args.mix_scores, list_sha256, len(tables.clips), args.backend)
 
     import torch

@@ -27,6 +27,7 @@ from espnet2_avsep.data.content import (
     write_content,
     written_at,
 )
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.features import ArkTable
 from espnet2_avsep.data.key_check import check_same_keys
 from espnet2_avsep.data.mixture_draw import (
@@ -223,7 +224,7 @@ def make_mixtures(
         ),
         "sha256": digest,
         "list": None if list_file is None else str(list_file),
-        "list_sha256": None if list_file is None else _sha256(Path(list_file)),
+        "list_sha256": None if list_file is None else file_sha256(list_file),
         "seed": None if list_file is not None else seed,
         "num_sources": num_sources,
         "different_class": None if list_file is not None else different_class,
@@ -271,10 +272,6 @@ def _silent_counts(mixtures: List[Mixture], option: SilentSources) -> Dict:
         return {}
     shown = list(option) if isinstance(option, (list, tuple)) else option
     return {"silent_sources": shown or "listed", "num_silent_sources": number}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_clips(clips_dir: Path, fs: int) -> ClipTable:

@@ -1,7 +1,6 @@
 """A trained separator as a Python object: mixture and pictures in, tracks out."""
 
 import argparse
-import hashlib
 import logging
 import threading
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from espnet2_avsep.data.class_labels import class_numbers, number_sources
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError, shown
 from espnet2_avsep.inference.prompt_reader import PromptReader
@@ -102,7 +102,7 @@ def load_weights(model: torch.nn.Module, path: Union[str, Path]) -> str:
             f"{broken[0]}: the training had diverged. Take an earlier epoch's file."
         )
     model.load_state_dict(state, strict=True)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = file_sha256(path)
     count = sum(v.numel() for v in state.values())
     logging.info(
         f"loaded {path}: {len(state)} tensors, {count / 1e6:.2f} M values, "

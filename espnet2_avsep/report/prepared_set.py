@@ -1,11 +1,11 @@
 """What stages 1 to 4 left behind for one set, gathered from their tables."""
 
 import contextlib
-import hashlib
 import re
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.levels import Level, read_levels
 from espnet2_avsep.data.scp import (
     PathLike,
@@ -166,7 +166,7 @@ def _read_mixtures(dump: Path) -> Optional[Mixtures]:
     counts = read_yaml(dump / "counts.yaml").get("mixtures")
     if counts is None or not path.is_file():
         return None
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = file_sha256(path)
     noted = ""
     with contextlib.suppress(OSError, IndexError):
         noted = (dump / "mixtures.sha256").read_text(encoding="utf-8").split()[0]

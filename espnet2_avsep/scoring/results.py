@@ -1,7 +1,6 @@
 """What RESULTS.md says of a system: its scored sets, environment and inputs."""
 
 import datetime
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.data.content import file_digest
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.leaks.table import leaking_clips, read_leaks
 from espnet2_avsep.data.made_from import (
     check_current,
@@ -116,7 +116,7 @@ class ScoredSet(NamedTuple):
         list_file = dump / "mixtures.tsv"
         if not list_file.is_file():
             raise InputError(f"{list_file}: no such file; stage 4 writes it.")
-        digest = hashlib.sha256(list_file.read_bytes()).hexdigest()
+        digest = file_sha256(list_file)
         head = read_head(scores)
         if head.get("list_sha256") != digest:
             raise InputError(
@@ -134,7 +134,7 @@ class ScoredSet(NamedTuple):
         mixtures = {row.mix_id for row in rows if row.clip in clips}
         rest = [row for row in rows if row.mix_id not in mixtures]
         return result._replace(
-            leaks=hashlib.sha256(Path(leaks).read_bytes()).hexdigest(),
+            leaks=file_sha256(leaks),
             leaking=len(mixtures),
             clean=summarise(rest, seed=seed) if leak_free else None,
         )
@@ -188,7 +188,7 @@ def read_scored_rows(
     path = list_file or Path(head.get("list", ""))
     wanted = None
     if path.is_file() and "key_file" not in head:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = file_sha256(path)
         if digest == head.get("list_sha256"):
             wanted = read_sources(path)
     rows = read_scores(folder / "scores.tsv", wanted)
@@ -402,7 +402,7 @@ def experiment(
         lines = {"tag": lines["tag"], "config": f"no config.yaml in {name}"}
     model = weights_of(exp, inference_model)
     if model.is_file():
-        digest = hashlib.sha256(model.read_bytes()).hexdigest()
+        digest = file_sha256(model)
         target = f" -> {model.resolve().name}" if model.is_symlink() else ""
         lines["model"] = f"{model.name}{target}"
         lines["SHA-256 of the weights"] = digest

@@ -19,7 +19,7 @@ from typing import Any, Dict, List, Optional
 from espnet2_avsep import __version__
 from espnet2_avsep.data.cache import cache_dir
 from espnet2_avsep.data.content import file_digest
-from espnet2_avsep.data.download.metadata import sha256
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.made_from import (
     check_current,
     make_record,
@@ -121,7 +121,7 @@ def pack(
             "packed_by": f"espnet2_avsep {__version__}",
             "experiment": exp.resolve().name.removeprefix("avsep_"),
             "parameters": sum(v.numel() for v in state.values()),
-            "sha256": {file: sha256(folder / file) for file in sorted(files)},
+            "sha256": {file: file_sha256(folder / file) for file in sorted(files)},
             "visual_encoder": infos["visual_info.yaml"],
             "teacher": teacher_info(config),
         }
@@ -191,7 +191,7 @@ def teacher_info(config: Dict[str, Any]) -> Dict[str, Any]:
     if conf.get("checksum"):
         info["sha256"] = str(conf["checksum"]).lower()
     elif found:
-        info["sha256"] = sha256(found[0])
+        info["sha256"] = file_sha256(found[0])
     elif checkpoint != "random":
         info["sha256"] = "not known: the file was not there when the model was packed"
     return info

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional
 
 from espnet2_avsep.data.cache import cache_dir as package_cache_dir
-from espnet2_avsep.data.download.metadata import sha256
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.scp import PathLike
 from espnet2_avsep.data.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
@@ -101,7 +101,7 @@ def _is_path(path: Path) -> bool:
 def _in_archive(path: Path, cache_dir: Optional[PathLike], origin: str) -> ModelFiles:
     """Unpack a packed model once, into a folder named after its SHA-256."""
     root = Path(cache_dir) if cache_dir else package_cache_dir("models")
-    folder = root.expanduser() / sha256(path)
+    folder = root.expanduser() / file_sha256(path)
     try:
         unpack(path, folder)
     except OSError as error:
@@ -165,9 +165,10 @@ def _in_folder(folder: Path, origin: str) -> ModelFiles:
         recorded = read_mapping(folder / PACK_INFO).get("sha256") or {}
     for file in (config, weights, folder / "visual_info.yaml"):
         expected = recorded.get(file.name)
-        if expected is not None and sha256(file) != expected:
+        found = None if expected is None else file_sha256(file)
+        if found != expected:
             raise InputError(
-                f"{file}: is not the file that was packed (SHA-256 {sha256(file)}, "
+                f"{file}: is not the file that was packed (SHA-256 {found}, "
                 f"{PACK_INFO} says {expected}). Fetch the model again, or remove "
                 f"{PACK_INFO} if the change is yours."
             )

@@ -1,6 +1,5 @@
 """CLAP checkpoints: find, download, verify, and read the audio half of them."""
 
-import hashlib
 import logging
 import os
 import pickle
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from espnet2_avsep.data.cache import cache_dir as package_cache_dir
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.fetch import FetchError, fetch_file
 from espnet2_avsep.data.scp import atomic_write
 from espnet2_avsep.errors import InputError
@@ -120,14 +120,10 @@ def _compare_with_record(path: Path, digest: str) -> None:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as f:
-            while chunk := f.read(1 << 20):
-                digest.update(chunk)
+        return file_sha256(path)
     except OSError as error:
         raise InputError(f"{path}: the checkpoint cannot be read: {error}.") from error
-    return digest.hexdigest()
 
 
 def _download(name: str, path: Path) -> None:

@@ -17,13 +17,14 @@ from typing import Any, Dict, Optional, Tuple
 
 import torch
 
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.visual.frame_encoder import FrameEncoder
 from espnet2_avsep.visual.open_clip_import import import_open_clip
 from espnet2_avsep.visual.open_clip_weights import find_weights
 from espnet2_avsep.visual.preprocessing import Preprocessing
-from espnet2_avsep.visual.weights import file_sha256, warn_random
+from espnet2_avsep.visual.weights import warn_random
 
 # The least text tower that open_clip builds.
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}

@@ -5,11 +5,12 @@ import difflib
 import os
 from typing import Any, Dict, List, Optional, Tuple
 
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.fetch import fetch_file
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.encoder_info import RANDOM
 from espnet2_avsep.visual.open_clip_import import import_tags, list_models
-from espnet2_avsep.visual.weights import file_sha256, silence, weights_error
+from espnet2_avsep.visual.weights import connection_problem, weights_error
 
 
 def find_weights(
@@ -79,7 +80,11 @@ def _fetch(model: str, name: str, tag: Dict[str, Any], cache_dir: Optional[str])
         sha256 = _published_sha256(where)
         if os.path.isfile(path) and file_sha256(path).startswith(sha256):
             return path
-    problem = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else silence(where)
+    problem = (
+        "HF_HUB_OFFLINE is set"
+        if constants.HF_HUB_OFFLINE
+        else connection_problem(where)
+    )
     try:
         if problem is None and not repo:
             # Not open_clip's own function, which keeps a file that was cut off.

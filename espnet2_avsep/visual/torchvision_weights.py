@@ -6,11 +6,12 @@ from typing import Any, Dict, Optional, Sequence
 
 import torch
 
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.fetch import FetchError, fetch_file
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.visual.encoder_info import RANDOM
-from espnet2_avsep.visual.weights import file_sha256, silence, weights_error
+from espnet2_avsep.visual.weights import connection_problem, weights_error
 
 
 def load_weights(
@@ -101,7 +102,7 @@ def _fetch(
     path = os.path.join(folder, os.path.basename(url))
     if os.path.isfile(path):
         return path
-    problem = silence(url)
+    problem = connection_problem(url)
     if problem is None:
         try:
             # The name ends in the first digits of the hash: resnet18-f37072fd.pth.

@@ -1,8 +1,6 @@
 """Files of pretrained weights, and what is said about them; without torch."""
 
-import hashlib
 import logging
-from pathlib import Path
 from typing import Optional
 
 from espnet2_avsep.errors import InputError
@@ -10,15 +8,6 @@ from espnet2_avsep.visual.encoder_info import RANDOM
 
 # How long to wait for the server of the weights before taking it as out of reach, s.
 CONNECT_TIMEOUT = 10
-
-
-def file_sha256(path: str) -> str:
-    """Return the SHA-256 of a file's content in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as f:
-        for block in iter(lambda: f.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def warn_random(what: str, seed: int) -> str:
@@ -32,7 +21,7 @@ def warn_random(what: str, seed: int) -> str:
     return f"random, seed {seed}"
 
 
-def silence(url: str) -> Optional[str]:
+def connection_problem(url: str) -> Optional[str]:
     """Return why a server does not answer within CONNECT_TIMEOUT, or None if it does.
 
     Clients that fetch weights repeat an attempt for minutes; this asks once before.

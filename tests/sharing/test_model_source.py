@@ -87,7 +87,7 @@ def test_trainings_that_chose_by_loss_still_load(exp, tmp_path):
 
 def test_a_changed_file_is_noticed(packed):
     name = "valid.si_sdr_i.best.pth"
-    digest = source.sha256(packed / name)
+    digest = source.file_sha256(packed / name)
     info = packed / "pack_info.yaml"
     info.write_text(yaml.safe_dump({"sha256": {name: digest}}))
     assert find_model(packed).weights == packed / name

@@ -11,7 +11,7 @@ from packed_model import RESULTS, VISUAL, make_experiment
 
 from espnet2_avsep import SeparateAV
 from espnet2_avsep.bin import avsep_fetch_model, avsep_pack, avsep_upload
-from espnet2_avsep.data.download.metadata import sha256
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.sharing.card import model_card
 from espnet2_avsep.sharing.pack import pack, teacher_info, without_folders
@@ -83,7 +83,7 @@ def test_what_is_not_in_it_is_named(exp, packed):
     assert info["experiment"] == "tiny"
     state = torch.load(exp / "valid.si_sdr_i.best.pth", weights_only=True)
     assert info["parameters"] == sum(v.numel() for v in state.values())
-    assert info["sha256"]["valid.si_sdr_i.best.pth"] == sha256(
+    assert info["sha256"]["valid.si_sdr_i.best.pth"] == file_sha256(
         exp / "valid.si_sdr_i.best.pth"
     )
     assert len(info["sha256"]) == 6
@@ -149,7 +149,7 @@ def test_teacher_checksums(tmp_path):
     file.parent.mkdir(parents=True)
     file.write_bytes(b"clap")
     config = {"teacher": "clap", "teacher_conf": {"checkpoint": "clap.pt"}}
-    assert teacher_info(config)["sha256"] == sha256(file)
+    assert teacher_info(config)["sha256"] == file_sha256(file)
     config["teacher_conf"]["checksum"] = "ABC"
     assert teacher_info(config)["sha256"] == "abc"
     random = {"teacher": "clap", "teacher_conf": {"checkpoint": "random"}}

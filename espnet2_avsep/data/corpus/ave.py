@@ -11,9 +11,10 @@ from typing import Dict, Optional
 
 from espnet2_avsep.data.corpus.clip import NOT_FOUND, Clip, Corpus, GivenList
 from espnet2_avsep.data.corpus.csv_tree import find_lists, read_peer_tree
-from espnet2_avsep.data.corpus.lists import read_list, sha256_of
+from espnet2_avsep.data.corpus.lists import read_list
 from espnet2_avsep.data.corpus.manifest import apply_manifest, read_manifest
 from espnet2_avsep.data.corpus.tree import Tree
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.errors import InputError
 
 ANNOTATIONS = "Annotations.txt"
@@ -54,7 +55,7 @@ def read_ave(root: Path, check_count: bool = True) -> Corpus:
         if path.is_file():
             names = [add(r.category, r.stem) for r in read_list(path, ave=True)]
             names = list(dict.fromkeys(names))
-            lists[stem] = GivenList(names, path.name, sha256_of(path))
+            lists[stem] = GivenList(names, path.name, file_sha256(path))
     if all(clip.problem == NOT_FOUND for clip in clips.values()):
         raise InputError(
             f"{root}: none of the {len(clips)} clips of {ANNOTATIONS} is there; videos "

@@ -13,8 +13,9 @@ from typing import Dict, List
 
 from espnet2_avsep.data.clip_id import split_name
 from espnet2_avsep.data.corpus.clip import Clip, Corpus, GivenList
-from espnet2_avsep.data.corpus.lists import Row, is_pair_list, read_list, sha256_of
+from espnet2_avsep.data.corpus.lists import Row, is_pair_list, read_list
 from espnet2_avsep.data.corpus.tree import Tree, count_images
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.errors import InputError
 
 # Kind of the problem that --frame_count ignore takes away.
@@ -72,7 +73,7 @@ def read_peer_tree(root: Path, files: Dict[str, Path], check_count: bool) -> Cor
                     "than before; a category/id must name one clip."
                 )
             names.append(clip.name)
-        lists[stem] = GivenList(names, path.name, sha256_of(path))
+        lists[stem] = GivenList(names, path.name, file_sha256(path))
     return Corpus("audio and frames, CSV lists", clips, lists)
 
 

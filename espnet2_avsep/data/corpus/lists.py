@@ -1,7 +1,6 @@
 """Lists of clips in their usual forms: category/id, ids, CSV with paths, AVE's."""
 
 import csv
-import hashlib
 from pathlib import Path
 from typing import List, NamedTuple, Optional
 
@@ -40,11 +39,6 @@ def read_text(path: Path) -> str:
         raise InputError(
             f"{path}: cannot be read ({error}); a list in UTF-8 was expected."
         ) from error
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_list(path: Path, ave: bool = False) -> List[Row]:

@@ -8,7 +8,8 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.data.clip_id import ClipFinder
 from espnet2_avsep.data.corpus.clip import NOT_FOUND, Clip, Corpus, GivenList
-from espnet2_avsep.data.corpus.lists import is_pair_list, read_list, sha256_of
+from espnet2_avsep.data.corpus.lists import is_pair_list, read_list
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.key_check import shorten
 from espnet2_avsep.errors import InputError
 
@@ -143,7 +144,7 @@ def _read_files(
                     name_of[key] if key else _unknown(extra, row.category, row.stem)
                 )
         found = list(dict.fromkeys(found))
-        given[stem] = GivenList(found, path.name, sha256_of(path))
+        given[stem] = GivenList(found, path.name, file_sha256(path))
     return given, extra
 
 

@@ -13,9 +13,10 @@ from espnet2_avsep.data.clip_id import check_id
 from espnet2_avsep.data.corpus.archives import extract_videos, find_archives
 from espnet2_avsep.data.corpus.clip import NOT_FOUND, Clip, Corpus, GivenList
 from espnet2_avsep.data.corpus.csv_tree import find_lists, read_peer_tree
-from espnet2_avsep.data.corpus.lists import read_text, sha256_of
+from espnet2_avsep.data.corpus.lists import read_text
 from espnet2_avsep.data.corpus.manifest import apply_manifest, read_manifest
 from espnet2_avsep.data.corpus.tree import Tree
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.errors import InputError
 
 LIST = "vggsound.csv"
@@ -105,7 +106,7 @@ def read_vggsound(
             clip = clip._replace(problem=f"{NOT_FOUND}: {', '.join(cut_off)} cut off")
         clips[clip.name] = clip
         names[row.part].append(clip.name)
-    digest = sha256_of(list_file)
+    digest = file_sha256(list_file)
     lists = {
         part: GivenList(found, f"{list_file.name}, rows of {part}", digest)
         for part, found in names.items()

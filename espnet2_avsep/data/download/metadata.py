@@ -1,11 +1,11 @@
 """A corpus' official files of metadata, fetched once and checked."""
 
-import hashlib
 import logging
 import shutil
 from pathlib import Path
 from typing import Dict, Optional
 
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.download.catalogue import CORPORA, write_ave_splits
 from espnet2_avsep.data.fetch import FetchError, fetch_file
 from espnet2_avsep.data.scp import PathLike, atomic_write
@@ -62,7 +62,7 @@ def get_metadata(
         elif not path.is_file():
             with clear_disk_errors(path):
                 _fetch(url, path, proxy, timeout)
-        digests[name] = sha256(path)
+        digests[name] = file_sha256(path)
         logging.info("%s: SHA-256 %s", path, digests[name])
     if corpus == "ave":
         for name in ("trainSet.txt", "valSet.txt", "testSet.txt"):
@@ -74,18 +74,11 @@ def get_metadata(
     return digests
 
 
-def sha256(path: PathLike) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _same(a: Path, b: Path) -> bool:
     return (
-        b.is_file() and a.stat().st_size == b.stat().st_size and sha256(a) == sha256(b)
+        b.is_file()
+        and a.stat().st_size == b.stat().st_size
+        and file_sha256(a) == file_sha256(b)
     )
 
 

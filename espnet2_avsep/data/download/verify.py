@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from espnet2_avsep.data.download.metadata import sha256
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.download.video_error import VideoError
 from espnet2_avsep.media.clock import packet_end, packets
 from espnet2_avsep.media.complete import check_complete
@@ -62,7 +62,7 @@ def verify(
         raise VideoError(kind, f"{longest:.1f} s, {stated:g} s were stated")
     return {
         "bytes": path.stat().st_size,
-        "sha256": sha256(path),
+        "sha256": file_sha256(path),
         "duration": round(ends["audio"], 3),
         "fps": round(info.fps, 3) if info.fps else None,
         "sample_rate": info.sample_rate,

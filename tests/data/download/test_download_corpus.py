@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.download.corpus import download
 from espnet2_avsep.data.download.manifest import read_manifest
-from espnet2_avsep.data.download.metadata import sha256
 from espnet2_avsep.data.download.pool import RequestPolicy
 from espnet2_avsep.data.download.youtube import YoutubeFetcher
 from espnet2_avsep.errors import InputError
@@ -77,7 +77,7 @@ class Site:
 
     def videos(self):
         return {
-            str(path.relative_to(self.folder)): sha256(path)
+            str(path.relative_to(self.folder)): file_sha256(path)
             for path in sorted((self.folder / "videos").rglob("*"))
             if path.is_file()
         }
@@ -130,7 +130,7 @@ def test_manifest_says_what_became_of_every_video(site):
         path = a.folder / "videos" / f"{row.id}.mp4"
         assert path.exists() == (status == "ok")
         if status == "ok":
-            assert row.sha256 == sha256(path)
+            assert row.sha256 == file_sha256(path)
             assert int(row.bytes) == path.stat().st_size
             assert float(row.duration) == pytest.approx(12, abs=0.1)
             assert (row.fps, row.sample_rate) == ("25.0", "44100")
