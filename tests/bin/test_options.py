@@ -1,0 +1,85 @@
+"""The options of all commands: none is lost, and none changes its default.
+
+options.tsv has a row for every option: command, names, default, type, whether it is
+required, how many values it takes, and its choices.
+"""
+
+import argparse
+import importlib
+from pathlib import Path
+
+import pytest
+
+from espnet2_avsep.bin import avsep
+
+LISTED = Path(__file__).with_name("options.tsv")
+ROWS = [
+    line.split("\t") for line in LISTED.read_text(encoding="utf-8").splitlines()[1:]
+]
+
+KINDS = {int: "int", float: "float"}
+
+
+def subparsers(parser: argparse.ArgumentParser) -> dict:
+    found = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found.update(action.choices)
+    return found
+
+
+def parsers(command: str) -> dict:
+    """Return the parsers of a command: its words -> parser."""
+    if command in avsep.SUBCOMMANDS:
+        return {command: subparsers(avsep.get_parser())[command]}
+    name = f"avsep_{command.replace('-', '_')}"
+    parser = importlib.import_module(f"espnet2_avsep.bin.{name}").get_parser()
+    found = {f"{command} {word}": sub for word, sub in subparsers(parser).items()}
+    return found or {command: parser}
+
+
+def is_boolean(action: argparse.Action) -> bool:
+    kind = getattr(action.type, "__name__", "")
+    return kind == "str2bool" or action.choices in (
+        ("true", "false"),
+        ["true", "false"],
+    )
+
+
+def values(action: argparse.Action) -> str:
+    """How many values an option takes: one, none, several at once, or one each time."""
+    if isinstance(action, argparse._AppendAction):
+        return "repeat"
+    return "none" if action.nargs == 0 else str(action.nargs or "one")
+
+
+def describe(command: str, parser: argparse.ArgumentParser) -> list:
+    """Return the rows of a parser, sorted."""
+    rows = []
+    for action in parser._actions:
+        if action.dest == "help":
+            continue
+        names = " ".join(action.option_strings) or action.dest
+        default, choices = action.default, action.choices or ()
+        if isinstance(default, list):
+            default = " ".join(map(str, default)) or "[]"
+        if is_boolean(action):
+            default, choices = str(default).lower(), ("true", "false")
+        default = str(default).removesuffix(".0")
+        kind = "bool" if is_boolean(action) else KINDS.get(action.type, "text")
+        required = "required" if action.required else "-"
+        listed = " ".join(map(str, choices)) or "-"
+        row = [command, names, default, kind, required, values(action), listed]
+        rows.append(row)
+    return sorted(rows)
+
+
+@pytest.mark.parametrize("command", sorted({row[0].split()[0] for row in ROWS}))
+def test_every_option_keeps_its_name_default_and_choices(command):
+    expected = [row for row in ROWS if row[0].split()[0] == command]
+    found = [
+        row
+        for words, parser in parsers(command).items()
+        for row in describe(words, parser)
+    ]
+    assert sorted(found) == sorted(expected)
