@@ -6,7 +6,7 @@ import importlib.util
 import sys
 
 PACKAGE = "espnet2_avsep"
-# Former name -> present name, below the package.
+# Former name -> present name, below the package. A package moves with its modules.
 MOVED = {
     "separate": "inference.separate",
     "prompts": "inference.prompts",
@@ -27,8 +27,30 @@ MOVED = {
     "bin.device": "device",
     "visual.device": "device",
     "dsp.landmarks": "dsp.peak_hashes",
-    "data.corpus.peer_tree": "data.corpus.csv_tree",
+    "data.corpus.peer_tree": "corpus.csv_tree",
+    "data.corpus": "corpus",
+    "data.download": "corpus.download",
+    "data.leaks": "corpus.leaks",
+    "data.mini_music": "corpus.mini_music",
 }
+
+
+def present_name(name: str) -> str:
+    """Return the present name of a module of this package.
+
+    Args:
+        name: Former name, below the package.
+
+    Returns:
+        The present name, below the package; empty where nothing has moved.
+    """
+    package, rest = name, ""
+    while package:
+        if package in MOVED:
+            return MOVED[package] + rest
+        package, dot, last = package.rpartition(".")
+        rest = f"{dot}{last}{rest}"
+    return ""
 
 
 class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -39,13 +61,14 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def find_spec(self, name, path=None, target=None):
         """Return a spec if the name is a former one."""
-        if name.removeprefix(f"{PACKAGE}.") in MOVED and name.startswith(PACKAGE):
+        package, _, below = name.partition(".")
+        if package == PACKAGE and present_name(below):
             return importlib.util.spec_from_loader(name, self)
         return None
 
     def create_module(self, spec):
         """Import the module by its present name."""
-        present = MOVED[spec.name.removeprefix(f"{PACKAGE}.")]
+        present = present_name(spec.name.removeprefix(f"{PACKAGE}."))
         module = importlib.import_module(f"{PACKAGE}.{present}")
         self._specs[spec.name] = module.__spec__
         return module
@@ -56,6 +79,10 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def find_moved_modules() -> None:
-    """Let former names be imported; only names that are not found otherwise."""
+    """Let former names be imported.
+
+    This finder is asked first: the usual one finds the modules of a moved package under
+    their former names and would import each a second time.
+    """
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
-        sys.meta_path.append(MovedModules())
+        sys.meta_path.insert(0, MovedModules())

@@ -27,8 +27,8 @@ def get_parser() -> argparse.ArgumentParser:
 @command
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = get_parser().parse_args(argv)
-    from espnet2_avsep.data.mini_music.corpus import Parameters
-    from espnet2_avsep.data.mini_music.duet import write_duet
+    from espnet2_avsep.corpus.mini_music.corpus import Parameters
+    from espnet2_avsep.corpus.mini_music.duet import write_duet
 
     parameters = Parameters(seed=args.seed, duration=args.duration)
     for path in write_duet(args.output_dir, args.left, args.right, parameters):

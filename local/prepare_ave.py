@@ -21,8 +21,8 @@ from espnet2_avsep.bin.corpus_options import corpus_folder, corpus_parser, plan_
 def main(argv: Optional[Sequence[str]] = None) -> None:
     args = corpus_parser("ave", __doc__).parse_args(argv)
     setup_logging(args.log_level)
-    from espnet2_avsep.data.corpus.ave import read_ave
-    from espnet2_avsep.data.corpus.prepare import prepare
+    from espnet2_avsep.corpus.ave import read_ave
+    from espnet2_avsep.corpus.prepare import prepare
 
     folder, plan = corpus_folder(args), plan_of(args)
     prepare(read_ave(folder, args.frame_count == "check"), plan)

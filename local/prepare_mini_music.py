@@ -72,7 +72,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
-    from espnet2_avsep.data.mini_music.corpus import BOWED, Parameters, generate
+    from espnet2_avsep.corpus.mini_music.corpus import BOWED, Parameters, generate
 
     begin = time.monotonic()
     options = {name: value for name, value in vars(args).items() if name in FIELDS}

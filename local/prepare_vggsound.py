@@ -33,8 +33,8 @@ def get_parser():
 def main(argv: Optional[Sequence[str]] = None) -> None:
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
-    from espnet2_avsep.data.corpus.prepare import prepare
-    from espnet2_avsep.data.corpus.vggsound import read_vggsound
+    from espnet2_avsep.corpus.prepare import prepare
+    from espnet2_avsep.corpus.vggsound import read_vggsound
 
     folder, plan = corpus_folder(args), plan_of(args)
     corpus = read_vggsound(

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from espnet2_avsep.data.download import metadata
-from espnet2_avsep.data.download.catalogue import CORPORA
+from espnet2_avsep.corpus.download import metadata
+from espnet2_avsep.corpus.download.catalogue import CORPORA
 from espnet2_avsep.errors import InputError
 
 

@@ -39,9 +39,9 @@ ALLOWED: Dict[str, Dict[str, str]] = {
     "espnet2_avsep/data/yaml_file.py": {"yaml.SafeLoader": "with limits"},
     "espnet2_avsep/media/container.py": {"av.open": "local files of known formats"},
     "espnet2_avsep/data/video_writer.py": {"av.open": "writes, to a temporary name"},
-    "espnet2_avsep/data/download/clip_writer.py": {"av.open": "writes"},
-    "espnet2_avsep/data/mini_music/corpus.py": {"av.open": "writes"},
-    "espnet2_avsep/data/download/pool.py": {
+    "espnet2_avsep/corpus/download/clip_writer.py": {"av.open": "writes"},
+    "espnet2_avsep/corpus/mini_music/corpus.py": {"av.open": "writes"},
+    "espnet2_avsep/corpus/download/pool.py": {
         "ctypes.CDLL": "prctl: workers end with their parent"
     },
     "espnet2_avsep/sharing/weights.py": {"torch.load": "weights_only"},

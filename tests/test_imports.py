@@ -19,7 +19,8 @@ ALLOWED = {
     "metrics": {"dsp"},
     "baseline": {"dsp"},
     "media": set(),
-    "data": {"dsp", "media"},
+    "data": {"media"},
+    "corpus": {"data", "media", "dsp"},
     "loss": {"layers", "dsp", "lean_imports"},
     "separator": {"layers", "dsp"},
     "teacher": {"layers", "dsp", "data"},
@@ -46,7 +47,7 @@ ALLOWED = {
     },
     "scoring": {
         *("inference", "data", "metrics", "report", "sharing", "visual", "media"),
-        *("analysis", "plots"),
+        *("analysis", "plots", "corpus"),
     },
     # bin stands above all.
 }

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from espnet2_avsep.moved import MOVED, MovedModules
+from espnet2_avsep.moved import MOVED, MovedModules, present_name
 
 
 @pytest.mark.parametrize("former", MOVED)
@@ -22,6 +22,15 @@ def test_names_of_0_1_in_a_script():
     code = "from espnet2_avsep.separate import SeparateAV; print(SeparateAV.__module__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "espnet2_avsep.inference.separate\n", done.stderr
+
+
+def test_modules_of_a_moved_package():
+    former = importlib.import_module("espnet2_avsep.data.corpus.tree")
+    assert former is importlib.import_module("espnet2_avsep.corpus.tree")
+    assert present_name("data.corpus.tree") == "corpus.tree"
+    assert present_name("data.corpus_tree") == ""
+    with pytest.raises(ModuleNotFoundError, match="espnet2_avsep.corpus.nothing"):
+        importlib.import_module("espnet2_avsep.data.corpus.nothing")
 
 
 def test_other_names_are_not_found():

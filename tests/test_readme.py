@@ -12,8 +12,8 @@ import soundfile
 import yaml
 
 from espnet2_avsep.bin import avsep
-from espnet2_avsep.data.mini_music.corpus import Parameters
-from espnet2_avsep.data.mini_music.duet import write_duet
+from espnet2_avsep.corpus.mini_music.corpus import Parameters
+from espnet2_avsep.corpus.mini_music.duet import write_duet
 from tests.trained_model import make_trained_folder
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -27,7 +27,7 @@ INSTEAD = {
     r"\bof the embeddings alone\b|\bon \w+ alone\b|\bheaders alone\b": "only",
 }
 # A phrase of somebody else, or the list itself.
-EXCEPT = {"tests/test_words.py", "tests/data/download/fake_yt_dlp.py", "LICENSE"}
+EXCEPT = {"tests/test_words.py", "tests/corpus/download/fake_yt_dlp.py", "LICENSE"}
 
 
 def readable_files():

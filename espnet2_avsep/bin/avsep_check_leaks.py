@@ -59,8 +59,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     setup_logging(args.log_level)
     if args.nj < 1:
         raise InputError(f"--nj {args.nj}: must be at least 1.")
-    from espnet2_avsep.data.leaks.check import check_leaks
-    from espnet2_avsep.data.leaks.clip_set import ClipSet
+    from espnet2_avsep.corpus.leaks.check import check_leaks
+    from espnet2_avsep.corpus.leaks.clip_set import ClipSet
 
     def read(text: str) -> ClipSet:
         return ClipSet.read(*split_set(text))

@@ -123,11 +123,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
     check_options(args)
-    from espnet2_avsep.data.download.corpus import download, select
-    from espnet2_avsep.data.download.manifest import summary
-    from espnet2_avsep.data.download.metadata import get_metadata
-    from espnet2_avsep.data.download.pool import RequestPolicy
-    from espnet2_avsep.data.download.youtube import YoutubeFetcher, import_yt_dlp
+    from espnet2_avsep.corpus.download.corpus import download, select
+    from espnet2_avsep.corpus.download.manifest import summary
+    from espnet2_avsep.corpus.download.metadata import get_metadata
+    from espnet2_avsep.corpus.download.pool import RequestPolicy
+    from espnet2_avsep.corpus.download.youtube import YoutubeFetcher, import_yt_dlp
 
     if not args.archive:
         import_yt_dlp()  # now, rather than once for each video
@@ -140,8 +140,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     )
     fetch = None
     if args.archive:
-        from espnet2_avsep.data.download.archive import unpack
-        from espnet2_avsep.data.download.catalogue import CORPORA as CATALOGUE
+        from espnet2_avsep.corpus.download.archive import unpack
+        from espnet2_avsep.corpus.download.catalogue import CORPORA as CATALOGUE
 
         videos = CATALOGUE[args.corpus].read(Path(args.output_dir))
         unpack(args.archive, select(videos, args.only, args.limit), args.output_dir)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
-    from espnet2_avsep.data.corpus.prepare import Plan
+    from espnet2_avsep.corpus.prepare import Plan
 
 SPLITS = """\
 Which clip goes into which set is said by, in this order:
@@ -97,8 +97,8 @@ def plan_of(args: argparse.Namespace, videos: str = "listed") -> "Plan":
     """
     import logging
 
-    from espnet2_avsep.data.corpus.prepare import Plan
-    from espnet2_avsep.data.corpus.splits import Rule, SetNames
+    from espnet2_avsep.corpus.prepare import Plan
+    from espnet2_avsep.corpus.splits import Rule, SetNames
 
     tests = args.test_sets.split()
     if not tests:

@@ -50,8 +50,8 @@ def prepare_music(corpus: str, name: str, argv: Optional[Sequence[str]] = None) 
     """Run the command."""
     args = get_parser(corpus, name).parse_args(argv)
     setup_logging(args.log_level)
-    from espnet2_avsep.data.corpus.music import read_music
-    from espnet2_avsep.data.corpus.prepare import prepare
+    from espnet2_avsep.corpus.music import read_music
+    from espnet2_avsep.corpus.prepare import prepare
 
     folder, plan = corpus_folder(args), plan_of(args, args.videos)
     found = read_music(

@@ -10,9 +10,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
+from espnet2_avsep.corpus.leaks.table import leaking_clips, read_leaks
 from espnet2_avsep.data.content import file_digest
 from espnet2_avsep.data.digest import file_sha256
-from espnet2_avsep.data.leaks.table import leaking_clips, read_leaks
 from espnet2_avsep.data.made_from import (
     check_current,
     read_record,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from espnet2_avsep.bin.avsep_check_leaks import main
-from espnet2_avsep.data.leaks.clip_set import video_of
-from espnet2_avsep.data.leaks.table import Leak, leaking_clips, read_leaks
+from espnet2_avsep.corpus.leaks.clip_set import video_of
+from espnet2_avsep.corpus.leaks.table import Leak, leaking_clips, read_leaks
 from espnet2_avsep.data.scp import write_scp
 from espnet2_avsep.errors import InputError
 from tests.media_fixtures import write_wav

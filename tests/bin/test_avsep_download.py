@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from espnet2_avsep.bin.avsep_download import byte_count, get_parser, main
-from tests.data.download.fake_yt_dlp import make
+from tests.corpus.download.fake_yt_dlp import make
 from tests.media_fixtures import write_video
 
 IDS = [f"id_{n:08d}" for n in range(3)]

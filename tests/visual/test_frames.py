@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from espnet2_avsep.data.corpus.tree import count_images
+from espnet2_avsep.corpus.tree import count_images
 from espnet2_avsep.data.segment_reader import nearest_row, rows_in_segment
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.visual import frames as frames_module

@@ -5,7 +5,7 @@ For another layout, change the list of clips: one Clip for each, with its class,
 that is unique within the class, and the files of its sound and its picture. A clip that
 is listed but missing or unusable is a Clip with a ``problem``: it is counted, and named
 in data/<set>/skipped.tsv. Lists of the sets that come with a corpus are given as
-``Corpus.lists`` (espnet2_avsep/data/corpus/ave.py is an example).
+``Corpus.lists`` (espnet2_avsep/corpus/ave.py is an example).
 """
 
 import sys
@@ -21,8 +21,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run the command; ``argv`` defaults to the command line."""
     args = corpus_parser("my_corpus", __doc__).parse_args(argv)
     setup_logging(args.log_level)
-    from espnet2_avsep.data.corpus.clip import Clip, Corpus
-    from espnet2_avsep.data.corpus.prepare import prepare
+    from espnet2_avsep.corpus.clip import Clip, Corpus
+    from espnet2_avsep.corpus.prepare import prepare
 
     folder = corpus_folder(args)
     clips = [

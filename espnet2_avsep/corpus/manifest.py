@@ -1,0 +1,44 @@
+"""manifest.tsv, which avsep_download leaves beside the videos."""
+
+import csv
+from pathlib import Path
+from typing import Dict
+
+from espnet2_avsep.corpus.clip import Clip
+from espnet2_avsep.corpus.lists import read_text
+from espnet2_avsep.errors import InputError
+
+NAME = "manifest.tsv"
+
+
+def read_manifest(folder: Path) -> Dict[str, str]:
+    """Return id -> why it could not be fetched, for all ids whose status is not "ok".
+
+    Raises:
+        InputError: the table lacks the columns id, status or reason.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return {}
+    lines = read_text(path).splitlines()
+    reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    missing = {"id", "status", "reason"} - set(reader.fieldnames or ())
+    if missing:
+        raise InputError(
+            f"{path}: has no column {', '.join(sorted(missing))}; expected the table "
+            "that avsep_download writes. Remove it, or download again."
+        )
+    return {
+        row["id"]: row["reason"] or row["status"]
+        for row in reader
+        if row["status"] != "ok"
+    }
+
+
+def apply_manifest(clip: Clip, failed: Dict[str, str]) -> Clip:
+    """Give a clip that was not fetched the manifest's reason, whatever is there."""
+    for name in (clip.name, clip.stem, clip.video):
+        if name in failed:
+            problem = f"not downloaded: {failed[name]}"
+            return clip._replace(sound="", picture="", problem=problem)
+    return clip

@@ -1,1 +1,0 @@
-"""Corpora as they lie on disk: one reader a layout, splits, and data/<set>/."""

@@ -1,0 +1,329 @@
+"""A whole corpus through a yt-dlp that fails, stalls, truncates and is blocked."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from espnet2_avsep.corpus.download.corpus import download
+from espnet2_avsep.corpus.download.manifest import read_manifest
+from espnet2_avsep.corpus.download.pool import RequestPolicy
+from espnet2_avsep.corpus.download.youtube import YoutubeFetcher
+from espnet2_avsep.data.digest import file_sha256
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.stream import probe
+from tests.corpus.download.fake_yt_dlp import make
+from tests.media_fixtures import write_video
+
+QUICK = RequestPolicy(timeout=60, retries=1, retry_wait=0.05, sleep_interval=0)
+RATE = 44100
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """The files that the site has for every video: 12 s, key frames 10 s apart."""
+    folder = tmp_path_factory.mktemp("site")
+    noise = np.random.default_rng(0).standard_normal(12 * RATE).astype("f") * 0.1
+    front = {"container_options": {"movflags": "faststart"}}
+    picture = {"frames": 300, "gop": 250, **front}
+    return {
+        "both": write_video(folder / "both.mp4", audio=noise, rate=RATE, **picture),
+        "picture": write_video(folder / "picture.mp4", **picture),
+        "sound": write_video(
+            folder / "sound.m4a", frames=0, audio=noise, rate=RATE, **front
+        ),
+        "mute": write_video(folder / "mute.mp4", **picture),
+    }
+
+
+def name(number: int) -> str:
+    return f"id_{number:08d}"
+
+
+class Site:
+    """A corpus whose videos come from the fake site."""
+
+    def __init__(self, path, parts, monkeypatch, scripts, corpus="music21"):
+        self.folder, self.log, self.corpus = path / "corpus", path / "log", corpus
+        self.folder.mkdir(parents=True)
+        ids = list(scripts)
+        if corpus == "music21":
+            lists = {"cello": ids[::2], "pipa": ids[1::2]}
+            text = json.dumps({"videos": lists})
+            (self.folder / "MUSIC21_solo_videos.json").write_text(text)
+        else:
+            rows = [f"{i},{n},dog barking,train\n" for n, i in enumerate(ids)]
+            (self.folder / "vggsound.csv").write_text("".join(rows))
+        module = make(self.log, parts, {k: v.split("+") for k, v in scripts.items()})
+        monkeypatch.setitem(sys.modules, "yt_dlp", module)
+
+    def run(self, nj=2, policy=QUICK, **options):
+        options.setdefault("max_missing", 1.0)
+        rows = download(
+            self.corpus, self.folder, YoutubeFetcher(), nj, policy, **options
+        )
+        assert rows == read_manifest(self.folder / "manifest.tsv")
+        return {row.id.rpartition("/")[2]: row for row in rows}
+
+    def attempts(self, video_id):
+        path = self.log / video_id
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def videos(self):
+        return {
+            str(path.relative_to(self.folder)): file_sha256(path)
+            for path in sorted((self.folder / "videos").rglob("*"))
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def site(tmp_path, parts, monkeypatch):
+    def make_site(scripts, corpus="music21", where="one"):
+        return Site(tmp_path / where, parts, monkeypatch, scripts, corpus)
+
+    return make_site
+
+
+# What the site does -> status, kind of the reason, number of attempts
+CASES = {
+    "ok": ("ok", "", 1),
+    "removed": ("failed", "removed", 1),
+    "terminated": ("failed", "removed", 1),
+    "private": ("failed", "private", 1),
+    "geo-blocked": ("failed", "geo-blocked", 1),
+    "copyright": ("failed", "geo-blocked", 1),
+    "age-restricted": ("failed", "age-restricted", 1),
+    "bot check": ("failed", "bot check", 2),
+    "rate limited+ok": ("ok", "", 2),
+    "network+network": ("failed", "network", 2),
+    "half+ok": ("ok", "", 2),
+    "cut+cut": ("failed", "truncated", 2),
+    "cut+ok": ("ok", "", 2),
+    "die+ok": ("ok", "", 2),
+    "mute": ("failed", "no audio", 1),
+    "longer": ("failed", "truncated", 2),
+}
+
+
+def test_manifest_says_what_became_of_every_video(site):
+    scripts = {name(n): script for n, script in enumerate(CASES)}
+    a = site(scripts)
+    rows = a.run(nj=4)
+    found, expected = {}, {}
+    for (video_id, script), (status, kind, attempts) in zip(
+        scripts.items(), CASES.values(), strict=True
+    ):
+        row = rows[video_id]
+        found[script] = (
+            row.status,
+            row.reason.split(": ")[0],
+            a.attempts(video_id),
+        )
+        expected[script] = (status, kind, attempts)
+        path = a.folder / "videos" / f"{row.id}.mp4"
+        assert path.exists() == (status == "ok")
+        if status == "ok":
+            assert row.sha256 == file_sha256(path)
+            assert int(row.bytes) == path.stat().st_size
+            assert float(row.duration) == pytest.approx(12, abs=0.1)
+            assert (row.fps, row.sample_rate) == ("25.0", "44100")
+        else:
+            assert row[3:] == ("",) * 5
+    assert found == expected
+    assert "24 s were stated" in rows[name(list(CASES).index("longer"))].reason
+    # What came in half goes on, what was cut is fetched anew.
+    resumed = (a.log / "resumed").read_text().splitlines()
+    begins = [
+        int(line.split()[1])
+        for line in resumed
+        if line.split()[0] == name(list(CASES).index("half+ok"))
+    ]
+    assert begins[0] == 0
+    assert begins[1] > 1000
+    left = [path for path in (a.folder / "partial").rglob("*") if path.is_file()]
+    kinds = {rows[path.parent.name].reason.split(": ")[0] for path in left}
+    assert kinds <= {"network", "bot check"}
+
+
+def test_stalled_downloads_are_ended(site):
+    """The stall comes after half a file; the second attempt goes on from there."""
+    a = site({name(0): "stall", name(1): "stall+ok", name(2): "ok"})
+    rows = a.run(
+        nj=3, policy=RequestPolicy(1.0, retries=3, retry_wait=0, sleep_interval=0)
+    )
+    assert rows[name(0)].reason == "stalled: nothing came for 1 s"
+    assert a.attempts(name(0)) == 4
+    assert (rows[name(1)].status, rows[name(2)].status) == ("ok", "ok")
+    begins = [
+        int(line.split()[1])
+        for line in (a.log / "resumed").read_text().splitlines()
+        if line.split()[0] == name(1)
+    ]
+    assert begins[0] == 0
+    assert begins[1] > 1000
+
+
+def test_parallel_is_serial_and_again_does_nothing(site):
+    scripts = {name(n): s for n, s in enumerate(["ok", "removed", "half+ok", "mute"])}
+    one, four = site(scripts, where="one"), None
+    one.run(nj=1)
+    four = site(scripts, where="four")
+    four.run(nj=4)
+    assert one.videos() == four.videos()
+    assert len(one.videos()) == 2
+    first = (one.folder / "manifest.tsv").read_bytes()
+    assert first == (four.folder / "manifest.tsv").read_bytes()
+    four.run(nj=4)
+    assert (four.folder / "manifest.tsv").read_bytes() == first
+    assert [four.attempts(name(n)) for n in range(4)] == [1, 1, 2, 1]
+    # Asked for, what failed for good is tried again.
+    four.run(nj=4, retry_failed=True)
+    assert [four.attempts(name(n)) for n in range(4)] == [1, 2, 2, 2]
+    # A file that has gone, or lost bytes, is fetched again.
+    paths = sorted((four.folder / "videos").rglob("*.mp4"))
+    paths[0].unlink()
+    paths[1].write_bytes(paths[1].read_bytes()[:5000])
+    four.run()
+    assert (four.folder / "manifest.tsv").read_bytes() == first
+
+
+def test_sections_are_cut_out(site, parts):
+    rows = (a := site({name(n): "ok" for n in range(5)}, "vggsound")).run()
+    assert [row.status for row in rows.values()] == ["ok"] * 4 + ["failed"]
+    assert rows["id_00000004_000004"].reason.startswith("section beyond the end: 8.0")
+    info = probe(a.folder / "videos" / "id_00000001_000001.mp4")
+    assert info.audio_duration == pytest.approx(10, abs=0.03)
+    assert info.video_duration == pytest.approx(10, abs=0.05)
+
+
+def test_a_killed_run_goes_on(site, tmp_path):
+    """Killed with videos done, half done and not begun; then as if nothing was."""
+    scripts = {name(n): "ok" for n in range(6)}
+    whole = site(scripts, where="whole")
+    whole.run()
+    a = site({**scripts, name(2): "stall", name(3): "stall"}, where="killed")
+    pid = os.fork()
+    if not pid:
+        try:
+            a.run(nj=2, policy=RequestPolicy(timeout=60, sleep_interval=0))
+        finally:
+            os._exit(0)
+    journal = a.folder / "download.journal"
+    for _ in range(200):
+        count = journal.read_text().count("\n") if journal.exists() else 0
+        if count == 4 and a.attempts(name(3)):  # the settings and three videos
+            break
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    time.sleep(0.1)
+    done = a.videos()
+    assert len(done) == 3
+    b = site(scripts, where="restarted")
+    a.folder.rename(b.folder.with_name("moved"))
+    for path in b.folder.iterdir():
+        path.unlink()
+    b.folder.rmdir()
+    b.folder.with_name("moved").rename(b.folder)
+    b.run(nj=3)
+    assert b.videos() == whole.videos()
+    assert (b.folder / "manifest.tsv").read_bytes() == (
+        whole.folder / "manifest.tsv"
+    ).read_bytes()
+    assert not (b.folder / "partial").exists()
+    assert sum(b.attempts(name(n)) for n in range(6)) == 6 - len(done)
+
+
+def test_one_run_at_a_time(site):
+    from espnet2_avsep.data.journal import Journal
+
+    a = site({name(0): "ok"})
+    with (
+        Journal(a.folder / "download.journal", {"corpus": "music21"}),
+        pytest.raises(InputError, match="another process"),
+    ):
+        a.run()
+
+
+def test_too_many_missing(site):
+    a = site({name(n): "removed" if n < 3 else "ok" for n in range(6)})
+    assert a.run(max_missing=0.5)
+    with pytest.raises(InputError, match="3 of 6 videos are missing.*--max_missing"):
+        a.run(max_missing=0.49)
+    assert len(read_manifest(a.folder / "manifest.tsv")) == 6
+
+
+def test_categories_and_limit(site):
+    a = site({name(n): "ok" for n in range(6)})
+    rows = a.run(only=["pipa"], limit=2)
+    assert [row.status for row in rows.values()] == ["pending"] * 3 + [
+        *("ok", "ok", "pending")
+    ]
+    with pytest.raises(InputError, match="--only lute: no such category.*cello, pipa"):
+        a.run(only=["lute"])
+
+
+def test_a_site_that_blocks_ends_the_run(site):
+    a = site({name(n): "bot check" for n in range(9)})
+    policy = RequestPolicy(
+        5, retries=0, retry_wait=0.01, sleep_interval=0, give_up_after=4
+    )
+    with pytest.raises(InputError, match="4 attempts in a row.*bot check.*--cookies"):
+        a.run(nj=1, policy=policy)
+    assert sum(a.attempts(name(n)) for n in range(9)) == 4
+    statuses = [row.status for row in read_manifest(a.folder / "manifest.tsv")]
+    assert sorted(statuses) == ["failed"] * 4 + ["pending"] * 5
+
+
+def test_rate_limit_holds_everything_back(site):
+    a = site({name(0): "rate limited+ok", name(1): "ok", name(2): "ok"})
+    a.run(nj=1, policy=RequestPolicy(timeout=5, retry_wait=0.5, sleep_interval=0))
+    times = sorted(float((a.log / name(n)).read_text().split()[0]) for n in range(3))
+    assert times[1] - times[0] >= 0.5
+    assert times[2] - times[1] < 0.5
+
+
+def test_full_disk_ends_the_run(site):
+    a = site({name(0): "disk full", name(1): "ok"})
+    with pytest.raises(InputError, match="disk is full.*run the same command again"):
+        a.run(nj=1)
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    """Killed without notice, a run leaves no process that goes on fetching."""
+    script = (
+        "import time\n"
+        "from espnet2_avsep.corpus.download.pool import RequestPolicy, run_jobs\n"
+        "import os, pathlib\n"
+        "def work(job, beat):\n"
+        f"    (pathlib.Path({str(tmp_path)!r}) / str(os.getpid())).touch()\n"
+        "    time.sleep(60)\n"
+        "run_jobs([1, 2], work, 2, RequestPolicy(timeout=60), print)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    for _ in range(200):
+        children = [int(path.name) for path in tmp_path.iterdir()]
+        if len(children) == 2:
+            break
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        alive = [pid for pid in children if is_running(pid)]
+        if not alive:
+            break
+        time.sleep(0.05)
+    assert len(children) == 2
+    assert not alive
+
+
+def is_running(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
