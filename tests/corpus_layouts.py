@@ -45,7 +45,7 @@ class Media(Stub):
     def sound(self, path: Path, name: str) -> None:
         import soundfile
 
-        from espnet2_avsep.data.audio_io import load_audio
+        from espnet2_avsep.data.audio.audio_io import load_audio
 
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, load_audio(str(self.videos[name]), 11025), 11025)

@@ -1,8 +1,8 @@
 """Every call that could run a program or code of a file, and why it is there.
 
-A new one belongs into the module that owns it (data/table_entry.py for what tables
-name, sharing/weights.py for weights, data/yaml_file.py for YAML, media/container.py for
-media), or into this list with its reason.
+A new one belongs into the module that owns it (data/tables/table_entry.py for what
+tables name, sharing/weights.py for weights, data/tables/yaml_file.py for YAML,
+media/container.py for media), or into this list with its reason.
 """
 
 import ast
@@ -30,15 +30,17 @@ KALDIIO_WRITES = ("kaldiio.save_ark", "kaldiio.save_mat")
 KEYWORDS = (("shell", True), ("allow_pickle", True), ("weights_only", False))
 
 ALLOWED: Dict[str, Dict[str, str]] = {
-    "espnet2_avsep/data/table_entry.py": {
+    "espnet2_avsep/data/tables/table_entry.py": {
         "subprocess.run": "commands of tables with --allow_pipes true; no shell",
         "kaldiio.matio.read_kaldi": "of an open file, after a look at its first bytes",
         "numpy.load": "allow_pickle=False, after a look at the first bytes",
         "h5py.File": "datasets of the file itself, of numbers only",
     },
-    "espnet2_avsep/data/yaml_file.py": {"yaml.SafeLoader": "with limits"},
+    "espnet2_avsep/data/tables/yaml_file.py": {"yaml.SafeLoader": "with limits"},
     "espnet2_avsep/media/container.py": {"av.open": "local files of known formats"},
-    "espnet2_avsep/data/video_writer.py": {"av.open": "writes, to a temporary name"},
+    "espnet2_avsep/data/audio/video_writer.py": {
+        "av.open": "writes, to a temporary name"
+    },
     "espnet2_avsep/corpus/download/clip_writer.py": {"av.open": "writes"},
     "espnet2_avsep/corpus/mini_music/corpus.py": {"av.open": "writes"},
     "espnet2_avsep/corpus/download/pool.py": {

@@ -31,7 +31,7 @@ from espnet2_avsep.bin import (
     avsep_results,
     avsep_scoring,
 )
-from espnet2_avsep.data.scp import write_scp
+from espnet2_avsep.data.tables.scp import write_scp
 from espnet2_avsep.visual import build
 from espnet2_avsep.visual.frame_encoder import FrameEncoder, Preprocessing
 from espnet2_avsep.visual.frames import Resize

@@ -112,7 +112,7 @@ def test_a_new_criterion_does_not_fit_old_epochs(train, capsys):
 
 def test_two_trainings_in_one_folder(train, tmp_path, capsys):
     hold = (
-        "import sys\nfrom espnet2_avsep.data.lock import lock_folder\n"
+        "import sys\nfrom espnet2_avsep.data.records.lock import lock_folder\n"
         "with lock_folder(sys.argv[1], 'a training'):\n"
         "    print('held', flush=True)\n    input()\n"
     )

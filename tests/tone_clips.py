@@ -7,7 +7,7 @@ import kaldiio
 import numpy as np
 import soundfile
 
-from espnet2_avsep.data.scp import write_scp
+from espnet2_avsep.data.tables.scp import write_scp
 from tests.tiny_corpus import FS, SEGMENT, TONES, embedding, tone
 
 

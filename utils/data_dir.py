@@ -239,7 +239,7 @@ def is_plain_id(key: str) -> bool:
     """Return whether an id can be a file's name and a word of a shell command.
 
     Letters, digits and combining marks of any script, in normal form NFC, and some
-    signs; espnet2_avsep.data.clip_id makes such ids.
+    signs; espnet2_avsep.data.tables.clip_id makes such ids.
     """
     return unicodedata.is_normalized("NFC", key) and all(
         c.isalnum() or c in "_+=@%,.^-" or unicodedata.category(c)[0] == "M"

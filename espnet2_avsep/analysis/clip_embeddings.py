@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from espnet2_avsep.analysis.segment_choice import even_starts
-from espnet2_avsep.data.mixture_list import ClipTable
-from espnet2_avsep.data.mixtures import read_clips
-from espnet2_avsep.data.progress import Progress
+from espnet2_avsep.data.mixing.mixture_list import ClipTable
+from espnet2_avsep.data.mixing.mixtures import read_clips
+from espnet2_avsep.data.records.progress import Progress
 from espnet2_avsep.data.segment_reader import nearest_row, read_row, read_segment
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.separate import SeparateAV

@@ -163,8 +163,8 @@ def read_clips(folders: Sequence[str]) -> Dict[str, Tuple[str, str]]:
     Raises:
         InputError: a table is missing, tables disagree, or a clip is in two folders.
     """
-    from espnet2_avsep.data.key_check import check_same_keys
-    from espnet2_avsep.data.scp import read_scp
+    from espnet2_avsep.data.tables.key_check import check_same_keys
+    from espnet2_avsep.data.tables.scp import read_scp
 
     clips: Dict[str, Tuple[str, str]] = {}
     for folder in map(Path, folders):
@@ -186,7 +186,7 @@ def measure_all(
     """Measure clips, sorted by name."""
     import multiprocessing
 
-    from espnet2_avsep.data.progress import Progress
+    from espnet2_avsep.data.records.progress import Progress
 
     tasks = [(args, clip, *clips[clip]) for clip in sorted(clips, key=str.encode)]
     progress = Progress(len(tasks))
@@ -207,7 +207,7 @@ def measure(task: Tuple[argparse.Namespace, str, str, str]) -> Measured:
     """Measure a clip."""
     from espnet2_avsep.analysis.acoustic_axes import FRAME_LENGTH, clip_axes
     from espnet2_avsep.analysis.segment_choice import even_starts
-    from espnet2_avsep.data.audio_io import read_audio
+    from espnet2_avsep.data.audio.audio_io import read_audio
     from espnet2_avsep.data.segment_reader import is_silent
     from espnet2_avsep.media.container import ClipError
 

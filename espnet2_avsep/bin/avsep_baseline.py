@@ -62,7 +62,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         raise InputError(
             f"--config {config}: no such file; see conf/tuning/untrained_*."
         )
-    from espnet2_avsep.data.made_from import make_record
+    from espnet2_avsep.data.records.made_from import make_record
 
     record = make_record(
         7,
@@ -92,9 +92,9 @@ def _separate(
     import torch
     from tqdm import tqdm
 
-    from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
+    from espnet2_avsep.data.audio.wav_writer import write_float_wav
+    from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
     from espnet2_avsep.data.segment_reader import check_sample_rate
-    from espnet2_avsep.data.wav_writer import write_float_wav
     from espnet2_avsep.inference.untrained import UntrainedAV
 
     if args.num_threads:

@@ -52,9 +52,13 @@ def collect_shapes(triples: Sequence[str], output_dir: str) -> None:
     import logging
     from pathlib import Path
 
-    from espnet2_avsep.data.key_check import check_same_keys
-    from espnet2_avsep.data.made_from import make_record, record_path, write_record
-    from espnet2_avsep.data.scp import atomic_write, read_scp, write_scp
+    from espnet2_avsep.data.records.made_from import (
+        make_record,
+        record_path,
+        write_record,
+    )
+    from espnet2_avsep.data.tables.key_check import check_same_keys
+    from espnet2_avsep.data.tables.scp import atomic_write, read_scp, write_scp
     from espnet2_avsep.errors import InputError
 
     readers = shape_readers()

@@ -56,8 +56,8 @@ def main(argv=None) -> int:
 
     import yaml
 
-    from espnet2_avsep.data.content import table_digest
-    from espnet2_avsep.data.scp import atomic_write, read_scp, write_scp
+    from espnet2_avsep.data.records.content import table_digest
+    from espnet2_avsep.data.tables.scp import atomic_write, read_scp, write_scp
 
     if args.batch_size < 1:
         raise InputError(f"--batch_size {args.batch_size}: must be 1 or more.")

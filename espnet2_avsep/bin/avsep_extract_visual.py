@@ -182,7 +182,7 @@ def _extract(
     """Do one table of clips."""
     import contextlib
 
-    from espnet2_avsep.data.audio_format import AudioStore
+    from espnet2_avsep.data.audio.audio_format import AudioStore
     from espnet2_avsep.errors import InputError
     from espnet2_avsep.visual.extract import (
         copy_precomputed,

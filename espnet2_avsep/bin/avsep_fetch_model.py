@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Dict, Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging
-from espnet2_avsep.data.scp import atomic_write
+from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
 # What two sets of embeddings must have in common to be of one making.
@@ -47,7 +47,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run the command."""
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
-    from espnet2_avsep.data.yaml_file import read_mapping
+    from espnet2_avsep.data.tables.yaml_file import read_mapping
     from espnet2_avsep.sharing.source import PACK_INFO, default_weights, find_model
 
     files = find_model(args.model, args.revision)

@@ -44,7 +44,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run the command; ``argv`` defaults to the command line."""
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
-    from espnet2_avsep.data.audio_format import format_audio
+    from espnet2_avsep.data.audio.audio_format import format_audio
 
     format_audio(
         args.wav_scp,

@@ -16,7 +16,7 @@ from typing import (
 )
 
 from espnet2_avsep.bin.cli import command, setup_logging
-from espnet2_avsep.data.clip_id import file_stem
+from espnet2_avsep.data.tables.clip_id import file_stem
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.listed_mixtures import (
     Tables,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
+    from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
     from espnet2_avsep.inference.separate import SeparateAV
 
 
@@ -223,7 +223,7 @@ def _categories(
     mixtures: Path, keys: Sequence[str], num_sources: int
 ) -> Dict[str, List[str]]:
     """Mixture -> class of each source; "-" where nobody tells."""
-    from espnet2_avsep.data.mixture_table import read_classes
+    from espnet2_avsep.data.mixing.mixture_table import read_classes
 
     classes = read_classes(mixtures) if mixtures.is_file() else {}
     return {key: classes.get(key, ["-"] * num_sources) for key in keys}
@@ -231,7 +231,7 @@ def _categories(
 
 def _write(path: Path, gates: Sequence[Gate]) -> None:
     """Write the table, and log what figure 6 is about."""
-    from espnet2_avsep.data.scp import atomic_write
+    from espnet2_avsep.data.tables.scp import atomic_write
     from espnet2_avsep.plots import EXTREMES
 
     with atomic_write(path) as f:
@@ -249,7 +249,7 @@ def _write(path: Path, gates: Sequence[Gate]) -> None:
 
 def _save(figure: "Figure", path: Path) -> None:
     """Write a picture, completely or not at all."""
-    from espnet2_avsep.data.scp import atomic_write
+    from espnet2_avsep.data.tables.scp import atomic_write
 
     with atomic_write(path, "wb") as f:
         figure.savefig(f, format="png", dpi=110)

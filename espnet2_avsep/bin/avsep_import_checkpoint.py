@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
-from espnet2_avsep.data.scp import atomic_write
+from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
 LAYOUTS = (
@@ -85,8 +85,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     import torch
     import yaml
 
-    from espnet2_avsep.data.digest import file_sha256
-    from espnet2_avsep.data.output_folder import protect
+    from espnet2_avsep.data.records.digest import file_sha256
+    from espnet2_avsep.data.records.output_folder import protect
     from espnet2_avsep.inference.separate import load_config, load_weights
     from espnet2_avsep.sharing import released
     from espnet2_avsep.sharing.source import META, PACK_INFO

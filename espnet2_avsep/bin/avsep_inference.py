@@ -100,7 +100,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     )
     num_sources = sum(name.startswith("visual_ref") for name in tables)
     if args.shuffle_visual != "no":
-        from espnet2_avsep.data.visual_shuffle import shuffle_visual
+        from espnet2_avsep.data.mixing.visual_shuffle import shuffle_visual
 
         tables = shuffle_visual(
             tables, mixtures_of(args), args.shuffle_visual, args.shuffle_seed
@@ -122,7 +122,7 @@ VERSION = 1
 
 def _record(args: argparse.Namespace) -> Dict[str, Any]:
     """What the tracks depend on, so that a second run knows whether to keep them."""
-    from espnet2_avsep.data.made_from import make_record
+    from espnet2_avsep.data.records.made_from import make_record
 
     files = {"model": args.model_file, "training config": args.train_config}
     for path in files.values():
@@ -160,9 +160,9 @@ def _separate(
     import torch
     from tqdm import tqdm
 
+    from espnet2_avsep.data.audio.wav_writer import write_float_wav
     from espnet2_avsep.data.collate import collate
     from espnet2_avsep.data.segment_reader import check_sample_rate
-    from espnet2_avsep.data.wav_writer import write_float_wav
     from espnet2_avsep.inference.separate import SeparateAV
 
     if args.ngpu and not torch.cuda.is_available():

@@ -46,15 +46,15 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     args, words = parser.parse_known_args(argv)
     setup_logging("INFO")
     if args.action == "training":
-        from espnet2_avsep.data.training_record import start_training
+        from espnet2_avsep.data.records.training_record import start_training
 
         start_training(words)
         return
     if words:
         parser.error(f"unknown words: {' '.join(words)}")
     from espnet2_avsep.bin.avsep_fetch_model import check_encoder
-    from espnet2_avsep.data.made_from import check_current
-    from espnet2_avsep.data.yaml_file import read_yaml
+    from espnet2_avsep.data.records.made_from import check_current
+    from espnet2_avsep.data.tables.yaml_file import read_yaml
     from espnet2_avsep.errors import InputError
 
     folder = Path(args.avsep_exp)

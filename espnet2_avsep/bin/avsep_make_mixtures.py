@@ -101,7 +101,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run the command; ``argv`` defaults to the command line."""
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
-    from espnet2_avsep.data.mixtures import make_mixtures
+    from espnet2_avsep.data.mixing.mixtures import make_mixtures
 
     make_mixtures(
         args.clips_dir,

@@ -43,7 +43,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
     from espnet2_avsep.data.clip_filter import Limits
-    from espnet2_avsep.data.real_mixtures import make_real_mixtures
+    from espnet2_avsep.data.mixing.real_mixtures import make_real_mixtures
 
     make_real_mixtures(
         args.data_dir,

@@ -153,8 +153,8 @@ def write_report(
     args: argparse.Namespace, systems: Sequence[System], folder: Path
 ) -> None:
     """Write the sounds and pictures, then, last and in one step, index.html."""
-    from espnet2_avsep.data.journal import remove_leftovers
-    from espnet2_avsep.data.scp import atomic_write
+    from espnet2_avsep.data.records.journal import remove_leftovers
+    from espnet2_avsep.data.tables.scp import atomic_write
     from espnet2_avsep.errors import clear_disk_errors
     from espnet2_avsep.report.audible_mixture import evenly, read_real_mixtures
     from espnet2_avsep.report.listening import copy_files, write_media

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
-from espnet2_avsep.data.made_from import (
+from espnet2_avsep.data.records.made_from import (
     make_record,
     record_path,
     write_record,
 )
-from espnet2_avsep.data.output_folder import protect
-from espnet2_avsep.data.scp import atomic_write
-from espnet2_avsep.data.yaml_file import read_yaml
+from espnet2_avsep.data.records.output_folder import protect
+from espnet2_avsep.data.tables.scp import atomic_write
+from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.markdown import bullets, plain
 from espnet2_avsep.scoring.results import (

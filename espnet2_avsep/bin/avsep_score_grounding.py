@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging
-from espnet2_avsep.data.scp import atomic_write
+from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.grounding_table import (
     accuracy_lines,

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Dict, Iterable, Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging
-from espnet2_avsep.data.content import changed_keys
-from espnet2_avsep.data.digest import file_sha256
-from espnet2_avsep.data.key_check import check_same_keys, shorten
-from espnet2_avsep.data.made_from import (
+from espnet2_avsep.data.mixing.mixture_table import (
+    read_silent,
+    read_sources,
+    sound_sha256,
+)
+from espnet2_avsep.data.records.content import changed_keys
+from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.records.made_from import (
     Record,
     check_current,
     is_finished,
@@ -21,12 +25,8 @@ from espnet2_avsep.data.made_from import (
     with_outputs,
     write_record,
 )
-from espnet2_avsep.data.mixture_table import (
-    read_silent,
-    read_sources,
-    sound_sha256,
-)
-from espnet2_avsep.data.scp import PathLike, atomic_write, read_scp
+from espnet2_avsep.data.tables.key_check import check_same_keys, shorten
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write, read_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import (
     MIXTURE_SAR,

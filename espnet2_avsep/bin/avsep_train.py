@@ -72,7 +72,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         return
     argv = ["--help" if option == "--help_all" else option for option in argv]
 
-    from espnet2_avsep.data.training_record import (
+    from espnet2_avsep.data.records.training_record import (
         hold_training,
         is_finished,
         note_finished,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from espnet2_avsep.bin.cli import command, setup_logging, str2bool
-from espnet2_avsep.data.made_from import check_current
-from espnet2_avsep.data.scp import atomic_write
+from espnet2_avsep.data.records.made_from import check_current
+from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
 
@@ -69,7 +69,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 def write_folder(packed: Path, folder: Path, repo_id: str, licence: str) -> None:
     """Write what the repository is to hold: the packed model and its page."""
-    from espnet2_avsep.data.yaml_file import read_mapping
+    from espnet2_avsep.data.tables.yaml_file import read_mapping
     from espnet2_avsep.sharing.archive import unpack
     from espnet2_avsep.sharing.card import model_card
     from espnet2_avsep.sharing.source import META, PACK_INFO

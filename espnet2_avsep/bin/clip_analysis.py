@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
-from espnet2_avsep.data.yaml_file import read_yaml
+from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def load_clap(args: argparse.Namespace, device: "torch.device") -> "ClapTeacher"
     Raises:
         InputError: it cannot be had, or --clap_conf is not a mapping of its arguments.
     """
-    from espnet2_avsep.data.yaml_file import parse_yaml
+    from espnet2_avsep.data.tables.yaml_file import parse_yaml
     from espnet2_avsep.tasks.choices import construct
     from espnet2_avsep.teacher import clap_teacher
 
@@ -194,7 +194,7 @@ def with_interval(
 
 def write_texts(folder: Path, texts: Dict[str, str]) -> None:
     """Write text files: name -> content."""
-    from espnet2_avsep.data.scp import atomic_write
+    from espnet2_avsep.data.tables.scp import atomic_write
 
     for name, content in texts.items():
         with atomic_write(folder / name) as f:
@@ -204,7 +204,7 @@ def write_texts(folder: Path, texts: Dict[str, str]) -> None:
 
 def write_figures(folder: Path, figures: Dict[str, object]) -> None:
     """Write matplotlib figures as PNG, without a date: same figure, same bytes."""
-    from espnet2_avsep.data.scp import atomic_write
+    from espnet2_avsep.data.tables.scp import atomic_write
 
     for name, figure in figures.items():
         with atomic_write(folder / name, "wb") as f:

@@ -13,9 +13,9 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import Dict, List, Set
 
-from espnet2_avsep.data.clip_id import VIDEO_SUFFIXES
-from espnet2_avsep.data.journal import Journal, remove_leftovers, signature
-from espnet2_avsep.data.scp import atomic_write
+from espnet2_avsep.data.records.journal import Journal, remove_leftovers, signature
+from espnet2_avsep.data.tables.clip_id import VIDEO_SUFFIXES
+from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
 JOURNAL = "archives.journal"

@@ -2,7 +2,7 @@
 
 from typing import Dict, List, NamedTuple, Tuple
 
-from espnet2_avsep.data.clip_id import clip_key
+from espnet2_avsep.data.tables.clip_id import clip_key
 
 NOT_FOUND = "video not found"
 # How the problem of a file begins that the corpus' list does not have.

@@ -14,8 +14,8 @@ from typing import Dict, List
 from espnet2_avsep.corpus.clip import Clip, Corpus, GivenList
 from espnet2_avsep.corpus.lists import Row, is_pair_list, read_list
 from espnet2_avsep.corpus.tree import Tree, count_images
-from espnet2_avsep.data.clip_id import split_name
-from espnet2_avsep.data.digest import file_sha256
+from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.tables.clip_id import split_name
 from espnet2_avsep.errors import InputError
 
 # Kind of the problem that --frame_count ignore takes away.

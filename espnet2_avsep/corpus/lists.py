@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import List, NamedTuple, Optional
 
-from espnet2_avsep.data.clip_id import SOUND_SUFFIXES, check_id, split_name
+from espnet2_avsep.data.tables.clip_id import SOUND_SUFFIXES, check_id, split_name
 from espnet2_avsep.errors import InputError
 
 AVE_COLUMNS = "Category&VideoID&Quality&StartTime&EndTime"

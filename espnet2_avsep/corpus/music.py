@@ -14,8 +14,8 @@ from espnet2_avsep.corpus.csv_tree import (
 from espnet2_avsep.corpus.lists import read_text
 from espnet2_avsep.corpus.manifest import apply_manifest, read_manifest
 from espnet2_avsep.corpus.tree import Tree
-from espnet2_avsep.data.clip_id import check_id
-from espnet2_avsep.data.key_check import shorten
+from espnet2_avsep.data.tables.clip_id import check_id
+from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.errors import InputError
 
 LAYOUTS = ("auto", "json", "csv", "files")

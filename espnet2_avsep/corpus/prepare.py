@@ -9,8 +9,8 @@ from typing import Dict, List, NamedTuple, Sequence, Tuple
 from espnet2_avsep.corpus.clip import UNLISTED, Clip, Corpus
 from espnet2_avsep.corpus.csv_tree import COUNT
 from espnet2_avsep.corpus.splits import Rule, SetNames, Split, choose_split
-from espnet2_avsep.data.key_check import shorten
-from espnet2_avsep.data.scp import (
+from espnet2_avsep.data.tables.key_check import shorten
+from espnet2_avsep.data.tables.scp import (
     Skipped,
     atomic_write,
     value_problem,
@@ -195,7 +195,7 @@ def _kind(problem: str) -> str:
 
 
 def _keys(folder: Path) -> set:
-    from espnet2_avsep.data.scp import read_scp
+    from espnet2_avsep.data.tables.scp import read_scp
 
     return set(read_scp(folder / "utt2spk"))
 

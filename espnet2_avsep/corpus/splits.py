@@ -8,9 +8,9 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.corpus.clip import NOT_FOUND, Clip, Corpus, GivenList
 from espnet2_avsep.corpus.lists import is_pair_list, read_list
-from espnet2_avsep.data.clip_id import ClipFinder
-from espnet2_avsep.data.digest import file_sha256
-from espnet2_avsep.data.key_check import shorten
+from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.tables.clip_id import ClipFinder
+from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.errors import InputError
 
 OVERLAPS = ("error", "train", "keep")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 from espnet2_avsep.corpus.clip import NOT_FOUND, Clip
-from espnet2_avsep.data.clip_id import (
+from espnet2_avsep.data.tables.clip_id import (
     MEDIA_SUFFIXES,
     SOUND_SUFFIXES,
     VIDEO_SUFFIXES,

@@ -15,8 +15,8 @@ from espnet2_avsep.corpus.csv_tree import find_lists, read_peer_tree
 from espnet2_avsep.corpus.lists import read_text
 from espnet2_avsep.corpus.manifest import apply_manifest, read_manifest
 from espnet2_avsep.corpus.tree import Tree
-from espnet2_avsep.data.clip_id import check_id
-from espnet2_avsep.data.digest import file_sha256
+from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.tables.clip_id import check_id
 from espnet2_avsep.errors import InputError
 
 LIST = "vggsound.csv"

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
-from espnet2_avsep.data.clip_files import ClipFiles
-from espnet2_avsep.data.scp import PathLike
-from espnet2_avsep.data.table_entry import load_npy
+from espnet2_avsep.data.tables.clip_files import ClipFiles
+from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.data.tables.table_entry import load_npy
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import ClipError
 

@@ -7,10 +7,12 @@ from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, U
 
 import soundfile
 
-from espnet2_avsep.data.content import copy_content
-from espnet2_avsep.data.key_check import shorten
-from espnet2_avsep.data.levels import Level, measure, write_levels
-from espnet2_avsep.data.scp import (
+from espnet2_avsep.data.audio.levels import Level, measure, write_levels
+from espnet2_avsep.data.records.content import copy_content
+from espnet2_avsep.data.records.source_check import check_sources
+from espnet2_avsep.data.segment_reader import matrix_shape
+from espnet2_avsep.data.tables.key_check import shorten
+from espnet2_avsep.data.tables.scp import (
     Skipped,
     atomic_write,
     read_scp,
@@ -18,9 +20,7 @@ from espnet2_avsep.data.scp import (
     write_scp,
     write_skipped,
 )
-from espnet2_avsep.data.segment_reader import matrix_shape
-from espnet2_avsep.data.source_check import check_sources
-from espnet2_avsep.data.yaml_file import read_yaml
+from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 
 PathLike = Union[str, Path]
@@ -76,7 +76,7 @@ def filter_clips(
         output_dir: Gets wav.scp, spk1.scp, visual_spk1.scp, utt2spk, spk2utt,
             utt2num_samples, visual_shape, levels.tsv (of every clip whose samples were
             looked at, kept or not), skipped.tsv, the tables' contents
-            (data/content.py) and, last, counts.yaml.
+            (data/records/content.py) and, last, counts.yaml.
         limits: What is kept.
         motion_dir: Stage 2: motion.scp, motion_skipped.tsv. Then clips without motion
             features are dropped, and output_dir gets motion_spk1.scp, too.

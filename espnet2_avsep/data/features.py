@@ -8,7 +8,8 @@ from typing import Any, BinaryIO, Dict, Iterable, Mapping, Optional, Tuple, Unio
 
 import numpy as np
 
-from espnet2_avsep.data.content import (
+from espnet2_avsep.data.frame_store import PackedFrames
+from espnet2_avsep.data.records.content import (
     Content,
     digest_bytes,
     is_older,
@@ -16,10 +17,9 @@ from espnet2_avsep.data.content import (
     write_content,
     written_at,
 )
-from espnet2_avsep.data.frame_store import PackedFrames
-from espnet2_avsep.data.journal import Journal, signature
-from espnet2_avsep.data.scp import PathLike, read_scp, write_scp
-from espnet2_avsep.data.table_entry import (
+from espnet2_avsep.data.records.journal import Journal, signature
+from espnet2_avsep.data.tables.scp import PathLike, read_scp, write_scp
+from espnet2_avsep.data.tables.table_entry import (
     load_matrix,
     open_h5,
     parse_ref,

@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 from typing import Optional
 
-from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import DISK_ERRORS
 
 

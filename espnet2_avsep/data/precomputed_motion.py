@@ -5,9 +5,9 @@ from typing import Mapping, Optional
 
 import numpy as np
 
-from espnet2_avsep.data.clip_files import ClipFiles
-from espnet2_avsep.data.scp import PathLike
-from espnet2_avsep.data.table_entry import load_npy
+from espnet2_avsep.data.tables.clip_files import ClipFiles
+from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.data.tables.table_entry import load_npy
 from espnet2_avsep.media.container import ClipError
 
 CHANNELS = 1024

@@ -19,7 +19,7 @@ from espnet2_avsep.data.frame_store import (
     is_frames,
     read_jpegs,
 )
-from espnet2_avsep.data.table_entry import load_matrix, parse_ref
+from espnet2_avsep.data.tables.table_entry import load_matrix, parse_ref
 from espnet2_avsep.errors import InputError
 
 # Start of a binary Kaldi object -> bytes of a value. M: matrix, V: vector of one row.

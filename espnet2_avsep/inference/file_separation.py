@@ -19,10 +19,10 @@ from typing import (
 
 import numpy as np
 
-from espnet2_avsep.data.audio_blocks import AudioBlocks
-from espnet2_avsep.data.output_folder import protect
-from espnet2_avsep.data.scp import PathLike
-from espnet2_avsep.data.track_writer import TRACK_FORMATS, TrackWriter
+from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
+from espnet2_avsep.data.audio.track_writer import TRACK_FORMATS, TrackWriter
+from espnet2_avsep.data.records.output_folder import protect
+from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.sound import DownMix

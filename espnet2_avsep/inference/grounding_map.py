@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence, Tup
 
 import numpy as np
 
-from espnet2_avsep.data.audio_blocks import AudioBlocks
-from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.prompts import Box, Region
 from espnet2_avsep.media.sound import DownMix

@@ -15,14 +15,14 @@ from typing import (
     Tuple,
 )
 
-from espnet2_avsep.data.clip_id import file_stem
+from espnet2_avsep.data.tables.clip_id import file_stem
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
-    from espnet2_avsep.data.made_from import Record
+    from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
+    from espnet2_avsep.data.records.made_from import Record
     from espnet2_avsep.inference.separate import SeparateAV
 
 Tables = Mapping[str, Mapping[str, str]]
@@ -41,7 +41,7 @@ def read_tables(
     Raises:
         InputError: a triple is malformed, a name is missing, tables disagree.
     """
-    from espnet2_avsep.data.scp import read_scp
+    from espnet2_avsep.data.tables.scp import read_scp
 
     tables: Dict[str, Dict[str, str]] = {}
     for triple in triples:
@@ -103,9 +103,9 @@ def mixture_dataset(
     Raises:
         InputError: there are no motion features, or a class that it does not know.
     """
-    from espnet2_avsep.data.class_labels import number_sources
-    from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
-    from espnet2_avsep.data.mixture_table import read_classes
+    from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
+    from espnet2_avsep.data.mixing.mixture_table import read_classes
+    from espnet2_avsep.data.tables.class_labels import number_sources
 
     separator = separate.model.separator
     numbers = range(1, num_sources + 1)
@@ -189,17 +189,25 @@ def separate_listed(
         output_dir: Gets wavs/spk{n}/, made_from.json and, last, spk{n}.content and
             spk{n}.scp.
         num_sources: Number of sources N.
-        record: What the tracks depend on (data/made_from.py); where it has changed,
-            earlier tracks are removed.
+        record: What the tracks depend on (data/records/made_from.py); where it has
+            changed, earlier tracks are removed.
         separate: Writes the tracks of some mixtures, each atomically.
 
     Raises:
         InputError: the key file names a mixture that is not in the tables.
     """
-    from espnet2_avsep.data.clip_id import check_id
-    from espnet2_avsep.data.content import content_of, content_path, write_content
-    from espnet2_avsep.data.made_from import differences, read_record, write_record
-    from espnet2_avsep.data.scp import read_scp, write_scp
+    from espnet2_avsep.data.records.content import (
+        content_of,
+        content_path,
+        write_content,
+    )
+    from espnet2_avsep.data.records.made_from import (
+        differences,
+        read_record,
+        write_record,
+    )
+    from espnet2_avsep.data.tables.clip_id import check_id
+    from espnet2_avsep.data.tables.scp import read_scp, write_scp
 
     keys = list(tables["speech_mix"])
     for key in keys:
@@ -243,7 +251,7 @@ def pending(
 
     A track that has been changed since it was written is to be separated again.
     """
-    from espnet2_avsep.data.content import changed_keys
+    from espnet2_avsep.data.records.content import changed_keys
 
     missing = set()
     for n in range(1, num_sources + 1):

@@ -9,9 +9,9 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tupl
 import numpy as np
 import torch
 
-from espnet2_avsep.data.class_labels import class_numbers, number_sources
-from espnet2_avsep.data.digest import file_sha256
-from espnet2_avsep.data.yaml_file import read_mapping
+from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.tables.class_labels import class_numbers, number_sources
+from espnet2_avsep.data.tables.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError, shown
 from espnet2_avsep.inference.prompt_reader import PromptReader
 from espnet2_avsep.inference.prompts import During, Mean, Region, Text

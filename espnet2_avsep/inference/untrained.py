@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Union
 
 import torch
 
-from espnet2_avsep.data.base_config import read_config
+from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.si_sdr import si_sdr
 from espnet2_avsep.tasks.choices import build_untrained

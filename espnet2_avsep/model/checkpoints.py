@@ -11,7 +11,7 @@ from typing import Any, Dict, Optional
 import numpy as np
 import torch
 
-from espnet2_avsep.data.scp import atomic_write
+from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
 CHECKPOINT = "checkpoint.pth"

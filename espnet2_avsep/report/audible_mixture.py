@@ -5,11 +5,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from espnet2_avsep.data.mixture_table import read_sources
-from espnet2_avsep.data.real_mixtures import TABLE
-from espnet2_avsep.data.scp import PathLike, read_scp
+from espnet2_avsep.data.mixing.mixture_table import read_sources
+from espnet2_avsep.data.mixing.real_mixtures import TABLE
 from espnet2_avsep.data.segment_reader import strided_rows
-from espnet2_avsep.data.yaml_file import read_yaml
+from espnet2_avsep.data.tables.scp import PathLike, read_scp
+from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 
 

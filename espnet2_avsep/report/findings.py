@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional
 
-from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.report.picture_check import OK, Look, Video
 from espnet2_avsep.report.prepared_set import PreparedSet

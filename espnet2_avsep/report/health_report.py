@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
-from espnet2_avsep.data.journal import remove_leftovers
-from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.data.records.journal import remove_leftovers
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError, clear_disk_errors
 from espnet2_avsep.report.findings import (
     Finding,

@@ -13,10 +13,10 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional
 
 import numpy as np
 
-from espnet2_avsep.data.clip_id import file_stem
-from espnet2_avsep.data.journal import Journal, remove_leftovers, signature
-from espnet2_avsep.data.progress import Progress
-from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.data.records.journal import Journal, remove_leftovers, signature
+from espnet2_avsep.data.records.progress import Progress
+from espnet2_avsep.data.tables.clip_id import file_stem
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import clear_disk_errors
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.stream import measure, probe

@@ -5,15 +5,15 @@ import re
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
-from espnet2_avsep.data.digest import file_sha256
-from espnet2_avsep.data.levels import Level, read_levels
-from espnet2_avsep.data.scp import (
+from espnet2_avsep.data.audio.levels import Level, read_levels
+from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.tables.scp import (
     PathLike,
     Skipped,
     read_scp,
     read_skipped,
 )
-from espnet2_avsep.data.yaml_file import read_yaml
+from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 
 # Rows of this stage in skipped.tsv are mixtures of a list, not clips.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 from urllib.parse import quote
 
-from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.media.picture import picture_size
 from espnet2_avsep.metrics.score_table import (
     METRICS,

@@ -10,7 +10,7 @@ from typing import Dict, NamedTuple
 
 import numpy as np
 
-from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.report.figures import round_step
 
 N_FFT, HOP, ROWS = 1024, 256, 256

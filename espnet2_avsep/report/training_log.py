@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
-from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.data.tables.scp import PathLike
 
 _EPOCH = re.compile(r"\b(\d+)epoch results: (.*)")
 _PART = re.compile(r"\[(\w+)\] ")

@@ -9,7 +9,7 @@ import statistics
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from espnet2_avsep.data.scp import atomic_write
+from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.comparison import MIXTURE, Comparison, compare
 from espnet2_avsep.metrics.markdown import bullets, markdown_table, plain

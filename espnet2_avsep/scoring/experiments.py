@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from espnet2_avsep.data.made_from import check_current
-from espnet2_avsep.data.yaml_file import read_yaml
+from espnet2_avsep.data.records.made_from import check_current
+from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.comparison import MIXTURE
 from espnet2_avsep.metrics.score_table import ScoreRow

@@ -5,7 +5,7 @@ import csv
 from pathlib import Path
 from typing import Dict, List, Sequence
 
-from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.grounding_table import (
     MIXTURE,
@@ -23,10 +23,10 @@ def ground(args: argparse.Namespace) -> List[GroundedPair]:
     """Ask about every mixture of the set."""
     import torch
 
-    from espnet2_avsep.data.mixture_table import read_silent
-    from espnet2_avsep.data.scp import read_scp
+    from espnet2_avsep.data.mixing.mixture_table import read_silent
+    from espnet2_avsep.data.mixing.visual_shuffle import shuffle_visual
     from espnet2_avsep.data.segment_reader import read_matrix, read_segment
-    from espnet2_avsep.data.visual_shuffle import shuffle_visual
+    from espnet2_avsep.data.tables.scp import read_scp
     from espnet2_avsep.inference.separate import SeparateAV
 
     separate = SeparateAV(

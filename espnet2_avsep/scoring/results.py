@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.corpus.leaks.table import leaking_clips, read_leaks
-from espnet2_avsep.data.content import file_digest
-from espnet2_avsep.data.digest import file_sha256
-from espnet2_avsep.data.made_from import (
+from espnet2_avsep.data.mixing.mixture_table import read_sources
+from espnet2_avsep.data.records.content import file_digest
+from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.records.made_from import (
     check_current,
     read_record,
 )
-from espnet2_avsep.data.mixture_table import read_sources
-from espnet2_avsep.data.scp import PathLike, read_skipped
-from espnet2_avsep.data.yaml_file import read_yaml
+from espnet2_avsep.data.tables.scp import PathLike, read_skipped
+from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.markdown import bullets, fenced, markdown_table, plain
 from espnet2_avsep.metrics.score_table import (
@@ -555,7 +555,7 @@ def grounding_section(name: str, scored: Path) -> str:
 
 def real_section(name: str, separated: Path, dump: Path) -> str:
     """Return where the tracks of real mixtures are, which nothing can score."""
-    from espnet2_avsep.data.scp import read_scp
+    from espnet2_avsep.data.tables.scp import read_scp
 
     mixtures = read_scp(dump / "wav.scp")
     real = read_yaml(dump / "counts.yaml").get("real") or {}

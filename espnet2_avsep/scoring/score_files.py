@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from espnet2_avsep.data.key_check import shorten
-from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.key_check import shorten
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import (
     COLUMNS,

@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import Iterable, List, Tuple
 
-from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.errors import InputError
 
 # Of all files of an archive together. The largest system has 33 M weights: 0.13 GB, or

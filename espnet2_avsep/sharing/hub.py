@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Optional
 
-from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.errors import InputError
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")

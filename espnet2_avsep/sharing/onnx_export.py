@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Tuple
 import torch
 from torch import Tensor, nn
 
-from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
 
 OPSET = 18

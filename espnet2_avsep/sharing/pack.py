@@ -18,17 +18,17 @@ from typing import Any, Dict, List, Optional
 
 from espnet2_avsep import __version__
 from espnet2_avsep.data.cache import cache_dir
-from espnet2_avsep.data.content import file_digest
-from espnet2_avsep.data.digest import file_sha256
-from espnet2_avsep.data.made_from import (
+from espnet2_avsep.data.records.content import file_digest
+from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.records.made_from import (
     check_current,
     make_record,
     read_record,
     write_record,
 )
-from espnet2_avsep.data.output_folder import protect
-from espnet2_avsep.data.scp import PathLike, atomic_write
-from espnet2_avsep.data.yaml_file import parse_yaml, read_mapping
+from espnet2_avsep.data.records.output_folder import protect
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.yaml_file import parse_yaml, read_mapping
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.sharing.source import META, PACK_INFO, default_weights
 from espnet2_avsep.sharing.weights import (

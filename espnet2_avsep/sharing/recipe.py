@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import List, Optional
 
 import espnet2_avsep
-from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.errors import InputError
 
 TEMPLATE = "egs2/TEMPLATE/avsep1"

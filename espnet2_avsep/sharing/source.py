@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional
 
 from espnet2_avsep.data.cache import cache_dir as package_cache_dir
-from espnet2_avsep.data.digest import file_sha256
-from espnet2_avsep.data.scp import PathLike
-from espnet2_avsep.data.yaml_file import read_mapping
+from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.data.tables.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.sharing import hub
 from espnet2_avsep.sharing.archive import unpack

@@ -6,7 +6,7 @@ from typing import Any, Dict
 
 import torch
 
-from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
 
 SAFETENSORS = ".safetensors"

@@ -7,25 +7,25 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
-from espnet2_avsep.data.base_config import read_config
-from espnet2_avsep.data.class_labels import (
-    class_numbers,
-    number_sources,
-    order_classes,
-)
-from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
 from espnet2_avsep.data.loader import BatchLoader, build_loader, num_items_for
-from espnet2_avsep.data.lock import lock_folder
-from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
-from espnet2_avsep.data.mixture_table import read_classes
-from espnet2_avsep.data.scp import read_scp
+from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
+from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset
+from espnet2_avsep.data.mixing.mixture_table import read_classes
+from espnet2_avsep.data.records.lock import lock_folder
+from espnet2_avsep.data.records.training_record import keep_config
 from espnet2_avsep.data.segment_reader import (
     check_sample_rate,
     matrix_shape,
     read_shape,
 )
-from espnet2_avsep.data.training_record import keep_config
-from espnet2_avsep.data.yaml_file import read_mapping
+from espnet2_avsep.data.tables.base_config import read_config
+from espnet2_avsep.data.tables.class_labels import (
+    class_numbers,
+    number_sources,
+    order_classes,
+)
+from espnet2_avsep.data.tables.scp import read_scp
+from espnet2_avsep.data.tables.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.layers.trajectory import flow_grid
 from espnet2_avsep.lean_imports import lean_imports

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from espnet2_avsep.data.cache import cache_dir as package_cache_dir
-from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.fetch import FetchError, fetch_file
-from espnet2_avsep.data.scp import atomic_write
+from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
 # name -> (model, enable_fusion): the files of the hub's repository lukewys/laion_clap

@@ -6,8 +6,8 @@ from typing import Optional, Sequence, Union
 import numpy as np
 import torch
 
-from espnet2_avsep.data.scp import read_scp
-from espnet2_avsep.data.table_entry import load_matrix
+from espnet2_avsep.data.tables.scp import read_scp
+from espnet2_avsep.data.tables.table_entry import load_matrix
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.teacher.abs_teacher import AbsTeacher
 

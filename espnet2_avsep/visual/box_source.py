@@ -5,9 +5,9 @@ import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from espnet2_avsep.data.boxes import BoxFiles
-from espnet2_avsep.data.clip_id import category_key
-from espnet2_avsep.data.journal import signature
-from espnet2_avsep.data.scp import PathLike, read_scp
+from espnet2_avsep.data.records.journal import signature
+from espnet2_avsep.data.tables.clip_id import category_key
+from espnet2_avsep.data.tables.scp import PathLike, read_scp
 from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.crop import ANY, CropOptions, Cropper, read_classes

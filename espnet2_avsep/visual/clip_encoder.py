@@ -17,7 +17,7 @@ from typing import Any, Dict, Optional, Tuple
 
 import torch
 
-from espnet2_avsep.data.digest import file_sha256
+from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.visual.frame_encoder import FrameEncoder

@@ -17,7 +17,7 @@ from typing import (
 import numpy as np
 
 from espnet2_avsep.data.boxes import Box, BoxFiles, ClipBoxes
-from espnet2_avsep.data.scp import PathLike, atomic_write, read_scp
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write, read_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.file_name import looks_like_file

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Union
 
-from espnet2_avsep.data.yaml_file import read_yaml
+from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError, shown
 
 ENCODERS = ("open_clip", "resnet18")

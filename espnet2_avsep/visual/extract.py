@@ -9,11 +9,16 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from espnet2_avsep.data.audio_format import AudioStore, check_file_names
-from espnet2_avsep.data.audio_io import AudioTap, audio_span, may_be_tapped, resample
+from espnet2_avsep.data.audio.audio_format import AudioStore, check_file_names
+from espnet2_avsep.data.audio.audio_io import (
+    AudioTap,
+    audio_span,
+    may_be_tapped,
+    resample,
+)
 from espnet2_avsep.data.features import FeatureWriter, PrecomputedFeatures
-from espnet2_avsep.data.journal import signature
-from espnet2_avsep.data.scp import PathLike, read_scp
+from espnet2_avsep.data.records.journal import signature
+from espnet2_avsep.data.tables.scp import PathLike, read_scp
 from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import ClipError
@@ -91,9 +96,9 @@ def extract_visual(
         dtype: "float32" or "bfloat16".
         allow_empty: Whether empty tables are fine where no clip can be used.
         audio: Gets the sound of the clips that are encoded, as
-            :func:`~espnet2_avsep.data.audio_format.format_audio` would write it, where
-            it lies in the same file and is without fault: the file is read once for
-            both. What is not in it afterwards is left to that function.
+            data/audio/audio_format.py would write it, where it lies in the same file
+            and is without fault: the file is read once for both. What is not in it
+            afterwards is left to that module.
         region: The part of the pictures that is encoded, a key of REGIONS.
         boxes: Pictures are cut out around these boxes; visual_boxes.tsv says where.
         allow_pipes: Whether ``wav_scp`` may hold commands.

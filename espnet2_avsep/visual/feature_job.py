@@ -8,15 +8,15 @@ import numpy as np
 
 from espnet2_avsep.data.features import FeatureWriter
 from espnet2_avsep.data.frame_store import PackedFrames
-from espnet2_avsep.data.journal import remove_leftovers, unchanged
-from espnet2_avsep.data.progress import Progress
-from espnet2_avsep.data.scp import (
+from espnet2_avsep.data.records.journal import remove_leftovers, unchanged
+from espnet2_avsep.data.records.progress import Progress
+from espnet2_avsep.data.tables.scp import (
     PathLike,
     Skipped,
     atomic_write,
     write_skipped,
 )
-from espnet2_avsep.data.table_entry import read_sources
+from espnet2_avsep.data.tables.table_entry import read_sources
 from espnet2_avsep.errors import InputError, clear_disk_errors
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.visual.box_source import BoxSource

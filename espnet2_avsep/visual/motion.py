@@ -10,9 +10,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 import numpy as np
 
 from espnet2_avsep.data.features import FeatureWriter
-from espnet2_avsep.data.journal import signature
 from espnet2_avsep.data.precomputed_motion import CHANNELS, MotionFiles
-from espnet2_avsep.data.scp import PathLike, read_scp
+from espnet2_avsep.data.records.journal import signature
+from espnet2_avsep.data.tables.scp import PathLike, read_scp
 from espnet2_avsep.device import choose_device
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.picture import read_image
@@ -207,7 +207,7 @@ def clip_windows(
         ClipError: see extract.sound_on_video, frames.video_frames, frames.list_images;
             a single picture where there must be more.
     """
-    from espnet2_avsep.data.audio_io import audio_span
+    from espnet2_avsep.data.audio.audio_io import audio_span
 
     folder = Path(video).is_dir()
     if folder:

@@ -5,8 +5,8 @@ import difflib
 import os
 from typing import Any, Dict, List, Optional, Tuple
 
-from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.fetch import fetch_file
+from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.encoder_info import RANDOM
 from espnet2_avsep.visual.open_clip_import import import_tags, list_models

@@ -6,8 +6,8 @@ from typing import Any, Dict, Optional, Sequence
 
 import torch
 
-from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.fetch import FetchError, fetch_file
+from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.visual.encoder_info import RANDOM

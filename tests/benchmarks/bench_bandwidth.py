@@ -53,7 +53,7 @@ def read_clips(args) -> Tuple[Dict[str, Any], List[str]]:
     """Return (L,) at FS of each clip that can be used, and the names of the others."""
     import numpy as np
 
-    from espnet2_avsep.data.audio_blocks import AudioBlocks
+    from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
     from espnet2_avsep.streaming.resampler import resample_whole
 
     length, found, skipped = round(args.seconds * FS), {}, []

@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
 from espnet2_avsep.data.collate import collate  # noqa: E402
 from espnet2_avsep.data.loader import build_loader  # noqa: E402
-from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset  # noqa: E402
+from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset  # noqa: E402
 from tests.benchmarks.common import (  # noqa: E402
     Row,
     build_parser,

@@ -72,7 +72,7 @@ def write_model(folder: Path, network: str) -> None:
     import torch
     import yaml
 
-    from espnet2_avsep.data.base_config import read_config
+    from espnet2_avsep.data.tables.base_config import read_config
     from espnet2_avsep.inference.separate import load_config
     from espnet2_avsep.tasks.choices import build_model
 
@@ -137,7 +137,7 @@ def compare_with_one_pass(args) -> None:
     import torch
 
     from espnet2_avsep import Chunking, SeparateAV
-    from espnet2_avsep.data.scp import read_scp
+    from espnet2_avsep.data.tables.scp import read_scp
     from espnet2_avsep.metrics.si_sdr import si_sdr
 
     separate = SeparateAV.from_pretrained(

@@ -136,10 +136,10 @@ def make_encoder(real: bool):
 
 def ours(videos: List[Path], folder: Path, one_pass: bool) -> None:
     """Stages 1 to 4, by the functions that their commands call."""
-    from espnet2_avsep.data.audio_format import AudioStore, format_audio
+    from espnet2_avsep.data.audio.audio_format import AudioStore, format_audio
     from espnet2_avsep.data.clip_filter import Limits, filter_clips
-    from espnet2_avsep.data.mixtures import make_mixtures
-    from espnet2_avsep.data.scp import write_scp, write_skipped
+    from espnet2_avsep.data.mixing.mixtures import make_mixtures
+    from espnet2_avsep.data.tables.scp import write_scp, write_skipped
     from espnet2_avsep.media.stream import probe
     from espnet2_avsep.visual.extract import extract_visual
 

@@ -136,16 +136,16 @@ def steps(root: Path) -> Dict[str, List[str]]:
     module = [python, "-m"]
     clips = root / "clips"
     draw = (
-        "import sys; from espnet2_avsep.data.scp import read_scp\n"
-        "from espnet2_avsep.data.mixture_draw import draw_groups\n"
+        "import sys; from espnet2_avsep.data.tables.scp import read_scp\n"
+        "from espnet2_avsep.data.mixing.mixture_draw import draw_groups\n"
         "spk = read_scp(sys.argv[1])\n"
         "for different in (False, True):\n"
         "    assert len(draw_groups(spk, len(spk), 2, different, 0)) == len(spk)\n"
     )
     dataset = (
         "import sys; from pathlib import Path\n"
-        "from espnet2_avsep.data.scp import read_scp\n"
-        "from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset\n"
+        "from espnet2_avsep.data.tables.scp import read_scp\n"
+        "from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset\n"
         "clips, stats = map(Path, sys.argv[1:])\n"
         "first = lambda p: {k: int(v.split(',')[0]) for k, v in read_scp(p).items()}\n"
         "data = MixAndSeparateDataset(read_scp(clips / 'spk1.scp'),\n"

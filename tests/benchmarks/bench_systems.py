@@ -54,7 +54,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def load(system: str) -> argparse.Namespace:
     """Read a configuration; what is frozen or fetched is left out."""
-    from espnet2_avsep.data.base_config import read_config
+    from espnet2_avsep.data.tables.base_config import read_config
 
     path = ROOT / "conf" / "tuning" / f"train_avsep_{system}.yaml"
     config = read_config(path)

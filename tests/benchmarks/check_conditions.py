@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 
-from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
-from espnet2_avsep.data.scp import read_scp
+from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.segment_reader import read_shape
+from espnet2_avsep.data.tables.scp import read_scp
 from espnet2_avsep.inference.separate import SeparateAV
 from espnet2_avsep.metrics.bootstrap import bootstrap_interval
 from espnet2_avsep.metrics.bss_eval import bss_eval_sources

@@ -29,7 +29,7 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from espnet2_avsep.bin import avsep  # noqa: E402
-from espnet2_avsep.data.scp import read_scp  # noqa: E402
+from espnet2_avsep.data.tables.scp import read_scp  # noqa: E402
 from espnet2_avsep.metrics.bss_eval import bss_eval_sources  # noqa: E402
 from espnet2_avsep.visual.frames import video_frames  # noqa: E402
 from tests.media_fixtures import write_video  # noqa: E402

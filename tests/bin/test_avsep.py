@@ -269,7 +269,7 @@ def test_files_of_the_user_are_not_replaced(place, tmp_path, capsys):
 def test_a_video_that_cannot_be_written_costs_nothing_else(
     place, tmp_path, capsys, monkeypatch, caplog
 ):
-    from espnet2_avsep.data import video_writer
+    from espnet2_avsep.data.audio import video_writer
 
     written = video_writer.write_video
 

@@ -10,7 +10,7 @@ import pytest
 from espnet2_avsep.bin.avsep_check_leaks import main
 from espnet2_avsep.corpus.leaks.clip_set import video_of
 from espnet2_avsep.corpus.leaks.table import Leak, leaking_clips, read_leaks
-from espnet2_avsep.data.scp import write_scp
+from espnet2_avsep.data.tables.scp import write_scp
 from espnet2_avsep.errors import InputError
 from tests.media_fixtures import write_wav
 from tests.melodies import RATE, coded, melody

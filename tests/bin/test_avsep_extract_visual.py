@@ -14,7 +14,7 @@ from PIL import Image
 
 from espnet2_avsep.bin.avsep_extract_visual import main
 from espnet2_avsep.data import features
-from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp
+from espnet2_avsep.data.tables.scp import read_scp, read_skipped, write_scp
 from espnet2_avsep.visual import build
 from tests.media_fixtures import (
     paint_number,

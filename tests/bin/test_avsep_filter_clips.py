@@ -76,7 +76,7 @@ def test_the_command_does_without_torch(command):
         "import sys\n"
         f"from espnet2_avsep.bin.{command} import get_parser\n"
         "assert 'numpy' not in sys.modules\n"
-        "import espnet2_avsep.data.mixtures, espnet2_avsep.data.clip_filter\n"
+        "import espnet2_avsep.data.mixing.mixtures, espnet2_avsep.data.clip_filter\n"
         "assert not {'torch', 'espnet2', 'librosa', 'scipy'} & set(sys.modules)\n"
         "get_parser().format_help()\n"
     )

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from espnet2_avsep.bin.avsep_format_audio import main
-from espnet2_avsep.data.scp import read_scp, read_skipped
+from espnet2_avsep.data.tables.scp import read_scp, read_skipped
 from tests.media_fixtures import (
     tone,
     truncate,
@@ -185,7 +185,7 @@ def test_splitting_leaves_no_trace(tmp_path, clips):
 KILL = """
 import os, signal
 from espnet2_avsep.bin.avsep_format_audio import main
-from espnet2_avsep.data import scp
+from espnet2_avsep.data.tables import scp
 
 fsync, count = os.fsync, 0
 

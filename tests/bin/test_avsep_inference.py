@@ -7,7 +7,7 @@ import soundfile
 import torch
 
 from espnet2_avsep.bin.avsep_inference import main
-from espnet2_avsep.data.scp import read_scp
+from espnet2_avsep.data.tables.scp import read_scp
 from espnet2_avsep.inference.listed_mixtures import mixture_dataset
 from espnet2_avsep.inference.separate import SeparateAV
 from tests.tiny_corpus import FS, SEGMENT, embedding, make_tiny_corpus

@@ -13,7 +13,7 @@ import soundfile
 
 import espnet2_avsep
 from espnet2_avsep.bin.avsep_make_mixtures import main
-from espnet2_avsep.data.scp import read_scp
+from espnet2_avsep.data.tables.scp import read_scp
 
 ROOT = str(Path(espnet2_avsep.__file__).parents[1])
 OPTIONS = ["--fs=8000", "--segment_samples=4000"]

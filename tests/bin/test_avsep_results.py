@@ -5,7 +5,7 @@ import pytest
 from espnet2_avsep.bin.avsep_results import main
 from espnet2_avsep.bin.avsep_scoring import result_text
 from espnet2_avsep.corpus.leaks.table import Leak, write_leaks
-from espnet2_avsep.data.scp import Skipped, write_skipped
+from espnet2_avsep.data.tables.scp import Skipped, write_skipped
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
 from espnet2_avsep.scoring.results import corpus_notes, is_random
 from espnet2_avsep.scoring.score_files import write_scores

@@ -7,7 +7,7 @@ import soundfile
 import torch
 
 from espnet2_avsep.bin.avsep_score_grounding import main
-from espnet2_avsep.data.mixture_table import read_sources
+from espnet2_avsep.data.mixing.mixture_table import read_sources
 from espnet2_avsep.inference.separate import SeparateAV
 from espnet2_avsep.scoring.grounding import read_table
 from tests.inference.test_grounding_map import CCOL

@@ -8,7 +8,7 @@ import soundfile
 
 from espnet2_avsep.bin import avsep_scoring
 from espnet2_avsep.bin.avsep_scoring import main
-from espnet2_avsep.data.mixture_table import read_sources
+from espnet2_avsep.data.mixing.mixture_table import read_sources
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import METRICS, SCORES
 from espnet2_avsep.scoring.score_files import read_scores

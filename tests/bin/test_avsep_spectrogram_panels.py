@@ -5,7 +5,7 @@ import yaml
 
 from espnet2_avsep.bin import avsep_spectrogram_panels
 from espnet2_avsep.bin.avsep_spectrogram_panels import main
-from espnet2_avsep.data.scp import write_scp
+from espnet2_avsep.data.tables.scp import write_scp
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish
 from espnet2_avsep.scoring.score_files import write_scores
 from tests.media_fixtures import read_number, write_video

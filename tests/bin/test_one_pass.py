@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from espnet2_avsep.bin import avsep_extract_visual, avsep_format_audio
-from espnet2_avsep.data import audio_format
-from espnet2_avsep.data.scp import read_scp, write_scp
+from espnet2_avsep.data.audio import audio_format
+from espnet2_avsep.data.tables.scp import read_scp, write_scp
 from espnet2_avsep.visual import build
 from tests.media_fixtures import (
     blank_out,
@@ -153,7 +153,7 @@ import os, signal, sys
 sys.path.insert(0, {root!r})
 from tests.number_encoder import number_encoder
 from espnet2_avsep.bin.avsep_extract_visual import main
-from espnet2_avsep.data import audio_format
+from espnet2_avsep.data.audio import audio_format
 from espnet2_avsep.visual import build
 
 build.build_encoder = lambda **o: number_encoder(o["batch_size"])

@@ -18,7 +18,7 @@ from espnet2_avsep.corpus.music import instruments_of, read_music
 from espnet2_avsep.corpus.splits import place_of
 from espnet2_avsep.corpus.tree import Tree
 from espnet2_avsep.corpus.vggsound import read_rows, read_vggsound
-from espnet2_avsep.data.scp import read_scp, read_skipped
+from espnet2_avsep.data.tables.scp import read_scp, read_skipped
 from espnet2_avsep.errors import InputError
 from tests import corpus_layouts as layouts
 from tests.killed import Killed
@@ -77,7 +77,7 @@ def tables(folder):
 
 
 def layouts_parts(path):
-    from espnet2_avsep.data.clip_id import split_name
+    from espnet2_avsep.data.tables.clip_id import split_name
 
     return split_name(path)[-2:]
 

@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from clip_corpus import FS, write_ark, write_corpus, write_stages, write_table
 
 from espnet2_avsep.data.clip_filter import Limits, filter_clips
-from espnet2_avsep.data.scp import read_scp, read_skipped
+from espnet2_avsep.data.tables.scp import read_scp, read_skipped
 from espnet2_avsep.errors import InputError
+from tests.data.clip_corpus import (
+    FS,
+    write_ark,
+    write_corpus,
+    write_stages,
+    write_table,
+)
 
 LIMITS = Limits(fs=FS, segment_samples=8000)
 

@@ -7,7 +7,7 @@ import pytest
 
 from espnet2_avsep.data import features as features_module
 from espnet2_avsep.data.features import FeatureWriter, PrecomputedFeatures
-from espnet2_avsep.data.scp import read_scp, write_scp
+from espnet2_avsep.data.tables.scp import read_scp, write_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import ClipError
 

@@ -2,19 +2,18 @@ import io
 
 import numpy as np
 import pytest
-from clip_corpus import FS, write_corpus, write_stages
 from PIL import Image
 
 from espnet2_avsep.data.clip_filter import Limits, filter_clips
-from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
 from espnet2_avsep.data.frame_store import (
     PackedFrames,
     crop_and_flip,
     encode_jpeg,
     jitter,
 )
-from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
-from espnet2_avsep.data.mixtures import make_mixtures
+from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
+from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset
+from espnet2_avsep.data.mixing.mixtures import make_mixtures
 from espnet2_avsep.data.segment_reader import (
     matrix_shape,
     nearest_row,
@@ -25,6 +24,7 @@ from espnet2_avsep.data.segment_reader import (
     strided_rows,
 )
 from espnet2_avsep.errors import InputError
+from tests.data.clip_corpus import FS, write_corpus, write_stages
 from tests.frame_fixtures import pack, read_plain, write_frames
 
 

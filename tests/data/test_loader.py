@@ -3,12 +3,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from clip_corpus import write_corpus
 from torch.utils.data import Dataset, get_worker_info
 
 from espnet2_avsep.data.loader import build_loader, num_items_for
-from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
+from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.errors import InputError
+from tests.data.clip_corpus import write_corpus
 
 
 class Numbers(Dataset):

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from clip_corpus import write_ark, write_corpus
 
 from espnet2_avsep.data.collate import collate
-from espnet2_avsep.data.fixed_dataset import FixedMixtureDataset
-from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
+from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
+from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.motion import read_motion
-from espnet2_avsep.data.scp import read_scp
+from espnet2_avsep.data.tables.scp import read_scp
 from espnet2_avsep.errors import InputError
+from tests.data.clip_corpus import write_ark, write_corpus
 
 
 def write_motion(folder, lengths):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from espnet2_avsep.data.clip_files import ClipFiles
 from espnet2_avsep.data.precomputed_motion import MotionFiles, read_motion_file
+from espnet2_avsep.data.tables.clip_files import ClipFiles
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import ClipError
 

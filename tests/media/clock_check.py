@@ -8,12 +8,17 @@ import numpy as np
 import soundfile
 
 from espnet2_avsep import Region
-from espnet2_avsep.data.audio_blocks import AudioBlocks
-from espnet2_avsep.data.audio_format import format_audio
-from espnet2_avsep.data.audio_io import AudioTap, load_audio
+from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
+from espnet2_avsep.data.audio.audio_format import format_audio
+from espnet2_avsep.data.audio.audio_io import AudioTap, load_audio
 from espnet2_avsep.data.clip_filter import Limits, filter_clips
-from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp, write_skipped
 from espnet2_avsep.data.segment_reader import read_matrix, read_segment
+from espnet2_avsep.data.tables.scp import (
+    read_scp,
+    read_skipped,
+    write_scp,
+    write_skipped,
+)
 from espnet2_avsep.inference.file_separation import separate_file
 from espnet2_avsep.inference.prompt_reader import _pictures_of
 from espnet2_avsep.media.picture import Resize

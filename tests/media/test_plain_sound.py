@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_avsep.data.audio_blocks import AudioBlocks
-from espnet2_avsep.data.audio_io import audio_span, read_audio
+from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
+from espnet2_avsep.data.audio.audio_io import audio_span, read_audio
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.plain_sound import plain_sound
 from espnet2_avsep.media.stream import probe

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_avsep.data import audio_blocks
-from espnet2_avsep.data.audio_blocks import AudioBlocks
-from espnet2_avsep.data.audio_io import load_audio, read_audio
+from espnet2_avsep.data.audio import audio_blocks
+from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
+from espnet2_avsep.data.audio.audio_io import load_audio, read_audio
 from espnet2_avsep.media import sound
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.sound import DownMix, find_sound

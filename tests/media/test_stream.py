@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_avsep.data.audio_format import format_audio
-from espnet2_avsep.data.audio_io import audio_span, read_audio
-from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp
+from espnet2_avsep.data.audio.audio_format import format_audio
+from espnet2_avsep.data.audio.audio_io import audio_span, read_audio
+from espnet2_avsep.data.tables.scp import read_scp, read_skipped, write_scp
 from espnet2_avsep.inference.prompt_reader import _pictures_of
 from espnet2_avsep.inference.prompts import Region
 from espnet2_avsep.media.container import ClipError

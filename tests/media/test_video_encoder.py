@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from espnet2_avsep.data.video_writer import write_video
+from espnet2_avsep.data.audio.video_writer import write_video
 from espnet2_avsep.media.orientation import _MATRICES
 from espnet2_avsep.media.picture import GROUND
 from espnet2_avsep.media.timed_frames import timed_frames

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import yaml
 
-from espnet2_avsep.data.scp import read_scp, read_skipped
+from espnet2_avsep.data.tables.scp import read_scp, read_skipped
 from tests import corpus_layouts as layouts
 from tests.media_fixtures import write_clip
 from tests.recipe.real_recipe import copy_recipe, run, scores_of

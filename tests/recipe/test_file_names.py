@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from espnet2_avsep.data.scp import read_scp, read_skipped
+from espnet2_avsep.data.tables.scp import read_scp, read_skipped
 from tests.media_fixtures import write_clip
 from tests.recipe.shell_checkout import ROOT
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from espnet2_avsep.data.base_config import read_config
+from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.model.phases import parse_phases
 from espnet2_avsep.tasks.choices import build_model
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_avsep.data.scp import read_scp
+from espnet2_avsep.data.tables.scp import read_scp
 from tests.recipe.real_recipe import copy_recipe, run, scores_of
 
 OPTIONS = (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet2_avsep.data.scp import read_scp
+from espnet2_avsep.data.tables.scp import read_scp
 from tests.recipe.real_recipe import REPOSITORY, copy_recipe, run
 
 CORPUS = Path(os.environ.get("MUSIC_MINI", REPOSITORY.parent / "shared" / "music_mini"))

@@ -10,7 +10,7 @@ import json
 
 import pytest
 
-from espnet2_avsep.data.scp import read_scp
+from espnet2_avsep.data.tables.scp import read_scp
 from tests import corpus_layouts as layouts
 from tests.recipe.real_recipe import REPOSITORY
 from tests.recipe.test_music_mini import CORPUS, pytestmark  # noqa: F401

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet2_avsep.data.scp import read_scp, read_skipped
+from espnet2_avsep.data.tables.scp import read_scp, read_skipped
 
 SCRIPT = Path(__file__).resolve().parents[2] / "local" / "prepare_music.py"
 

@@ -51,7 +51,7 @@ def test_training_set_takes_little_for_a_clip():
     """Its process begins with torch, beside which its tables do not show above."""
     import tracemalloc
 
-    from espnet2_avsep.data.mix_dataset import MixAndSeparateDataset
+    from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset
 
     peaks = []
     for size in SIZES[1:]:

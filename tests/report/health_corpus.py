@@ -6,8 +6,8 @@ from typing import Dict
 import numpy as np
 from PIL import Image
 
-from espnet2_avsep.data.levels import Level, write_levels
-from espnet2_avsep.data.scp import Skipped, write_scp, write_skipped
+from espnet2_avsep.data.audio.levels import Level, write_levels
+from espnet2_avsep.data.tables.scp import Skipped, write_scp, write_skipped
 
 FS = 8000
 # Clip -> seconds, of the training set; the class is what stands before the "-".

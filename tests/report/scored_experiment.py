@@ -8,8 +8,8 @@ import numpy as np
 import yaml
 
 from espnet2_avsep.bin.avsep_scoring import result_text
-from espnet2_avsep.data.scp import write_scp
-from espnet2_avsep.data.wav_writer import write_float_wav
+from espnet2_avsep.data.audio.wav_writer import write_float_wav
+from espnet2_avsep.data.tables.scp import write_scp
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
 from espnet2_avsep.scoring.score_files import write_scores
 from tests.report.health_corpus import pictures_of, write_pictures

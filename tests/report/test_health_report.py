@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from espnet2_avsep.bin.avsep_health_report import main
-from espnet2_avsep.data.scp import Skipped, write_skipped
+from espnet2_avsep.data.tables.scp import Skipped, write_skipped
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.report.health_page import TOP
 from espnet2_avsep.report.health_report import write_health_report

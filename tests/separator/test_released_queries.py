@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from espnet2_avsep.data.base_config import read_config
+from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.separator.query_separator import QuerySeparator
 from tests.separator import released_queries
 

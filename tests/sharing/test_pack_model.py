@@ -11,7 +11,7 @@ from packed_model import RESULTS, VISUAL, make_experiment
 
 from espnet2_avsep import SeparateAV
 from espnet2_avsep.bin import avsep_fetch_model, avsep_pack, avsep_upload
-from espnet2_avsep.data.digest import file_sha256
+from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.sharing.card import model_card
 from espnet2_avsep.sharing.pack import pack, teacher_info, without_folders

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from espnet2_avsep import SeparateAV
 from espnet2_avsep.bin import avsep_import_checkpoint
 from espnet2_avsep.corpus.music import INSTRUMENTS
-from espnet2_avsep.data.class_labels import class_numbers
+from espnet2_avsep.data.tables.class_labels import class_numbers
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.sharing import released
 from tests.separator import released_queries

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from espnet2_avsep.bin.avsep_train import main
-from espnet2_avsep.data.base_config import read_config
+from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.inference.separate import load_config, load_weights
 from espnet2_avsep.tasks.choices import build_model
 from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command

@@ -13,9 +13,9 @@ import yaml
 from espnet2_avsep import SeparateAV
 from espnet2_avsep.bin.avsep_inference import main as separate_main
 from espnet2_avsep.bin.avsep_train import main
-from espnet2_avsep.data.base_config import read_config
-from espnet2_avsep.data.mixture_table import read_classes
-from espnet2_avsep.data.scp import read_scp, write_scp
+from espnet2_avsep.data.mixing.mixture_table import read_classes
+from espnet2_avsep.data.tables.base_config import read_config
+from espnet2_avsep.data.tables.scp import read_scp, write_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.listed_mixtures import mixtures_of
 from tests.tiny_corpus import (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from espnet2_avsep.data.base_config import read_config
+from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.model.phases import parse_phases
 from espnet2_avsep.tasks.choices import build_model
 from espnet2_avsep.tasks.optim_groups import parameter_groups, split_by_optimizer

@@ -10,8 +10,8 @@ import yaml
 
 from espnet2_avsep.bin.avsep_extract_visual import main
 from espnet2_avsep.data.boxes import Box
-from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp
 from espnet2_avsep.data.segment_reader import read_matrix
+from espnet2_avsep.data.tables.scp import read_scp, read_skipped, write_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual import build, detector, frame_packer
 from espnet2_avsep.visual.crop import CropOptions, Cropper, read_classes

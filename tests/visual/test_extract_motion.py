@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from espnet2_avsep.bin.avsep_extract_motion import main
-from espnet2_avsep.data.scp import read_scp, read_skipped, write_scp
+from espnet2_avsep.data.tables.scp import read_scp, read_skipped, write_scp
 from espnet2_avsep.visual import motion_encoder
 from espnet2_avsep.visual.frame_encoder import FrameEncoder, Preprocessing
 from espnet2_avsep.visual.frames import Resize

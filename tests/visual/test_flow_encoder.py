@@ -6,7 +6,7 @@ import yaml
 from PIL import Image
 
 from espnet2_avsep.bin.avsep_extract_motion import main
-from espnet2_avsep.data.scp import read_skipped, write_scp
+from espnet2_avsep.data.tables.scp import read_skipped, write_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.flow_encoder import FlowRows, is_cut
 from espnet2_avsep.visual.motion_encoder import load_motion_encoder

@@ -347,7 +347,7 @@ if ! "${dry_run}"; then
         done
         "${python}" -c '
 import sys
-from espnet2_avsep.data.mixture_table import sound_sha256
+from espnet2_avsep.data.mixing.mixture_table import sound_sha256
 found = {path: sound_sha256(path) for path in sys.argv[1:]}
 for path, digest in found.items():
     print(f"{digest}  {path} (sounds)")

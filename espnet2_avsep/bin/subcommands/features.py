@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     if "\0" in args.out or (out.exists() and not out.is_dir()):
         raise InputError(f"--out {args.out!r}: is no folder; choose another name.")
-    from espnet2_avsep.data.clip_id import file_stem, nfc
+    from espnet2_avsep.data.tables.clip_id import file_stem, nfc
 
     table = {}
     for text in args.inputs:
@@ -70,9 +70,14 @@ def run(args: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from espnet2_avsep.data.output_folder import OutputFolder
-    from espnet2_avsep.data.scp import atomic_write, read_scp, read_skipped, write_scp
-    from espnet2_avsep.data.table_entry import load_matrix
+    from espnet2_avsep.data.records.output_folder import OutputFolder
+    from espnet2_avsep.data.tables.scp import (
+        atomic_write,
+        read_scp,
+        read_skipped,
+        write_scp,
+    )
+    from espnet2_avsep.data.tables.table_entry import load_matrix
     from espnet2_avsep.visual.extract import extract_visual
 
     outputs = OutputFolder(out, "features", table.values(), args.overwrite)

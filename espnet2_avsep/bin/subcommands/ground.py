@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     args.model, _ = model.choose_model(args.model)
     source = Path(args.input)
 
-    from espnet2_avsep.data.output_folder import OutputFolder
+    from espnet2_avsep.data.records.output_folder import OutputFolder
     from espnet2_avsep.media.stream import probe
 
     info = probe(source, args.audio_stream)
@@ -155,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(outputs: Any, result: Dict[str, Any]) -> None:
-    from espnet2_avsep.data.scp import atomic_write
+    from espnet2_avsep.data.tables.scp import atomic_write
 
     with atomic_write(outputs.folder / RESULT) as f:
         f.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")

@@ -117,7 +117,7 @@ def _is_of(said: str, separate: "SeparateAV") -> bool:
 
     A packed model holds them in two formats, and names both checksums.
     """
-    from espnet2_avsep.data.yaml_file import read_mapping
+    from espnet2_avsep.data.tables.yaml_file import read_mapping
     from espnet2_avsep.sharing.source import PACK_INFO
 
     packed = Path(separate.train_config).parent / PACK_INFO

@@ -286,7 +286,7 @@ def _words(words: str, text: str) -> Text:
 def _embedding(path: Path) -> Any:
     import numpy as np
 
-    from espnet2_avsep.data.table_entry import load_npy
+    from espnet2_avsep.data.tables.table_entry import load_npy
 
     try:
         rows = load_npy(path)

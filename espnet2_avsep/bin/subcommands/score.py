@@ -95,7 +95,7 @@ def _read(paths: List[str], tolerance: int) -> tuple:
 
     import numpy as np
 
-    from espnet2_avsep.data.audio_blocks import AudioBlocks
+    from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
     from espnet2_avsep.media.sound import DownMix
 
     found = []

@@ -41,7 +41,7 @@ from espnet2_avsep.device import check_device, choose_device
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
-    from espnet2_avsep.data.output_folder import OutputFolder
+    from espnet2_avsep.data.records.output_folder import OutputFolder
     from espnet2_avsep.inference.file_separation import SeparatedFile
     from espnet2_avsep.inference.separate import SeparateAV
 
@@ -264,7 +264,7 @@ def _job(source: Path, out: Path, args: argparse.Namespace) -> _Job:
         InputError: it has no sound, a query makes no sense, something would be lost.
     """
     _check_output(out)
-    from espnet2_avsep.data.output_folder import OutputFolder
+    from espnet2_avsep.data.records.output_folder import OutputFolder
     from espnet2_avsep.media.stream import probe
 
     info = probe(source, args.audio_stream)
@@ -421,7 +421,7 @@ def _check_output(out: Path) -> None:
 
 def _file_names(names: List[str], args: argparse.Namespace, video: bool) -> List[str]:
     """Return the names of all files that are going to be written for some queries."""
-    from espnet2_avsep.data.track_writer import TRACK_FORMATS
+    from espnet2_avsep.data.audio.track_writer import TRACK_FORMATS
     from espnet2_avsep.inference.file_separation import track_names
 
     names = track_names(names, len(names))
@@ -440,7 +440,7 @@ def _write_videos(
     progress: "Progress",
 ) -> None:
     """Write a video of each track; one that cannot be written is noted."""
-    from espnet2_avsep.data.video_writer import write_video
+    from espnet2_avsep.data.audio.video_writer import write_video
 
     for number, (name, sound) in enumerate(found.tracks.items()):
         progress(number, len(found.tracks))
@@ -465,7 +465,7 @@ def _draw(
     progress: "Progress",
 ) -> None:
     """Draw all spectrograms on one scale: 0 dB is the mixture's largest value."""
-    from espnet2_avsep.data.audio_blocks import AudioBlocks
+    from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
     from espnet2_avsep.report.spectrogram import canvas, levels, write_picture
     from espnet2_avsep.streaming.spectrogram import COLUMNS, pooled_spectrogram
 
@@ -498,7 +498,7 @@ def _write_page(out: Path, result: Dict, job: _Job, embed: bool, start: float) -
 
 
 def _write_text(path: Path, text: str) -> None:
-    from espnet2_avsep.data.scp import atomic_write
+    from espnet2_avsep.data.tables.scp import atomic_write
 
     with atomic_write(path) as f:
         f.write(text.encode("utf-8", "replace").decode("utf-8"))

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from espnet2_avsep.corpus.download.catalogue import Video
-from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError, clear_disk_errors
 
 _SUFFIX = ".mp4"

@@ -7,7 +7,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from espnet2_avsep.corpus.lists import read_text
 from espnet2_avsep.corpus.music import read_video_json
-from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.errors import InputError
 
 MUSIC_URL = "https://raw.githubusercontent.com/roudimit/MUSIC_dataset/master/"
@@ -114,8 +114,8 @@ def write_ave_splits(folder: PathLike) -> None:
     Raises:
         InputError: a number is no row's.
     """
-    from espnet2_avsep.data.scp import atomic_write
-    from espnet2_avsep.data.table_entry import open_h5, read_h5
+    from espnet2_avsep.data.tables.scp import atomic_write
+    from espnet2_avsep.data.tables.table_entry import open_h5, read_h5
 
     folder = Path(folder)
     lines = [

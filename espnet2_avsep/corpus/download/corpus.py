@@ -18,10 +18,10 @@ from espnet2_avsep.corpus.download.manifest import (
 )
 from espnet2_avsep.corpus.download.pool import RequestPolicy, run_jobs
 from espnet2_avsep.corpus.download.video_error import TRANSIENT, VideoError
-from espnet2_avsep.data.journal import Journal, remove_leftovers
-from espnet2_avsep.data.key_check import shorten
-from espnet2_avsep.data.progress import Progress
-from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.data.records.journal import Journal, remove_leftovers
+from espnet2_avsep.data.records.progress import Progress
+from espnet2_avsep.data.tables.key_check import shorten
+from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.errors import InputError
 
 # Seconds between two writings of the manifest; the journal is written at once.

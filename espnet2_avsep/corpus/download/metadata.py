@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Dict, Optional
 
 from espnet2_avsep.corpus.download.catalogue import CORPORA, write_ave_splits
-from espnet2_avsep.data.digest import file_sha256
 from espnet2_avsep.data.fetch import FetchError, fetch_file
-from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError, clear_disk_errors
 
 # Needed only where a clip has to be cut out of its video.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 from espnet2_avsep.corpus.download.video_error import VideoError
-from espnet2_avsep.data.digest import file_sha256
+from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.media.clock import packet_end, packets
 from espnet2_avsep.media.complete import check_complete
 from espnet2_avsep.media.container import ClipError, open_media

@@ -16,8 +16,8 @@ from espnet2_avsep.corpus.leaks.table import (
     leaking_clips,
     write_leaks,
 )
-from espnet2_avsep.data.key_check import shorten
-from espnet2_avsep.data.scp import PathLike
+from espnet2_avsep.data.tables.key_check import shorten
+from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.errors import InputError
 
 

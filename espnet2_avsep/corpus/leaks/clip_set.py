@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Dict, NamedTuple
 
-from espnet2_avsep.data.key_check import check_same_keys
-from espnet2_avsep.data.scp import PathLike, read_scp
+from espnet2_avsep.data.tables.key_check import check_same_keys
+from espnet2_avsep.data.tables.scp import PathLike, read_scp
 
 
 class ClipSet(NamedTuple):

@@ -10,10 +10,10 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
-from espnet2_avsep.data.journal import remove_leftovers, signature
-from espnet2_avsep.data.progress import Progress
-from espnet2_avsep.data.scp import PathLike, atomic_write
-from espnet2_avsep.data.table_entry import load_npz
+from espnet2_avsep.data.records.journal import remove_leftovers, signature
+from espnet2_avsep.data.records.progress import Progress
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.table_entry import load_npz
 
 # Clips of a file, about; a run that was cut off computes one file again at the most.
 _CLIPS_OF_FILE = 256
@@ -152,7 +152,7 @@ def _each(work, tasks: List, nj: int) -> Iterator:
 def _write_group(task: Tuple[Path, Dict[str, str], int, str]) -> None:
     import torch
 
-    from espnet2_avsep.data.audio_io import read_audio
+    from espnet2_avsep.data.audio.audio_io import read_audio
 
     path, files, shifts, digest = task
     if multiprocessing.parent_process() is not None:

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import Iterable, List, NamedTuple, Set
 
-from espnet2_avsep.data.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
 
 SAME_VIDEO, SAME_AUDIO, TWO_LABELS = "same_video", "same_audio", "two_labels"

@@ -25,7 +25,7 @@ import numpy as np
 from espnet2_avsep.corpus.mini_music import pictures, synthesis
 from espnet2_avsep.corpus.mini_music.drawing import frames
 from espnet2_avsep.corpus.mini_music.melody import Note, Style, compose
-from espnet2_avsep.data.scp import atomic_write
+from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
 VERSION = 1  # to be raised with every change of what is generated

@@ -17,7 +17,7 @@ from espnet2_avsep.corpus.mini_music.corpus import (
     sound,
     write_video,
 )
-from espnet2_avsep.data.scp import atomic_write
+from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
 RATE, FPS, SIZE = 44100, 12, (320, 240)

@@ -15,7 +15,7 @@ from espnet2_avsep.corpus.download.corpus import download
 from espnet2_avsep.corpus.download.manifest import read_manifest
 from espnet2_avsep.corpus.download.pool import RequestPolicy
 from espnet2_avsep.corpus.download.youtube import YoutubeFetcher
-from espnet2_avsep.data.digest import file_sha256
+from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.stream import probe
 from tests.corpus.download.fake_yt_dlp import make
@@ -242,7 +242,7 @@ def test_a_killed_run_goes_on(site, tmp_path):
 
 
 def test_one_run_at_a_time(site):
-    from espnet2_avsep.data.journal import Journal
+    from espnet2_avsep.data.records.journal import Journal
 
     a = site({name(0): "ok"})
     with (

@@ -1,0 +1,117 @@
+"""How loud a clip is, and whether it is clipped: measured once, kept in a table."""
+
+import math
+from pathlib import Path
+from typing import Dict, Mapping, NamedTuple, Optional
+
+import numpy as np
+import soundfile
+
+from espnet2_avsep.data.segment_reader import is_finite
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.errors import InputError
+
+_BLOCK_SAMPLES = 1 << 18
+# The greatest values of 16 bits: samples from there on count as at full scale.
+_FULL_SCALE = 32767 / 32768
+_HEADER = ("clip", "rms_dbfs", "peak_dbfs", "full_scale")
+
+
+class Level(NamedTuple):
+    """The level of a whole clip.
+
+    Attributes:
+        rms_dbfs: Root mean square in dB; a constant 1.0 has 0 dB.
+        peak_dbfs: Greatest magnitude in dB; 1.0 has 0 dB.
+        full_scale: Number of samples at full scale.
+    """
+
+    rms_dbfs: float
+    peak_dbfs: float
+    full_scale: int
+
+
+class Measured(NamedTuple):
+    """What one pass over a file found.
+
+    Attributes:
+        num_read: Number of samples.
+        mean_square: Of the samples; 0 where there is none.
+        peak: Greatest magnitude.
+        full_scale: Number of samples at full scale.
+    """
+
+    num_read: int
+    mean_square: float
+    peak: float
+    full_scale: int
+
+    def level(self) -> Level:
+        """Return the same in dB."""
+        return Level(
+            10 * math.log10(self.mean_square) if self.mean_square > 0 else -math.inf,
+            20 * math.log10(self.peak) if self.peak > 0 else -math.inf,
+            self.full_scale,
+        )
+
+
+def measure(f: soundfile.SoundFile) -> Optional[Measured]:
+    """Read an open mono file to its end, block by block.
+
+    Returns:
+        What was found; None where a sample is NaN or infinite.
+    """
+    total, peak = 0.0, 0.0
+    num_read = full_scale = 0
+    buffer = np.empty(_BLOCK_SAMPLES, np.float32)
+    while True:
+        block = f.read(out=buffer)
+        if not len(block):
+            break
+        if not is_finite(block):
+            return None
+        total += float(np.einsum("i,i->", block, block, dtype=np.float64))
+        highest = max(float(block.max()), -float(block.min()))
+        if highest >= _FULL_SCALE:
+            full_scale += int(np.count_nonzero(np.abs(block) >= _FULL_SCALE))
+        peak = max(peak, highest)
+        num_read += len(block)
+    return Measured(num_read, total / max(num_read, 1), peak, full_scale)
+
+
+def write_levels(path: PathLike, levels: Mapping[str, Level]) -> None:
+    """Write a table of levels (tab-separated, with a header), sorted by clip."""
+    with atomic_write(path) as f:
+        f.write("\t".join(_HEADER) + "\n")
+        for key in sorted(levels, key=str.encode):
+            level = levels[key]
+            f.write(
+                f"{key}\t{level.rms_dbfs:.2f}\t{level.peak_dbfs:.2f}\t"
+                f"{level.full_scale}\n"
+            )
+
+
+def read_levels(path: PathLike) -> Dict[str, Level]:
+    """Read a table of levels.
+
+    Raises:
+        InputError: the file is missing or is no such table.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Stage 4 writes it; run it again.")
+    levels = {}
+    with path.open(encoding="utf-8") as f:
+        for number, line in enumerate(f, 1):
+            fields = line.rstrip("\n").split("\t")
+            if number == 1 and tuple(fields) == _HEADER:
+                continue
+            try:
+                key, rms, peak, full_scale = fields
+                levels[key] = Level(float(rms), float(peak), int(full_scale))
+            except ValueError as error:
+                raise InputError(
+                    f"{path}, line {number}: {line.rstrip()!r} is not {_HEADER}, "
+                    "separated by tabs. Run stage 4 again."
+                ) from error
+    return levels

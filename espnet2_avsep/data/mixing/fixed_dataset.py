@@ -1,0 +1,99 @@
+"""Listed mixtures: the same ones in every epoch."""
+
+import re
+from pathlib import Path
+from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
+
+from torch.utils.data import Dataset
+
+from espnet2_avsep.data.motion import read_motion
+from espnet2_avsep.data.segment_reader import audio_info, read_matrix, read_segment
+from espnet2_avsep.data.tables.key_check import check_same_keys
+from espnet2_avsep.data.tables.scp import read_scp
+from espnet2_avsep.errors import InputError
+
+_NAMES = re.compile(r"speech_mix|(speech|visual|motion)_ref[1-9][0-9]*")
+
+
+class FixedMixtureDataset(Dataset):
+    """Mixtures of a list (validation, test), read whole, in the order of its keys.
+
+    Args:
+        tables: Name -> scp file, or its content as a mapping. Names are ``speech_mix``,
+            ``speech_ref{n}`` (mono audio), ``visual_ref{n}`` and ``motion_ref{n}``
+            (Kaldi matrices).
+        labels: Mixture -> number of the class of each source, where these are wanted.
+        motion_steps: Most rows of motion that are read; see read_motion.
+
+    Raises:
+        InputError: an unknown name, tables that disagree, mixtures of different length.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, Union[str, Path, Mapping[str, str]]],
+        labels: Optional[Mapping[str, Sequence[int]]] = None,
+        motion_steps: int = 160,
+    ):
+        self.tables: Dict[str, Mapping[str, str]] = {}
+        for name, table in tables.items():
+            if not _NAMES.fullmatch(name):
+                raise InputError(
+                    f"the data name {name!r} is not known; expected speech_mix, "
+                    "speech_ref{n}, visual_ref{n} or motion_ref{n} with n = 1, 2, ..."
+                )
+            self.tables[name] = table if isinstance(table, Mapping) else read_scp(table)
+        if not self.tables or not next(iter(self.tables.values())):
+            raise InputError("no mixtures: the tables are empty. Run stage 4 again.")
+        check_same_keys(self.tables)
+        self.keys = list(next(iter(self.tables.values())))
+        self.labels = labels
+        self.motion_steps = motion_steps
+        self.num_samples = self._check_lengths()
+
+    def _check_lengths(self) -> int:
+        """Return the one length of all audio files (0 where there is no audio)."""
+        expected, known = 0, ""
+        for name, table in self.tables.items():
+            if not name.startswith("speech"):
+                continue
+            for key in self.keys:
+                length, _ = audio_info(table[key])
+                if known and length != expected:
+                    raise InputError(
+                        f"{table[key]} ({name} of {key}) has {length} samples, {known} "
+                        f"has {expected}; the mixtures of a set must have one length. "
+                        "Run stage 4 again."
+                    )
+                expected, known = length, known or table[key]
+        return expected
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({len(self.keys)} mixtures of {self.num_samples} "
+            f"samples: {', '.join(self.tables)})"
+        )
+
+    def __getitem__(self, index: int) -> Tuple[str, dict]:
+        """Read a mixture.
+
+        Returns:
+            Its key, and a dict name -> float32 array: audio (L,), visual (n, D), motion
+            (S, D); packed frames are (n, 3, H, W), uint8.
+        """
+        key = self.keys[index]
+        data = {}
+        for name, table in self.tables.items():
+            if name.startswith("motion"):
+                data[name] = read_motion(table[key], self.motion_steps)
+            elif name.startswith("visual"):
+                data[name] = read_matrix(table[key])
+            else:
+                data[name] = read_segment(table[key])
+        if self.labels is not None:
+            for n, label in enumerate(self.labels[key], 1):
+                data[f"label_ref{n}"] = label
+        return key, data

@@ -1,0 +1,545 @@
+"""Mixtures of training, drawn on the fly from single clips."""
+
+import math
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from espnet2_avsep.data.frame_store import crop_and_flip, jitter
+from espnet2_avsep.data.mixing.silent_sources import (
+    SilentSources,
+    check_silent_sources,
+    draw_silent,
+)
+from espnet2_avsep.data.motion import ALIGNMENTS, read_motion
+from espnet2_avsep.data.segment_reader import (
+    is_silent,
+    matrix_shape,
+    nearest_row,
+    read_rows,
+    read_segment,
+    rows_in_segment,
+    strided_rows,
+)
+from espnet2_avsep.data.tables.key_check import check_same_keys, shorten
+from espnet2_avsep.errors import InputError
+
+# What may be mixed: any clips, clips of one class, parts of one clip.
+PAIRS = ("any", "same_class", "same_video")
+# Streams of random numbers of one epoch.
+_ORDER, _ITEM, _SILENT = 0, 1, 2
+
+
+class MixAndSeparateDataset(Dataset):
+    """Mix and separate: N clips of different videos, a random segment of each, summed.
+
+    Item i of an epoch depends only on (seed, epoch, i): not on the worker that makes
+    it, the order of the items, or the process of a distributed run. Only the samples
+    and the visual rows that are used are read from disk.
+
+    A source is ``gain * segment / N``, N the number of sources that sound, and the
+    mixture their sum: with gain 1 the mean of the segments. A silent source has the
+    picture of its clip, and zeros for its sound.
+
+    Args:
+        audio: Clip -> mono audio file.
+        visual: Clip -> visual matrix (Kaldi reference, (n, D)).
+        num_samples: Clip -> number of samples.
+        num_rows: Clip -> number of rows n.
+        category: Clip -> class; needed for different_class.
+        num_sources: Number of sources N; or several, which the items have in turn: item
+            i has ``num_sources[i % len(num_sources)]``. A number that is listed twice
+            comes twice as often. A batch must be of one number: see batch_groups.
+        segment_samples: Samples L of a segment. 65280 = 255 hops of 256: 256 frames.
+        margin_samples: The middle of a segment lies at least so far from both ends of
+            its clip (Sound of Pixels: 8 s); in clips that are too short for that, in
+            the middle.
+        visual_frames: Rows V drawn in the segment's time span, in their order in time;
+            without repetition where the span has that many. The paper uses 1, the
+            released code of HFRA 3.
+        visual_stride: With it, the V rows are not drawn: they lie this many rows apart
+            around the segment's middle, the clip's end rows standing for those beyond
+            (Sound of Pixels: 3 frames, 24 apart, at 8 a second).
+        frame_crop: Packed frames only: side of the square that is cut out at random,
+            the same for the V frames of a source; 0 keeps them whole.
+        frame_flip: Packed frames only: mirror the frames of every other source.
+        frame_jitter: Packed frames only: change brightness and saturation of each
+            source's frames by factors drawn from 1 - jitter to 1 + jitter
+            (Co-Separation: 0.3).
+        different_class: Whether the sources of a mixture must be of different classes
+            (iQuery, DGFNet).
+        pairs: What is mixed: "any" clips of different videos, those of the
+            "same_class", or parts of the "same_video" that do not overlap. A curriculum
+            is a list of {epoch: first epoch, from 1; pairs: one of these}, its first
+            epoch 1 (Sound of Motions: one after the other).
+        gain_range: Least and greatest gain; drawn uniformly for each source (0.5 to 1.5
+            in Sound of Pixels, CLIPSep, Co-Separation, AVPC, iQuery, DGFNet and HFRA's
+            release).
+        clip: Whether samples are clipped to [-1, 1] after the gain (these systems do).
+        silent_sources: Sources that are seen and not heard: a number of them in each
+            mixture, the probability that a source is silent, or a list of their
+            numbers; see silent_sources.py. The clips and segments are those that
+            are drawn without it. (MP-Net: 0.05; CCoL: [2, 4] of 4 sources.)
+        silence_dbfs: A segment whose RMS is below this is drawn again (dB, full scale =
+            0 dB).
+        max_redraws: After this many new segments of a clip, another clip is drawn;
+            after this many other clips, the set is given up.
+        seed: Seed of all draws.
+        labels: Class -> number, where the sources' classes are wanted as numbers.
+        motion: Clip -> motion features (Kaldi reference, (S, D), rows uniform over the
+            clip's duration), where they are wanted.
+        motion_align: "whole" takes the motion of the whole clip (iQuery, DGFNet),
+            "segment" that of the segment's time span.
+        motion_steps: Most rows of motion of a source; see read_motion.
+        repeat: Passes through the clips in one epoch. Each pass takes every clip once
+            as the first source.
+
+    Raises:
+        InputError: tables that disagree, clips shorter than a segment, too few clips or
+            classes, options out of range.
+    """
+
+    def __init__(
+        self,
+        audio: Mapping[str, str],
+        visual: Mapping[str, str],
+        num_samples: Mapping[str, int],
+        num_rows: Mapping[str, int],
+        category: Optional[Mapping[str, str]] = None,
+        num_sources: Union[int, Sequence[int]] = 2,
+        segment_samples: int = 65280,
+        margin_samples: int = 0,
+        visual_frames: int = 1,
+        visual_stride: Optional[int] = None,
+        frame_crop: int = 0,
+        frame_flip: bool = False,
+        frame_jitter: float = 0.0,
+        different_class: bool = False,
+        pairs: Union[str, Sequence[Mapping[str, Union[int, str]]]] = "any",
+        gain_range: Tuple[float, float] = (1.0, 1.0),
+        clip: bool = False,
+        silence_dbfs: float = -60.0,
+        max_redraws: int = 10,
+        seed: int = 0,
+        repeat: int = 1,
+        labels: Optional[Mapping[str, int]] = None,
+        motion: Optional[Mapping[str, str]] = None,
+        motion_align: str = "whole",
+        motion_steps: int = 160,
+        silent_sources: SilentSources = 0,
+    ):
+        counts = [num_sources] if isinstance(num_sources, int) else num_sources
+        if not isinstance(counts, (list, tuple)) or not counts:
+            raise InputError(
+                f"num_sources is {num_sources!r}; a number or a list of numbers was "
+                "expected."
+            )
+        for name, value, least in (
+            *(("num_sources", count, 1) for count in counts),
+            ("segment_samples", segment_samples, 1),
+            ("margin_samples", margin_samples, 0),
+            ("visual_frames", visual_frames, 1),
+            ("visual_stride", 1 if visual_stride is None else visual_stride, 1),
+            ("frame_crop", frame_crop, 0),
+            ("max_redraws", max_redraws, 0),
+            ("seed", seed, 0),
+            ("repeat", repeat, 1),
+            ("motion_steps", motion_steps, 1),
+        ):
+            if value != int(value) or value < least:
+                raise InputError(
+                    f"{name} is {value}; an integer of at least {least} was expected."
+                )
+        if len(gain_range) != 2 or not 0 < gain_range[0] <= gain_range[1]:
+            raise InputError(
+                f"gain_range is {gain_range}; two gains were expected, the lesser "
+                "first, both above 0."
+            )
+        check_silent_sources(silent_sources, counts)
+        if not 0 <= frame_jitter <= 1:
+            raise InputError(
+                f"frame_jitter is {frame_jitter}; expected a number from 0 to 1."
+            )
+        if motion_align not in ALIGNMENTS:
+            raise InputError(
+                f"motion_align is {motion_align!r}; expected one of "
+                f"{', '.join(ALIGNMENTS)}."
+            )
+        if math.isnan(silence_dbfs):
+            raise InputError("silence_dbfs is NaN; a level in dB was expected.")
+        if different_class and category is None:
+            raise InputError(
+                "different_class is true, but the classes of the clips are not known; "
+                "give utt2spk, or set different_class to false."
+            )
+        self.pairs = _curriculum(pairs)
+        kinds = {kind for _, kind in self.pairs}
+        if different_class and kinds != {"any"}:
+            raise InputError(
+                f"pairs is {pairs!r} and different_class is true; one of them only."
+            )
+        if "same_class" in kinds and category is None:
+            raise InputError(
+                "pairs is same_class, but the classes of the clips are not known; give "
+                "utt2spk, or set pairs to any."
+            )
+        tables = {
+            "audio": audio,
+            "visual": visual,
+            "num_samples": num_samples,
+            "num_rows": num_rows,
+        }
+        if category is not None:
+            tables["category"] = category
+        if motion is not None:
+            tables["motion"] = motion
+        check_same_keys(tables)
+        short = sorted(k for k in audio if num_samples[k] < segment_samples)
+        if short:
+            raise InputError(
+                f"{len(short)} of {len(audio)} clips are shorter than segment_samples "
+                f"= {segment_samples}; the first is {short[0]} with "
+                f"{num_samples[short[0]]} samples. Stage 4 (avsep_filter_clips "
+                "--segment_samples) drops such clips; run it with the same value."
+            )
+        least = max(counts) * segment_samples
+        short = sorted(k for k in audio if num_samples[k] < least)
+        if short and "same_video" in kinds:
+            raise InputError(
+                f"pairs is same_video, which takes {max(counts)} parts of a clip that "
+                f"do not overlap, {least} samples, but {len(short)} of {len(audio)} "
+                f"clips are shorter; the first is {short[0]} with "
+                f"{num_samples[short[0]]} samples. Drop them in stage 4 "
+                "(--min_wav_duration), or give a smaller segment_samples."
+            )
+        bare = sorted(k for k in audio if num_rows[k] < 1)
+        if bare:
+            raise InputError(
+                f"{len(bare)} of {len(audio)} clips have no visual rows; the first is "
+                f"{bare[0]}. Stage 4 drops such clips; run it again."
+            )
+
+        if labels is not None and category is None:
+            raise InputError(
+                "labels are wanted, but the classes of the clips are not known; give "
+                "utt2spk, or set dataset_conf.labels to false."
+            )
+        # Sorted by class, so that the clips of a class are neighbours: see _draw_clip.
+        by_class = different_class or "same_class" in kinds
+        group = category if by_class else dict.fromkeys(audio, "")
+        self.keys = sorted(audio, key=lambda key: (group[key], key))
+        self.audio = [audio[key] for key in self.keys]
+        self.visual = [visual[key] for key in self.keys]
+        self.num_samples = [int(num_samples[key]) for key in self.keys]
+        self.num_rows = [int(num_rows[key]) for key in self.keys]
+        self.labels: Optional[List[int]] = None
+        if labels is not None:
+            self.labels = [labels[category[key]] for key in self.keys]
+        self.motion: Optional[List[str]] = None
+        if motion is not None:
+            self.motion = [motion[key] for key in self.keys]
+        self.motion_align = motion_align
+        self.motion_steps = int(motion_steps)
+        # Clip -> the clips [first, last) that must not join it in a mixture.
+        self.rivals = [(n, n + 1) for n in range(len(self.keys))]
+        # Clip -> the clips [first, last) of its class.
+        self.classmates = _blocks([group[key] for key in self.keys])
+        if different_class:
+            self.rivals = self.classmates
+        rare = [a for a, b in self.classmates if b - a < max(counts)]
+        if rare and "same_class" in kinds:
+            raise InputError(
+                f"pairs is same_class and num_sources {max(counts)}, but the class "
+                f"{group[self.keys[rare[0]]]} has fewer clips. Leave it out of the "
+                "training set, or set pairs to any."
+            )
+        choices = len(set(self.rivals))
+        if choices < max(counts):
+            raise InputError(
+                f"num_sources is {max(counts)}, but there are only {choices} "
+                f"{'classes' if different_class else 'clips'} to choose from"
+                + (" (different_class is true)." if different_class else ".")
+            )
+        self.num_sources = [int(count) for count in counts]
+        self.segment_samples = int(segment_samples)
+        self.margin_samples = int(margin_samples)
+        self.visual_frames = int(visual_frames)
+        self.visual_stride = visual_stride
+        self.frame_crop = int(frame_crop)
+        self.frame_flip = bool(frame_flip)
+        self.frame_jitter = float(frame_jitter)
+        self.different_class = different_class
+        self.gain_range = (float(gain_range[0]), float(gain_range[1]))
+        self.clip = bool(clip)
+        self.silent_sources = silent_sources
+        self.silence_dbfs = float(silence_dbfs)
+        self.max_redraws = int(max_redraws)
+        self.seed = int(seed)
+        self.repeat = int(repeat)
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose mixtures the items are."""
+        self.epoch = int(epoch)
+        self.mixed = self.pairs[0][1]
+        for first, kind in self.pairs:
+            if first <= self.epoch:
+                self.mixed = kind
+        self._orders: Dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self.repeat * len(self.keys)
+
+    def batch_groups(self) -> np.ndarray:
+        """Return the number of sources of each item; a batch must have one of them."""
+        return np.resize(self.num_sources, len(self))
+
+    def __repr__(self) -> str:
+        counts = ", ".join(map(str, self.num_sources))
+        return (
+            f"{type(self).__name__}({len(self.keys)} clips, num_sources="
+            f"{counts}, segment_samples={self.segment_samples}, margin_samples="
+            f"{self.margin_samples}, "
+            f"visual_frames={self.visual_frames}, visual_stride={self.visual_stride}, "
+            f"frame_crop={self.frame_crop}, frame_flip={self.frame_flip}, "
+            f"frame_jitter={self.frame_jitter}, "
+            f"different_class={self.different_class}, pairs={self.pairs}, "
+            f"gain_range={self.gain_range}, "
+            f"clip={self.clip}, "
+            + (f"silent_sources={self.silent_sources}, " if self.silent_sources else "")
+            + f"silence_dbfs={self.silence_dbfs}, seed={self.seed}, "
+            f"repeat={self.repeat}"
+            + ("" if self.motion is None else f", motion_align={self.motion_align}")
+            + ")"
+        )
+
+    def __getitem__(self, index: int) -> Tuple[str, dict]:
+        """Draw and read a mixture.
+
+        Returns:
+            The clips' keys, joined by "+", and a dict with ``speech_ref{n}`` (L,) and
+            ``visual_ref{n}`` (V, D), both float32 (of packed frames (V, 3, H, W),
+            uint8), ``motion_ref{n}`` (S, D) with motion, ``label_ref{n}`` with labels,
+            and ``silent_redraws``, the number of silent segments that were drawn again.
+            The mixture is left to the model: summing on its device is cheaper than
+            moving a third of the data more.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"item {index} of {len(self)}")
+        rng = self._generator(_ITEM, index)
+        taken: List[int] = []
+        data: dict = {}
+        silent_redraws = 0
+        num_sources = self.num_sources[index % len(self.num_sources)]
+        is_silent_source = draw_silent(
+            self.silent_sources, num_sources, self._generator(_SILENT, index)
+        )
+        sounding = np.float32(num_sources - sum(is_silent_source))
+        for clip, start, samples, silent in self._draw_segments(
+            rng, index, num_sources
+        ):
+            n = len(taken) + 1
+            taken.append(clip)
+            silent_redraws += silent
+            low, high = self.gain_range
+            gain = low if low == high else rng.uniform(low, high)
+            if is_silent_source[n - 1]:
+                samples = np.zeros_like(samples)
+            elif self.clip:
+                samples = np.clip(samples * np.float32(gain), -1, 1)
+                samples /= sounding
+            else:
+                samples *= np.float32(gain / sounding)
+            data[f"speech_ref{n}"] = samples
+            data[f"visual_ref{n}"] = self._read_visual(rng, clip, start)
+            if self.motion is not None:
+                data[f"motion_ref{n}"] = self._read_motion(clip, start)
+            if self.labels is not None:
+                data[f"label_ref{n}"] = self.labels[clip]
+        data["silent_redraws"] = silent_redraws
+        return "+".join(self.keys[clip] for clip in taken), data
+
+    def _generator(self, stream: int, number: int) -> np.random.Generator:
+        seeds = np.random.SeedSequence(
+            self.seed, spawn_key=(self.epoch, stream, number)
+        )
+        return np.random.Generator(np.random.Philox(seeds))
+
+    def _first_clip(self, index: int) -> int:
+        """Each pass through the clips has an order of its own."""
+        number, place = divmod(index, len(self.keys))
+        if number not in self._orders:
+            rng = self._generator(_ORDER, number)
+            self._orders[number] = rng.permutation(len(self.keys))
+        return int(self._orders[number][place])
+
+    def _draw_clip(
+        self, rng: np.random.Generator, taken: List[int], tried: Tuple[int, ...] = ()
+    ) -> int:
+        """Draw uniformly from the clips that may join those taken; -1: there is none.
+
+        The clips that may not are blocks of neighbours: the number drawn steps over
+        them.
+        """
+        if self.mixed == "same_class" and taken:
+            first, last = self.classmates[taken[0]]
+            mates = [n for n in range(first, last) if n not in (*taken, *tried)]
+            return mates[int(rng.integers(len(mates)))] if mates else -1
+        blocks = {self.rivals[clip] for clip in taken}
+        blocks |= {(clip, clip + 1) for clip in tried}
+        free = len(self.keys) - sum(last - first for first, last in blocks)
+        if free <= 0:
+            return -1
+        clip = int(rng.integers(free))
+        for first, last in sorted(blocks):
+            if clip >= first:
+                clip += last - first
+        return clip
+
+    def _draw_segments(
+        self, rng: np.random.Generator, index: int, count: int
+    ) -> Iterator[Tuple[int, int, np.ndarray, int]]:
+        """Yield what _draw_segment() returns, for each source of item ``index``."""
+        clip = self._first_clip(index)
+        if self.mixed == "same_video":
+            yield from self._draw_parts(rng, clip, count)
+            return
+        taken: List[int] = []
+        for _ in range(count):
+            clip = self._draw_clip(rng, taken) if taken else clip
+            segment = self._draw_segment(rng, clip, taken)
+            taken.append(segment[0])
+            yield segment
+
+    def _draw_parts(
+        self, rng: np.random.Generator, clip: int, count: int
+    ) -> List[Tuple[int, int, np.ndarray, int]]:
+        """Draw parts of one clip that do not overlap, none of them silent."""
+        length, silent = self.segment_samples, 0
+        tried: Tuple[int, ...] = ()
+        while clip >= 0 and len(tried) <= self.max_redraws:
+            room = self.num_samples[clip] - count * length
+            for _ in range(self.max_redraws + 1 if room else 1):
+                gaps = np.sort(rng.integers(room + 1, size=count))
+                starts = rng.permutation(gaps + length * np.arange(count))
+                parts = [
+                    read_segment(self.audio[clip], int(start), length)
+                    for start in starts
+                ]
+                quiet = sum(is_silent(part, self.silence_dbfs) for part in parts)
+                silent += quiet
+                if not quiet:
+                    counts = [silent] + [0] * (count - 1)
+                    return [
+                        (clip, int(start), part, number)
+                        for start, part, number in zip(
+                            starts, parts, counts, strict=True
+                        )
+                    ]
+            tried += (clip,)
+            clip = self._draw_clip(rng, [], tried)
+        raise self._all_silent(silent, tried)
+
+    def _draw_segment(
+        self, rng: np.random.Generator, clip: int, taken: List[int]
+    ) -> Tuple[int, int, np.ndarray, int]:
+        """Return (clip, first sample, samples, silent segments drawn before)."""
+        silent = 0
+        tried: Tuple[int, ...] = ()
+        while clip >= 0 and len(tried) <= self.max_redraws:
+            room = self.num_samples[clip] - self.segment_samples
+            first = max(self.margin_samples - self.segment_samples // 2, 0)
+            first = min(first, room // 2)
+            room -= 2 * first
+            for _ in range(self.max_redraws + 1 if room else 1):
+                start = first + int(rng.integers(room + 1))
+                samples = read_segment(self.audio[clip], start, self.segment_samples)
+                if not is_silent(samples, self.silence_dbfs):
+                    return clip, start, samples, silent
+                silent += 1
+            tried += (clip,)
+            clip = self._draw_clip(rng, taken, tried)
+        raise self._all_silent(silent, tried)
+
+    def _all_silent(self, silent: int, tried: Tuple[int, ...]) -> InputError:
+        return InputError(
+            f"{silent} segments of {len(tried)} clips were all below silence_dbfs = "
+            f"{self.silence_dbfs}: {shorten([self.keys[clip] for clip in tried])}. "
+            "Listen to them; drop silent clips in stage 4, or lower silence_dbfs."
+        )
+
+    def _read_visual(
+        self, rng: np.random.Generator, clip: int, start: int
+    ) -> np.ndarray:
+        num_samples, num_rows = self.num_samples[clip], self.num_rows[clip]
+        count = self.visual_frames
+        if self.visual_stride is not None:
+            centre = nearest_row(start, self.segment_samples, num_samples, num_rows)
+            rows = strided_rows(centre, count, self.visual_stride, num_rows)
+        else:
+            first, last = rows_in_segment(
+                start, self.segment_samples, num_samples, num_rows
+            )
+            if count == 1:
+                rows = [int(rng.integers(first, last))]
+            elif count <= last - first:
+                rows = first + np.sort(rng.permutation(last - first)[:count])
+            else:
+                rows = np.sort(rng.integers(first, last, size=count))
+        values = read_rows(self.visual[clip], [int(row) for row in rows])
+        if not (self.frame_crop or self.frame_flip or self.frame_jitter):
+            return values
+        if values.ndim != 4:
+            raise InputError(
+                f"{self.visual[clip]}: frame_crop, frame_flip and frame_jitter are for "
+                "packed frames (stage 2, --visual_encoder frames), but this is a "
+                f"matrix, {values.shape}. Remove them from dataset_conf."
+            )
+        values = crop_and_flip(values, self.frame_crop, self.frame_flip, rng)
+        return jitter(values, self.frame_jitter, rng) if self.frame_jitter else values
+
+    def _read_motion(self, clip: int, start: int) -> np.ndarray:
+        ref, span = self.motion[clip], None
+        if self.motion_align == "segment":
+            span = rows_in_segment(
+                start,
+                self.segment_samples,
+                self.num_samples[clip],
+                matrix_shape(ref)[0],
+            )
+        return read_motion(ref, self.motion_steps, span)
+
+
+def _curriculum(pairs: object) -> List[Tuple[int, str]]:
+    """Return (first epoch, what is mixed), ascending; see MixAndSeparateDataset."""
+    stages = [{"epoch": 1, "pairs": pairs}] if isinstance(pairs, str) else pairs
+    try:
+        found = [(stage["epoch"], stage["pairs"]) for stage in stages]
+        epochs = [epoch for epoch, _ in found]
+        good = (
+            all(kind in PAIRS for _, kind in found)
+            and epochs[0] == 1
+            and all(type(epoch) is int for epoch in epochs)
+            and epochs == sorted(set(epochs))
+            and all(len(stage) == 2 for stage in stages)
+        )
+    except (TypeError, KeyError, IndexError):
+        good = False
+    if not good:
+        raise InputError(
+            f"pairs is {pairs!r}; expected one of {', '.join(PAIRS)}, or a list of "
+            "{epoch: N, pairs: one of these}, the first with epoch 1, epochs ascending."
+        )
+    return found
+
+
+def _blocks(labels: List[str]) -> List[Tuple[int, int]]:
+    """For each place of a sorted list, the range of its equals."""
+    blocks: List[Tuple[int, int]] = []
+    first = 0
+    for n in range(1, len(labels) + 1):
+        if n == len(labels) or labels[n] != labels[first]:
+            blocks += [(first, n)] * (n - first)
+            first = n
+    return blocks

@@ -1,0 +1,503 @@
+"""The fixed mixtures of valid and test sets, drawn once and written to disk."""
+
+import hashlib
+import logging
+import random
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Tuple, Union
+
+import numpy as np
+
+from espnet2_avsep.data.audio.wav_writer import HEADER_BYTES, write_float_wav
+from espnet2_avsep.data.clip_filter import (
+    count_clips,
+    read_source,
+    unique,
+    write_counts,
+)
+from espnet2_avsep.data.features import ArkTable
+from espnet2_avsep.data.mixing.mixture_draw import (
+    draw_groups,
+    draw_same_class,
+    too_few_of_class,
+)
+from espnet2_avsep.data.mixing.mixture_list import (
+    ClipTable,
+    Mixture,
+    centre_source,
+    format_table,
+    read_mixture_list,
+)
+from espnet2_avsep.data.mixing.silent_sources import (
+    SilentSources,
+    check_silent_sources,
+    draw_silent,
+)
+from espnet2_avsep.data.motion import ALIGNMENTS
+from espnet2_avsep.data.records.content import (
+    Content,
+    content_of,
+    file_digest,
+    is_older,
+    read_content,
+    table_digest,
+    write_content,
+    written_at,
+)
+from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.segment_reader import (
+    audio_info,
+    is_silent,
+    matrix_shape,
+    read_packed,
+    read_rows,
+    read_segment,
+    rows_in_segment,
+    strided_rows,
+)
+from espnet2_avsep.data.tables.clip_id import file_stem
+from espnet2_avsep.data.tables.key_check import check_same_keys
+from espnet2_avsep.data.tables.scp import (
+    Skipped,
+    atomic_write,
+    read_scp,
+    read_skipped,
+    write_scp,
+    write_skipped,
+)
+from espnet2_avsep.errors import InputError
+
+PathLike = Union[str, Path]
+STAGE = "mixtures"
+# Names of our files that were not finished.
+_TABLES = ("wav", "spk*", "visual_spk*")
+_OURS = re.compile(r"\.(mixtures|wav|spk|(visual|motion)_spk|skipped|counts)[0-9.]")
+
+
+def make_mixtures(
+    clips_dir: PathLike,
+    output_dir: PathLike,
+    fs: int,
+    num_sources: int = 2,
+    segment_samples: int = 65280,
+    num_mixtures: Optional[int] = None,
+    different_class: bool = False,
+    seed: int = 0,
+    list_file: Optional[PathLike] = None,
+    silence_dbfs: float = -60.0,
+    visual_frames: int = 1,
+    visual_stride: int = 1,
+    motion_align: str = "whole",
+    silent_sources: SilentSources = 0,
+    same_class: bool = False,
+) -> Dict:
+    """Draw (or read) a list of mixtures and write them as scp files and wavs.
+
+    Of each clip the centre segment and the visual row nearest to its middle are used,
+    or several rows around that one.
+    Every source is divided by the number of sources that sound; the mixture is their
+    sum.
+
+    A second run keeps the wavs that are finished, if the list and the clips' files are
+    still the same; the result is byte for byte that of a run without a break.
+
+    Args:
+        clips_dir: What filter_clips wrote.
+        output_dir: Gets wav.scp, spk{n}.scp, visual_spk{n}.scp, mixtures.tsv,
+            mixtures.sha256, skipped.tsv, data/, the tables' contents
+            (data/records/content.py) and, last, counts.yaml; where the clips have
+            motion features, motion_spk{n}.scp.
+        fs: Sampling rate of the clips in Hz.
+        num_sources: Sources N of a mixture.
+        segment_samples: Samples of a mixture.
+        num_mixtures: How many to draw; None: as many as there are clips.
+        different_class: Whether the sources of a mixture are of different classes.
+        seed: Seed of the draw.
+        list_file: A mixtures.tsv, or N columns of clip ids or wav names. Then nothing
+            is drawn; mixtures of clips that are not there are left out and counted.
+        silence_dbfs: Clips whose centre segment has an RMS below this are not drawn
+            (dB, full scale = 0 dB). A list is taken as it is.
+        visual_frames: Visual rows of each source.
+        visual_stride: Their distance in rows.
+        motion_align: Motion rows of each source: those of the "whole" clip, or of the
+            only "segment" (at least one).
+        silent_sources: Sources whose reference is silence, while their pictures are
+            there. See check_silent_sources. The clips are those that are drawn without
+            it; a list names its own silent sources.
+        same_class: Whether the sources of a mixture are different clips of one class,
+            which pictures of the class cannot tell apart. Clips whose class has fewer
+            than N clips are left out and counted.
+
+    Returns:
+        The content of counts.yaml: the counts of clips as in filter_clips, and
+        ``mixtures``: listed, made, skipped (reason -> number), and how they were drawn.
+
+    Raises:
+        InputError: too few clips or classes, a list that cannot be read, files that do
+            not fit the tables.
+    """
+    clips_dir, output_dir = Path(clips_dir), Path(output_dir)
+    for name, value, least in (
+        ("num_sources", num_sources, 1),
+        ("segment_samples", segment_samples, 1),
+        ("seed", seed, 0),
+        ("visual_frames", visual_frames, 1),
+        ("visual_stride", visual_stride, 1),
+    ):
+        if value < least:
+            raise InputError(f"{name} is {value}; expected at least {least}.")
+    if motion_align not in ALIGNMENTS:
+        raise InputError(
+            f"motion_align is {motion_align!r}; expected {' or '.join(ALIGNMENTS)}."
+        )
+    check_silent_sources(silent_sources, [num_sources])
+    if silent_sources and list_file is not None:
+        raise InputError(
+            f"silent_sources is {silent_sources} and mixtures are read from "
+            f"{list_file}: a list names its silent sources itself, in columns "
+            "silent{n} of a mixtures.tsv. Give one of the two."
+        )
+    if same_class and (different_class or list_file is not None):
+        other = "different_class" if different_class else f"the list {list_file}"
+        raise InputError(f"same_class does not go with {other}: give one of the two.")
+    clips = read_clips(clips_dir, fs)
+    earlier = read_skipped(clips_dir / "skipped.tsv")
+    listed = set(clips.wav) | {row.key for row in earlier}
+
+    silent: List[Skipped] = []
+    not_made: List[Skipped] = []
+    if list_file is None:
+        silent = _unfit_clips(clips, segment_samples, silence_dbfs)
+        unfit = {row.key for row in silent}
+        usable = {k: v for k, v in clips.category.items() if k not in unfit}
+        if same_class:
+            alone = too_few_of_class(usable, num_sources)
+            for clip, (name, size) in sorted(alone.items()):
+                reason = f"too few clips of its class: {size} of {name}"
+                silent.append(Skipped(clip, STAGE, f"{reason}, {num_sources} needed"))
+                del usable[clip]
+        logging.info(f"{len(usable)} of {len(clips.wav)} clips can be drawn")
+        if not usable:
+            write_skipped(output_dir / "skipped.tsv", unique(earlier + silent))
+            raise InputError(
+                f"{clips_dir}: none of the {len(clips.wav)} clips can be mixed, for "
+                f"instance {silent[0].key}, {silent[0].reason}. All are listed in "
+                f"{output_dir / 'skipped.tsv'}."
+            )
+        number = len(usable) if num_mixtures is None else num_mixtures
+        if same_class:
+            groups = draw_same_class(usable, number, num_sources, seed)
+        else:
+            groups = draw_groups(usable, number, num_sources, different_class, seed)
+        rng = random.Random(f"silent sources {seed}")
+        mixtures = []
+        for i, group in enumerate(groups):
+            sources = [centre_source(clips, key, segment_samples) for key in group]
+            is_silent_source = draw_silent(silent_sources, num_sources, rng)
+            mixtures.append(
+                Mixture(
+                    f"mix{i:05d}",
+                    tuple(
+                        source._replace(silent=value)
+                        for source, value in zip(sources, is_silent_source, strict=True)
+                    ),
+                )
+            )
+    else:
+        usable = clips.category
+        mixtures, not_made = read_mixture_list(
+            list_file, clips, num_sources, segment_samples
+        )
+
+    counts = count_clips(usable, earlier + silent, listed)
+    counts.update(read_source(clips_dir / "counts.yaml"))
+    table = format_table(mixtures)
+    digest = hashlib.sha256(table).hexdigest()
+    uses = Counter(source.clip for mixture in mixtures for source in mixture.sources)
+    counts["mixtures"] = {
+        "listed": len(mixtures) + len(not_made),
+        "made": len(mixtures),
+        "skipped": dict(
+            sorted(Counter(row.reason.split(": ", 1)[0] for row in not_made).items())
+        ),
+        "sha256": digest,
+        "list": None if list_file is None else str(list_file),
+        "list_sha256": None if list_file is None else file_sha256(list_file),
+        "seed": None if list_file is not None else seed,
+        "num_sources": num_sources,
+        "different_class": None if list_file is not None else different_class,
+        **({"same_class": True} if same_class else {}),
+        **_silent_counts(mixtures, silent_sources),
+        "segment_samples": segment_samples,
+        "fs": fs,
+        "visual_frames": visual_frames,
+        "visual_stride": visual_stride,
+        **({} if clips.motion is None else {"motion_align": motion_align}),
+        "clips_used": len(uses),
+        "least_uses": min(uses.values()) if len(uses) == len(usable) else 0,
+        "most_uses": max(uses.values()),
+    }
+
+    state = _state(digest, clips_dir, uses, fs, segment_samples)
+    if visual_frames > 1:
+        state += f" {visual_frames} rows, {visual_stride} apart"
+    if clips.motion is not None and motion_align == "segment":
+        state += " motion of the segment"
+    _prepare_folder(output_dir, state)
+    _write_audio(output_dir, mixtures, clips, fs, segment_samples, num_sources)
+    for n in range(num_sources):
+        _write_visual(output_dir, mixtures, clips, n, visual_frames, visual_stride)
+        if clips.motion is not None:
+            part = segment_samples if motion_align == "segment" else None
+            _write_motion(clips_dir, output_dir, mixtures, clips, n, part)
+    write_skipped(output_dir / "skipped.tsv", unique(earlier + silent + not_made))
+    with atomic_write(output_dir / "mixtures.tsv", "wb") as f:
+        f.write(table)
+    with atomic_write(output_dir / "mixtures.sha256") as f:
+        f.write(f"{digest}  mixtures.tsv\n")
+    write_counts(output_dir / "counts.yaml", counts)
+    logging.info(
+        f"{len(mixtures)} mixtures of {len(uses)} clips, each in {min(uses.values())} "
+        f"to {max(uses.values())} mixtures; SHA-256 of the list: {digest}"
+    )
+    return counts
+
+
+def _silent_counts(mixtures: List[Mixture], option: SilentSources) -> Dict:
+    """Return the option and the number of silent sources, where there are any."""
+    number = sum(source.silent for mixture in mixtures for source in mixture.sources)
+    if not number:
+        return {}
+    shown = list(option) if isinstance(option, (list, tuple)) else option
+    return {"silent_sources": shown or "listed", "num_silent_sources": number}
+
+
+def read_clips(clips_dir: Path, fs: int) -> ClipTable:
+    """Read the tables of filter_clips and the sizes from the files' headers.
+
+    Raises:
+        InputError: tables that disagree, another sampling rate, embedding widths that
+            differ.
+    """
+    wav = read_scp(clips_dir / "wav.scp")
+    visual = read_scp(clips_dir / "visual_spk1.scp")
+    category = read_scp(clips_dir / "utt2spk")
+    tables = {
+        str(clips_dir / "wav.scp"): wav,
+        str(clips_dir / "visual_spk1.scp"): visual,
+        str(clips_dir / "utt2spk"): category,
+    }
+    motion = None
+    if (clips_dir / "motion_spk1.scp").is_file():
+        motion = read_scp(clips_dir / "motion_spk1.scp")
+        tables[str(clips_dir / "motion_spk1.scp")] = motion
+    check_same_keys(tables)
+    num_samples, num_rows, widths = {}, {}, {}
+    for key in sorted(wav, key=str.encode):
+        num_samples[key], rate = audio_info(wav[key])
+        if rate != fs:
+            raise InputError(
+                f"{wav[key]}: {rate} Hz where {fs} Hz were expected. Run stage 3 again "
+                f"with --fs {fs}."
+            )
+        num_rows[key], *width = matrix_shape(visual[key])
+        if num_rows[key] < 1:
+            raise InputError(f"{visual[key]} ({key}) has no rows. Run stage 4 again.")
+        known = widths.setdefault(" x ".join(map(str, width)), key)
+        if len(widths) > 1:
+            other = next(iter(widths.values()))
+            raise InputError(
+                f"the visual embeddings of {other} and {known} have different widths: "
+                f"{list(widths)}. Run stage 2 again, with one encoder for all."
+            )
+    return ClipTable(wav, visual, category, num_samples, num_rows, motion)
+
+
+def _unfit_clips(
+    clips: ClipTable, segment_samples: int, silence_dbfs: float
+) -> List[Skipped]:
+    """List the clips that are too short, or silent in their centre segment."""
+    unfit = []
+    for clip in sorted(clips.wav, key=str.encode):
+        if clips.num_samples[clip] < segment_samples:
+            reason = (
+                f"shorter than a segment: {clips.num_samples[clip]} samples, "
+                f"{segment_samples} needed"
+            )
+            unfit.append(Skipped(clip, STAGE, reason))
+            continue
+        start = centre_source(clips, clip, segment_samples).start
+        samples = read_segment(clips.wav[clip], start, segment_samples)
+        if is_silent(samples, silence_dbfs):
+            reason = f"centre segment silent: RMS below {silence_dbfs:g} dB"
+            unfit.append(Skipped(clip, STAGE, reason))
+    return unfit
+
+
+def _state(
+    digest: str,
+    clips_dir: Path,
+    uses: Mapping[str, int],
+    fs: int,
+    segment_samples: int,
+) -> str:
+    """Return a digest of all that the wavs are made of."""
+    content = table_digest(clips_dir / "wav.scp", uses)
+    text = f"{digest} {fs} {segment_samples} {content}\n"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _prepare_folder(output_dir: Path, state: str) -> None:
+    """Remove what an earlier run left, but for finished wavs of the same state."""
+    data = output_dir / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    (output_dir / "counts.yaml").unlink(missing_ok=True)
+    marker = data / "state.sha256"
+    same = marker.exists() and marker.read_text(encoding="utf-8").strip() == state
+    if not same:
+        # The tables first: what a table lists must be there and complete.
+        tables = [f"{name}.{end}" for name in _TABLES for end in ("scp", "content")]
+        for pattern in (*tables, "mixtures.*"):
+            for path in output_dir.glob(pattern):
+                path.unlink()
+        marker.unlink(missing_ok=True)
+        for pattern in ("wav/*.wav", "spk*/*.wav", "visual_spk*.ark"):
+            for path in data.glob(pattern):
+                path.unlink()
+    # With or without motion: the wavs are the same, these tables are made anew.
+    for path in [*output_dir.glob("motion_spk*.*"), *data.glob("motion_spk*.ark")]:
+        path.unlink()
+    # Stage 2 may be at work in output_dir: its half-written files are not ours.
+    for path in output_dir.glob(".*.tmp"):
+        if _OURS.match(path.name):
+            path.unlink()
+    for pattern in (".*.tmp", "wav/.*.tmp", "spk*/.*.tmp"):
+        for path in data.glob(pattern):
+            path.unlink()
+    if not same:
+        with atomic_write(marker) as f:
+            f.write(state + "\n")
+
+
+def _write_audio(
+    output_dir: Path,
+    mixtures: List[Mixture],
+    clips: ClipTable,
+    fs: int,
+    segment_samples: int,
+    num_sources: int,
+) -> None:
+    names = ["wav", *(f"spk{n}" for n in range(1, num_sources + 1))]
+    tables: Dict[str, Dict[str, str]] = {name: {} for name in names}
+    size = HEADER_BYTES + 4 * segment_samples
+    known = {name: read_content(output_dir / f"{name}.scp") for name in names}
+    written = {name: written_at(output_dir / f"{name}.content") for name in names}
+    step = max(len(mixtures) // 10, 1)
+    for i, mixture in enumerate(mixtures, 1):
+        file = f"{file_stem(mixture.mix_id)}.wav"
+        paths = {name: output_dir / "data" / name / file for name in names}
+        for name, path in paths.items():
+            tables[name][mixture.mix_id] = str(path)
+        if not all(
+            _is_finished(path, size, known[name].get(mixture.mix_id), written[name])
+            for name, path in paths.items()
+        ):
+            sounding = np.float32(sum(not source.silent for source in mixture.sources))
+            signals = [
+                np.zeros(segment_samples, np.float32)
+                if source.silent
+                else read_segment(clips.wav[source.clip], source.start, segment_samples)
+                / sounding
+                for source in mixture.sources
+            ]
+            signals.insert(0, np.sum(signals, axis=0, dtype=np.float32))
+            for path, signal in zip(paths.values(), signals, strict=True):
+                write_float_wav(path, signal, fs)
+        if i % step == 0 or i == len(mixtures):
+            logging.info(f"{i}/{len(mixtures)} mixtures written")
+    for name, table in tables.items():
+        scp = output_dir / f"{name}.scp"
+        write_content(scp, content_of(table, scp, whole=True))
+        write_scp(scp, table)
+
+
+def _is_finished(
+    path: Path, size: int, content: Optional[Content], written: Tuple[int, int]
+) -> bool:
+    """Return whether a wav is there as it was written."""
+    if not path.exists() or path.stat().st_size != size:
+        return False
+    return (
+        content is None
+        or is_older(path.stat(), written)
+        or content.digest == file_digest(path)
+    )
+
+
+def _write_visual(
+    output_dir: Path,
+    mixtures: List[Mixture],
+    clips: ClipTable,
+    n: int,
+    count: int,
+    stride: int,
+) -> None:
+    """Write the rows of source n, (count, D) matrices or packed frames, with an scp."""
+    path = output_dir / "data" / f"visual_spk{n + 1}.ark"
+    table = ArkTable(output_dir / f"visual_spk{n + 1}.scp", path)
+    with atomic_write(path, "wb") as f:
+        for mixture in mixtures:
+            source = mixture.sources[n]
+            ref = clips.visual[source.clip]
+            rows = strided_rows(
+                source.frame, count, stride, clips.num_rows[source.clip]
+            )
+            record = read_packed(ref, rows)
+            if record is None:
+                record = read_rows(ref, rows)
+            table.write(f, mixture.mix_id, record)
+    table.finish()
+
+
+def _write_motion(
+    clips_dir: Path,
+    output_dir: Path,
+    mixtures: List[Mixture],
+    clips: ClipTable,
+    n: int,
+    segment_samples: Optional[int],
+) -> None:
+    """Write a table of source n's motion rows: the clip's matrix, or rows cut from it.
+
+    Args:
+        clips_dir: Where the clips' tables are.
+        output_dir: Where the set goes.
+        mixtures: The mixtures.
+        clips: The clips, with motion.
+        n: Number of the source, from 0.
+        segment_samples: Length of the segment whose rows are cut out; None: all rows,
+            which stay where they are.
+    """
+    scp = output_dir / f"motion_spk{n + 1}.scp"
+    sources = {mixture.mix_id: mixture.sources[n] for mixture in mixtures}
+    if segment_samples is None:
+        known = read_content(clips_dir / "motion_spk1.scp")
+        if known:
+            write_content(scp, {k: known[s.clip] for k, s in sources.items()})
+        write_scp(scp, {key: clips.motion[s.clip] for key, s in sources.items()})
+        return
+    path = output_dir / "data" / f"motion_spk{n + 1}.ark"
+    table = ArkTable(scp, path)
+    with atomic_write(path, "wb") as f:
+        for key, source in sources.items():
+            ref = clips.motion[source.clip]
+            first, last = rows_in_segment(
+                source.start,
+                segment_samples,
+                clips.num_samples[source.clip],
+                matrix_shape(ref)[0],
+            )
+            table.write(f, key, read_rows(ref, range(first, last)))
+    table.finish()

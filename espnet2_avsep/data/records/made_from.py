@@ -1,0 +1,167 @@
+"""Records of what a result was made from, and the check that this is still there.
+
+A record is a JSON file beside the result: ``made_from.json`` in its folder, or
+``<file>.made_from.json``. It has
+
+* ``stage``: the stage that makes the result;
+* ``version``: of the code that made it; a maker raises its number when the same inputs
+  give another result;
+* ``outputs``: file of the result -> digest, where the maker keeps finished work;
+* ``inputs``: name -> path and digest. Of a table, the digest covers what its files hold
+  (data/records/content.py), not where they are;
+* ``options``: everything else that the result depends on.
+
+A stage compares its record with the one that is there, to know whether finished work
+can be kept. A later stage computes the digests of a record again, to know whether the
+result is still that of its inputs.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Optional
+
+from espnet2_avsep.data.records.content import file_digest, table_digest
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.errors import InputError
+
+NAME = "made_from.json"
+Record = Dict[str, Any]
+
+
+def record_path(result: PathLike) -> Path:
+    """Return where the record of a folder or of a file is."""
+    result = Path(result)
+    if result.is_dir() or not result.suffix:
+        return result / NAME
+    return result.with_name(f"{result.name}.{NAME}")
+
+
+def make_record(
+    stage: int,
+    tables: Mapping[str, PathLike],
+    files: Mapping[str, PathLike],
+    options: Mapping[str, Any],
+    version: int = 1,
+) -> Record:
+    """Describe what a result is made from, as that is now.
+
+    Args:
+        stage: The stage that makes it.
+        tables: Name -> table, read with all that it refers to.
+        files: Name -> file.
+        options: What else it depends on, as JSON can hold it.
+        version: Of the code that makes it.
+
+    Raises:
+        InputError: a table or a file is missing.
+    """
+    inputs = {
+        name: {"path": str(path), "digest": _digest(path)}
+        for name, path in {**tables, **files}.items()
+    }
+    # As it reads when it comes back from the disk.
+    options = json.loads(json.dumps(dict(options), sort_keys=True, default=str))
+    return {"stage": stage, "version": version, "inputs": inputs, "options": options}
+
+
+def with_outputs(record: Record, files: Iterable[PathLike]) -> Record:
+    """Return a record together with the digests of the files of the result."""
+    return {**record, "outputs": {str(path): file_digest(path) for path in files}}
+
+
+def is_finished(result: PathLike, record: Record) -> bool:
+    """Whether the result of these inputs is there, and as it was written.
+
+    Args:
+        result: The folder or file, with a record made by :func:`with_outputs`.
+        record: Of the inputs and options as they are now.
+    """
+    before = read_record(result)
+    if before is None or not isinstance(before.get("outputs"), dict):
+        return False
+    files = [path for path in before["outputs"] if Path(path).is_file()]
+    return before == with_outputs(record, files)
+
+
+def write_record(result: PathLike, record: Record) -> None:
+    """Write the record of a result."""
+    with atomic_write(record_path(result)) as f:
+        json.dump(record, f, indent=1, sort_keys=True)
+        f.write("\n")
+
+
+def read_record(result: PathLike) -> Optional[Record]:
+    """Read the record of a result; None: there is none, or none of this form."""
+    try:
+        record = json.loads(record_path(result).read_text(encoding="utf-8"))
+        if isinstance(record["inputs"], dict) and isinstance(record["options"], dict):
+            return record
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    return None
+
+
+def differences(before: Record, now: Record) -> List[str]:
+    """Return what has changed between two records, in words; paths do not count."""
+    found = []
+    if before.get("version") != now["version"]:
+        found.append(
+            f"version {before.get('version')} of the code, now {now['version']}"
+        )
+    for name in sorted({*before["inputs"], *now["inputs"]}):
+        old, new = before["inputs"].get(name), now["inputs"].get(name)
+        if old is None or new is None:
+            found.append(f"{name} was {'not used' if old is None else old['path']}")
+        elif old["digest"] != new["digest"]:
+            found.append(f"{name} ({new['path']}) has changed")
+    for name in sorted({*before["options"], *now["options"]}):
+        old, new = before["options"].get(name), now["options"].get(name)
+        if old != new:
+            found.append(f"{name} was {old}, now {new}")
+    return found
+
+
+def check_current(
+    result: PathLike, required: bool = False, ignore: Iterable[str] = ()
+) -> None:
+    """Check that a result's inputs are still those that it was made from.
+
+    Where an input has a record of its own (stage 8's is stage 7's record), that is
+    checked too. An input that is gone cannot be checked: results may be moved.
+
+    Args:
+        result: The folder or file, or the record itself.
+        required: Whether a result without a record is an error.
+        ignore: Names of inputs that are not checked.
+
+    Raises:
+        InputError: an input has changed; names it and the stage to run again.
+    """
+    path = Path(result)
+    if path.name == NAME:
+        result = path.parent
+    record = read_record(result)
+    if record is None:
+        if required:
+            raise InputError(
+                f"{result}: has no {NAME}, which says what it was made from: it was "
+                "not finished, or made by an earlier version. Run the stage that "
+                "makes it again."
+            )
+        return
+    for name, known in record["inputs"].items():
+        path = Path(known["path"])
+        if name in ignore or not path.exists():
+            continue
+        if path.name == NAME:
+            check_current(path)
+        if _digest(path) != known["digest"]:
+            raise InputError(
+                f"{result}: was made from {name} ({path}) as it was before, but that "
+                f"has changed. Run stage {record['stage']} again."
+            )
+
+
+def _digest(path: PathLike) -> str:
+    """Digest a file, or a table with what its files hold."""
+    return table_digest(path) if Path(path).suffix == ".scp" else file_digest(path)

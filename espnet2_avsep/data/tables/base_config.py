@@ -1,0 +1,82 @@
+"""Configurations that name another one as their base, and say only what differs."""
+
+from pathlib import Path
+from typing import Any, Dict, Tuple
+
+from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.data.tables.yaml_file import read_mapping
+from espnet2_avsep.errors import InputError, shown
+
+BASE = "base"
+# What a configuration says of itself only.
+NOT_INHERITED = ("system", "published")
+MOST_LEVELS = 5
+
+
+def read_config(path: PathLike) -> Dict[str, Any]:
+    """Read a configuration, with what its base has and it does not say.
+
+    ``base: other.yaml`` names a file in the same folder, which may have a base too.
+    A key of the file replaces that of its base, with two exceptions:
+
+      * ``X_conf`` is merged with the base's key by key, unless the file chooses another
+        ``X`` (``separator: co_separation`` does not take over ``separator_conf``);
+      * ``system`` and ``published`` are never taken over.
+
+    A list replaces a list. ``X: null`` unsets what the base has.
+
+    Args:
+        path: A YAML file.
+
+    Returns:
+        The complete configuration, without ``base``.
+
+    Raises:
+        InputError: see :func:`read_mapping`; a base that is not a file name, or more
+            than ``MOST_LEVELS`` bases in a row, as when a file is its own base.
+    """
+    return _read(Path(path), ())
+
+
+def _read(path: Path, above: Tuple[Path, ...]) -> Dict[str, Any]:
+    config = read_mapping(path)
+    if BASE not in config:
+        return config
+    name = config.pop(BASE)
+    if not isinstance(name, str) or not name or Path(name).name != name:
+        raise InputError(
+            f"{path}: base is {shown(name)}; expected the name of a YAML file in the "
+            "same folder."
+        )
+    chain = (*above, path)
+    if len(chain) > MOST_LEVELS:
+        raise InputError(
+            f"{chain[0]}: has more than {MOST_LEVELS} bases in a row: "
+            f"{', '.join(p.name for p in chain[1:])}. Is a file its own base?"
+        )
+    base = path.with_name(name)
+    if not base.is_file():
+        raise InputError(
+            f"{path}: base is {name}, but there is no {base}. Copy it there, or write "
+            "the whole configuration (avsep_train --config FILE --print_config)."
+        )
+    return merge(_read(base, chain), config)
+
+
+def merge(base: Dict[str, Any], own: Dict[str, Any]) -> Dict[str, Any]:
+    """Return a configuration completed by its base; see :func:`read_config`.
+
+    Args:
+        base: Complete configuration.
+        own: What differs; neither is changed.
+    """
+    merged = {k: v for k, v in base.items() if k not in NOT_INHERITED}
+    for key, value in own.items():
+        if key in base and not key.endswith("_conf") and value != base[key]:
+            merged.pop(f"{key}_conf", None)
+    for key, value in own.items():
+        old = merged.get(key)
+        if key.endswith("_conf") and isinstance(old, dict) and isinstance(value, dict):
+            value = {**old, **value}
+        merged[key] = value
+    return merged

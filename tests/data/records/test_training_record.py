@@ -1,0 +1,250 @@
+"""A checkpoint is only continued by the training that wrote it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from espnet2_avsep.bin.avsep_collect_stats import collect_shapes
+from espnet2_avsep.bin.avsep_made_from import main
+from espnet2_avsep.data.records.training_record import (
+    is_finished,
+    keep_config,
+    note_finished,
+    start_training,
+)
+from espnet2_avsep.errors import InputError
+from tests.tiny_corpus import make_tiny_corpus
+
+CONFIG = {
+    "optim": "adam",
+    "optim_conf": {"lr": 1e-3},
+    "separator_conf": {"channels": 8},
+    "max_epoch": 2,
+}
+
+
+class Training:
+    """A corpus, an experiment's folder and the command line of its training."""
+
+    def __init__(self, root: Path):
+        self.data = make_tiny_corpus(root / "dump")
+        self.exp = root / "exp"
+        self.config = root / "train.yaml"
+        self.config.write_text(yaml.safe_dump(CONFIG))
+        self.stats = root / "stats"
+        self.triples = {
+            "train": [
+                f"{self.data}/train/spk1.scp,speech_ref1,sound",
+                f"{self.data}/train/visual_spk1.scp,visual_ref1,kaldi_ark",
+            ],
+            "valid": [f"{self.data}/valid/wav.scp,speech_mix,sound"],
+        }
+        self.collect()
+
+    def collect(self):
+        for part, triples in self.triples.items():
+            collect_shapes(triples, str(self.stats / part))
+
+    def argv(self, *more):
+        words = ["--config", str(self.config), "--output_dir", str(self.exp)]
+        words += ["--resume", "true", "--dataset_conf", "num_sources=2"]
+        for part, triples in self.triples.items():
+            for triple in triples:
+                name = triple.split(",")[1]
+                words += [f"--{part}_data_path_and_name_and_type", triple]
+                words += [f"--{part}_shape_file"]
+                words += [str(self.stats / part / f"{name}_shape")]
+        return [*words, *more]
+
+    def train(self):
+        """Do as if the training had been done."""
+        start_training(self.argv())
+        config = {**CONFIG, "dataset_conf": {"num_sources": 2}, "seed": 0}
+        (self.exp / "config.yaml").write_text(yaml.safe_dump(config))
+        (self.exp / "checkpoint.pth").write_bytes(b"weights")
+
+    def refuses(self, *more):
+        before = {p: p.read_bytes() for p in self.exp.iterdir() if p.name != ".lock"}
+        with pytest.raises(InputError) as error:
+            start_training(self.argv(*more))
+        found = {p: p.read_bytes() for p in self.exp.iterdir() if p.name != ".lock"}
+        assert found == before, "a refused training has written files"
+        return str(error.value)
+
+
+@pytest.fixture
+def training(tmp_path):
+    done = Training(tmp_path)
+    done.train()
+    return done
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--optim_conf", "lr=1e-2"], "optim_conf.lr was 0.001, now 0.01"),
+        (
+            ["--separator_conf", "channels=16"],
+            "separator_conf.channels was 8.0, now 16",
+        ),
+        (["--dataset_conf", "num_sources=3"], "num_sources was 2.0, now 3.0"),
+        (["--seed", "7"], "seed was None, now 7"),
+        (["--init_param", "__file__"], "content of init_param was None"),
+    ],
+)
+def test_another_option_is_another_training(training, words, named):
+    words = [__file__ if word == "__file__" else word for word in words]
+    message = training.refuses(*words)
+    assert "was trained with other options" in message and named in message
+    assert "--avsep_tag" in message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--max_epoch", "9", "--num_workers", "3", "--ngpu", "0"],
+        ["--optim_conf", "lr=1e-3"],  # the same number in other words
+        ["--seed", "0"],  # the default that it was trained with
+    ],
+)
+def test_the_same_training_continues(training, words):
+    start_training(training.argv(*words))
+
+
+def test_a_finished_training_is_known_by_its_command_and_its_files(training):
+    argv = training.argv()
+    assert not is_finished(argv)
+    note_finished(argv)
+    assert is_finished(argv)
+    assert not is_finished([*argv, "--max_epoch", "9"])
+    assert not is_finished([*argv, "--resume", "false"])
+    (training.exp / "3epoch.pth").write_bytes(b"")
+    assert not is_finished(argv)
+    (training.exp / "3epoch.pth").unlink()
+    assert is_finished(argv)
+    training.config.write_text(yaml.safe_dump({**CONFIG, "max_epoch": 3}))
+    assert not is_finished(argv)
+
+
+def test_a_changed_config_file_is_another_training(training):
+    training.config.write_text(yaml.safe_dump({**CONFIG, "optim_conf": {"lr": 0.1}}))
+    assert "optim_conf.lr was 0.001, now 0.1" in training.refuses()
+    # Keys that are gone have their defaults again.
+    training.config.write_text("optim: adam\n")
+    assert "optim_conf.lr was 0.001, now None" in training.refuses()
+
+
+def test_without_resume_all_begins_anew(training):
+    start_training(training.argv("--seed", "7", "--resume", "false"))
+    record = json.loads((training.exp / "made_from.json").read_text())
+    assert record["options"]["seed"] == 7
+
+
+def test_other_features_of_the_same_shape_are_other_data(training):
+    ark = training.data / "train/visual.ark"
+    content = ark.read_bytes()
+    ark.write_bytes(content[:-4] + b"\x00\x00\x80\x3f")
+    training.collect()
+    message = training.refuses()
+    assert "was trained on other data" in message
+    assert "train visual_ref1" in message
+
+
+def test_other_sound_of_the_same_size_is_other_data(training):
+    wav = next((training.data / "wavs").glob("mix*_spk1.wav")).with_name("mix00000.wav")
+    content = wav.read_bytes()
+    wav.write_bytes(content[:-4] + b"\x00\x00\x00\x3f")
+    training.collect()
+    assert "valid speech_mix" in training.refuses()
+
+
+def test_shapes_of_other_data_are_refused(training):
+    """Training would see the first part of longer clips only."""
+    scp = training.data / "train/spk1.scp"
+    lines = scp.read_text().splitlines()
+    key, path = lines[0].split()
+    import soundfile
+
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, [*samples, *samples], rate, subtype="FLOAT")
+    message = training.refuses()
+    assert "speech_ref1_shape: holds the sizes of other data" in message
+    assert "Run stage 5 again" in message
+    # Without a record, as an earlier version left it, the headers tell.
+    (training.stats / "train/made_from.json").unlink()
+    assert "Run stage 5 again" in training.refuses()
+    training.collect()
+    assert "was trained on other data" in training.refuses()
+
+
+def test_an_experiment_of_an_earlier_version(training):
+    """Without a record, config.yaml tells what it was trained with."""
+    (training.exp / "made_from.json").unlink()
+    message = training.refuses("--optim_conf", "lr=1e-2")
+    assert "optim_conf.lr was 0.001, now 0.01" in message
+    start_training(training.argv())
+
+
+def test_the_command_prints_the_reason(training, capsys):
+    assert main(["training", *training.argv()]) == 0
+    assert main(["training", *training.argv("--seed", "3")]) == 2
+    assert "with other options: seed was None, now 3" in capsys.readouterr().err
+
+
+def test_a_refused_continuation_restores_the_config(training):
+    """ESPnet writes config.yaml before it reads the checkpoint."""
+    path = training.exp / "config.yaml"
+    before = path.read_bytes()
+    with pytest.raises(InputError), keep_config(training.exp):
+        path.write_text("separator: other\n")
+        raise InputError("the checkpoint does not fit")
+    assert path.read_bytes() == before
+
+
+def test_a_model_of_other_data_is_used_only_on_request(training, capsys):
+    model = ["model", "--avsep_exp", str(training.exp)]
+    assert main(model) == 0
+    ark = training.data / "train/visual.ark"
+    ark.write_bytes(ark.read_bytes()[:-4] + b"\x00\x00\x80\x3f")
+    assert main(model) == 2
+    error = capsys.readouterr().err
+    assert "Run stage 6 again" in error and "--skip_train true" in error
+    assert main([*model, "--as_it_is", "true"]) == 0
+    # Features of another encoder are refused in any case.
+    info = {"encoder": "open_clip", "model": "a", "weights": "w", "dim": 4}
+    (training.exp / "visual_info.yaml").write_text(yaml.safe_dump(info))
+    other = training.data / "visual_info.yaml"
+    other.write_text(yaml.safe_dump({**info, "model": "b"}))
+    argv = [*model, "--as_it_is", "true", "--made_by", str(other)]
+    assert main(argv) == 2
+    assert "made by another encoder" in capsys.readouterr().err
+
+
+HOLD = """
+import sys, time
+from espnet2_avsep.data.records.training_record import hold_training
+with hold_training(sys.argv[1:]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_of_two_trainings_that_start_at_once_one_leaves_no_trace(training):
+    """The record is written under the lock that lasts until the training's end."""
+    (training.exp / "checkpoint.pth").unlink()  # or that would be the reason
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, *training.argv()],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        try:
+            assert first.stdout.readline() == "held\n"
+            said = training.refuses("--optim_conf", "lr=5")
+            assert f"is in use by a training, pid {first.pid} on " in said
+        finally:
+            first.kill()

@@ -1,0 +1,89 @@
+"""Configurations with a base."""
+
+from pathlib import Path
+
+import pytest
+
+from espnet2_avsep.data.tables.base_config import merge, read_config
+from espnet2_avsep.errors import InputError
+
+TUNING = Path(__file__).resolve().parents[3] / "conf" / "tuning"
+
+
+def write(folder, **texts):
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return folder / "own.yaml"
+
+
+def test_own_values_replace_those_of_the_base(tmp_path):
+    path = write(
+        tmp_path,
+        first="sample_rate: 11625\nmax_epoch: 9\ncriterions: [{name: a}, {name: b}]\n",
+        second="base: first.yaml\nmax_epoch: 50\nteacher: clap\n",
+        own="base: second.yaml\nteacher: null\ncriterions: [{name: c}]\n",
+    )
+    assert read_config(path) == {
+        "sample_rate": 11625,
+        "max_epoch": 50,
+        "teacher": None,
+        "criterions": [{"name": "c"}],
+    }
+
+
+def test_options_of_a_part_are_merged_unless_another_part_is_chosen():
+    base = {"optim": "adam", "optim_conf": {"lr": 1e-4, "fused": True}}
+    own = {"optim_conf": {"lr": 1e-3}}
+    assert merge(base, own)["optim_conf"] == {"lr": 1e-3, "fused": True}
+    assert base["optim_conf"] == {"lr": 1e-4, "fused": True}
+    other = merge(base, {"optim": "sgd", "optim_conf": {"lr": 1e-3}})
+    assert other == {"optim": "sgd", "optim_conf": {"lr": 1e-3}}
+    assert merge(base, {"optim": "sgd"}) == {"optim": "sgd"}
+    # The same choice, written again, changes nothing.
+    assert merge(base, {"optim": "adam", **own})["optim_conf"]["fused"] is True
+    assert merge(base, {"optim_conf": None})["optim_conf"] is None
+
+
+def test_scores_of_the_base_are_not_taken_over():
+    base = {"system": "HFRA", "published": [{"sdr": 6.72}], "seed": 0}
+    assert merge(base, {"seed": 1}) == {"seed": 1}
+
+
+def test_a_file_without_a_base_is_returned_as_it_is(tmp_path):
+    path = write(tmp_path, own="seed: 3\nsystem: X\n")
+    assert read_config(path) == {"seed": 3, "system": "X"}
+
+
+@pytest.mark.parametrize("name", ["3", "../first.yaml", "[a.yaml]", "a/b.yaml", "''"])
+def test_a_base_must_be_a_file_name(name, tmp_path):
+    with pytest.raises(InputError, match="own.yaml: base is .* in the same folder"):
+        read_config(write(tmp_path, own=f"base: {name}\n"))
+
+
+def test_a_missing_base_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"own.yaml: base is x.yaml, but there is no"):
+        read_config(write(tmp_path, own="base: x.yaml\n"))
+
+
+def test_a_file_that_is_its_own_base(tmp_path):
+    path = write(tmp_path, own="base: other.yaml\n", other="base: own.yaml\n")
+    with pytest.raises(InputError, match="more than 5 bases in a row"):
+        read_config(path)
+
+
+@pytest.mark.parametrize("path", sorted(TUNING.glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_configs_are_complete(path):
+    """Each has a name and scores of its own, and nothing repeats its base."""
+    text = path.read_text(encoding="utf-8")
+    config = read_config(path)
+    assert "base" not in config and config["system"]
+    bases = [line for line in text.splitlines() if line.startswith("base: ")]
+    if bases:
+        base = read_config(path.with_name(bases[0].split()[1]))
+        own = read_config(path)
+        repeated = [
+            key
+            for key in base
+            if f"\n{key}:" in text and own.get(key) == base[key] and key != "published"
+        ]
+        assert repeated == []
