@@ -49,6 +49,13 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument(
+        "--mixture_consistency",
+        type=str2bool,
+        default=False,
+        help="share what the tracks leave of the mixture equally among them, so that "
+        "they add up to it",
+    )
+    parser.add_argument(
         "--stop_db",
         type=float,
         help="of models that take one source after the other (mp_net): sources are "
@@ -142,6 +149,7 @@ def _record(args: argparse.Namespace) -> Dict[str, Any]:
         {
             **{name: getattr(args, name) for name in options},
             **({} if args.stop_db is None else {"stop_db": args.stop_db}),
+            **({"mixture_consistency": True} if args.mixture_consistency else {}),
             # Before, the classes that some systems are told were not swapped.
             **({"swapped_classes": True} if args.shuffle_visual != "no" else {}),
             **({"motion": args.change_motion} if args.change_motion != "no" else {}),
@@ -177,6 +185,7 @@ def _separate(
         binary_mask=args.binary_mask,
         threshold=args.threshold,
         stop_db=args.stop_db,
+        mixture_consistency=args.mixture_consistency,
     )
     if args.fs is not None and args.fs != separate.sample_rate:
         raise InputError(

@@ -15,6 +15,7 @@ from espnet2_avsep.data.tables.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError, shown
 from espnet2_avsep.inference.prompt_reader import PromptReader
 from espnet2_avsep.inference.prompts import During, Mean, Region, Text
+from espnet2_avsep.layers.mixture_consistency import mixture_consistent
 from espnet2_avsep.layers.precision import DTYPES, usable_dtype
 from espnet2_avsep.layers.unet import make_shift_invariant
 from espnet2_avsep.sharing.source import default_weights, find_model
@@ -136,6 +137,9 @@ class SeparateAV:
             silent once the energy of what is left is below this level of the mixture's,
             in dB, for instance -20; what is left is in the residual. Null takes the
             training's separator_conf.stop_db.
+        mixture_consistency: Share what the tracks leave of the mixture equally among
+            them, so that they add up to it and the residual is silent: for mixtures
+            whose sources are all queried. See layers/mixture_consistency.py.
 
     Example:
         >>> separate = SeparateAV.from_pretrained(folder)  # exp/avsep_<tag>
@@ -164,6 +168,7 @@ class SeparateAV:
         text_encoder: Any = None,
         stop_db: Optional[float] = None,
         shift_invariant: bool = False,
+        mixture_consistency: bool = False,
     ):
         if dtype not in DTYPES:
             raise InputError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.")
@@ -190,6 +195,7 @@ class SeparateAV:
         self.motion_steps = self._whole_number("motion_steps", 160)
         self.binary_mask = binary_mask
         self.threshold = threshold
+        self.mixture_consistency = mixture_consistency
         self._image_encoder = image_encoder
         self._text_encoder = text_encoder
         self._lock = threading.Lock()
@@ -509,15 +515,16 @@ class SeparateAV:
         Returns:
             (B, N, L) on the model's device.
         """
+        mixture = mixture.to(self.device, torch.float32)
         with torch.inference_mode():
             tracks, _ = self.model.separate(
-                mixture.to(self.device, torch.float32),
+                mixture,
                 visual.to(self.device),
                 binary_mask=self.binary_mask,
                 threshold=self.threshold,
                 **{name: value.to(self.device) for name, value in conditions.items()},
             )
-        return tracks
+            return self._consistent(tracks, mixture)
 
     def plan(self, chunking: Chunking) -> ChunkPlan:
         """Bring a Chunking to samples at the model's rate.
@@ -590,15 +597,22 @@ class SeparateAV:
         if len(chunk) == 1:
             tracks = self.separate_batch(mixture, rows, **conditions)
             return _to_finite(tracks[0, :, None])
+        mixture = mixture[None].to(self.device)
         with torch.inference_mode():
             tracks = self.model.separate_channels(
-                mixture[None].to(self.device),
+                mixture,
                 rows.to(self.device),
                 binary_mask=self.binary_mask,
                 threshold=self.threshold,
                 **{name: value.to(self.device) for name, value in conditions.items()},
             )
-        return _to_finite(tracks[0])
+            return _to_finite(self._consistent(tracks, mixture)[0])
+
+    def _consistent(self, tracks: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
+        """What the tracks (B, N, ..., L) become with ``mixture_consistency``."""
+        return (
+            mixture_consistent(tracks, mixture) if self.mixture_consistency else tracks
+        )
 
     def _conditions(
         self,

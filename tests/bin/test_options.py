@@ -6,6 +6,7 @@ required, how many values it takes, and its choices.
 
 import argparse
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,32 @@ def test_every_option_keeps_its_name_default_and_choices(command):
         for row in describe(words, parser)
     ]
     assert sorted(found) == sorted(expected)
+
+
+BIN = Path(avsep.__file__).parent
+# What commands share, beside their own modules: in bin, and wherever `args` goes.
+SHARED = "".join(
+    path.read_text(encoding="utf-8")
+    for path in (*BIN.glob("[!a]*.py"), BIN / "subcommands" / "query.py")
+)
+PACKAGE = "".join(
+    path.read_text(encoding="utf-8")
+    for path in BIN.parent.rglob("*.py")
+    if not path.is_relative_to(BIN)
+)
+
+
+@pytest.mark.parametrize("command", sorted({row[0].split()[0] for row in ROWS}))
+def test_every_option_is_read(command):
+    """`avsep separate --shift_invariant` once had no effect."""
+    own = BIN / "subcommands" / f"{command.replace('-', '_')}.py"
+    if command not in avsep.SUBCOMMANDS:
+        own = BIN / f"avsep_{command.replace('-', '_')}.py"
+    text = own.read_text(encoding="utf-8")
+    for words, parser in parsers(command).items():
+        for action in parser._actions:
+            if not action.option_strings or action.dest == "help":
+                continue
+            read = rf"args\.{action.dest}\b"
+            known = re.search(rf"{read}|[\"']{action.dest}[\"']", text + SHARED)
+            assert known or re.search(read, PACKAGE), (words, action.option_strings)

@@ -135,6 +135,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="round masks to 0 or 1 (default: false)",
     )
     add(
+        "--mixture_consistency",
+        type=str2bool,
+        default=False,
+        help="share what the tracks leave of the input equally among them, where every "
+        "source has a query: the residual is then silent in the model's band (default: "
+        "false)",
+    )
+    add(
         "--stop_db",
         type=float,
         metavar="DB",
@@ -205,6 +213,8 @@ def run(args: argparse.Namespace) -> int:
         device=str(choose_device(args.device)),
         binary_mask=args.binary_mask,
         stop_db=args.stop_db,
+        shift_invariant=args.shift_invariant,
+        mixture_consistency=args.mixture_consistency,
     )
     if any(query.kind in ("picture", "region") for query in jobs[0].queries):
         _tell(args, "loading the encoder of the pictures ...")
