@@ -2,7 +2,7 @@
 
 import torch
 
-from espnet2_avsep.visual.frame_encoder import FrameEncoder, Preprocessing
+from espnet2_avsep.visual.encoders.frame_encoder import FrameEncoder, Preprocessing
 from espnet2_avsep.visual.frames import Resize
 
 BARS = 10

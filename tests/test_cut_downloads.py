@@ -53,7 +53,7 @@ def test_lists_of_a_corpus(url, tmp_path, monkeypatch):
 def test_weights_of_torchvision(url, tmp_path, monkeypatch):
     import torchvision
 
-    from espnet2_avsep.visual.resnet_encoder import load_resnet18
+    from espnet2_avsep.visual.encoders.resnet_encoder import load_resnet18
 
     weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
     cut = type("Weights", (), {"url": f"{url}/resnet18-f37072fd.pth"})
@@ -69,7 +69,7 @@ def test_weights_of_open_clip_by_address(url, tmp_path, monkeypatch):
     import open_clip
     from huggingface_hub import constants
 
-    from espnet2_avsep.visual.clip_encoder import load_open_clip
+    from espnet2_avsep.visual.encoders.clip_encoder import load_open_clip
 
     tag = {"url": f"{url}/ViT-B-32.pt"}
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda *_: tag)
@@ -84,7 +84,7 @@ def test_weights_of_open_clip_from_the_hub(url, tmp_path, monkeypatch):
     import huggingface_hub
     from huggingface_hub import constants
 
-    from espnet2_avsep.visual.clip_encoder import load_open_clip
+    from espnet2_avsep.visual.encoders.clip_encoder import load_open_clip
 
     class RemoteProtocolError(Exception):
         pass

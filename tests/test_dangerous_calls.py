@@ -50,10 +50,12 @@ ALLOWED: Dict[str, Dict[str, str]] = {
     "espnet2_avsep/model/checkpoints.py": {
         "torch.load": "weights_only, ESPnet's reporter"
     },
-    "espnet2_avsep/visual/clip_encoder.py": {
+    "espnet2_avsep/visual/encoders/clip_encoder.py": {
         "torch.jit.load": "OpenAI's archives; none with code that loading runs"
     },
-    "espnet2_avsep/visual/torchvision_weights.py": {"torch.load": "weights_only"},
+    "espnet2_avsep/visual/pretrained/torchvision_weights.py": {
+        "torch.load": "weights_only"
+    },
     "espnet2_avsep/teacher/clap_checkpoint.py": {"torch.load": "weights_only"},
     "espnet2_avsep/sharing/pack.py": {"subprocess.run": "espnet2.bin.pack, our words"},
     "espnet2_avsep/scoring/results.py": {

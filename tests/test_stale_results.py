@@ -33,7 +33,7 @@ from espnet2_avsep.bin import (
 )
 from espnet2_avsep.data.tables.scp import write_scp
 from espnet2_avsep.visual import build
-from espnet2_avsep.visual.frame_encoder import FrameEncoder, Preprocessing
+from espnet2_avsep.visual.encoders.frame_encoder import FrameEncoder, Preprocessing
 from espnet2_avsep.visual.frames import Resize
 from tests.tiny_corpus import FS, MODEL_OPTIONS, SEGMENT, tone
 from tests.trained_model import make_trained_folder

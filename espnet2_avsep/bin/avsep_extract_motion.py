@@ -13,7 +13,7 @@ from espnet2_avsep.bin.feature_options import (
     add_network_options,
     tables,
 )
-from espnet2_avsep.visual.motion_names import WEIGHTS
+from espnet2_avsep.visual.motion_features.motion_names import WEIGHTS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -64,19 +64,21 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     args = get_parser().parse_args(argv)
     setup_logging(args.log_level)
     if args.check_weights:
-        from espnet2_avsep.visual.torchvision_weights import find_file
+        from espnet2_avsep.visual.pretrained.torchvision_weights import find_file
 
         model = args.motion_encoder
         weights = args.motion_pretrained or WEIGHTS[model]
         if WEIGHTS[model] is not None:
             find_file(model, model, weights, "--motion_pretrained")
         return
-    from espnet2_avsep.visual.motion import copy_motion, extract_motion
+    from espnet2_avsep.visual.motion_features.motion import copy_motion, extract_motion
 
     # One network for all tables, made when the first clip needs it.
     @functools.cache
     def build(**options):
-        from espnet2_avsep.visual.motion_encoder import load_motion_encoder
+        from espnet2_avsep.visual.motion_features.motion_encoder import (
+            load_motion_encoder,
+        )
 
         return load_motion_encoder(**options)
 

@@ -153,17 +153,17 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 def _check_weights(args: argparse.Namespace) -> None:
     """Find, or fetch, the weights that the options name."""
     if args.visual_encoder == "open_clip":
-        from espnet2_avsep.visual.open_clip_weights import find_weights
+        from espnet2_avsep.visual.pretrained.open_clip_weights import find_weights
 
         find_weights(args.visual_model, args.visual_pretrained or "openai")
     elif args.visual_encoder == "resnet18":
-        from espnet2_avsep.visual.resnet_encoder import DEFAULT_WEIGHTS
-        from espnet2_avsep.visual.torchvision_weights import find_file
+        from espnet2_avsep.visual.encoders.resnet_encoder import DEFAULT_WEIGHTS
+        from espnet2_avsep.visual.pretrained.torchvision_weights import find_file
 
         pretrained = args.visual_pretrained or DEFAULT_WEIGHTS
         find_file("resnet18", "ResNet-18", pretrained, "--visual_pretrained")
     if args.visual_boxes == "detector":
-        from espnet2_avsep.visual.torchvision_weights import find_file
+        from espnet2_avsep.visual.pretrained.torchvision_weights import find_file
 
         model = args.box_detector
         find_file(model, model, args.box_pretrained, "--box_pretrained")
@@ -207,7 +207,7 @@ def _extract(
         return
     boxes = None
     if args.visual_boxes is not None:
-        from espnet2_avsep.visual.box_source import BoxSource
+        from espnet2_avsep.visual.boxes.box_source import BoxSource
 
         boxes = BoxSource(
             args.visual_boxes,

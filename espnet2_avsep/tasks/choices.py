@@ -57,8 +57,8 @@ from espnet2_avsep.teacher.abs_teacher import AbsTeacher
 from espnet2_avsep.teacher.clap_teacher import ClapTeacher
 from espnet2_avsep.teacher.precomputed import PrecomputedTeacher
 from espnet2_avsep.visual.adapter import MeanAdapter, StandardiseAdapter
-from espnet2_avsep.visual.dilated_resnet import DilatedResNet18
-from espnet2_avsep.visual.frame_networks import (
+from espnet2_avsep.visual.encoders.dilated_resnet import DilatedResNet18
+from espnet2_avsep.visual.encoders.frame_networks import (
     CCoLResNet18,
     CoSeparationResNet18,
     PredictiveCodingResNet18,

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Union
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.visual.clip_encoder import build_open_clip, load_open_clip
 from espnet2_avsep.visual.encoder_info import (
     ENCODERS,
     FRAMES,
@@ -14,10 +13,11 @@ from espnet2_avsep.visual.encoder_info import (
     read_info,
     text_refusal,
 )
-from espnet2_avsep.visual.frame_encoder import FrameEncoder
+from espnet2_avsep.visual.encoders.clip_encoder import build_open_clip, load_open_clip
+from espnet2_avsep.visual.encoders.frame_encoder import FrameEncoder
+from espnet2_avsep.visual.encoders.resnet_encoder import DEFAULT_WEIGHTS, load_resnet18
+from espnet2_avsep.visual.encoders.text_encoder import TextEncoder
 from espnet2_avsep.visual.frame_packer import FramePacker
-from espnet2_avsep.visual.resnet_encoder import DEFAULT_WEIGHTS, load_resnet18
-from espnet2_avsep.visual.text_encoder import TextEncoder
 
 
 def build_encoder(

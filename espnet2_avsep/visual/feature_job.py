@@ -19,8 +19,8 @@ from espnet2_avsep.data.tables.scp import (
 from espnet2_avsep.data.tables.table_entry import read_sources
 from espnet2_avsep.errors import InputError, clear_disk_errors
 from espnet2_avsep.media.container import ClipError
-from espnet2_avsep.visual.box_source import BoxSource
-from espnet2_avsep.visual.crop import write_box_table
+from espnet2_avsep.visual.boxes.box_source import BoxSource
+from espnet2_avsep.visual.boxes.crop import write_box_table
 
 Result = Tuple[str, Union[np.ndarray, PackedFrames, ClipError]]
 # More rows than this of one clip (days of video) speak of a broken header.

@@ -7,7 +7,7 @@ import numpy as np
 from espnet2_avsep.data.frame_store import PackedFrames, encode_jpeg
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.picture import Resize, read_image
-from espnet2_avsep.visual.preprocessing import Preprocessing
+from espnet2_avsep.visual.encoders.preprocessing import Preprocessing
 
 
 class FramePacker:

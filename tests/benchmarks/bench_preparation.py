@@ -120,7 +120,7 @@ def make_encoder(real: bool):
         return build_encoder("open_clip", "ViT-B-32", "random", batch_size=32)
     import torch
 
-    from espnet2_avsep.visual.frame_encoder import FrameEncoder, Preprocessing
+    from espnet2_avsep.visual.encoders.frame_encoder import FrameEncoder, Preprocessing
     from espnet2_avsep.visual.frames import Resize
 
     class Means(torch.nn.Module):

@@ -16,7 +16,7 @@ from espnet2_avsep.media import picture
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.file_name import is_image_name
 from espnet2_avsep.media.picture import GROUND, Resize, read_image, scale
-from espnet2_avsep.visual.frame_encoder import Preprocessing
+from espnet2_avsep.visual.encoders.frame_encoder import Preprocessing
 from espnet2_avsep.visual.frames import folder_frames
 
 RNG = np.random.default_rng(0)

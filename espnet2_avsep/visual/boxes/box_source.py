@@ -1,0 +1,146 @@
+"""Where the boxes of a set come from, as the options of stage 2 say it."""
+
+import os
+import re
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+
+from espnet2_avsep.data.records.journal import signature
+from espnet2_avsep.data.tables.clip_id import category_key
+from espnet2_avsep.data.tables.scp import PathLike, read_scp
+from espnet2_avsep.device import choose_device
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.visual.boxes.box_files import BoxFiles
+from espnet2_avsep.visual.boxes.crop import ANY, CropOptions, Cropper, read_classes
+
+DETECTOR = "detector"
+
+
+class BoxSource:
+    """A detector, or a folder of files, and how boxes are chosen.
+
+    Args:
+        boxes: "detector", or a folder; see BoxFiles.
+        utt2clip: Table clip -> category/video_id; None: the ids tell.
+        detector: Model; see visual/boxes/detector.py.
+        pretrained: Its weights; see visual/boxes/detector.py.
+        seed: Of random weights.
+        classes: See crop.read_classes.
+        score: Least score of a box.
+        margin: See :class:`CropOptions`.
+        fps: Of the files; see BoxFiles.
+        size: Of the files: "640x360"; None: the videos' own.
+        batch_size: Pictures that the detector sees at a time.
+
+    Attributes:
+        settings: All that decides what the crops look like.
+
+    Raises:
+        InputError: an option that makes no sense; there is no such folder.
+    """
+
+    def __init__(
+        self,
+        boxes: str,
+        utt2clip: Optional[PathLike] = None,
+        detector: str = "fasterrcnn_resnet50_fpn_v2",
+        pretrained: str = "COCO_V1",
+        seed: int = 0,
+        classes: Optional[str] = None,
+        score: float = 0.3,
+        margin: float = 0.0,
+        fps: float = 1.0,
+        size: Optional[str] = None,
+        batch_size: int = 4,
+    ):
+        if not 0 <= score <= 1:
+            raise InputError(f"--box_score {score}: expected a number from 0 to 1.")
+        if not 0 <= margin <= 10:
+            raise InputError(f"--box_margin {margin}: expected a number from 0 to 10.")
+        if batch_size < 1:
+            raise InputError(f"--box_batch_size {batch_size}: expected 1 or more.")
+        self.boxes = boxes
+        self.clips = read_scp(utt2clip) if utt2clip is not None else {}
+        self.options = CropOptions(read_classes(classes), score, margin)
+        self.batch_size = batch_size
+        self.settings: Dict[str, Any] = {
+            "boxes": boxes,
+            "box_classes": {k: list(v) for k, v in self.options.classes.items()},
+            "box_score": score,
+            "box_margin": margin,
+        }
+        self.files: Optional[BoxFiles] = None
+        self._cropper: Optional[Cropper] = None
+        if boxes == DETECTOR:
+            self.chosen = {"model": detector, "pretrained": pretrained, "seed": seed}
+            self.settings.update(self.chosen)
+            if os.path.isfile(pretrained):
+                self.settings["box_file"] = signature(pretrained)
+        else:
+            self.files = BoxFiles(boxes, self.clips, fps, _read_size(size))
+            self.settings.update(box_fps=fps, box_size=size)
+
+    def source(self, key: str) -> Any:
+        """Return what tells whether the boxes of a clip are still the same."""
+        if self.files is None:
+            return DETECTOR
+        path = self.files.find(key)
+        return signature(str(path)) if path is not None else "no file"
+
+    def notes(self, key: str) -> List[List[Any]]:
+        """Take out what :class:`Cropper` noted of a clip."""
+        return self._cropper.notes.pop(key)
+
+    def build(self, keys: Iterable[str], device: str) -> Tuple[Cropper, Dict[str, Any]]:
+        """Build what cuts the pictures of some clips.
+
+        Args:
+            keys: The clips.
+            device: Where the detector computes: "auto", "cpu", "cuda", "cuda:N".
+
+        Returns:
+            It, and what it is, for result files.
+
+        Raises:
+            InputError: weights that cannot be had, classes the detector does not know.
+        """
+        category = {key: _category(key, self.clips) for key in keys}
+        names = ("boxes", "box_classes", "box_score", "box_margin")
+        info = {name: self.settings[name] for name in names}
+        if self.files is not None:
+            info.update({k: self.settings[k] for k in ("box_fps", "box_size")})
+            self._cropper = Cropper(self.options, category, files=self.files)
+            return self._cropper, info
+        from espnet2_avsep.visual.boxes.detector import coco_labels, load_detector
+
+        self._check_names(coco_labels(self.chosen["model"]))
+        detector = load_detector(**self.chosen, device=str(choose_device(device)))
+        self._cropper = Cropper(
+            self.options, category, detector, batch_size=self.batch_size
+        )
+        return self._cropper, {**info, **detector.info}
+
+    def _check_names(self, labels: List[str]) -> None:
+        wanted = {name for names in self.options.classes.values() for name in names}
+        unknown = sorted(wanted - {ANY, *labels})
+        if unknown:
+            known = [name for name in labels if name not in ("__background__", "N/A")]
+            raise InputError(
+                f"--box_classes: the detector knows no {', '.join(unknown)}; it knows "
+                f"{', '.join(known)} (and {ANY!r} is all)."
+            )
+
+
+def _category(key: str, clips: Mapping[str, str]) -> str:
+    clip = clips.get(key) or key.replace("-", "/", 1)
+    return category_key(clip.rpartition("/")[0])
+
+
+def _read_size(text: Optional[str]) -> Optional[Tuple[int, int]]:
+    if text is None:
+        return None
+    found = re.fullmatch(r"([1-9][0-9]*)x([1-9][0-9]*)", text)
+    if found is None:
+        raise InputError(
+            f"--box_size {text}: expected width and height in pixels, as in 640x360."
+        )
+    return int(found[1]), int(found[2])

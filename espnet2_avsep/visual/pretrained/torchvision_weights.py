@@ -1,0 +1,113 @@
+"""Weights of torchvision's models: by their published name, or from a file."""
+
+import logging
+import os
+from typing import Any, Dict, Optional, Sequence
+
+import torch
+
+from espnet2_avsep.data.fetch import FetchError, fetch_file
+from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.lean_imports import without_compiler
+from espnet2_avsep.visual.encoder_info import RANDOM
+from espnet2_avsep.visual.pretrained.weights import connection_problem, weights_error
+
+
+def load_weights(
+    network: torch.nn.Module,
+    model: str,
+    title: str,
+    pretrained: str,
+    option: str,
+    cache_dir: Optional[str] = None,
+    without: Sequence[str] = (),
+) -> Dict[str, Any]:
+    """Load weights into a network, every key of it, without pickle.
+
+    Args:
+        network: Gets the weights.
+        model: torchvision's name of the model, e.g. "resnet18".
+        title: Its name in messages.
+        pretrained: The name of torchvision weights, or the path of a state dict.
+        option: What names the weights on the command line, for messages.
+        cache_dir: Where downloads are kept; default: torch's hub folder.
+        without: Beginnings of keys that the file may have and the network has not.
+
+    Returns:
+        What the weights are, for logs and result files.
+
+    Raises:
+        InputError: unknown name, weights that are neither here nor within reach, a
+            file that does not fit.
+    """
+    path = find_file(model, title, pretrained, option, cache_dir)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = {k: v for k, v in state.items() if not k.startswith(tuple(without))}
+        network.load_state_dict(state, strict=True)
+    except Exception as error:
+        raise InputError(
+            f"{option} {path}: does not fit {title}: {str(error)[:500]}. "
+            f"A state dict of torchvision's {model} was expected."
+        ) from error
+    sha256 = file_sha256(path)
+    logging.info("%s: loaded %s (sha256 %s)", title, path, sha256)
+    return {"weights": f"sha256 {sha256}"}
+
+
+def find_file(
+    model: str,
+    title: str,
+    pretrained: str,
+    option: str,
+    cache_dir: Optional[str] = None,
+) -> Optional[str]:
+    """Return the file of some weights, which are fetched where they are not here yet.
+
+    Args:
+        model: See :func:`load_weights`.
+        title: As above.
+        pretrained: The name of torchvision weights, the path of a state dict, or
+            "random", for which there is no file.
+        option: As above.
+        cache_dir: As above.
+
+    Raises:
+        InputError: unknown name, weights that are neither here nor within reach.
+    """
+    if pretrained == RANDOM:
+        return None
+    if os.path.isfile(pretrained):
+        return pretrained
+    return _fetch(model, title, pretrained, option, cache_dir)
+
+
+def _fetch(
+    model: str, title: str, name: str, option: str, cache_dir: Optional[str]
+) -> str:
+    """Return the file of torchvision weights: from the cache, else from the network."""
+    with without_compiler():
+        import torchvision
+
+    known = torchvision.models.get_model_weights(model).__members__
+    if name not in known:
+        raise InputError(
+            f"{option} {name}: no such file, and no torchvision weights of "
+            f"{model}; expected one of {', '.join(known)}, the path of a state dict, "
+            f"or '{RANDOM}'."
+        )
+    url = known[name].url
+    folder = cache_dir or os.path.join(torch.hub.get_dir(), "checkpoints")
+    path = os.path.join(folder, os.path.basename(url))
+    if os.path.isfile(path):
+        return path
+    problem = connection_problem(url)
+    if problem is None:
+        try:
+            # The name ends in the first digits of the hash: resnet18-f37072fd.pth.
+            fetch_file(url, path, sha256_prefix=os.path.splitext(path)[0][-8:])
+            return path
+        except FetchError as error:
+            problem = str(error)
+    raise weights_error(title, name, folder, url, problem, option)
