@@ -25,12 +25,12 @@ def test_names_of_0_1_in_a_script():
 
 
 def test_modules_of_a_moved_package():
-    former = importlib.import_module("espnet2_avsep.data.corpus.tree")
+    former = importlib.import_module("espnet2_avsep.corpus.tree")
     assert former is importlib.import_module("espnet2_avsep.corpus.tree")
     assert present_name("data.corpus.tree") == "corpus.tree"
     assert present_name("data.corpus_tree") == ""
     with pytest.raises(ModuleNotFoundError, match="espnet2_avsep.corpus.nothing"):
-        importlib.import_module("espnet2_avsep.data.corpus.nothing")
+        importlib.import_module("espnet2_avsep.corpus.nothing")
 
 
 def test_other_names_are_not_found():
