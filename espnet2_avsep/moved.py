@@ -5,6 +5,8 @@ import importlib.abc
 import importlib.util
 import sys
 
+from espnet2_avsep.cli.commands import former_modules
+
 PACKAGE = "espnet2_avsep"
 # Former name -> present name, below the package. A package moves with its modules.
 MOVED = {
@@ -86,6 +88,23 @@ MOVED = {
     "data.download": "corpus.download",
     "data.leaks": "corpus.leaks",
     "data.mini_music": "corpus.mini_music",
+    "bin.cli": "cli.command",
+    "bin.corpus_options": "cli.corpus_options",
+    "bin.feature_options": "cli.feature_options",
+    "bin.music_corpus": "cli.music_corpus",
+    "bin.clip_analysis": "analysis.clip_analysis",
+    "bin.subcommands": "cli",
+    "bin.subcommands.query": "inference.query",
+    "bin.subcommands.model": "sharing.default_model",
+    "bin.subcommands.separate": "bin.separate.separate",
+    "bin.subcommands.ground": "bin.separate.ground",
+    "bin.subcommands.info": "bin.separate.info",
+    "bin.subcommands.features": "bin.separate.features",
+    "bin.subcommands.score": "bin.separate.score",
+    "bin.subcommands.export_onnx": "bin.share.export_onnx",
+    "bin.subcommands.new_recipe": "bin.prepare.new_recipe",
+    "bin.subcommands.completion": "bin.completion",
+    **former_modules(),
 }
 
 
@@ -116,20 +135,32 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path=None, target=None):
         """Return a spec if the name is a former one."""
         package, _, below = name.partition(".")
-        if package == PACKAGE and present_name(below):
-            return importlib.util.spec_from_loader(name, self)
-        return None
+        if package != PACKAGE or not present_name(below):
+            return None
+        present = _present_spec(name)
+        return present and importlib.util.spec_from_loader(
+            name, self, origin=present.origin
+        )
+
+    def get_code(self, name):
+        """Return the code of the module, for ``python -m <former name>``."""
+        present = _present_spec(name)
+        return present.loader.get_code(present.name)
 
     def create_module(self, spec):
         """Import the module by its present name."""
-        present = present_name(spec.name.removeprefix(f"{PACKAGE}."))
-        module = importlib.import_module(f"{PACKAGE}.{present}")
+        module = importlib.import_module(_present_spec(spec.name).name)
         self._specs[spec.name] = module.__spec__
         return module
 
     def exec_module(self, module):
         """Give the module, which has run, its own spec back."""
         module.__spec__ = self._specs.pop(module.__spec__.name)
+
+
+def _present_spec(name):
+    present = present_name(name.removeprefix(f"{PACKAGE}."))
+    return importlib.util.find_spec(f"{PACKAGE}.{present}")
 
 
 def find_moved_modules() -> None:

@@ -9,7 +9,7 @@ import argparse
 import sys
 from typing import Optional, Sequence
 
-from espnet2_avsep.bin.cli import command
+from espnet2_avsep.cli.command import command
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -31,7 +31,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import yaml
 
-from espnet2_avsep.bin.cli import command
+from espnet2_avsep.cli.command import command
 from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError

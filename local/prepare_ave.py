@@ -13,8 +13,8 @@ A video with events of several classes is a clip of each; clips are whole videos
 import sys
 from typing import Optional, Sequence
 
-from espnet2_avsep.bin.cli import command, setup_logging
-from espnet2_avsep.bin.corpus_options import corpus_folder, corpus_parser, plan_of
+from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.corpus_options import corpus_folder, corpus_parser, plan_of
 
 
 @command

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Optional, Sequence
 
-from espnet2_avsep.bin.cli import command, setup_logging, str2bool
+from espnet2_avsep.cli.command import command, setup_logging, str2bool
 
 # Set -> takes of each instrument, and of the only one with --same_instrument true.
 TAKES = {"train": (8, 64), "valid": (2, 12), "test": (3, 24)}

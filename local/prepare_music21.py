@@ -4,8 +4,8 @@
 import sys
 from typing import Optional, Sequence
 
-from espnet2_avsep.bin.cli import command
-from espnet2_avsep.bin.music_corpus import prepare_music
+from espnet2_avsep.cli.command import command
+from espnet2_avsep.cli.music_corpus import prepare_music
 
 
 @command

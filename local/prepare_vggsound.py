@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-from espnet2_avsep.bin.cli import command, setup_logging
-from espnet2_avsep.bin.corpus_options import corpus_folder, corpus_parser, plan_of
+from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.corpus_options import corpus_folder, corpus_parser, plan_of
 
 
 def get_parser():

@@ -23,7 +23,7 @@ import torch
 import torch._dynamo  # optimizers import it; here once for all processes
 import yaml
 
-from espnet2_avsep.bin.avsep_train import main as train
+from espnet2_avsep.bin.train.train import main as train
 from espnet2_avsep.tasks.avsep import AVSeparationTask  # noqa: F401  # before any fork
 from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 

@@ -12,7 +12,8 @@ ALLOWED = {
     "__init__": {"environment", "inference", "moved"},
     "environment": set(),
     "errors": set(),
-    "moved": set(),
+    "moved": {"cli"},
+    "cli": {"data"},
     "device": set(),
     "dsp": set(),
     "layers": {"dsp"},
@@ -33,7 +34,7 @@ ALLOWED = {
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
         "sharing",  # reads files of weights
     },
-    "analysis": {"inference", "data", "metrics"},
+    "analysis": {"inference", "data", "metrics", "tasks", "teacher"},
     "streaming": set(),
     "demo": {"media", "visual"},
     "sharing": {"data", "layers", "metrics"},
@@ -53,7 +54,10 @@ ALLOWED = {
 }
 
 # The only places that know ESPnet.
-ESPNET_USERS = {"model", "tasks", "inference.separate", "bin.avsep_train"}
+ESPNET_USERS = {"model", "tasks", "inference.separate", "bin.train.train"}
+
+# Below bin, the only parts that build command lines.
+COMMAND_LINES = {"cli", "tasks"}
 
 # Parts that compute, and the third-party packages they may name.
 LIBRARIES = {
@@ -212,8 +216,9 @@ def test_only_commands_read_the_command_line():
     for name in BELOW_BIN:
         for node in ast.walk(SOURCES[name]):
             text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
-            assert text != "sys.argv", f"{name} reads sys.argv"
-            assert not text.endswith("ArgumentParser") or part(name) == "tasks", (
+            if part(name) != "cli":
+                assert text != "sys.argv", f"{name} reads sys.argv"
+            assert not text.endswith("ArgumentParser") or part(name) in COMMAND_LINES, (
                 f"{name} builds a command line"
             )
 
@@ -221,15 +226,15 @@ def test_only_commands_read_the_command_line():
 def test_rules_find_what_they_forbid():
     tree = ast.parse(
         "import torch.nn\n"
-        "from espnet2_avsep.bin import cli\n"
+        "from espnet2_avsep.cli import command\n"
         "if TYPE_CHECKING:\n    import numpy\n"
         "def f():\n    from open_clip import create_model\n"
     )
-    names = {"torch.nn", "espnet2_avsep.bin.cli", "open_clip.create_model", "numpy"}
+    names = {"torch.nn", "espnet2_avsep.cli.command", "open_clip.create_model", "numpy"}
     assert imports(tree) == names
     assert imports(tree, at_top=True) == names - {"open_clip.create_model"}
     assert imports(tree, at_top=True, types=False) == {
         "torch.nn",
-        "espnet2_avsep.bin.cli",
+        "espnet2_avsep.cli.command",
     }
-    assert own(imports(tree)) == {"bin.cli"}
+    assert own(imports(tree)) == {"cli.command"}

@@ -1,6 +1,7 @@
 """The package as it is installed: metadata, commands, requirements, data files."""
 
 import ast
+import importlib
 import json
 import re
 import subprocess
@@ -9,6 +10,9 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+from espnet2_avsep.cli.commands import COMMANDS
+from espnet2_avsep.moved import MovedModules
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "espnet2_avsep"
@@ -29,6 +33,18 @@ BROUGHT_ALONG = {
 # Imported where an extra was asked for, each with the extra.
 OPTIONAL = {"yt_dlp": "download", "gradio": "demo", "espnet_model_zoo": "zoo"}
 OPTIONAL |= dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx")
+
+
+# Programs of version 0.1 and 0.2, besides avsep.
+ALIASES = [
+    *("acoustic_axes", "baseline", "check_leaks", "collect_stats", "compare"),
+    *("demo", "download", "extract_motion", "extract_teacher", "extract_visual"),
+    *("fetch_model", "filter_clips", "format_audio", "gate_analysis"),
+    *("health_report", "import_checkpoint", "inference", "linear_probe"),
+    *("made_from", "make_mixtures", "make_real_mixtures", "modality_gap"),
+    *("new_recipe", "pack", "report", "results", "score_grounding", "scoring"),
+    *("spectrogram_panels", "train", "upload"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +70,6 @@ def canonical(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def commands() -> list:
-    return sorted(path.stem for path in (PACKAGE / "bin").glob("avsep*.py"))
-
-
 def test_version_is_the_package_s_and_in_the_changelog(metadata):
     import espnet2_avsep
 
@@ -66,13 +78,23 @@ def test_version_is_the_package_s_and_in_the_changelog(metadata):
     assert re.search(rf"^## \[{re.escape(metadata['version'])}\]", changelog, re.M)
 
 
-def test_every_command_is_installed(metadata):
-    assert sorted(metadata["entry_points"]["console_scripts"]) == [
-        f"{name}=espnet2_avsep.bin.{name}:main" for name in commands()
-    ]
+def test_avsep_and_its_aliases_are_installed(metadata):
+    scripts = dict(
+        entry.split("=") for entry in metadata["entry_points"]["console_scripts"]
+    )
+    assert scripts.pop("avsep") == "espnet2_avsep.bin.avsep:main"
+    assert sorted(scripts) == [f"avsep_{name}" for name in ALIASES]
+    for alias, place in scripts.items():
+        command = COMMANDS[alias.removeprefix("avsep_").replace("_", "-")]
+        assert place == f"espnet2_avsep.{command.module}:main"
+        # Also imported and run, python -m, by the module's name in version 0.1.
+        present = importlib.import_module(f"espnet2_avsep.{command.module}")
+        former = f"espnet2_avsep.bin.{alias}"
+        assert importlib.import_module(former).main is present.main
+        assert MovedModules().get_code(former).co_filename == present.__file__
 
 
-@pytest.mark.parametrize("name", commands())
+@pytest.mark.parametrize("name", ["avsep", *(f"avsep_{name}" for name in ALIASES)])
 def test_help_is_quick(name):
     """What --help must not import is what makes it slow: torch alone takes 2 s."""
     script = (
@@ -102,10 +124,11 @@ def test_help_is_quick(name):
 
 
 # avsep_train's parser is ESPnet's, which takes ten seconds to import.
-@pytest.mark.parametrize("name", sorted({*commands()} - {"avsep_train"}))
+@pytest.mark.parametrize("name", sorted({*ALIASES} - {"train"}))
 def test_unknown_option_is_an_error(name):
+    module = f"espnet2_avsep.bin.avsep_{name}"
     run = subprocess.run(
-        [sys.executable, "-m", f"espnet2_avsep.bin.{name}", "--no_such_option", "1"],
+        [sys.executable, "-m", module, "--no_such_option", "1"],
         cwd=ROOT,
         capture_output=True,
         text=True,

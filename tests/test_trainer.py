@@ -12,7 +12,7 @@ import yaml
 from espnet2.train.distributed_utils import DistributedOption
 from espnet2.train.reporter import Reporter
 
-from espnet2_avsep.bin.avsep_train import main
+from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.model import checkpoints
 from espnet2_avsep.model.trainer import AVSeparationTrainer, AVSeparationTrainerOptions

@@ -6,7 +6,7 @@ import soundfile
 import torch
 import yaml
 
-from espnet2_avsep.bin.avsep_baseline import main
+from espnet2_avsep.bin.train.baseline import main
 from espnet2_avsep.data.tables.scp import read_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.untrained import UntrainedAV, best_order

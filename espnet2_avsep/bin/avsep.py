@@ -10,20 +10,17 @@ import sys
 from typing import Optional, Sequence
 
 from espnet2_avsep import __version__
-from espnet2_avsep.bin.cli import INTERRUPTED, LOG_FORMAT, command
+from espnet2_avsep.cli.command import INTERRUPTED, LOG_FORMAT, command
+from espnet2_avsep.cli.commands import COMMANDS
 from espnet2_avsep.errors import DISK_ERRORS, InputError
 
-# Sub-command -> its module in bin/subcommands, which has a docstring, add_arguments()
-# and run().
+# Sub-command -> its module in bin, which has a docstring, add_arguments() and run().
 SUBCOMMANDS = {
-    "separate": "separate",
-    "ground": "ground",
-    "info": "info",
-    "features": "features",
-    "score": "score",
-    "export-onnx": "export_onnx",
-    "new-recipe": "new_recipe",
-    "completion": "completion",
+    name: COMMANDS[name].module
+    for name in ("separate", "ground", "info", "features", "score")
+}
+SUBCOMMANDS |= {
+    name: COMMANDS[name].module for name in ("export-onnx", "new-recipe", "completion")
 }
 EPILOG = (
     "exit status: 0 all went well; 1 something unexpected, likely a fault of this "
@@ -108,7 +105,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _module(name: str):
-    return importlib.import_module(f"espnet2_avsep.bin.subcommands.{name}")
+    return importlib.import_module(f"espnet2_avsep.{name}")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from PIL import Image
 
 from espnet2_avsep import __version__
 from espnet2_avsep.bin import avsep
-from espnet2_avsep.bin.subcommands import query
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference import query
 from espnet2_avsep.inference.prompts import LEFT, During, Mean, Region, Text
 from espnet2_avsep.visual import build
 from tests.media_fixtures import tone, truncate, write_video

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_avsep.bin.avsep_acoustic_axes import main
-from espnet2_avsep.bin.avsep_scoring import result_text
+from espnet2_avsep.bin.compare.acoustic_axes import main
+from espnet2_avsep.bin.train.scoring import result_text
 from espnet2_avsep.data.tables.scp import write_scp
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
 from espnet2_avsep.scoring.score_files import write_scores

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from espnet2_avsep.bin.avsep_check_leaks import main
+from espnet2_avsep.bin.prepare.check_leaks import main
 from espnet2_avsep.corpus.leaks.clip_set import video_of
 from espnet2_avsep.corpus.leaks.table import Leak, leaking_clips, read_leaks
 from espnet2_avsep.data.tables.scp import write_scp

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_avsep.bin.avsep_collect_stats import main
+from espnet2_avsep.bin.prepare.collect_stats import main
 
 
 @pytest.fixture

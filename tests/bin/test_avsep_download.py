@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from espnet2_avsep.bin.avsep_download import byte_count, get_parser, main
+from espnet2_avsep.bin.prepare.download import byte_count, get_parser, main
 from tests.corpus.download.fake_yt_dlp import make
 from tests.media_fixtures import write_video
 

@@ -7,7 +7,7 @@ import soundfile
 import torch
 
 from espnet2_avsep.bin import avsep_extract_teacher
-from espnet2_avsep.bin.avsep_extract_teacher import main
+from espnet2_avsep.bin.prepare.extract_teacher import main
 from espnet2_avsep.data.tables.scp import read_scp, write_scp
 from espnet2_avsep.teacher import clap_teacher
 from espnet2_avsep.teacher.clap_teacher import ClapTeacher

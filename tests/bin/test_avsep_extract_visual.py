@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from espnet2_avsep.bin.avsep_extract_visual import main
+from espnet2_avsep.bin.prepare.extract_visual import main
 from espnet2_avsep.data import features
 from espnet2_avsep.data.tables.scp import read_scp, read_skipped, write_scp
 from espnet2_avsep.visual import build
@@ -146,7 +146,7 @@ def test_every_table_has_its_own_folder(tmp_path, capsys):
 def test_weights_are_looked_for_without_a_network_in_memory():
     """The check before the jobs of stage 2: one error, no torch, no clip."""
     program = (
-        "import sys; from espnet2_avsep.bin.avsep_extract_visual import main\n"
+        "import sys; from espnet2_avsep.bin.prepare.extract_visual import main\n"
         "status = main(['--check_weights', '--visual_pretrained', 'no_such'])\n"
         "sys.exit(f'{status} {\"torch\" in sys.modules}')"
     )
@@ -281,7 +281,7 @@ KILL = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from tests.number_encoder import number_encoder
-from espnet2_avsep.bin.avsep_extract_visual import main
+from espnet2_avsep.bin.prepare.extract_visual import main
 from espnet2_avsep.data import features
 from espnet2_avsep.visual import build
 

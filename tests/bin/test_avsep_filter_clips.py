@@ -10,7 +10,7 @@ import soundfile
 import yaml
 
 import espnet2_avsep
-from espnet2_avsep.bin.avsep_filter_clips import main
+from espnet2_avsep.bin.prepare.filter_clips import main
 
 ROOT = str(Path(espnet2_avsep.__file__).parents[1])
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_avsep.bin.avsep_format_audio import main
+from espnet2_avsep.bin.prepare.format_audio import main
 from espnet2_avsep.data.tables.scp import read_scp, read_skipped
 from tests.media_fixtures import (
     tone,
@@ -184,7 +184,7 @@ def test_splitting_leaves_no_trace(tmp_path, clips):
 
 KILL = """
 import os, signal
-from espnet2_avsep.bin.avsep_format_audio import main
+from espnet2_avsep.bin.prepare.format_audio import main
 from espnet2_avsep.data.tables import scp
 
 fsync, count = os.fsync, 0

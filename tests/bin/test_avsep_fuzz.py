@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from espnet2_avsep.bin import avsep
-from espnet2_avsep.bin.subcommands import separate as separate_command
+from espnet2_avsep.bin.separate import separate as separate_command
 from espnet2_avsep.inference.separate import SeparateAV, load_config
 from tests.media_fixtures import tone, truncate, write_video, write_wav
 from tests.tiny_corpus import DIM

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from espnet2_avsep import SeparateAV
-from espnet2_avsep.bin.avsep_gate_analysis import main
+from espnet2_avsep.bin.compare.gate_analysis import main
 from tests.tiny_corpus import DIM, embedding, make_tiny_corpus
 from tests.trained_model import make_trained_folder
 

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 import torch
 
-from espnet2_avsep.bin.avsep_inference import main
+from espnet2_avsep.bin.train.inference import main
 from espnet2_avsep.data.tables.scp import read_scp
 from espnet2_avsep.inference.listed_mixtures import mixture_dataset
 from espnet2_avsep.inference.separate import SeparateAV

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from espnet2_avsep.bin.avsep_linear_probe import main
+from espnet2_avsep.bin.compare.linear_probe import main
 from espnet2_avsep.teacher import clap_teacher
 from tests.tiny_corpus import SEGMENT, tone
 from tests.tone_clips import make_tone_clips

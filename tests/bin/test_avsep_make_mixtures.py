@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 import espnet2_avsep
-from espnet2_avsep.bin.avsep_make_mixtures import main
+from espnet2_avsep.bin.prepare.make_mixtures import main
 from espnet2_avsep.data.tables.scp import read_scp
 
 ROOT = str(Path(espnet2_avsep.__file__).parents[1])

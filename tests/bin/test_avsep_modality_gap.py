@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from espnet2_avsep.analysis import clip_embeddings
-from espnet2_avsep.bin.avsep_modality_gap import main
+from espnet2_avsep.bin.compare.modality_gap import main
 from tests.tiny_corpus import DIM
 from tests.tone_clips import make_tone_clips
 from tests.trained_model import make_trained_folder

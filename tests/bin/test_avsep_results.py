@@ -2,8 +2,8 @@ import hashlib
 
 import pytest
 
-from espnet2_avsep.bin.avsep_results import main
-from espnet2_avsep.bin.avsep_scoring import result_text
+from espnet2_avsep.bin.train.results import main
+from espnet2_avsep.bin.train.scoring import result_text
 from espnet2_avsep.corpus.leaks.table import Leak, write_leaks
 from espnet2_avsep.data.tables.scp import Skipped, write_skipped
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 import torch
 
-from espnet2_avsep.bin.avsep_score_grounding import main
+from espnet2_avsep.bin.train.score_grounding import main
 from espnet2_avsep.data.mixing.mixture_table import read_sources
 from espnet2_avsep.inference.separate import SeparateAV
 from espnet2_avsep.scoring.grounding import read_table

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from espnet2_avsep.bin import avsep_scoring
-from espnet2_avsep.bin.avsep_scoring import main
+from espnet2_avsep.bin.train.scoring import main
 from espnet2_avsep.data.mixing.mixture_table import read_sources
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import METRICS, SCORES

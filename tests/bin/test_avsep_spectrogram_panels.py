@@ -4,7 +4,7 @@ import soundfile
 import yaml
 
 from espnet2_avsep.bin import avsep_spectrogram_panels
-from espnet2_avsep.bin.avsep_spectrogram_panels import main
+from espnet2_avsep.bin.compare.spectrogram_panels import main
 from espnet2_avsep.data.tables.scp import write_scp
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish
 from espnet2_avsep.scoring.score_files import write_scores

@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from espnet2_avsep.bin import avsep_train
-from espnet2_avsep.bin.avsep_train import explain
+from espnet2_avsep.bin.train.train import explain
 from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
 # Trains with data workers, of which one is killed, as for want of memory.
 KILL_WORKER = """
 import multiprocessing, os, signal, sys, threading, time
-from espnet2_avsep.bin.avsep_train import main
+from espnet2_avsep.bin.train.train import main
 
 def kill():
     while not multiprocessing.active_children():

@@ -152,7 +152,7 @@ KILL = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from tests.number_encoder import number_encoder
-from espnet2_avsep.bin.avsep_extract_visual import main
+from espnet2_avsep.bin.prepare.extract_visual import main
 from espnet2_avsep.data.audio import audio_format
 from espnet2_avsep.visual import build
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from espnet2_avsep.bin import avsep
+from espnet2_avsep.cli.commands import COMMANDS
 
 LISTED = Path(__file__).with_name("options.tsv")
 ROWS = [
@@ -33,8 +34,8 @@ def parsers(command: str) -> dict:
     """Return the parsers of a command: its words -> parser."""
     if command in avsep.SUBCOMMANDS:
         return {command: subparsers(avsep.get_parser())[command]}
-    name = f"avsep_{command.replace('-', '_')}"
-    parser = importlib.import_module(f"espnet2_avsep.bin.{name}").get_parser()
+    module = importlib.import_module(f"espnet2_avsep.{COMMANDS[command].module}")
+    parser = module.get_parser()
     found = {f"{command} {word}": sub for word, sub in subparsers(parser).items()}
     return found or {command: parser}
 

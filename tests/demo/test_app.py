@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from espnet2_avsep import Chunking, SeparateAV
-from espnet2_avsep.bin.avsep_demo import app_of
+from espnet2_avsep.bin.separate.demo import app_of
 from espnet2_avsep.demo.app import build_app, start
 from espnet2_avsep.errors import InputError
 from tests.chromium import ask as ask_browser

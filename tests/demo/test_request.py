@@ -3,8 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from espnet2_avsep.bin.avsep_demo import main
-from espnet2_avsep.bin.subcommands.query import parse_queries
+from espnet2_avsep.bin.separate.demo import main
 from espnet2_avsep.demo.request import (
     Request,
     command_words,
@@ -14,6 +13,7 @@ from espnet2_avsep.demo.request import (
     write_box,
 )
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.query import parse_queries
 from tests.media_fixtures import read_number, tone, write_video, write_wav
 
 

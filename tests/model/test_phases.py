@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from espnet2_avsep.bin.avsep_train import main
+from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.separate import load_config, load_weights
 from espnet2_avsep.model import checkpoints, trainer

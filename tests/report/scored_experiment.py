@@ -7,7 +7,7 @@ from typing import Dict, Sequence
 import numpy as np
 import yaml
 
-from espnet2_avsep.bin.avsep_scoring import result_text
+from espnet2_avsep.bin.train.scoring import result_text
 from espnet2_avsep.data.audio.wav_writer import write_float_wav
 from espnet2_avsep.data.tables.scp import write_scp
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from espnet2_avsep.bin.avsep_health_report import main
+from espnet2_avsep.bin.prepare.health_report import main
 from espnet2_avsep.data.tables.scp import Skipped, write_skipped
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.report.health_page import TOP

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 from PIL import Image
 
-from espnet2_avsep.bin.avsep_report import main
-from espnet2_avsep.bin.avsep_results import main as write_results
+from espnet2_avsep.bin.train.report import main
+from espnet2_avsep.bin.train.results import main as write_results
 from espnet2_avsep.report.audible_mixture import choose_mixtures, evenly
 from espnet2_avsep.report.listening import file_name
 from espnet2_avsep.report.render import inline

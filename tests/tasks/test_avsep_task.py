@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from espnet2_avsep.bin.avsep_train import main
+from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.inference.separate import load_config, load_weights
 from espnet2_avsep.tasks.choices import build_model

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from espnet2_avsep.bin.avsep_train import main
+from espnet2_avsep.bin.train.train import main
 from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
 REPOSITORY = Path(__file__).parents[2]

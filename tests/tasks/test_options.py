@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from espnet2_avsep.bin.avsep_train import main
+from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.tasks.options import as_numbers, check_init_param
 from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command

@@ -6,8 +6,8 @@ import torch
 import yaml
 
 from espnet2_avsep import SeparateAV, Text
-from espnet2_avsep.bin.avsep_inference import main as infer
-from espnet2_avsep.bin.avsep_train import main as train
+from espnet2_avsep.bin.train.inference import main as infer
+from espnet2_avsep.bin.train.train import main as train
 from espnet2_avsep.data.tables.scp import read_scp, write_scp
 from espnet2_avsep.errors import InputError
 from tests.frame_fixtures import pack, write_frames

@@ -6,8 +6,8 @@ import pytest
 import soundfile
 import yaml
 
-from espnet2_avsep.bin.avsep_inference import main as separate_main
-from espnet2_avsep.bin.avsep_train import main
+from espnet2_avsep.bin.train.inference import main as separate_main
+from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.data.tables.scp import read_scp
 from tests.tiny_corpus import DIM, MODEL_OPTIONS, make_tiny_corpus, train_command
 

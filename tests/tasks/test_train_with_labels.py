@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from espnet2_avsep import SeparateAV
-from espnet2_avsep.bin.avsep_train import main
+from espnet2_avsep.bin.train.train import main
 from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
 PAIRS = [("low", "high"), ("mid", "top"), ("top", "low"), ("high", "new")]

@@ -11,8 +11,8 @@ import torch
 import yaml
 
 from espnet2_avsep import SeparateAV
-from espnet2_avsep.bin.avsep_inference import main as separate_main
-from espnet2_avsep.bin.avsep_train import main
+from espnet2_avsep.bin.train.inference import main as separate_main
+from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.data.mixing.mixture_table import read_classes
 from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.data.tables.scp import read_scp, write_scp

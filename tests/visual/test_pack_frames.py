@@ -5,7 +5,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from espnet2_avsep.bin.avsep_extract_visual import main
+from espnet2_avsep.bin.prepare.extract_visual import main
 from espnet2_avsep.data.segment_reader import matrix_shape, read_matrix
 from espnet2_avsep.data.tables.scp import read_scp, read_skipped, write_scp
 from espnet2_avsep.visual import frame_packer

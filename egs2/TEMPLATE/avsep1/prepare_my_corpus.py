@@ -11,8 +11,8 @@ in data/<set>/skipped.tsv. Lists of the sets that come with a corpus are given a
 import sys
 from typing import Optional, Sequence
 
-from espnet2_avsep.bin.cli import command, setup_logging
-from espnet2_avsep.bin.corpus_options import corpus_folder, corpus_parser, plan_of
+from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.corpus_options import corpus_folder, corpus_parser, plan_of
 from espnet2_avsep.errors import InputError
 
 

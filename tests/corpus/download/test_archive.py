@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from espnet2_avsep.bin.avsep_download import main
+from espnet2_avsep.bin.prepare.download import main
 from espnet2_avsep.corpus.download.archive import unpack
 from espnet2_avsep.corpus.download.catalogue import Video
 from espnet2_avsep.corpus.download.manifest import read_manifest

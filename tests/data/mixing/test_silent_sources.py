@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from espnet2_avsep.bin.avsep_make_mixtures import main as make_mixtures_main
-from espnet2_avsep.bin.avsep_make_mixtures import silent_sources
+from espnet2_avsep.bin.prepare.make_mixtures import main as make_mixtures_main
+from espnet2_avsep.bin.prepare.make_mixtures import silent_sources
 from espnet2_avsep.data.clip_filter import Limits, filter_clips
 from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.mixing.mixture_table import read_silent, sound_sha256

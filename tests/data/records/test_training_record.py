@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from espnet2_avsep.bin.avsep_collect_stats import collect_shapes
-from espnet2_avsep.bin.avsep_made_from import main
+from espnet2_avsep.bin.prepare.collect_stats import collect_shapes
+from espnet2_avsep.bin.train.made_from import main
 from espnet2_avsep.data.records.training_record import (
     is_finished,
     keep_config,

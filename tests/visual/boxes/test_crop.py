@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from espnet2_avsep.bin.avsep_extract_visual import main
+from espnet2_avsep.bin.prepare.extract_visual import main
 from espnet2_avsep.data.segment_reader import read_matrix
 from espnet2_avsep.data.tables.scp import read_scp, read_skipped, write_scp
 from espnet2_avsep.errors import InputError

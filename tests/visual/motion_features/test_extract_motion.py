@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
-from espnet2_avsep.bin.avsep_extract_motion import main
+from espnet2_avsep.bin.prepare.extract_motion import main
 from espnet2_avsep.data.tables.scp import read_scp, read_skipped, write_scp
 from espnet2_avsep.visual.encoders.frame_encoder import FrameEncoder, Preprocessing
 from espnet2_avsep.visual.frames import Resize

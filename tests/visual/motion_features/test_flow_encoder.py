@@ -5,7 +5,7 @@ import torch
 import yaml
 from PIL import Image
 
-from espnet2_avsep.bin.avsep_extract_motion import main
+from espnet2_avsep.bin.prepare.extract_motion import main
 from espnet2_avsep.data.tables.scp import read_skipped, write_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.motion_features.flow_encoder import FlowRows, is_cut

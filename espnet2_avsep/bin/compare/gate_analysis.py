@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+"""How far a trained DGFNet lets the picture in, and where its queries look."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+)
+
+from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.data.tables.clip_id import file_stem
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.listed_mixtures import (
+    Tables,
+    mixture_dataset,
+    mixtures_of,
+    read_tables,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
+    from espnet2_avsep.inference.separate import SeparateAV
+
+
+class Gate(NamedTuple):
+    """Mean gate of one source.
+
+    Attributes:
+        key: The mixture.
+        source: Number of the source, from 1.
+        category: Its class, "-" where the list of mixtures is not there.
+        mean: Mean over the places.
+    """
+
+    key: str
+    source: int
+    category: str
+    mean: float
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description="Analyse the gate and the attention of a trained query separator "
+        "on listed mixtures: a table of the mean gates, their histogram, heat maps of "
+        "the extremes (DGFNet, figures 6 and 7), and maps of the queries' attention.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--train_config", required=True, help="config.yaml of training")
+    parser.add_argument("--model_file", required=True, help="weights")
+    parser.add_argument(
+        "--output_dir",
+        required=True,
+        help="gets gates.tsv, gate_histogram.png, gate_maps.png and attention/",
+    )
+    parser.add_argument(
+        "--data_path_and_name_and_type",
+        required=True,
+        action="append",
+        help="path,name,type; names are speech_mix, visual_ref{n} and motion_ref{n}",
+    )
+    parser.add_argument(
+        "--mixtures",
+        help="mixtures.tsv, for the classes (default: beside speech_mix's table)",
+    )
+    parser.add_argument(
+        "--num_extremes", type=int, default=2, help="heat maps at each end"
+    )
+    parser.add_argument(
+        "--num_attention", type=int, default=4, help="mixtures with maps of attention"
+    )
+    parser.add_argument("--batch_size", type=int, default=1)
+    parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU")
+    parser.add_argument("--log_level", default="INFO")
+    return parser
+
+
+@command
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Analyse; ``argv`` defaults to the command line."""
+    args = get_parser().parse_args(argv)
+    setup_logging(args.log_level)
+    for name, least in (("batch_size", 1), ("num_extremes", 1), ("num_attention", 0)):
+        if getattr(args, name) < least:
+            raise InputError(
+                f"--{name} {getattr(args, name)}: expected {least} or more."
+            )
+    from espnet2_avsep.inference.separate import SeparateAV
+
+    tables = read_tables(
+        args.data_path_and_name_and_type, ("speech_mix", "visual_ref1")
+    )
+    separate = SeparateAV(
+        args.train_config, args.model_file, device="cuda" if args.ngpu else "cpu"
+    )
+    if not hasattr(separate.model.separator, "explain"):
+        raise InputError(
+            f"{args.train_config}: its separator has neither a gate nor queries; give "
+            "a training with 'separator: query' (iQuery, DGFNet)."
+        )
+    analyse(args, separate, tables)
+
+
+def analyse(args: argparse.Namespace, separate: "SeparateAV", tables: Tables) -> None:
+    """Run the separator over the mixtures; write the table and the figures."""
+    from espnet2_avsep.plots import attention_maps, gate_histogram, gate_maps
+
+    keys = list(tables["speech_mix"])
+    num_sources = sum(name.startswith("visual_ref") for name in tables)
+    mixtures = mixtures_of(args)
+    dataset = mixture_dataset(separate, tables, keys, num_sources, mixtures)
+    categories = _categories(mixtures, keys, num_sources)
+    folder = Path(args.output_dir)
+    (folder / "attention").mkdir(parents=True, exist_ok=True)
+    gates: List[Gate] = []
+    for found in _explain(separate, dataset, args.batch_size):
+        names = [
+            f"source {n + 1}, {category}"
+            for n, category in enumerate(categories[found.key])
+        ]
+        if found.gate is not None:
+            gates += [
+                Gate(found.key, n + 1, categories[found.key][n], float(gate.mean()))
+                for n, gate in enumerate(found.gate)
+            ]
+        if keys.index(found.key) < args.num_attention:
+            motion = [None] * num_sources
+            if found.motion is not None:
+                motion = list(found.motion)
+            sources = list(zip(names, found.attention, motion, strict=True))
+            figure = attention_maps(found.mixture, sources, f"{found.key}: attention")
+            _save(figure, folder / "attention" / f"{file_stem(found.key)}.png")
+    if not gates:
+        logging.info("this separator has no gate: only its attention was drawn")
+        return
+    _write(folder / "gates.tsv", gates)
+    means = [gate.mean for gate in gates]
+    title = f"{len(means)} sources of {len(keys)} mixtures"
+    _save(gate_histogram(means, title), folder / "gate_histogram.png")
+
+    ordered = sorted(gates, key=lambda gate: (gate.mean, gate.key, gate.source))
+    number = min(args.num_extremes, len(ordered) // 2) or 1
+    extremes = [*ordered[:number], *ordered[number:][-number:]]
+    wanted = list(dict.fromkeys(gate.key for gate in extremes))
+    chosen = mixture_dataset(separate, tables, wanted, num_sources, mixtures)
+    maps = {found.key: found for found in _explain(separate, chosen, 1)}
+    rows = [
+        (
+            f"{gate.key}, source {gate.source}, {gate.category}",
+            maps[gate.key].mixture,
+            maps[gate.key].gate[gate.source - 1],
+        )
+        for gate in extremes
+    ]
+    title = f"the {number} lowest and the {len(rows) - number} highest mean gates"
+    _save(gate_maps(rows, title), folder / "gate_maps.png")
+
+
+class _Found(NamedTuple):
+    """What one mixture's masks came from; see Explanation, here of one mixture.
+
+    Attributes:
+        key: The mixture.
+        mixture: Its magnitude, (F, T).
+        gate: (N, H, W), or None.
+        attention: (N, layers, H, W).
+        motion: (S,) of each source, or None.
+    """
+
+    key: str
+    mixture: "np.ndarray"
+    gate: Optional["np.ndarray"]
+    attention: "np.ndarray"
+    motion: Optional[List["np.ndarray"]]
+
+
+def _explain(
+    separate: "SeparateAV", dataset: "FixedMixtureDataset", batch_size: int
+) -> Iterator[_Found]:
+    """Yield what is found of each mixture, in order."""
+    from espnet2_avsep.data.collate import collate
+
+    for first in range(0, len(dataset), batch_size):
+        indices = range(first, min(first + batch_size, len(dataset)))
+        keys, batch = collate([dataset[i] for i in indices])
+        visual, conditions = separate.model.source_inputs(batch)
+        device = separate.device
+        mixture, found = separate.model.explain(
+            batch["speech_mix"].to(device),
+            visual.to(device),
+            **{name: value.to(device) for name, value in conditions.items()},
+        )
+        lengths = conditions.get("motion_lengths")
+        for n, key in enumerate(keys):
+            gate = None if found.gate is None else found.gate[n].cpu().numpy()
+            motion = None
+            if found.motion is not None:
+                motion = [
+                    weights[:length].cpu().numpy()
+                    for weights, length in zip(found.motion[n], lengths[n], strict=True)
+                ]
+            yield _Found(
+                key,
+                mixture[n].cpu().numpy(),
+                gate,
+                found.attention[n].cpu().numpy(),
+                motion,
+            )
+
+
+def _categories(
+    mixtures: Path, keys: Sequence[str], num_sources: int
+) -> Dict[str, List[str]]:
+    """Mixture -> class of each source; "-" where nobody tells."""
+    from espnet2_avsep.data.mixing.mixture_table import read_classes
+
+    classes = read_classes(mixtures) if mixtures.is_file() else {}
+    return {key: classes.get(key, ["-"] * num_sources) for key in keys}
+
+
+def _write(path: Path, gates: Sequence[Gate]) -> None:
+    """Write the table, and log what figure 6 is about."""
+    from espnet2_avsep.data.tables.scp import atomic_write
+    from espnet2_avsep.plots import EXTREMES
+
+    with atomic_write(path) as f:
+        f.write("mix_id\tsource\tclass\tmean_gate\n")
+        for gate in gates:
+            f.write(f"{gate.key}\t{gate.source}\t{gate.category}\t{gate.mean:.6f}\n")
+    low, high = EXTREMES
+    means = [gate.mean for gate in gates]
+    logging.info(
+        f"mean gate of {len(means)} sources: {sum(means) / len(means):.3f}; "
+        f"{sum(mean < low for mean in means)} below {low}, "
+        f"{sum(mean > high for mean in means)} above {high}"
+    )
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    """Write a picture, completely or not at all."""
+    from espnet2_avsep.data.tables.scp import atomic_write
+
+    with atomic_write(path, "wb") as f:
+        figure.savefig(f, format="png", dpi=110)
+    logging.info(f"{path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

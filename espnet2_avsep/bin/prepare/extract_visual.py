@@ -1,0 +1,272 @@
+#!/usr/bin/env python3
+"""Encode sampled pictures of every clip, or take precomputed features (stage 2)."""
+
+import argparse
+import functools
+import sys
+from typing import Any, Dict, Optional, Sequence
+
+from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.feature_options import (
+    add_clip_options,
+    add_job_options,
+    add_network_options,
+    tables,
+)
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Build the command line's parser."""
+    parser = argparse.ArgumentParser(
+        description="Decode sampled pictures of every clip straight from its video, or "
+        "read them from a folder of images, encode them with a frozen network (or pack "
+        "them as they are) and "
+        "write one (frames, D) matrix per clip to visual.ark, with visual.scp, "
+        "visual_shape, visual_skipped.tsv and visual_info.yaml. A run that was cut off "
+        "goes on where it stopped.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add_clip_options(parser)
+    add(
+        "--visual_encoder",
+        choices=("open_clip", "resnet18", "frames"),
+        default="open_clip",
+        help="frames: pack the pictures themselves, for networks that train on them",
+    )
+    add("--visual_model", default="ViT-B-32", help="a model name of open_clip")
+    add(
+        "--visual_pretrained",
+        help="a tag of open_clip's (or torchvision's for resnet18), the path of a "
+        "checkpoint, or 'random' (None: openai, or IMAGENET1K_V1 for resnet18)",
+    )
+    add(
+        "--visual_size",
+        type=int,
+        default=268,
+        help="side of the packed square pictures in pixels (frames)",
+    )
+    add("--jpeg_quality", type=int, default=90, help="of packed pictures (frames)")
+    add("--fps", type=float, default=8, help="pictures a second")
+    add("--every", type=int, default=8, help="encode every n-th picture")
+    add(
+        "--region",
+        nargs="+",
+        choices=("whole", "left", "right"),
+        help="the part of the pictures that is encoded, for duets: one for each table "
+        "(None: whole)",
+    )
+    add_network_options(parser, batch_size=32, what="pictures")
+    add(
+        "--precomputed",
+        metavar="FILE",
+        help="take the features as they are: a kaldi scp, or HFRA's HDF5 file "
+        "(category/video_id -> (n, D))",
+    )
+    add(
+        "--visual_boxes",
+        metavar="detector|DIR",
+        help="cut the pictures out around objects: those that a detector finds, or "
+        "those of box files, <category>/<video>.npy or .json (None: whole pictures); "
+        "visual_boxes.tsv says what was cut out. A picture without a box stays whole",
+    )
+    add(
+        "--box_detector",
+        choices=(
+            "fasterrcnn_resnet50_fpn_v2",
+            "fcos_resnet50_fpn",
+            "retinanet_resnet50_fpn_v2",
+        ),
+        default="fasterrcnn_resnet50_fpn_v2",
+        help="torchvision's detectors, of COCO's 80 classes",
+    )
+    add(
+        "--box_pretrained",
+        default="COCO_V1",
+        help="weights of the detector: torchvision's name, a state dict, or 'random'",
+    )
+    add(
+        "--box_classes",
+        metavar="LIST|FILE",
+        help="classes of boxes, the most wanted first, separated by commas; or a table "
+        "of categories of clips ('*': the others) and such lists. Names (detector, "
+        "json) or numbers (npy); 'any' is all (None: any)",
+    )
+    add("--box_score", type=float, default=0.3, help="least score of a box")
+    add(
+        "--box_margin",
+        type=float,
+        default=0.0,
+        help="added to a box on each side, as a share of its width and height",
+    )
+    add(
+        "--box_fps",
+        type=float,
+        default=1.0,
+        help="numbered pictures a second of box files: 1 in iQuery, 8 in Co-Separation",
+    )
+    add(
+        "--box_size",
+        metavar="WxH",
+        help="of the pictures that the boxes of files were found in (None: the clips')",
+    )
+    add(
+        "--box_batch_size",
+        type=int,
+        default=4,
+        help="pictures the detector sees at once",
+    )
+    add(
+        "--audio_dir",
+        nargs="+",
+        help="write the sound of these clips there in the same pass, as "
+        "avsep_format_audio would with this --output_dir, which then finds it finished "
+        "(None, or '-' for one of several tables: do not)",
+    )
+    add("--fs", type=int, help="for --audio_dir: sampling rate in Hz")
+    add("--audio_format", choices=("wav", "flac"), default="wav")
+    add_job_options(parser)
+    return parser
+
+
+@command
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Run the command; ``argv`` defaults to the command line."""
+    args = get_parser().parse_args(argv)
+    setup_logging(args.log_level)
+
+    if args.check_weights:
+        _check_weights(args)
+        return
+
+    # One network for all tables, made when the first clip needs it.
+    @functools.cache
+    def build(**options):
+        from espnet2_avsep.visual.build import build_encoder
+
+        return build_encoder(**options)
+
+    for table in tables(args):
+        _extract(args, build, **table)
+
+
+def _check_weights(args: argparse.Namespace) -> None:
+    """Find, or fetch, the weights that the options name."""
+    if args.visual_encoder == "open_clip":
+        from espnet2_avsep.visual.pretrained.open_clip_weights import find_weights
+
+        find_weights(args.visual_model, args.visual_pretrained or "openai")
+    elif args.visual_encoder == "resnet18":
+        from espnet2_avsep.visual.encoders.resnet_encoder import DEFAULT_WEIGHTS
+        from espnet2_avsep.visual.pretrained.torchvision_weights import find_file
+
+        pretrained = args.visual_pretrained or DEFAULT_WEIGHTS
+        find_file("resnet18", "ResNet-18", pretrained, "--visual_pretrained")
+    if args.visual_boxes == "detector":
+        from espnet2_avsep.visual.pretrained.torchvision_weights import find_file
+
+        model = args.box_detector
+        find_file(model, model, args.box_pretrained, "--box_pretrained")
+
+
+def _extract(
+    args: argparse.Namespace,
+    build: Any,
+    video_scp: str,
+    output_dir: str,
+    wav_scp: Optional[str],
+    utt2clip: Optional[str],
+    audio_dir: Optional[str],
+    region: str,
+) -> None:
+    """Do one table of clips."""
+    import contextlib
+
+    from espnet2_avsep.data.audio.audio_format import AudioStore
+    from espnet2_avsep.errors import InputError
+    from espnet2_avsep.visual.extract import (
+        copy_precomputed,
+        extract_visual,
+        pack_frames,
+    )
+
+    if audio_dir is not None and (args.fs is None or args.precomputed is not None):
+        raise InputError(
+            f"--audio_dir {audio_dir}: needs --fs, the sampling rate in Hz, and "
+            "cannot go with --precomputed, with which no video is read."
+        )
+    if args.precomputed is not None and args.visual_boxes is not None:
+        raise InputError(
+            f"--visual_boxes {args.visual_boxes}: pictures are cut out before they are "
+            "encoded, but --precomputed takes embeddings as they are."
+        )
+    if args.precomputed is not None:
+        copy_precomputed(
+            video_scp, output_dir, args.precomputed, utt2clip, args.allow_empty
+        )
+        return
+    boxes = None
+    if args.visual_boxes is not None:
+        from espnet2_avsep.visual.boxes.box_source import BoxSource
+
+        boxes = BoxSource(
+            args.visual_boxes,
+            utt2clip,
+            detector=args.box_detector,
+            pretrained=args.box_pretrained,
+            seed=args.seed,
+            classes=args.box_classes,
+            score=args.box_score,
+            margin=args.box_margin,
+            fps=args.box_fps,
+            size=args.box_size,
+            batch_size=args.box_batch_size,
+        )
+    options: Dict[str, Any] = {
+        "wav_scp": wav_scp,
+        "fps": args.fps,
+        "every": args.every,
+        "allow_empty": args.allow_empty,
+        "boxes": boxes,
+        "device": args.device,
+        "allow_pipes": args.allow_pipes,
+        "audio_stream": args.audio_stream,
+    }
+    if args.visual_encoder == "frames":
+        if audio_dir is not None or region != "whole":
+            raise InputError(
+                "--visual_encoder frames goes with neither --audio_dir nor --region: "
+                "stage 3 formats the sound, and boxes choose parts (--visual_boxes)."
+            )
+        pack_frames(
+            video_scp,
+            output_dir,
+            size=args.visual_size,
+            jpeg_quality=args.jpeg_quality,
+            **options,
+        )
+        return
+    with contextlib.ExitStack() as stack:
+        audio = None
+        if audio_dir is not None:
+            audio = stack.enter_context(
+                AudioStore(audio_dir, args.fs, args.audio_format, args.audio_stream)
+            )
+        extract_visual(
+            video_scp,
+            output_dir,
+            encoder=args.visual_encoder,
+            model=args.visual_model,
+            pretrained=args.visual_pretrained,
+            seed=args.seed,
+            batch_size=args.batch_size,
+            dtype=args.dtype,
+            audio=audio,
+            region=region,
+            build=build,
+            **options,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Convert a released checkpoint of another implementation."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Optional, Sequence
+
+from espnet2_avsep.cli.command import command, setup_logging, str2bool
+from espnet2_avsep.data.tables.scp import atomic_write
+from espnet2_avsep.errors import InputError
+
+LAYOUTS = (
+    "auto",
+    "sound_of_pixels",
+    "clipsep",
+    "clipsep_middle",
+    "hfra",
+    "co_separation",
+    "iquery",
+    "dgfnet",
+    "avpc",
+)
+WEIGHTS = "imported.pth"
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description="Convert a released checkpoint to a model that SeparateAV and "
+        "--download_model load. The names of its tensors tell which system it is of; "
+        "unknown names are refused. See espnet2_avsep/sharing/released.py.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--checkpoint",
+        action="append",
+        required=True,
+        help="the file; the option once for each file of a system that has several: "
+        "Sound of Pixels (sound_best.pth, frame_best.pth, synthesizer_best.pth), "
+        "Co-Separation (unet_latest.pth, visual_latest.pth), AVPC (sound_best.pth, "
+        "frame_best.pth), iQuery (sound_best.pth, frame_best.pth, maskformer_best.pth)",
+    )
+    parser.add_argument("--output_dir", required=True, help="folder of the model")
+    parser.add_argument(
+        "--layout", default="auto", choices=LAYOUTS, help="what it must be"
+    )
+    parser.add_argument("--sample_rate", type=int, help="Hz (default: the released)")
+    parser.add_argument("--n_fft", type=int, help="STFT window (default: the released)")
+    parser.add_argument("--hop_length", type=int, help="default: the released")
+    parser.add_argument(
+        "--condition",
+        default="own",
+        choices=("own", "last_source"),
+        help="HFRA's bottleneck condition: of each source its own, or, as the released "
+        "program computes, the last source's for all",
+    )
+    parser.add_argument(
+        "--warp_align_corners",
+        type=str2bool,
+        help="align_corners of the frequency warp (default: what the released weights "
+        "were trained with: true, but false for AVPC and iQuery). Weights trained by "
+        "the program of Sound of Pixels or Co-Separation with torch 1.3 or later need "
+        "false",
+    )
+    parser.add_argument(
+        "--stft_padding",
+        choices=("reflect", "zeros"),
+        help="what the STFT sees beyond the ends of the sound (default: what the "
+        "released weights were trained with: zeros, but reflect for Sound of Pixels "
+        "and Co-Separation). librosa 0.9 and later pads with zeros",
+    )
+    parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
+    return parser
+
+
+@command
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Run the command."""
+    args = get_parser().parse_args(argv)
+    setup_logging(args.log_level)
+    import io
+
+    import torch
+    import yaml
+
+    from espnet2_avsep.data.records.digest import file_sha256
+    from espnet2_avsep.data.records.output_folder import protect
+    from espnet2_avsep.inference.separate import load_config, load_weights
+    from espnet2_avsep.sharing import released
+    from espnet2_avsep.sharing.source import META, PACK_INFO
+    from espnet2_avsep.sharing.weights import read_checkpoint
+    from espnet2_avsep.tasks.choices import build_model
+
+    names = ("sample_rate", "n_fft", "hop_length")
+    audio = {name: getattr(args, name) for name in names if getattr(args, name)}
+    names = ("warp_align_corners", "stft_padding")
+    chosen = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
+    if any(value < 1 for value in audio.values()):
+        raise InputError(f"{audio}: expected values of 1 or more.")
+    try:
+        state = released.merge(read_checkpoint(path) for path in args.checkpoint)
+        model = released.convert(state, args.layout, audio, args.condition, chosen)
+    except InputError as error:
+        raise InputError(f"{', '.join(args.checkpoint)}: {error}") from error
+
+    output = Path(args.output_dir)
+    protect([output / WEIGHTS], args.checkpoint)
+    if (output / "config.yaml").exists() and not (output / META).exists():
+        raise InputError(f"{output}: holds an experiment; give another folder.")
+    meta = {
+        "files": {"model_file": WEIGHTS},
+        "yaml_files": {"train_config": "config.yaml"},
+    }
+    content = io.BytesIO()
+    torch.save(model.state, content)
+    (output / META).unlink(missing_ok=True)  # comes last: until then it is no model
+    with atomic_write(output / WEIGHTS, "wb") as f:
+        f.write(content.getvalue())
+    info = {
+        "imported_from": {Path(p).name: file_sha256(p) for p in args.checkpoint},
+        "layout": model.layout,
+        "parameters": sum(v.numel() for v in model.state.values()),
+        "unused": model.unused,
+        "visual_encoder": model.visual,
+        "teacher": {"teacher": None},
+    }
+    for name, table in (
+        ("config.yaml", model.config),
+        ("visual_info.yaml", model.visual),
+        (PACK_INFO, info),
+    ):
+        with atomic_write(output / name) as f:
+            yaml.safe_dump(table, f, sort_keys=False)
+    # Shapes are checked by building the model; nothing is left out (strict).
+    network = build_model(load_config(output / "config.yaml"), with_teacher=False)
+    load_weights(network, output / WEIGHTS)
+    with atomic_write(output / META) as f:
+        yaml.safe_dump(meta, f)
+    logging.info(
+        f"{output}: {model.config['system']}, {len(model.unused)} unused tensors; "
+        f"load it with SeparateAV.from_pretrained({str(output)!r})"
+    )
+    print(output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

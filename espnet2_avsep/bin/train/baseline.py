@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Separate listed mixtures with a system that is not trained (stage 7)."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import List, Optional, Sequence
+
+from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.listed_mixtures import (
+    Tables,
+    read_tables,
+    separate_listed,
+    table_paths,
+    track_path,
+)
+
+# To be raised when the same inputs give other tracks.
+VERSION = 1
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description="Separate listed mixtures with a system that is not trained: ideal "
+        "masks, NMF-MFCC, RPCA. Visual inputs are not looked at.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--config", required=True, help="YAML with 'trained: false'")
+    parser.add_argument("--output_dir", required=True, help="where tracks are written")
+    parser.add_argument(
+        "--data_path_and_name_and_type",
+        required=True,
+        action="append",
+        help="path,name,type; names are speech_mix and speech_ref{n}",
+    )
+    parser.add_argument("--key_file", help="list of the mixtures to separate")
+    parser.add_argument(
+        "--assignment",
+        choices=("order", "oracle"),
+        help="which output is which source, where the system does not know: as they "
+        "come, or the best order by the references (None: as the config says)",
+    )
+    parser.add_argument("--fs", type=int, help="sampling rate (None: the config's)")
+    parser.add_argument("--num_threads", type=int, help="CPU threads")
+    parser.add_argument("--log_level", default="INFO")
+    return parser
+
+
+@command
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Separate; ``argv`` defaults to the command line."""
+    args = get_parser().parse_args(argv)
+    setup_logging(args.log_level)
+    tables = read_tables(
+        args.data_path_and_name_and_type, ("speech_mix", "speech_ref1")
+    )
+    num_sources = sum(name.startswith("speech_ref") for name in tables)
+    config = Path(args.config)
+    if not config.is_file():
+        raise InputError(
+            f"--config {config}: no such file; see conf/tuning/untrained_*."
+        )
+    from espnet2_avsep.data.records.made_from import make_record
+
+    record = make_record(
+        7,
+        table_paths(args.data_path_and_name_and_type),
+        {"config": config},
+        {"assignment": args.assignment, "fs": args.fs},
+        VERSION,
+    )
+    output_dir = Path(args.output_dir)
+    separate_listed(
+        tables,
+        args.key_file,
+        output_dir,
+        num_sources,
+        record,
+        lambda keys: _separate(args, keys, tables, num_sources, output_dir),
+    )
+
+
+def _separate(
+    args: argparse.Namespace,
+    keys: List[str],
+    tables: Tables,
+    num_sources: int,
+    output_dir: Path,
+) -> None:
+    import torch
+    from tqdm import tqdm
+
+    from espnet2_avsep.data.audio.wav_writer import write_float_wav
+    from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
+    from espnet2_avsep.data.segment_reader import check_sample_rate
+    from espnet2_avsep.inference.untrained import UntrainedAV
+
+    if args.num_threads:
+        torch.set_num_threads(args.num_threads)
+    system = UntrainedAV(args.config, args.fs, args.assignment)
+    rate = system.model.sample_rate
+    names = ["speech_mix"] + [f"speech_ref{n}" for n in range(1, num_sources + 1)]
+    dataset = FixedMixtureDataset(
+        {name: {key: tables[name][key] for key in keys} for name in names}
+    )
+    check_sample_rate(tables["speech_mix"][keys[0]], rate)
+    for index in tqdm(range(len(dataset)), mininterval=10, desc="separate"):
+        key, data = dataset[index]
+        waves = {name: torch.from_numpy(data[name]) for name in names}
+        reference = torch.stack([waves[name] for name in names[1:]])
+        tracks = system.separate_batch(waves["speech_mix"][None], reference[None])[0]
+        for n, track in enumerate(tracks.numpy(), 1):
+            write_float_wav(track_path(output_dir, key, n), track, rate)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
