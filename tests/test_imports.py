@@ -13,7 +13,7 @@ ALLOWED = {
     "environment": set(),
     "errors": set(),
     "moved": {"cli"},
-    "cli": {"data"},
+    "cli": {"corpus"},
     "device": set(),
     "dsp": set(),
     "layers": {"dsp"},

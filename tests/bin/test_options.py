@@ -88,10 +88,9 @@ def test_every_option_keeps_its_name_default_and_choices(command):
 
 
 BIN = Path(avsep.__file__).parent
-# What commands share, beside their own modules: in bin, and wherever `args` goes.
+# What commands share, beside their own modules: in cli, and wherever `args` goes.
 SHARED = "".join(
-    path.read_text(encoding="utf-8")
-    for path in (*BIN.glob("[!a]*.py"), BIN / "subcommands" / "query.py")
+    path.read_text(encoding="utf-8") for path in (BIN.parent / "cli").glob("*.py")
 )
 PACKAGE = "".join(
     path.read_text(encoding="utf-8")
@@ -103,10 +102,8 @@ PACKAGE = "".join(
 @pytest.mark.parametrize("command", sorted({row[0].split()[0] for row in ROWS}))
 def test_every_option_is_read(command):
     """`avsep separate --shift_invariant` once had no effect."""
-    own = BIN / "subcommands" / f"{command.replace('-', '_')}.py"
-    if command not in avsep.SUBCOMMANDS:
-        own = BIN / f"avsep_{command.replace('-', '_')}.py"
-    text = own.read_text(encoding="utf-8")
+    own = importlib.import_module(f"espnet2_avsep.{COMMANDS[command].module}")
+    text = Path(own.__file__).read_text(encoding="utf-8")
     for words, parser in parsers(command).items():
         for action in parser._actions:
             if not action.option_strings or action.dest == "help":
