@@ -239,14 +239,16 @@ def lengthen(video: Path, seconds: float, target: Path) -> None:
                     if stream.index not in streams:
                         copy = out.add_stream_from_template(stream)
                         streams[stream.index], at[stream.index] = copy, 0.0
-                begin = max(at.values())
+                # Packets of sound may begin before 0, with the encoder's delay.
+                begin = max(at.values()) + 0.1
                 for packet in source.demux():
                     if packet.dts is None:
                         continue
                     index, base = packet.stream.index, packet.time_base
                     packet.pts += round(begin / base)
                     packet.dts += round(begin / base)
-                    at[index] = float((packet.pts + (packet.duration or 0)) * base)
+                    end = float((packet.pts + (packet.duration or 0)) * base)
+                    at[index] = max(at[index], end)
                     packet.stream = streams[index]
                     out.mux(packet)
 
