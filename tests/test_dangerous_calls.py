@@ -51,7 +51,8 @@ ALLOWED: Dict[str, Dict[str, str]] = {
         "torch.load": "weights_only, ESPnet's reporter"
     },
     "espnet2_avsep/visual/encoders/clip_encoder.py": {
-        "torch.jit.load": "OpenAI's archives; none with code that loading runs"
+        "torch.jit.load": "OpenAI's archives; none with code that loading runs",
+        "torch.load": "weights_only",
     },
     "espnet2_avsep/visual/pretrained/torchvision_weights.py": {
         "torch.load": "weights_only"

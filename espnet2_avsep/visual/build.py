@@ -111,7 +111,7 @@ def text_encoder_from_info(path: Union[str, Path], device: str = "cpu") -> TextE
         raise InputError(refusal)
     check_keys(path, info, WEIGHTS_KEYS)
     network, weights = build_open_clip(info["model"], info["pretrained"])
-    _check_weights(path, info, weights["weights"])
+    _check_weights(path, info, weights)
     return TextEncoder(network, info["model"], device)
 
 

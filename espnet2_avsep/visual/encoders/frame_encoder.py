@@ -61,8 +61,10 @@ class FrameEncoder:
         channels = (3, *[1] * (len(self._input) - 1))
         self._mean = torch.tensor(preprocessing.mean, device=self.device).view(channels)
         self._std = torch.tensor(preprocessing.std, device=self.device).view(channels)
-        blank = np.zeros((1, *self._input), dtype=np.uint8)
-        self.dim = int(self._forward(self.normalise(blank)).shape[1])
+        self.dim = getattr(tower, "output_dim", None)
+        if self.dim is None:
+            blank = np.zeros((1, *self._input), dtype=np.uint8)
+            self.dim = int(self._forward(self.normalise(blank)).shape[1])
         self.info = {**info, "dim": self.dim}
         self.info["dtype"] = str(self.dtype).removeprefix("torch.")
 

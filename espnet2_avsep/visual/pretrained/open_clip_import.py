@@ -83,14 +83,19 @@ def list_models() -> List[str]:
 
 def _needed(model: str, text: bool) -> set:
     """Return which of the optional packages the configuration of a model names."""
-    config = _config(model)
+    config = model_config(model)
     towers = [config.get("vision_cfg", {}), config.get("text_cfg", {}) if text else {}]
     keys = {key for tower in towers for key in tower}
     return {package for package, key in _OPTIONAL.items() if key in keys}
 
 
-def _config(model: str) -> Dict[str, Any]:
-    """Read a model's configuration from open_clip's folder, without importing it."""
+def model_config(model: str) -> Dict[str, Any]:
+    """Return open_clip's configuration of a model; {} of an unknown one.
+
+    It is read from open_clip's folder, unless open_clip is imported already.
+    """
+    if "open_clip" in sys.modules:  # with those that were added
+        return sys.modules["open_clip"].get_model_config(model.replace("/", "-")) or {}
     path = _folder() / "model_configs" / f"{model.replace('/', '-')}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 

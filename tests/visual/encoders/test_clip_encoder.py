@@ -12,8 +12,8 @@ from PIL import Image
 
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.build import build_encoder, encoder_from_info
-from espnet2_avsep.visual.encoders import clip_encoder
 from espnet2_avsep.visual.encoders.clip_encoder import load_open_clip
+from espnet2_avsep.visual.encoders.clip_vit import CLIPVisionTransformer, is_plain_vit
 from espnet2_avsep.visual.pretrained import open_clip_weights, weights
 
 open_clip = pytest.importorskip("open_clip")
@@ -53,7 +53,7 @@ def random_images(*sizes):
 
 @pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_preprocessing_is_that_of_open_clip(tiny, mode, interpolation):
+def test_preprocessing_is_that_of_open_clip(tiny, tmp_path, mode, interpolation):
     asked = {
         "resize_mode": mode,
         "interpolation": interpolation,
@@ -61,14 +61,17 @@ def test_preprocessing_is_that_of_open_clip(tiny, mode, interpolation):
         "std": (0.5, 0.6, 0.7),
         "fill_color": 9,
     }
-    network = clip_encoder._build(
-        open_clip, tiny, text=True, quick_gelu=False, preprocess=asked
+    network = open_clip.create_model(
+        tiny, load_weights=False, force_preprocess_cfg=asked
     )
     expected = open_clip.transform.image_transform_v2(
         open_clip.transform.PreprocessCfg(**network.visual.preprocess_cfg),
         is_train=False,
     )
-    encoder = clip_encoder._wrap(network, tiny, "random", {}, {"batch_size": 1})
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    config = {"model_cfg": {}, "preprocess_cfg": asked}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    encoder = load_open_clip(tiny, str(tmp_path / "weights.pt"), batch_size=1)
     sizes = [(48, 85), (85, 48), (32, 32), (61, 61), (20, 31), (33, 100)]
     for image in random_images(*sizes):
         found = encoder.normalise(encoder.fit(image.copy())[None])[0]
@@ -90,6 +93,54 @@ def test_rows_are_those_of_encode_image(tiny, tmp_path):
         expected = model.encode_image(batch).numpy()
     np.testing.assert_allclose(encoder.encode(images), expected, atol=1e-5)
     assert not np.allclose(np.linalg.norm(expected, axis=1), 1)  # not normalised
+
+
+@pytest.mark.parametrize("quick_gelu", [False, True])
+def test_the_tower_without_open_clip_is_the_one_of_open_clip(tiny, quick_gelu):
+    """Same random weights, and same embeddings in float64."""
+    reference = build(tiny, force_quick_gelu=quick_gelu).visual.double()
+    config = open_clip.get_model_config(tiny)
+    torch.manual_seed(7)
+    tower = CLIPVisionTransformer(
+        config["embed_dim"], **config["vision_cfg"], quick_gelu=quick_gelu
+    ).double()
+    found = tower.state_dict()
+    assert list(found) == list(reference.state_dict())
+    for name, value in reference.state_dict().items():
+        assert torch.equal(found[name], value), name
+    for weight in reference.parameters():
+        weight.data += 0.1 * torch.randn_like(weight)
+    tower.load_state_dict(reference.state_dict())
+    batch = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    torch.testing.assert_close(tower(batch), reference(batch), atol=1e-12, rtol=1e-12)
+
+
+def test_which_towers_need_open_clip():
+    plain = {
+        "ViT-B-32",
+        "ViT-L-14-336-quickgelu",
+        "ViT-H-14",
+        "xlm-roberta-base-ViT-B-32",
+    }
+    others = {"RN50", "ViT-B-16-SigLIP", "coca_ViT-B-32", "convnext_base", "EVA02-B-16"}
+    assert all(is_plain_vit(open_clip.get_model_config(name)) for name in plain)
+    assert not any(is_plain_vit(open_clip.get_model_config(name)) for name in others)
+    assert not is_plain_vit({})
+
+
+def test_a_tower_of_open_clip_where_it_is_needed(tmp_path):
+    tower = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}
+    path = tmp_path / "tiny-average.json"
+    path.write_text(json.dumps({**TINY, "vision_cfg": {**tower, "pool_type": "avg"}}))
+    open_clip.add_model_config(path)
+    try:
+        model = build("tiny-average")
+        torch.save(model.state_dict(), tmp_path / "weights.pt")
+        encoder = load_open_clip("tiny-average", str(tmp_path / "weights.pt"))
+    finally:
+        open_clip.factory._MODEL_CONFIGS.pop("tiny-average")
+    batch = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(encoder.tower(batch), model.visual(batch))
 
 
 def test_the_text_tower_is_dropped(tiny):
@@ -153,7 +204,7 @@ def test_settings_beside_a_checkpoint_are_followed(tiny, tmp_path, caplog):
     encoder = load_open_clip(tiny, str(path), batch_size=1)
     assert encoder.preprocessing.mean == (0.5, 0.5, 0.5)
     batch = torch.randn(1, 3, 32, 32)
-    assert torch.equal(encoder.tower(batch), model.visual(batch))
+    torch.testing.assert_close(encoder.tower(batch), model.visual(batch))
     assert "does not tell its activation" not in caplog.text
 
 
@@ -206,7 +257,7 @@ def test_a_tag_brings_its_activation_and_preprocessing(tiny, tmp_path, monkeypat
     encoder = load_open_clip(tiny, "openai", batch_size=1)
     assert encoder.preprocessing.mean == (0.5, 0.5, 0.5)
     batch = torch.randn(1, 3, 32, 32)
-    assert torch.equal(encoder.tower(batch), model.visual(batch))
+    torch.testing.assert_close(encoder.tower(batch), model.visual(batch))
     assert encoder.info["pretrained"] == "openai"
 
 
@@ -294,7 +345,7 @@ def test_weights_in_the_cache_need_no_network(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda *_: tag)
     encoder = load_open_clip(tiny, "mine", cache_dir=str(tmp_path), batch_size=1)
     batch = torch.randn(1, 3, 32, 32)
-    assert torch.equal(encoder.tower(batch), model.visual(batch))
+    torch.testing.assert_close(encoder.tower(batch), model.visual(batch))
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,15 @@ import sys
 
 PROGRAM = """
 import json, sys
+from espnet2_avsep.visual.encoders.clip_encoder import load_open_clip
 from espnet2_avsep.visual.pretrained.open_clip_import import import_open_clip
 
 def packages():
     return [name in sys.modules for name in ("transformers", "timm")]
 
 found = {}
+load_open_clip("ViT-S-32-alt", "random")
+found["tower"] = [name in sys.modules for name in ("open_clip", "torchvision")]
 clip = import_open_clip("ViT-B-32", text=False)
 found["lean"] = packages()
 found["compiler"] = "torch._dynamo" in sys.modules
@@ -38,6 +41,7 @@ def test_packages_that_models_need():
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
+        "tower": [False, False],
         "lean": [False, False],
         "compiler": False,
         "operator": 4.0,
