@@ -26,8 +26,8 @@ ALLOWED = {
     "separator": {"layers", "dsp"},
     "teacher": {"layers", "dsp", "data"},
     "visual": {"layers", "dsp", "data", "media", "lean_imports", "device"},
-    "plots": {"dsp"},
-    "report": {"data", "media", "visual", "metrics", "dsp"},
+    "figures": {"dsp", "data", "metrics"},
+    "report": {"data", "media", "visual", "metrics", "figures"},
     "lean_imports": set(),
     "tasks": {
         *("model", "data", "lean_imports"),
@@ -40,7 +40,7 @@ ALLOWED = {
     "sharing": {"data", "layers", "metrics"},
     "model": {
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "metrics"),
-        *("plots", "data", "lean_imports"),
+        *("figures", "data", "lean_imports"),
     },
     "inference": {
         *("tasks", "model", "data", "layers", "dsp", "visual", "sharing", "media"),
@@ -48,7 +48,7 @@ ALLOWED = {
     },
     "scoring": {
         *("inference", "data", "metrics", "report", "sharing", "visual", "media"),
-        *("analysis", "plots", "corpus"),
+        *("analysis", "figures", "corpus"),
     },
     # bin stands above all.
 }

@@ -305,7 +305,7 @@ class AVSeparationTrainer(Trainer):
         last = epoch == options.max_epoch
         if epoch != 1 and epoch % options.picture_interval != 0 and not last:
             return
-        from espnet2_avsep.plots import save_drawn, spectrogram_panels
+        from espnet2_avsep.figures.plots import spectrogram_panels, write_png
 
         model.eval()
         for keys, batch in iterator:
@@ -319,8 +319,7 @@ class AVSeparationTrainer(Trainer):
                 path = (
                     Path(options.output_dir) / "pictures" / key / f"{epoch:03d}ep.png"
                 )
-                path.parent.mkdir(parents=True, exist_ok=True)
-                pixels = save_drawn(figure, path)
+                pixels = write_png(figure, path)
                 if summary_writer is not None:
                     summary_writer.add_image(
                         f"spectrogram/{key}", pixels, epoch, dataformats="HWC"

@@ -7,8 +7,8 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 import numpy as np
 
 from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.figures.shapes import Figure, histogram, histogram_figure
 from espnet2_avsep.media.picture import picture_size
-from espnet2_avsep.report.figures import Figure, histogram, histogram_figure
 from espnet2_avsep.report.findings import CLIPPED_SHARE, LEAK_COLUMNS, Finding
 from espnet2_avsep.report.picture_check import (
     BLACK_LUMA,

@@ -17,17 +17,17 @@ from espnet2_avsep.data.records.journal import Journal, remove_leftovers, signat
 from espnet2_avsep.data.records.progress import Progress
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError, clear_disk_errors
-from espnet2_avsep.media.container import ClipError
-from espnet2_avsep.media.stream import probe
-from espnet2_avsep.report.audible_mixture import AudibleMixture, Prompt
-from espnet2_avsep.report.render import jpeg
-from espnet2_avsep.report.spectrogram import (
+from espnet2_avsep.figures.spectrogram import (
     canvas,
     levels,
     magnitudes,
     mask,
     write_picture,
 )
+from espnet2_avsep.media.container import ClipError
+from espnet2_avsep.media.stream import probe
+from espnet2_avsep.report.audible_mixture import AudibleMixture, Prompt
+from espnet2_avsep.report.render import jpeg
 from espnet2_avsep.visual.extract import REGIONS
 from espnet2_avsep.visual.frames import (
     Resize,

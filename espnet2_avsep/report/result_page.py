@@ -7,6 +7,19 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tup
 from urllib.parse import quote
 
 from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.figures.shapes import (
+    Figure,
+    Interval,
+    interval_figure,
+    line_figure,
+)
+from espnet2_avsep.figures.spectrogram import (
+    DYNAMIC_RANGE_DB,
+    HOP,
+    N_FFT,
+    ROWS,
+    ticks,
+)
 from espnet2_avsep.media.picture import picture_size
 from espnet2_avsep.metrics.score_table import (
     METRICS,
@@ -18,21 +31,8 @@ from espnet2_avsep.metrics.score_table import (
     decibel,
 )
 from espnet2_avsep.report.audible_mixture import AudibleMixture, Source
-from espnet2_avsep.report.figures import (
-    Figure,
-    Interval,
-    interval_figure,
-    line_figure,
-)
 from espnet2_avsep.report.listening import Media, file_name
 from espnet2_avsep.report.render import Cell, Note, Table, render
-from espnet2_avsep.report.spectrogram import (
-    DYNAMIC_RANGE_DB,
-    HOP,
-    N_FFT,
-    ROWS,
-    ticks,
-)
 from espnet2_avsep.report.training_log import PARTS, Curve
 
 # Rows of the table of all sources, however many there are.

@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import numpy as np
 
+from espnet2_avsep.figures.spectrogram import ticks
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.picture import Picture, Resize, read_image
 from espnet2_avsep.report.render import jpeg, render
-from espnet2_avsep.report.spectrogram import ticks
 
 _MIXTURE = "mixture"
 _STILL = Resize((480, 640), "longest", "bilinear")

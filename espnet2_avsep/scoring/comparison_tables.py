@@ -138,10 +138,11 @@ def compare_numbers(
         bullets({name: set_note(result) for name, result in results.items()}),
     ]
     if args.plots:
-        from espnet2_avsep.plots import score_curves
+        from espnet2_avsep.figures.plots import score_curves, write_png
 
         curves = compare_counts.curves(results)
-        save(score_curves(curves, "sources in a mixture", "SDRi, dB"), folder, stem)
+        figure = score_curves(curves, "sources in a mixture", "SDRi, dB")
+        write_png(figure, folder / f"{stem}.png")
         parts.append(f"![{stem}.png]({stem}.png)")
     write_page(folder / f"{stem}.md", "\n\n".join(p for p in parts if p) + "\n")
 
@@ -287,7 +288,7 @@ def write_csv(path: Path, lines: Sequence[Sequence[str]]) -> None:
 
 def draw(folder: Path, stem: str, result: Comparison) -> List[str]:
     """Draw the pictures; return their names."""
-    from espnet2_avsep.plots import instrument_bars, score_bars
+    from espnet2_avsep.figures.plots import instrument_bars, score_bars, write_png
 
     figures = {
         "scores": score_bars(
@@ -301,20 +302,14 @@ def draw(folder: Path, stem: str, result: Comparison) -> List[str]:
             "SDR, dB",
         ),
     }
-    return [save(figure, folder, f"{stem}_{name}") for name, figure in figures.items()]
-
-
-def save(figure, folder: Path, stem: str) -> str:
-    """Write a picture; return its name."""
-    with atomic_write(folder / f"{stem}.png", "wb") as f:
-        # Without a date, so that the same scores give the same bytes.
-        figure.savefig(f, format="png", metadata={"Software": None})
-    return f"{stem}.png"
+    for name, figure in figures.items():
+        write_png(figure, folder / f"{stem}_{name}.png")
+    return [f"{stem}_{name}.png" for name in figures]
 
 
 def draw_curve(folder: Path, stem: str, points: Sequence[CurvePoint], key: str) -> str:
     """Draw the scores over a value; return the picture's name."""
-    from espnet2_avsep.analysis.figures import value_curves
+    from espnet2_avsep.figures.plots import value_curves, write_png
 
     metrics = {TITLES[metric]: metric for metric in PUBLISHED}
     figure = value_curves(
@@ -323,7 +318,8 @@ def draw_curve(folder: Path, stem: str, points: Sequence[CurvePoint], key: str) 
         {title: [p.interval[m] for p in points] for title, m in metrics.items()},
         key,
     )
-    return save(figure, folder, f"{stem}_over")
+    write_png(figure, folder / f"{stem}_over.png")
+    return f"{stem}_over.png"
 
 
 def over_section(points: Sequence[CurvePoint], key: str) -> str:

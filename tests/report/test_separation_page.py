@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from espnet2_avsep.report import spectrogram
+from espnet2_avsep.figures import spectrogram
 from espnet2_avsep.report.separation_page import Shown, separation_page
 from tests.chromium import needs_chromium
 from tests.media_fixtures import tone, write_video

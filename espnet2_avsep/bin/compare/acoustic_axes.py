@@ -455,7 +455,7 @@ def cell(value: Optional[Dict[str, Any]], digits: int) -> str:
 
 def draw(summary: Dict[str, Any], experiments: Sequence[Experiment]):
     """Draw figure 1."""
-    from espnet2_avsep.analysis.figures import instrument_axes
+    from espnet2_avsep.figures.plots import instrument_axes
 
     places, winners = {}, {}
     for name, entry in summary["instruments"].items():

@@ -114,7 +114,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 def analyse(args: argparse.Namespace, separate: "SeparateAV", tables: Tables) -> None:
     """Run the separator over the mixtures; write the table and the figures."""
-    from espnet2_avsep.plots import attention_maps, gate_histogram, gate_maps
+    from espnet2_avsep.figures.plots import attention_maps, gate_histogram, gate_maps
 
     keys = list(tables["speech_mix"])
     num_sources = sum(name.startswith("visual_ref") for name in tables)
@@ -232,7 +232,7 @@ def _categories(
 def _write(path: Path, gates: Sequence[Gate]) -> None:
     """Write the table, and log what figure 6 is about."""
     from espnet2_avsep.data.tables.scp import atomic_write
-    from espnet2_avsep.plots import EXTREMES
+    from espnet2_avsep.figures.plots import EXTREMES
 
     with atomic_write(path) as f:
         f.write("mix_id\tsource\tclass\tmean_gate\n")

@@ -229,7 +229,7 @@ def cell(row: Optional[Mapping[str, Any]]) -> str:
 
 def draw(tables: Tables, categories: List[str], summary: Dict[str, Any]):
     """Draw a panel for each experiment, of the embeddings of the picture's size."""
-    from espnet2_avsep.analysis.figures import embedding_planes
+    from espnet2_avsep.figures.plots import embedding_planes
 
     panels, notes = {}, {}
     for name, kinds in tables.items():

@@ -14,7 +14,7 @@ from espnet2_avsep.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from espnet2_avsep.analysis.figures import Panel
+    from espnet2_avsep.figures.plots import Panel
     from espnet2_avsep.report.audible_mixture import AudibleMixture, Source
 
 # Hz
@@ -124,14 +124,14 @@ def draw(
     args: argparse.Namespace, mixture: "AudibleMixture", scores: Dict[str, Scores]
 ) -> "Figure":
     """Draw a mixture."""
-    from espnet2_avsep.analysis.figures import Panel, spectrogram_grid
     from espnet2_avsep.analysis.frequency_axis import rows_of
     from espnet2_avsep.data.segment_reader import (
         audio_info,
         check_sample_rate,
         read_segment,
     )
-    from espnet2_avsep.report.spectrogram import ROWS, magnitudes
+    from espnet2_avsep.figures.plots import Panel, spectrogram_grid
+    from espnet2_avsep.figures.spectrogram import ROWS, magnitudes
 
     key = mixture.mix_id
     samples, fs = audio_info(mixture.sound)
@@ -157,7 +157,7 @@ def draw(
 
 def picture_panel(key: str, source: "Source") -> "Panel":
     """Return the panel of the pictures that a source was prompted by."""
-    from espnet2_avsep.analysis.figures import Panel
+    from espnet2_avsep.figures.plots import Panel
     from espnet2_avsep.media.container import ClipError
     from espnet2_avsep.report.listening import prompt_pictures
 

@@ -476,7 +476,7 @@ def _draw(
 ) -> None:
     """Draw all spectrograms on one scale: 0 dB is the mixture's largest value."""
     from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
-    from espnet2_avsep.report.spectrogram import canvas, levels, write_picture
+    from espnet2_avsep.figures.spectrogram import canvas, levels, write_picture
     from espnet2_avsep.streaming.spectrogram import COLUMNS, pooled_spectrogram
 
     shared = None

@@ -399,7 +399,7 @@ def intervals(
     rows: Dict[str, List[ScoreRow]], names: Sequence[str], sets: Sequence[ScoredSet]
 ):
     """Return each instrument's mean SDRi of some systems, over all's common sources."""
-    from espnet2_avsep.report.figures import Interval
+    from espnet2_avsep.figures.shapes import Interval
 
     tables = list(rows.values())
     common = [

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from espnet2_avsep.report.figures import (
+from espnet2_avsep.figures.shapes import (
     Histogram,
     Interval,
     histogram,

@@ -1,14 +1,32 @@
 """What the pictures hold, read back from the figures; how they look is for the eye."""
 
 import numpy as np
+from PIL import Image
 
-from espnet2_avsep.analysis.figures import (
+from espnet2_avsep.figures.plots import (
     Panel,
     embedding_planes,
     instrument_axes,
     spectrogram_grid,
+    spectrogram_panels,
     value_curves,
+    write_png,
 )
+
+
+def test_a_figure_is_drawn_once_and_written_as_savefig_would(tmp_path):
+    rng = np.random.default_rng(0)
+    panels = {
+        "mixture": rng.random((8, 6)),
+        **{n: rng.random((2, 8, 6)) for n in ("reference", "estimate", "mask")},
+    }
+    figure = spectrogram_panels(panels, "mix")
+    pixels = write_png(figure, tmp_path / "drawn.png")
+    assert pixels.dtype == np.uint8 and pixels.shape[2] == 3 and pixels.std() > 10
+    spectrogram_panels(panels, "mix").savefig(tmp_path / "saved.png", dpi=100)
+    for name in ("drawn.png", "saved.png"):
+        found = np.asarray(Image.open(tmp_path / name).convert("RGB"))
+        np.testing.assert_array_equal(found, pixels)
 
 
 def test_planes_show_means_apart_by_the_gap():

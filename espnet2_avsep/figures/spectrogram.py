@@ -11,7 +11,7 @@ from typing import Dict, NamedTuple
 import numpy as np
 
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write
-from espnet2_avsep.report.figures import round_step
+from espnet2_avsep.figures.shapes import round_step
 
 N_FFT, HOP, ROWS = 1024, 256, 256
 DYNAMIC_RANGE_DB = 60
@@ -89,10 +89,17 @@ def canvas(mixture: np.ndarray) -> Canvas:
     return Canvas(mixture, max(float(mixture.max()), 1e-10))
 
 
+def decibels(
+    magnitude: np.ndarray, peak: float, dynamic_range_db: float = DYNAMIC_RANGE_DB
+) -> np.ndarray:
+    """Return magnitudes in dB re a peak, at least minus the dynamic range."""
+    floor = 10 ** (-dynamic_range_db / 20)
+    return 20 * np.log10(np.maximum(magnitude / peak, floor))
+
+
 def levels(magnitude: np.ndarray, shared: Canvas) -> np.ndarray:
     """Return levels in dB below the mixture's peak, as [0, 1], (ROWS, T)."""
-    decibels = 20 * np.log10(np.maximum(magnitude / shared.peak, 1e-10))
-    return np.clip(1 + decibels / DYNAMIC_RANGE_DB, 0, 1)
+    return np.minimum(1 + decibels(magnitude, shared.peak) / DYNAMIC_RANGE_DB, 1)
 
 
 def mask(estimate: np.ndarray, shared: Canvas) -> np.ndarray:
