@@ -34,7 +34,7 @@ ALLOWED = {
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
         "sharing",  # reads files of weights
     },
-    "analysis": {"inference", "data", "metrics", "tasks", "teacher"},
+    "analysis": {"inference", "data", "metrics", "tasks", "teacher", "figures"},
     "streaming": set(),
     "demo": {"media", "visual"},
     "sharing": {"data", "layers", "metrics"},

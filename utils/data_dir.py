@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
-"""Check, fix, copy, combine and cut Kaldi-style data folders.
+"""Check and fix Kaldi-style data folders.
 
-This is what fix_data_dir.sh, validate_data_dir.sh, copy_data_dir.sh, combine_data.sh
-and subset_data_dir.sh run. Standard library only.
+This is what fix_data_dir.sh and validate_data_dir.sh run. Standard library only.
 
 A data folder holds tables of "key value" lines, sorted by key as LC_ALL=C sort does:
 tables of utterances (utt2spk, every utt2* and *.scp, text, visual_shape), spk2utt, and
@@ -13,7 +12,6 @@ import argparse
 import contextlib
 import functools
 import os
-import random
 import re
 import shutil
 import stat
@@ -146,18 +144,6 @@ def read_clean(path: Path) -> Tuple[Table, List[str]]:
         else:
             table[key] = value
     return table, remarks
-
-
-def read_strict(folder: Path, name: str) -> Table:
-    """Read a table of a folder that fix_data_dir.sh need not touch.
-
-    Raises:
-        DataError: a line has no value, a key comes twice.
-    """
-    table, remarks = read_clean(folder / name)
-    if remarks:
-        raise DataError(f"{remarks[0]}. Fix it: utils/fix_data_dir.sh {folder}")
-    return table
 
 
 def add_skipped(folder: Path, rows: Iterable[Tuple[str, str, str]]) -> None:
@@ -506,181 +492,13 @@ def validate(arguments: argparse.Namespace) -> None:
     print(f"validate_data_dir.sh: {folder}: {count} utterances, all is well")
 
 
-# --------------------------------------------------------- copy, combine, subset
-
-
-def write_folder(
-    folder: Path, tables: Dict[str, Table], skipped: List[Tuple[str, str, str]]
-) -> None:
-    """Write the tables of a data folder, spk2utt among them."""
-    for name, table in tables.items():
-        write_text(folder / name, table_text(table))
-    write_text(folder / "spk2utt", table_text(spk2utt_of(tables["utt2spk"])))
-    if skipped:
-        add_skipped(folder, skipped)
-
-
-def read_skipped(folder: Path) -> List[Tuple[str, str, str]]:
-    """Return the rows of a folder's skipped.tsv, if it has one."""
-    path = folder / "skipped.tsv"
-    if not path.exists():
-        return []
-    text = path.read_bytes().decode(errors="surrogateescape")
-    rows = [tuple(line.split("\t")) for line in text.split("\n") if line]
-    if any(len(row) != 3 for row in rows):
-        raise DataError(f"{path}: expected three columns, separated by tabs.")
-    return rows
-
-
-def rename(table: Table, new_key: Callable[[str], str]) -> Table:
-    """Return a table with other keys."""
-    return {new_key(key): value for key, value in table.items()}
-
-
-def copy(arguments: argparse.Namespace) -> None:
-    """Copy a data folder, with prefixes and suffixes put on utterances and speakers."""
-    source, target = arguments.source, arguments.target
-    check_folder(source)
-    if target.exists() and source.samefile(target):
-        raise DataError(f"{target}: is the folder to be copied. Give another name.")
-
-    def new_utt(utt: str) -> str:
-        return f"{arguments.utt_prefix}{utt}{arguments.utt_suffix}"
-
-    def new_speaker(speaker: str) -> str:
-        return f"{arguments.spk_prefix}{speaker}{arguments.spk_suffix}"
-
-    tables = {}
-    for name in utt_table_names(source):
-        tables[name] = rename(read_strict(source, name), new_utt)
-    for name in spk_table_names(source):
-        tables[name] = rename(read_strict(source, name), new_speaker)
-    tables["utt2spk"] = {k: new_speaker(v) for k, v in tables["utt2spk"].items()}
-    skipped = [(new_utt(key), *row) for key, *row in read_skipped(source)]
-    write_folder(target, tables, skipped)
-    print(
-        f"copy_data_dir.sh: {source} -> {target}: {len(tables['utt2spk'])} utterances"
-    )
-
-
-def combine(arguments: argparse.Namespace) -> None:
-    """Put data folders together."""
-    target, sources = arguments.target, arguments.sources
-    for source in sources:
-        check_folder(source)
-        if target.exists() and source.samefile(target):
-            raise DataError(f"{target}: is among the sources. Give another name.")
-    names = {name for source in sources for name in utt_table_names(source)}
-    names |= {name for source in sources for name in spk_table_names(source)}
-    names |= set(arguments.extra_files.split())
-    tables: Dict[str, Table] = {}
-    for name in sorted(names):
-        absent = [str(source) for source in sources if not (source / name).is_file()]
-        if absent:
-            print(f"combine_data.sh: {name} is left out: {some(absent)} has none")
-            continue
-        tables[name] = {}
-        for source in sources:
-            for key, value in read_strict(source, name).items():
-                if tables[name].setdefault(key, value) != value:
-                    raise DataError(
-                        f"{source}/{name}: {key} is in another source too, with "
-                        "another value. Give the keys of one a prefix: "
-                        "utils/copy_data_dir.sh --utt-prefix <prefix>-"
-                    )
-    write_folder(
-        target, tables, [row for source in sources for row in read_skipped(source)]
-    )
-    if arguments.skip_fix == "false":
-        fix(argparse.Namespace(folder=target))
-
-
-def lengths_of(folder: Path) -> Dict[str, float]:
-    """Return the length of each utterance."""
-    for name in ("utt2num_samples", "utt2num_frames", "utt2dur"):
-        if (folder / name).is_file():
-            return {k: float(v) for k, v in read_strict(folder, name).items()}
-    raise DataError(
-        f"{folder}: --shortest needs utt2num_samples, utt2num_frames or utt2dur."
-    )
-
-
-def keys_in(path: Path) -> List[str]:
-    """Return the first fields of a list."""
-    return [key for key, _ in read_lines(path)]
-
-
-def choose(arguments: argparse.Namespace, utt2spk: Table) -> List[str]:
-    """Return the utterances that a subset is to have."""
-    utts = sorted(utt2spk, key=byte_order)
-    if arguments.utt_list:
-        wanted = set(keys_in(arguments.utt_list))
-        return [utt for utt in utts if utt in wanted]
-    if arguments.spk_list:
-        wanted = set(keys_in(arguments.spk_list))
-        return [utt for utt in utts if utt2spk[utt] in wanted]
-    number = arguments.number
-    by_speaker: Dict[str, List[str]] = {}
-    for utt in utts:
-        by_speaker.setdefault(utt2spk[utt], []).append(utt)
-    if arguments.per_spk:
-        return [utt for names in by_speaker.values() for utt in names[:number]]
-    if number > len(utts):
-        raise DataError(
-            f"{arguments.source}: has {len(utts)} utterances; {number} were wanted."
-        )
-    if arguments.first:
-        return utts[:number]
-    if arguments.last:
-        return utts[len(utts) - number :]
-    if arguments.shortest:
-        lengths = lengths_of(arguments.source)
-        return sorted(utts, key=lambda utt: (lengths[utt], byte_order(utt)))[:number]
-    if arguments.speakers:
-        # Whole speakers in a fixed random order, until there are enough.
-        speakers = sorted(by_speaker, key=byte_order)
-        random.Random(0).shuffle(speakers)
-        chosen: List[str] = []
-        for speaker in speakers:
-            if len(chosen) < number:
-                chosen += by_speaker[speaker]
-        return chosen
-    # Evenly spread over the list.
-    return [utts[i * len(utts) // number] for i in range(number)]
-
-
-def subset(arguments: argparse.Namespace) -> None:
-    """Copy some of the utterances of a data folder."""
-    source, target = arguments.source, arguments.target
-    check_folder(source)
-    if target.exists() and source.samefile(target):
-        raise DataError(f"{target}: is the folder to be cut. Give another name.")
-    utt2spk = read_strict(source, "utt2spk")
-    chosen = set(choose(arguments, utt2spk))
-    if not chosen:
-        raise DataError(f"{source}: none of its utterances was chosen.")
-    tables = {}
-    for name in utt_table_names(source):
-        table = read_strict(source, name)
-        tables[name] = {key: table[key] for key in chosen if key in table}
-    speakers = {utt2spk[key] for key in chosen}
-    for name in spk_table_names(source):
-        table = read_strict(source, name)
-        tables[name] = {key: table[key] for key in speakers if key in table}
-    write_folder(target, tables, [])
-    print(
-        f"subset_data_dir.sh: {source} -> {target}: {len(chosen)} of {len(utt2spk)} "
-        "utterances"
-    )
-
-
 # ------------------------------------------------------------------- command line
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Build the parser; every command is a script of Kaldi's name."""
     parser = argparse.ArgumentParser(
-        description="Check, fix, copy, combine and cut Kaldi-style data folders."
+        description="Check and fix Kaldi-style data folders."
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -712,61 +530,12 @@ def get_parser() -> argparse.ArgumentParser:
             option, action="store_true", help="accepted; such data are never required"
         )
     new.add_argument("folder", type=Path)
-
-    new = command("copy_data_dir.sh", copy)
-    for option in AFFIXES:
-        new.add_argument(option, default="", metavar="TEXT")
-    new.add_argument("--validate-opts", default="", help="accepted; without effect")
-    new.add_argument("source", type=Path)
-    new.add_argument("target", type=Path)
-
-    new = command("combine_data.sh", combine)
-    new.add_argument("--extra-files", default="", help="further tables, 'a b c'")
-    new.add_argument("--skip-fix", choices=("true", "false"), default="false")
-    new.add_argument("target", type=Path)
-    new.add_argument("sources", type=Path, nargs="+")
-
-    new = command("subset_data_dir.sh", subset)
-    how = new.add_mutually_exclusive_group()
-    for option, text in (
-        ("--first", "the first ones"),
-        ("--last", "the last ones"),
-        ("--shortest", "the shortest ones"),
-        (
-            "--speakers",
-            "whole speakers, in a fixed random order, until enough",
-        ),
-        ("--per-spk", "that many of each speaker"),
-    ):
-        how.add_argument(option, action="store_true", help=text)
-    how.add_argument("--utt-list", type=Path, help="those of this list")
-    how.add_argument("--spk-list", type=Path, help="those of these speakers")
-    new.add_argument("source", type=Path)
-    new.add_argument("number", type=int, nargs="?")
-    new.add_argument("target", type=Path)
     return parser
-
-
-# Options whose value may begin with a dash, e.g. --utt-suffix -noisy.
-AFFIXES = ("--utt-prefix", "--utt-suffix", "--spk-prefix", "--spk-suffix")
 
 
 def main(argv: Sequence[str]) -> int:
     """Run a command and return the exit status."""
-    words: List[str] = []
-    for word in argv:
-        if words and words[-1] in AFFIXES:
-            words[-1] += f"={word}"
-        else:
-            words.append(word)
-    parser = get_parser()
-    arguments = parser.parse_args(words)
-    if arguments.command == "subset_data_dir.sh":
-        listed = arguments.utt_list or arguments.spk_list
-        if bool(listed) == (arguments.number is not None):
-            parser.error("give either how many utterances or a list")
-        if not listed and arguments.number < 1:
-            parser.error("the number of utterances must be at least 1")
+    arguments = get_parser().parse_args(argv)
     try:
         arguments.run(arguments)
     except DataError as error:

@@ -139,12 +139,11 @@ def write_texts(folder: Path, texts: Dict[str, str]) -> None:
 
 
 def write_figures(folder: Path, figures: Dict[str, object]) -> None:
-    """Write matplotlib figures as PNG, without a date: same figure, same bytes."""
-    from espnet2_avsep.data.tables.scp import atomic_write
+    """Write figures as PNG: name -> figure."""
+    from espnet2_avsep.figures.plots import write_png
 
     for name, figure in figures.items():
-        with atomic_write(folder / name, "wb") as f:
-            figure.savefig(f, format="png", dpi=150, metadata={"Software": None})
+        write_png(figure, folder / name, dpi=150)
         logging.info("wrote %s", folder / name)
 
 

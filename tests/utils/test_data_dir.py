@@ -1,4 +1,4 @@
-"""utils/{fix,validate,copy,combine,subset}_data*.sh."""
+"""utils/{fix,validate}_data_dir.sh."""
 
 import os
 import time
@@ -266,79 +266,6 @@ def test_validate_sees_empty_sets_and_bad_numbers(data):
     for path in data.iterdir():
         path.write_text("")
     assert "No utterance is left" in validate(data).stderr
-
-
-def test_copy_with_prefixes(data, tmp_path):
-    target = tmp_path / "copy"
-    options = ["--utt-prefix", "x-", "--utt-suffix", "-noisy", "--spk-prefix", "x-"]
-    assert tool("copy_data_dir", *options, data, target).returncode == 0
-    assert keys(target / "video.scp") == [f"x-{key}-noisy" for key in KEYS]
-    assert (target / "spk2utt").read_text().splitlines()[0] == (
-        "x-cello x-cello-a-noisy x-cello-b-noisy"
-    )
-    assert (target / "spk2gender").read_text() == "x-cello f\nx-tuba m\n"
-    assert (
-        target / "skipped.tsv"
-    ).read_text() == "x-tuba-z-noisy\tdata\tno such video\n"
-    assert validate(target).returncode == 0
-    assert tool("copy_data_dir", data, data).returncode == 1
-    plain = tmp_path / "plain"
-    assert tool("copy_data_dir", data, plain).returncode == 0
-    for name in ("wav.scp", "utt2spk", "spk2utt", "skipped.tsv"):
-        assert (plain / name).read_bytes() == (data / name).read_bytes()
-
-
-def test_combine(data, tmp_path):
-    other, both = tmp_path / "other", tmp_path / "both"
-    tool("copy_data_dir", "--utt-prefix", "a-", data, other)
-    (other / "utt2clip").unlink()
-    result = tool("combine_data", both, data, other)
-    assert result.returncode == 0, result.stderr
-    assert f"utt2clip is left out: {other} has none" in result.stdout
-    assert keys(both / "utt2spk") == [f"a-{key}" for key in KEYS] + KEYS
-    assert len((both / "skipped.tsv").read_text().splitlines()) == 2
-    assert validate(both).returncode == 0
-    # The same clip with another value is not silently chosen from.
-    edit(other / "utt2spk", "a-tuba-a tuba", "tuba-a drum")
-    result = tool("combine_data", tmp_path / "clash", data, other)
-    assert result.returncode == 1
-    assert "tuba-a is in another source too" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (["--first", 2], "cello-a cello-b"),
-        (["--last", 2], "tuba-b tuba-c"),
-        (["--shortest", 3], "cello-a cello-b tuba-a"),
-        (["--per-spk", 1], "cello-a tuba-a"),
-        ([2], "cello-a tuba-a"),
-        ([5], " ".join(KEYS)),
-    ],
-)
-def test_subset(data, tmp_path, options, expected):
-    *flags, number = options
-    target = tmp_path / "subset"
-    assert tool("subset_data_dir", *flags, data, number, target).returncode == 0
-    assert keys(target / "wav.scp") == expected.split()
-    assert validate(target).returncode == 0
-
-
-def test_subset_by_list_and_speaker(data, tmp_path):
-    utts = write(tmp_path / "utts", "tuba-b\ncello-b x\nnobody\n")
-    target = tmp_path / "a"
-    assert tool("subset_data_dir", "--utt-list", utts, data, target).returncode == 0
-    assert keys(target / "utt2clip") == ["cello-b", "tuba-b"]
-    speakers = write(tmp_path / "speakers", "tuba\n")
-    target = tmp_path / "b"
-    tool("subset_data_dir", "--spk-list", speakers, data, target)
-    assert keys(target / "utt2clip") == KEYS[2:]
-    assert (target / "spk2gender").read_text() == "tuba m\n"
-    target = tmp_path / "c"
-    assert tool("subset_data_dir", "--speakers", data, 1, target).returncode == 0
-    assert keys(target / "spk2utt") in (["cello"], ["tuba"])
-    assert "5 utterances; 6" in tool("subset_data_dir", data, 6, tmp_path / "d").stderr
-    assert tool("subset_data_dir", data, tmp_path / "d").returncode == 2
 
 
 def test_validate_refuses_commands_unless_they_are_allowed(data):

@@ -248,11 +248,10 @@ def _write(path: Path, gates: Sequence[Gate]) -> None:
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    """Write a picture, completely or not at all."""
-    from espnet2_avsep.data.tables.scp import atomic_write
+    """Write a figure."""
+    from espnet2_avsep.figures.plots import write_png
 
-    with atomic_write(path, "wb") as f:
-        figure.savefig(f, format="png", dpi=110)
+    write_png(figure, path, dpi=110)
     logging.info(f"{path}")
 
 
