@@ -12,6 +12,9 @@ from espnet2_avsep.layers.recursion import RecursionSteps
 class SeparationOutput(NamedTuple):
     """One forward pass, as the criterions see it. Magnitudes are log-frequency ones.
 
+    In the training of separators from waveform to waveform, logits, mask, mixture and
+    reference are None where all criterions need the tracks.
+
     Attributes:
         logits: Mask logits, (B, N, F, T).
         mask: Masks, (B, N, F, T).
@@ -26,10 +29,10 @@ class SeparationOutput(NamedTuple):
         grounding: Of separators that tell what sounds, or None.
     """
 
-    logits: Tensor
-    mask: Tensor
-    mixture: Tensor
-    reference: Tensor
+    logits: Optional[Tensor]
+    mask: Optional[Tensor]
+    mixture: Optional[Tensor]
+    reference: Optional[Tensor]
     bottleneck: Tensor
     teacher: Optional[Tensor] = None
     tracks: Optional[Tensor] = None

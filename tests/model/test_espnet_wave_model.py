@@ -63,6 +63,24 @@ def test_mask_times_mixture_is_the_tracks_magnitude():
     assert stats["spectrogram_l1"].item() == pytest.approx(gap.mean().item(), 1e-4)
 
 
+@pytest.mark.parametrize("more", [(), ("spectrogram_l1",)])
+def test_no_spectrogram_in_training_where_no_criterion_needs_it(more, monkeypatch):
+    """The loss is that of evaluation: the network has no dropout, no BatchNorm."""
+    model, data = build(("wave_l1", *more)), batch()
+    expected, _, _ = model.eval()(**data)
+    calls = []
+    spectrum = model._spectrum
+
+    def counted(wav):
+        calls.append(wav.shape)
+        return spectrum(wav)
+
+    monkeypatch.setattr(model, "_spectrum", counted)
+    loss, _, _ = model.train()(**data)
+    assert len(calls) == len(more)
+    assert loss.item() == pytest.approx(expected.item(), 1e-6)
+
+
 def test_what_does_not_go_together():
     with pytest.raises(InputError, match="binary_mask_bce.*waveforms"):
         build(("binary_mask_bce",))

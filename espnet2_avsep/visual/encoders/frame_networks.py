@@ -27,6 +27,7 @@ class CoSeparationResNet18(DilatedResNet18):
         pretrained: Name of torchvision weights, path of a state dict, or "random".
         maps: Number of maps before the linear layer.
         bn_statistics: See DilatedResNet18; the release passes all objects at once.
+        train_features: See DilatedResNet18; the head learns always.
     """
 
     def __init__(
@@ -36,9 +37,15 @@ class CoSeparationResNet18(DilatedResNet18):
         pretrained: str = "IMAGENET1K_V1",
         maps: int = 128,
         bn_statistics: str = "joint",
+        train_features: bool = True,
     ):
         super().__init__(
-            embedding_dim, size, pretrained, dilate=False, bn_statistics=bn_statistics
+            embedding_dim,
+            size,
+            pretrained,
+            dilate=False,
+            bn_statistics=bn_statistics,
+            train_features=train_features,
         )
         positions = (-(-size // _STRIDE)) ** 2
         self.projection = nn.Sequential(
@@ -49,6 +56,10 @@ class CoSeparationResNet18(DilatedResNet18):
             nn.Linear(maps * positions, embedding_dim),
         )
         initialise(self.projection, "co_separation")
+
+    @property
+    def _has_batch_statistics(self) -> bool:
+        return True  # the head's
 
     def _reduce(self, x: Tensor) -> Tensor:
         return x.mean(dim=2)

@@ -51,6 +51,18 @@ def test_co_separation(frames):
     assert full[-1].weight.std() == pytest.approx(0.02, rel=0.01)
 
 
+def test_co_separation_learns_its_head_where_the_features_are_frozen(frames):
+    model = CoSeparationResNet18(7, 64, "random", maps=5, train_features=False).train()
+    frozen = {k: v.clone() for k, v in model.features.state_dict().items()}
+    before = model.projection[1].running_mean.clone()
+    model(frames).square().sum().backward()
+    assert all(p.grad is None for p in model.features.parameters())
+    assert all(p.grad.abs().max() > 0 for p in model.projection.parameters())
+    assert not torch.equal(model.projection[1].running_mean, before)
+    for key, value in model.features.state_dict().items():
+        assert torch.equal(value, frozen[key]), key
+
+
 @torch.no_grad()
 def test_predictive_coding(frames):
     torch.manual_seed(0)
