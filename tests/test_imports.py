@@ -1,8 +1,11 @@
 """Who may import whom: the package's layers, kept apart by reading its sources."""
 
 import ast
+import graphlib
 import sys
 from pathlib import Path
+
+from espnet2_avsep.moved import present_name
 
 PACKAGE = Path(__file__).resolve().parent.parent / "espnet2_avsep"
 
@@ -27,7 +30,7 @@ ALLOWED = {
     "teacher": {"layers", "dsp", "data"},
     "visual": {"layers", "dsp", "data", "media", "lean_imports", "device"},
     "figures": {"dsp", "data", "metrics"},
-    "report": {"data", "media", "visual", "metrics", "figures"},
+    "report": {"corpus", "data", "media", "visual", "metrics", "figures"},
     "lean_imports": set(),
     "tasks": {
         *("model", "data", "lean_imports"),
@@ -156,6 +159,23 @@ def test_imports_point_downwards():
         targets = {part(target) for target in own(imports(SOURCES[name]))}
         wrong = targets - ALLOWED[part(name)] - {part(name), "errors"}
         assert not wrong, f"{name} imports {sorted(wrong)}"
+
+
+def test_no_module_imports_itself_through_others():
+    """Imports within functions count, too."""
+    graph = {name: own(imports(tree)) - {name} for name, tree in SOURCES.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_modules_are_imported_by_their_present_names():
+    for name, tree in SOURCES.items():
+        for target in imports(tree):
+            package, _, below = target.partition(".")
+            former = below if package == "espnet2_avsep" else ""
+            assert not present_name(former), f"{name} imports {target}, which moved"
 
 
 def test_methods_do_not_import_one_another():

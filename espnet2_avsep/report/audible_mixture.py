@@ -1,6 +1,5 @@
 """Where the sounds of a mixture are, and which pictures prompted its sources."""
 
-import csv
 from fractions import Fraction
 from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -9,6 +8,7 @@ from espnet2_avsep.data.mixing.mixture_table import read_sources
 from espnet2_avsep.data.mixing.real_mixtures import TABLE
 from espnet2_avsep.data.segment_reader import strided_rows
 from espnet2_avsep.data.tables.scp import PathLike, read_scp
+from espnet2_avsep.data.tables.tsv import read_tsv
 from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 
@@ -230,19 +230,9 @@ def _optional(path: Path) -> Dict[str, str]:
 
 
 def _read_rows(path: PathLike) -> Dict[str, Dict[str, str]]:
-    """Read a list of mixtures: id -> column -> value.
-
-    Raises:
-        InputError: the file is missing, or has no such columns.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; stage 4 writes it.")
-    with path.open(encoding="utf-8", newline="") as f:
-        reader = csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE)
-        if "mix_id" not in (reader.fieldnames or ()):
-            raise InputError(f"{path}: the first line must name the column mix_id.")
-        return {row["mix_id"]: row for row in reader}
+    """Read a list of mixtures: id -> column -> value."""
+    fix = "stage 4 writes the list of mixtures; run it again."
+    return {row["mix_id"]: row for row in read_tsv(path, ["mix_id"], fix)}
 
 
 def choose_mixtures(scores: Mapping[str, float], most: int) -> List[str]:

@@ -1,17 +1,12 @@
 """Clips that want a second look: silent, clipped, black, frozen, leaking."""
 
-import csv
-from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional
+from typing import Iterable, List, Mapping, NamedTuple
 
-from espnet2_avsep.data.tables.scp import PathLike
-from espnet2_avsep.errors import InputError
 from espnet2_avsep.report.picture_check import OK, Look, Video
 from espnet2_avsep.report.prepared_set import PreparedSet
 
 # A clip counts as clipped if this share of its samples is at full scale.
 CLIPPED_SHARE = 1e-4
-LEAK_COLUMNS = ("kind", "set", "clip", "other_set", "other_clip", "evidence")
 
 
 class Finding(NamedTuple):
@@ -65,25 +60,3 @@ def picture_findings(looks: Mapping[Video, Look]) -> List[Finding]:
 def ordered(found: Iterable[Finding]) -> List[Finding]:
     """Sort by kind and, within it, the worst first."""
     return sorted(found, key=lambda f: (f.kind, -f.weight, f.dset, f.clip))
-
-
-def read_leaks(path: Optional[PathLike]) -> Optional[List[Dict[str, str]]]:
-    """Read what the leak check found; None where it was not run.
-
-    Args:
-        path: A table with a header, LEAK_COLUMNS, separated by tabs.
-
-    Raises:
-        InputError: it is another kind of table.
-    """
-    if path is None or not Path(path).is_file():
-        return None
-    with Path(path).open(encoding="utf-8", newline="") as f:
-        reader = csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE)
-        lacking = set(LEAK_COLUMNS) - set(reader.fieldnames or ())
-        if lacking:
-            raise InputError(
-                f"{path}: lacks the columns {', '.join(sorted(lacking))}; the table of "
-                "the leak check was expected. Run stage 4 again, or correct --leaks."
-            )
-        return [{name: row[name] or "" for name in LEAK_COLUMNS} for row in reader]

@@ -2,14 +2,15 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from espnet2_avsep.corpus.leaks.table import Leak
 from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.figures.shapes import Figure, histogram, histogram_figure
 from espnet2_avsep.media.picture import picture_size
-from espnet2_avsep.report.findings import CLIPPED_SHARE, LEAK_COLUMNS, Finding
+from espnet2_avsep.report.findings import CLIPPED_SHARE, Finding
 from espnet2_avsep.report.picture_check import (
     BLACK_LUMA,
     FLAT_SPREAD,
@@ -58,7 +59,7 @@ class Health(NamedTuple):
     sound: List[Finding]
     pictures: List[Finding]
     looks: Dict[Video, Look]
-    leaks: Optional[List[Dict[str, str]]]
+    leaks: Optional[List[Leak]]
     num_pictures: int
     max_videos: int
 
@@ -265,18 +266,18 @@ def _mixtures(sets: Sequence[PreparedSet]) -> Optional[Table]:
     return Table(caption, header, rows) if rows else None
 
 
-def _leaks(leaks: Optional[Sequence[Mapping[str, str]]]) -> "Table | str":
+def _leaks(leaks: Optional[Sequence[Leak]]) -> "Table | str":
     if leaks is None:
         return "The leak check was not run."
     if not leaks:
         return "The leak check found none."
-    kinds = Counter(row["kind"] for row in leaks)
+    kinds = Counter(leak.kind for leak in leaks)
     words = ", ".join(f"{number} of kind {kind}" for kind, number in kinds.items())
     caption = f"{len(leaks)} cases: {words}"
     if len(leaks) > TOP:
         caption += f"; the first {TOP}"
-    rows = [[row[name] for name in LEAK_COLUMNS] for row in leaks[:TOP]]
-    return Table(caption, [name.replace("_", " ") for name in LEAK_COLUMNS], rows)
+    columns = [name.replace("_", " ") for name in Leak._fields]
+    return Table(caption, columns, [list(leak) for leak in leaks[:TOP]])
 
 
 def _how(health: Health) -> List[str]:

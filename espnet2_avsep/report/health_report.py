@@ -4,15 +4,15 @@ import json
 import logging
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence
 
+from espnet2_avsep.corpus.leaks.table import read_leaks
 from espnet2_avsep.data.records.journal import remove_leftovers
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.tsv import write_tsv
 from espnet2_avsep.errors import InputError, clear_disk_errors
 from espnet2_avsep.report.findings import (
-    Finding,
     picture_findings,
-    read_leaks,
     sound_findings,
 )
 from espnet2_avsep.report.health_page import Health, page
@@ -67,7 +67,7 @@ def write_health_report(
         raise InputError(f"--sets {' '.join(sets)}: expected sets, each once.")
     folder = Path(output_dir)
     found = [read_prepared_set(name, data_dir, dump_dir, fs) for name in sets]
-    leak_rows = read_leaks(leaks)
+    leak_rows = read_leaks(leaks) if leaks and Path(leaks).is_file() else None
     videos = _choose_videos(found, max_videos)
     looks = look_at_videos(videos, folder / "pictures", num_pictures)
     health = Health(
@@ -82,10 +82,23 @@ def write_health_report(
     )
     with clear_disk_errors(folder):
         remove_leftovers(folder)
-        _write_lines(folder / "classes.tsv", _class_lines(found))
-        _write_lines(folder / "left_out.tsv", _left_out_lines(found))
-        _write_lines(
-            folder / "flagged.tsv", _finding_lines(health.sound + health.pictures)
+        write_tsv(
+            folder / "classes.tsv",
+            ("set", "class", "listed", "kept"),
+            _class_counts(found),
+        )
+        write_tsv(
+            folder / "left_out.tsv",
+            ("set", "clip", "stage", "reason"),
+            ((one.name, *row) for one in found for row in one.skipped),
+        )
+        write_tsv(
+            folder / "flagged.tsv",
+            ("set", "clip", "finding", "detail"),
+            (
+                (f.dset, f.clip, f.kind, f.detail)
+                for f in health.sound + health.pictures
+            ),
         )
         with atomic_write(folder / "health.json") as f:
             json.dump(summary(health), f, indent=1, allow_nan=False)
@@ -145,27 +158,8 @@ def _choose_videos(found: Sequence[PreparedSet], max_videos: int) -> List[Video]
     return videos
 
 
-def _class_lines(found: Sequence[PreparedSet]) -> List[Sequence]:
-    lines: List[Sequence] = [("set", "class", "listed", "kept")]
+def _class_counts(found: Sequence[PreparedSet]) -> Iterator[Sequence]:
     for one in found:
         listed = Counter(one.category.values())
         kept = Counter(one.category[clip] for clip in one.kept)
-        lines += [(one.name, c, listed[c], kept[c]) for c in sorted(listed)]
-    return lines
-
-
-def _left_out_lines(found: Sequence[PreparedSet]) -> List[Sequence]:
-    lines: List[Sequence] = [("set", "clip", "stage", "reason")]
-    for one in found:
-        lines += [(one.name, r.key, r.stage, r.reason) for r in one.skipped]
-    return lines
-
-
-def _finding_lines(findings: Sequence[Finding]) -> List[Sequence]:
-    lines: List[Sequence] = [("set", "clip", "finding", "detail")]
-    return lines + [(f.dset, f.clip, f.kind, f.detail) for f in findings]
-
-
-def _write_lines(path: Path, lines: Sequence[Sequence]) -> None:
-    with atomic_write(path) as f:
-        f.writelines("\t".join(map(str, line)) + "\n" for line in lines)
+        yield from ((one.name, c, listed[c], kept[c]) for c in sorted(listed))

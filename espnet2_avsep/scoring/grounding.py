@@ -1,11 +1,11 @@
 """How often a system is right about which pictures sound."""
 
 import argparse
-import csv
 from pathlib import Path
 from typing import Dict, List, Sequence
 
 from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.data.tables.tsv import read_tsv
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.grounding_table import (
     MIXTURE,
@@ -99,12 +99,10 @@ def read_table(path: PathLike) -> List[GroundedPair]:
     Raises:
         InputError: it is no such table.
     """
-    with Path(path).open(encoding="utf-8", newline="") as f:
-        rows = list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+    rows = read_tsv(path, COLUMNS, "run stage 8 again.")
     try:
         return read_pairs(rows)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError) as error:
         raise InputError(
-            f"{path}: cannot be read ({error!r}); expected the columns "
-            f"{', '.join(COLUMNS)}. Run stage 8 again."
+            f"{path}: cannot be read ({error!r}); run stage 8 again."
         ) from None

@@ -9,6 +9,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.tsv import read_tsv
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import (
     COLUMNS,
@@ -127,24 +128,15 @@ def read_scores(
             is missing, or is of another mixture.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; stage 8 (avsep_scoring) writes it.")
-    with path.open(encoding="utf-8", newline="") as f:
-        lines = list(csv.reader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
-    if not lines or lines[0] not in (list(COLUMNS), [*COLUMNS, LEAKAGE]):
-        raise InputError(
-            f"{path}: the first line must name the columns {' '.join(COLUMNS)}; score "
-            "again (stage 8)."
-        )
+    fix = "stage 8 (avsep_scoring) writes it; score again (stage 8)."
     rows = []
-    for number, line in enumerate(lines[1:], 2):
+    for number, fields in enumerate(read_tsv(path, COLUMNS, fix), 2):
         try:
-            fields = dict(zip(lines[0], line, strict=True))
             scores = {n: float(fields[n]) for n in fields.keys() & {*SCORES, LEAKAGE}}
             rows.append(
                 ScoreRow(**{**fields, **scores, "source": int(fields["source"])})
             )
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise InputError(
                 f"{path}, line {number}: {error}; score again (stage 8)."
             ) from None

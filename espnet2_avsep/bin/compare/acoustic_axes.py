@@ -2,7 +2,6 @@
 """Instruments on two acoustic axes, and which fusion wins there (figure 1)."""
 
 import argparse
-import io
 import itertools
 import json
 import logging
@@ -230,12 +229,12 @@ def measure(task: Tuple[argparse.Namespace, str, str, str]) -> Measured:
 
 def clip_lines(measured: Sequence[Measured]) -> str:
     """Return acoustic_axes_clips.tsv."""
-    lines = io.StringIO()
-    lines.write("\t".join(Measured._fields) + "\n")
-    for row in measured:
-        cells = [f"{x:.6f}" if isinstance(x, float) else str(x) for x in row]
-        lines.write("\t".join(" ".join(cell.split()) for cell in cells) + "\n")
-    return lines.getvalue()
+    from espnet2_avsep.data.tables.tsv import format_tsv
+
+    rows = (
+        [f"{x:.6f}" if isinstance(x, float) else x for x in row] for row in measured
+    )
+    return format_tsv(Measured._fields, rows)
 
 
 def mean_with_interval(

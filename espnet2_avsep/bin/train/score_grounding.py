@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from espnet2_avsep.cli.command import command, setup_logging
-from espnet2_avsep.data.tables.scp import atomic_write
+from espnet2_avsep.data.tables.tsv import write_tsv
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.metrics.grounding_table import (
-    accuracy_lines,
-)
+from espnet2_avsep.metrics.grounding_table import accuracy_lines
 from espnet2_avsep.metrics.markdown import markdown_table
 from espnet2_avsep.scoring.grounding import COLUMNS, TABLE, ground
 
@@ -48,11 +46,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     output = Path(args.output_dir) / TABLE
     output.unlink(missing_ok=True)
     pairs = ground(args)
-    with atomic_write(output) as f:
-        f.write("\t".join(COLUMNS) + "\n")
-        for p in pairs:
-            cells = (p.mix_id, p.sound, p.source, int(p.sounds), f"{p.probability:.6f}")
-            f.write("\t".join(map(str, cells)) + "\n")
+    rows = [
+        (p.mix_id, p.sound, p.source, int(p.sounds), f"{p.probability:.6f}")
+        for p in pairs
+    ]
+    write_tsv(output, COLUMNS, rows)
     print(markdown_table(accuracy_lines(pairs)))
     logging.info("wrote %s", output)
 

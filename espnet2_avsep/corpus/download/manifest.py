@@ -1,12 +1,10 @@
 """The manifest of a corpus: what became of every listed video."""
 
-import csv
 from collections import Counter
-from pathlib import Path
 from typing import Dict, Iterable, List, Mapping, NamedTuple
 
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.data.tables.tsv import read_tsv, write_tsv
 
 OK, FAILED, PENDING = "ok", "failed", "pending"
 
@@ -52,10 +50,7 @@ def make_rows(keys: Iterable[str], entries: Mapping[str, Mapping]) -> List[Row]:
 
 def write_manifest(path: PathLike, rows: Iterable[Row]) -> None:
     """Write manifest.tsv: a header, and a line for each row."""
-    with atomic_write(path) as f:
-        f.write("\t".join(Row._fields) + "\n")
-        for row in rows:
-            f.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
+    write_tsv(path, Row._fields, rows)
 
 
 def read_manifest(path: PathLike) -> List[Row]:
@@ -64,23 +59,8 @@ def read_manifest(path: PathLike) -> List[Row]:
     Raises:
         InputError: it is not there, or not a manifest.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; avsep_download writes it.")
-    with path.open(encoding="utf-8", newline="") as f:
-        lines = list(csv.reader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
-    if not lines or lines[0] != list(Row._fields):
-        raise InputError(
-            f"{path}: the first line must name the columns {' '.join(Row._fields)}; "
-            "run avsep_download again."
-        )
-    for number, line in enumerate(lines[1:], 2):
-        if len(line) != len(Row._fields):
-            raise InputError(
-                f"{path}, line {number}: {len(line)} columns; expected "
-                f"{len(Row._fields)}. Run avsep_download again."
-            )
-    return [Row(*line) for line in lines[1:]]
+    rows = read_tsv(path, Row._fields, "avsep_download writes it; run it again.")
+    return [Row(*map(row.get, Row._fields)) for row in rows]
 
 
 def count_failures(rows: Iterable[Row]) -> Dict[str, int]:

@@ -1,14 +1,14 @@
 """How loud a clip is, and whether it is clipped: measured once, kept in a table."""
 
 import math
-from pathlib import Path
 from typing import Dict, Mapping, NamedTuple, Optional
 
 import numpy as np
 import soundfile
 
 from espnet2_avsep.data.segment_reader import is_finite
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.data.tables.tsv import read_tsv, write_tsv
 from espnet2_avsep.errors import InputError
 
 _BLOCK_SAMPLES = 1 << 18
@@ -81,14 +81,14 @@ def measure(f: soundfile.SoundFile) -> Optional[Measured]:
 
 def write_levels(path: PathLike, levels: Mapping[str, Level]) -> None:
     """Write a table of levels (tab-separated, with a header), sorted by clip."""
-    with atomic_write(path) as f:
-        f.write("\t".join(_HEADER) + "\n")
-        for key in sorted(levels, key=str.encode):
-            level = levels[key]
-            f.write(
-                f"{key}\t{level.rms_dbfs:.2f}\t{level.peak_dbfs:.2f}\t"
-                f"{level.full_scale}\n"
-            )
+    write_tsv(
+        path,
+        _HEADER,
+        (
+            (key, f"{level.rms_dbfs:.2f}", f"{level.peak_dbfs:.2f}", level.full_scale)
+            for key, level in sorted(levels.items(), key=lambda item: item[0].encode())
+        ),
+    )
 
 
 def read_levels(path: PathLike) -> Dict[str, Level]:
@@ -97,21 +97,13 @@ def read_levels(path: PathLike) -> Dict[str, Level]:
     Raises:
         InputError: the file is missing or is no such table.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Stage 4 writes it; run it again.")
     levels = {}
-    with path.open(encoding="utf-8") as f:
-        for number, line in enumerate(f, 1):
-            fields = line.rstrip("\n").split("\t")
-            if number == 1 and tuple(fields) == _HEADER:
-                continue
-            try:
-                key, rms, peak, full_scale = fields
-                levels[key] = Level(float(rms), float(peak), int(full_scale))
-            except ValueError as error:
-                raise InputError(
-                    f"{path}, line {number}: {line.rstrip()!r} is not {_HEADER}, "
-                    "separated by tabs. Run stage 4 again."
-                ) from error
+    for row in read_tsv(path, _HEADER, "stage 4 writes it; run it again."):
+        key, rms, peak, full_scale = map(row.get, _HEADER)
+        try:
+            levels[key] = Level(float(rms), float(peak), int(full_scale))
+        except ValueError as error:
+            raise InputError(
+                f"{path}: {key} has no level ({error}); run stage 4 again."
+            ) from error
     return levels

@@ -1,11 +1,11 @@
 """mixtures.tsv as the later stages see it: which clips and classes are mixed."""
 
-import csv
 import hashlib
 import itertools
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple, Union
 
+from espnet2_avsep.data.tables.tsv import read_tsv
 from espnet2_avsep.errors import InputError
 
 
@@ -54,42 +54,23 @@ def _read_columns(
     path: Union[str, Path], columns: Sequence[str]
 ) -> Dict[str, List[Tuple[str, ...]]]:
     """Mixture -> for each source n the values of the columns <column>{n}."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file. Stage 4 writes the list of mixtures; run it again, "
-            "or correct the path."
-        )
-    with path.open(encoding="utf-8", newline="") as f:
-        rows = list(csv.reader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
-    header = rows[0] if rows else []
+    fix = "stage 4 writes the list of mixtures; run it again, or correct the path."
+    first = [f"{column}1" for column in columns]
+    rows = read_tsv(path, ["mix_id", *first], fix)
     numbers = list(
         itertools.takewhile(
-            lambda n: all(f"{column}{n}" in header for column in columns),
+            lambda n: all(f"{column}{n}" in rows[0] for column in columns),
             itertools.count(1),
         )
+        if rows
+        else ()
     )
-    if "mix_id" not in header or not numbers:
-        names = [f"{column}{n}" for n in (1, 2) for column in columns]
-        raise InputError(
-            f"{path}: the first line must name the columns mix_id, {', '.join(names)}, "
-            f"...; found {header}."
-        )
     found: Dict[str, List[Tuple[str, ...]]] = {}
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(header):
-            raise InputError(
-                f"{path}, line {number}: {len(row)} columns; expected {len(header)} as "
-                "the first line has."
-            )
-        fields = dict(zip(header, row, strict=True))
-        if fields["mix_id"] in found:
-            raise InputError(
-                f"{path}, line {number}: {fields['mix_id']!r} comes a second time."
-            )
-        found[fields["mix_id"]] = [
-            tuple(fields[f"{column}{n}"] for column in columns) for n in numbers
-        ]
+    for number, row in enumerate(rows, 2):
+        key = row["mix_id"]
+        if key in found:
+            raise InputError(f"{path}, line {number}: {key!r} comes a second time.")
+        found[key] = [tuple(row[f"{c}{n}"] for c in columns) for n in numbers]
     if not found:
         raise InputError(f"{path}: lists no mixtures; see the log of stage 4.")
     return found

@@ -48,7 +48,7 @@ def test_table_round_trip(tmp_path):
     assert found == {"a": levels["a"], "b": Level(-20.13, -3.0, 7)}
     assert list(found) == ["a", "b"]
     (tmp_path / "levels.tsv").write_text("a\t1\t2\n")
-    with pytest.raises(InputError, match="line 1"):
+    with pytest.raises(InputError, match="first line must name the columns clip"):
         read_levels(tmp_path / "levels.tsv")
     with pytest.raises(InputError, match="stage 4|Stage 4"):
         read_levels(tmp_path / "none.tsv")
