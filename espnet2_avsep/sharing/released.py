@@ -817,7 +817,10 @@ _CLIP = {
 }
 _FRAMES = {"encoder": "frames", "size": 224, "jpeg_quality": 90}
 _AUDIO_11025 = {"sample_rate": 11025, "n_fft": 1022, "hop_length": 256}
+_AUDIO_16000 = {"sample_rate": 16000, "n_fft": 1024, "hop_length": 256}
 _QUERIES = {"compression": "log1p", "stft_padding": "zeros"}
+_CORNERS = {"warp_align_corners": True, "stft_padding": "zeros"}
+_CORNERS_REFLECT = {"warp_align_corners": True, "stft_padding": "reflect"}
 
 LAYOUTS: Dict[str, _Layout] = {
     "sound_of_pixels": _Layout(
@@ -828,7 +831,7 @@ LAYOUTS: Dict[str, _Layout] = {
         _from_sound_of_pixels,
         _AUDIO_11025,
         _FRAMES,
-        {"warp_align_corners": True, "stft_padding": "reflect"},
+        _CORNERS_REFLECT,
     ),
     "clipsep": _Layout(
         "CLIPSep late",
@@ -836,9 +839,9 @@ LAYOUTS: Dict[str, _Layout] = {
         ("sound_net.unet_block.model.", "frame_net.weight", "synth_net.scale"),
         (),
         _from_clipsep,
-        {"sample_rate": 16000, "n_fft": 1024, "hop_length": 256},
+        _AUDIO_16000,
         _CLIP,
-        {"warp_align_corners": True, "stft_padding": "zeros"},
+        _CORNERS,
     ),
     "clipsep_middle": _Layout(
         "CLIPSep middle",
@@ -846,9 +849,9 @@ LAYOUTS: Dict[str, _Layout] = {
         ("sound_net.unet_block.downconv.", "frame_net.weight"),
         ("frame_net_mid.",),
         _from_clipsep_middle,
-        {"sample_rate": 16000, "n_fft": 1024, "hop_length": 256},
+        _AUDIO_16000,
         _CLIP,
-        {"warp_align_corners": True, "stft_padding": "zeros"},
+        _CORNERS,
     ),
     "hfra": _Layout(
         "HFRA",
@@ -858,7 +861,7 @@ LAYOUTS: Dict[str, _Layout] = {
         _from_hfra,
         {"sample_rate": 11625, "n_fft": 1024, "hop_length": 256},
         _CLIP,
-        {"warp_align_corners": True, "stft_padding": "zeros"},
+        _CORNERS,
     ),
     "co_separation": _Layout(
         "Co-Separation",
@@ -868,7 +871,7 @@ LAYOUTS: Dict[str, _Layout] = {
         _from_co_separation,
         _AUDIO_11025,
         _FRAMES,
-        {"warp_align_corners": True, "stft_padding": "reflect"},
+        _CORNERS_REFLECT,
         "ratio_mask_l1",
         1,
     ),

@@ -17,14 +17,7 @@ from typing import Optional, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.benchmarks.common import (
-    Row,
-    build_parser,
-    circumstances,
-    compare,
-    prepare,
-    report,
-)
+from tests.benchmarks.common import Row, build_parser, prepare, report_dtypes
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -42,7 +35,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     import open_clip
     import torch
     from PIL import Image
-    from torch.nn import functional as F
 
     from espnet2_avsep.visual.build import build_encoder
 
@@ -74,23 +66,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         dtype: lambda encoder=encoder: torch.as_tensor(encoder.encode(images))
         for dtype, encoder in encoders.items()
     }
-    ways["counterpart"] = counterpart
-    median, found = compare(ways, args.rounds)
-    print(circumstances(args))
-    rows = []
-    for dtype in encoders:
-        cosine = F.cosine_similarity(found[dtype], found["counterpart"])
-        rows.append(
-            Row(
-                f"CLIP ViT-B/32, {dtype}",
-                median[dtype] * 1e3 / args.pictures,
-                median["counterpart"] * 1e3 / args.pictures,
-                "ms a picture",
-                "open_clip, one by one",
-                difference=f"1 - cos: {(1 - cosine).max():.0e}",
-            )
-        )
-    return report(rows, args)
+    row = Row("CLIP ViT-B/32", 0, 0, "ms a picture", "open_clip, one by one")
+    return report_dtypes(row, ways, counterpart, args.pictures, args)
 
 
 if __name__ == "__main__":

@@ -170,3 +170,41 @@ def peak_of_fresh_process(*command: str) -> float:
         cwd=Path(__file__).resolve().parents[2],
     )
     return float(result.stdout.split()[-1])
+
+
+def report_dtypes(
+    row: Row,
+    ways: Dict[str, Callable[[], Any]],
+    counterpart: Callable[[], Any],
+    items: int,
+    args: argparse.Namespace,
+) -> int:
+    """Compare embeddings by networks of several types with one counterpart.
+
+    Args:
+        row: What is measured, the unit (ms an item) and what the counterpart is.
+        ways: Type -> returns embeddings (items, D).
+        counterpart: Returns the counterpart's embeddings.
+        items: How many are embedded at once.
+        args: The command line.
+
+    Returns:
+        The exit status of report.
+    """
+    from torch.nn.functional import cosine_similarity
+
+    median, found = compare({**ways, "counterpart": counterpart}, args.rounds)
+    print(circumstances(args))
+    rows = []
+    for dtype in ways:
+        distance = 1 - cosine_similarity(found[dtype], found["counterpart"])
+        rows.append(
+            dataclasses.replace(
+                row,
+                what=f"{row.what}, {dtype}",
+                ours=median[dtype] * 1e3 / items,
+                counterpart=median["counterpart"] * 1e3 / items,
+                difference=f"1 - cos: {distance.max():.0e}",
+            )
+        )
+    return report(rows, args)
