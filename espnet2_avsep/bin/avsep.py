@@ -1,99 +1,72 @@
 #!/usr/bin/env python3
-"""Separate your own recordings with a trained model: avsep <sub-command>."""
+"""The front door: ``avsep <command>`` has every command of the package."""
 
-import argparse
 import difflib
 import importlib
-import logging
 import os
 import sys
 from typing import Optional, Sequence
 
 from espnet2_avsep import __version__
-from espnet2_avsep.cli.command import INTERRUPTED, LOG_FORMAT, command
-from espnet2_avsep.cli.commands import COMMANDS
+from espnet2_avsep.cli.command import command
+from espnet2_avsep.cli.commands import COMMANDS, GROUPS
+from espnet2_avsep.cli.options import EPILOG
 from espnet2_avsep.errors import DISK_ERRORS, InputError
 
-# Sub-command -> its module in bin, which has a docstring, add_arguments() and run().
-SUBCOMMANDS = {
-    name: COMMANDS[name].module
-    for name in ("separate", "ground", "info", "features", "score")
-}
-SUBCOMMANDS |= {
-    name: COMMANDS[name].module for name in ("export-onnx", "new-recipe", "completion")
-}
-EPILOG = (
-    "exit status: 0 all went well; 1 something unexpected, likely a fault of this "
-    "program (AVSEP_DEBUG=1 shows where); 2 an input or an option cannot be used, the "
-    "message says which and why; 130 interrupted."
-)
 
-
-def get_parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="avsep",
-        description="Audio-visual sound separation with a trained model.",
-        epilog=EPILOG,
-    )
-    parser.add_argument(
-        "--version", action="version", version=f"espnet2_avsep {__version__}"
-    )
-    parsers = parser.add_subparsers(dest="subcommand", metavar="<sub-command>")
-    parsers.required = True
-    for name, module_name in SUBCOMMANDS.items():
-        module = _module(module_name)
-        text = (module.__doc__ or "").strip()
-        sub = parsers.add_parser(
-            name,
-            help=text.splitlines()[0],
-            description=text,
-            epilog=EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        sub.set_defaults(module=module_name, parser=sub)
-        module.add_arguments(sub)
-        sub.add_argument(
-            "--log_level",
-            type=str.upper,
-            default="WARNING",
-            choices=("DEBUG", "INFO", "WARNING", "ERROR"),
-            help="what is told on stderr besides errors",
-        )
-    return parser
+def help_page() -> str:
+    """Return the page of ``avsep --help``."""
+    lines = [
+        "usage: avsep [--help] [--version] <command> ...",
+        "",
+        "Audio-visual sound source separation. avsep <command> --help lists options.",
+    ]
+    for group, title in GROUPS.items():
+        lines += ["", f"{title}:"]
+        own = (c for c in COMMANDS.values() if c.group == group)
+        lines += (f"  {c.name:<20}{c.help}" for c in own)
+    lines += ["", "Of an unexpected error, AVSEP_DEBUG=1 shows where it happened."]
+    return "\n".join([*lines, EPILOG.rstrip()])
 
 
 @command
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run the command; ``argv`` defaults to the command line."""
-    parser = get_parser()
-    if not argv:
-        parser.print_help(sys.stderr)
-        raise InputError("expected a sub-command; they are listed above.")
-    args, unknown = parser.parse_known_args(argv)
-    if unknown:
-        name = unknown[0].partition("=")[0]
-        known = [o for a in args.parser._actions for o in a.option_strings]
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        args.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-    logging.basicConfig(level=args.log_level, format=LOG_FORMAT)
-    try:
-        return _module(args.module).run(args) or 0
-    except (InputError, BrokenPipeError):
-        raise  # see cli.command
-    except KeyboardInterrupt:
-        print(
-            getattr(_module(args.module), "INTERRUPTED", INTERRUPTED), file=sys.stderr
+    """Run a command; ``argv`` defaults to the command line."""
+    name, *words = argv or [""]
+    if name in ("-h", "--help"):
+        print(help_page())
+        return 0
+    if name == "--version":
+        print(f"espnet2_avsep {__version__}")
+        return 0
+    if name not in COMMANDS:
+        if not name:
+            print(help_page(), file=sys.stderr)
+        close = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise InputError(
+            f"{name!r}: expected a command; avsep --help lists them.{hint}"
         )
-        return 130
+    return run(name, words)
+
+
+def run(name: str, words: Sequence[str]) -> int:
+    """Run a command.
+
+    Errors that are no InputError are one line for the commands that a person runs on
+    own recordings; of others, the log needs the traceback.
+    """
+    chosen = COMMANDS[name]
+    module = importlib.import_module(f"espnet2_avsep.{chosen.module}")
+    try:
+        return module.main(words)
     except OSError as error:
-        if error.errno in DISK_ERRORS:
-            raise  # see cli.command
-        name = f"{str(error.filename)[:200]!r}"
-        raise InputError(f"{name}: {error.strerror or error}.") from error
+        if chosen.group != "separate" or error.errno in DISK_ERRORS:
+            raise
+        file = f"{str(error.filename)[:200]!r}"
+        raise InputError(f"{file}: {error.strerror or error}.") from error
     except Exception as error:
-        if os.environ.get("AVSEP_DEBUG"):
+        if chosen.group != "separate" or os.environ.get("AVSEP_DEBUG"):
             raise
         what = " ".join(str(error).split())[:500]
         print(
@@ -102,10 +75,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             file=sys.stderr,
         )
         return 1
-
-
-def _module(name: str):
-    return importlib.import_module(f"espnet2_avsep.{name}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,19 @@
-"""Print a script that makes bash or zsh complete the words of this command.
+"""Print a script that makes bash or zsh complete the words of avsep.
 
 bash: add the line  eval "$(avsep completion bash)"  to ~/.bashrc; zsh: the same with
 "zsh" in ~/.zshrc.
 """
 
 import argparse
+import importlib
 import shlex
-from typing import List
+from dataclasses import dataclass
+from typing import Dict, List
+
+from espnet2_avsep.cli.command import str2bool
+from espnet2_avsep.cli.commands import COMMANDS
+from espnet2_avsep.cli.options import option, with_options
+from espnet2_avsep.cli.shared_options import QuietLog
 
 _SCRIPT = """\
 _avsep() {{
@@ -37,45 +44,48 @@ _ZSH = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the sub-command."""
-    parser.add_argument("shell", choices=("bash", "zsh"), help="for which shell")
+@dataclass(kw_only=True)
+class Options(QuietLog):
+    """The options of the command."""
+
+    shell: str = option(
+        ..., "for which shell", choices=("bash", "zsh"), positional=True
+    )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the sub-command."""
-    from espnet2_avsep.bin.avsep import get_parser
+@with_options(Options)
+def main(args: Options) -> None:
+    """Run the command."""
+    parsers = {}
+    for name, command in COMMANDS.items():
+        module = importlib.import_module(f"espnet2_avsep.{command.module}")
+        if hasattr(module.main, "get_parser"):
+            parsers[name] = module.main.get_parser()
+    print((_ZSH if args.shell == "zsh" else "") + script(parsers), end="")
 
-    print((_ZSH if args.shell == "zsh" else "") + script(get_parser()), end="")
-    return 0
 
-
-def script(parser: argparse.ArgumentParser) -> str:
+def script(parsers: Dict[str, argparse.ArgumentParser]) -> str:
     """Return the script for bash; bashcompinit makes zsh understand it.
 
     Args:
-        parser: Of the whole command, with sub-commands.
+        parsers: Of the commands.
     """
-    (parsers,) = (
-        action.choices
-        for action in parser._actions
-        if isinstance(action, argparse._SubParsersAction)
-    )
     values: List[str] = []
     options: List[str] = []
     for command, sub in parsers.items():
         names = []
         for action in sub._actions:
             names += [name for name in action.option_strings if name.startswith("--")]
-            if action.choices and action.option_strings:
+            choices = ("true", "false") if action.type is str2bool else action.choices
+            if choices and action.option_strings:
                 pattern = f'"{command} {action.option_strings[-1]}"'
-                values.append(_case(12, pattern, action.choices))
+                values.append(_case(12, pattern, choices))
             elif action.choices:
                 names += action.choices
         positional = any(a.choices and not a.option_strings for a in sub._actions)
         # Elsewhere a word that is no option is a file.
         options.append(_case(16, f'"{command} {"" if positional else "-"}"*', names))
-    commands = shlex.quote(" ".join([*parsers, "--help", "--version"]))
+    commands = shlex.quote(" ".join([*COMMANDS, "--help", "--version"]))
     return _SCRIPT.format(
         commands=commands, values="\n".join(values), options="\n".join(options)
     )

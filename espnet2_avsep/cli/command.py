@@ -65,8 +65,8 @@ def hide_future_warnings() -> None:
         warnings.simplefilter("ignore", FutureWarning)
 
 
-def command(main: Callable) -> Callable:
-    """Decorate a ``main(argv=None)``.
+def command(main: Callable, interrupted: str = INTERRUPTED) -> Callable:
+    """Decorate a ``main(argv=None)``; ``interrupted`` is what Ctrl-C prints.
 
     An InputError becomes one line and status 2, Ctrl-C a line and status 130. Hyphens
     and underscores in the names of options are the same.
@@ -79,7 +79,7 @@ def command(main: Callable) -> Callable:
         try:
             return main(underscored(sys.argv[1:] if argv is None else argv)) or 0
         except KeyboardInterrupt:
-            print(INTERRUPTED, file=sys.stderr)
+            print(interrupted, file=sys.stderr)
             return 130
         except InputError as error:
             # A file's name may hold what no encoding has a character for.

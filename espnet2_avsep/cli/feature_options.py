@@ -1,11 +1,12 @@
-"""The options that the commands of stage 2 share."""
+"""The options that the commands of stages 2 and 3 share."""
 
-import argparse
 import logging
 import os
-from typing import Any, Dict, Iterator
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Optional
 
-from espnet2_avsep.cli.command import str2bool
+from espnet2_avsep.cli.options import option
+from espnet2_avsep.cli.shared_options import AudioStream, Device
 from espnet2_avsep.errors import InputError
 
 # Options that may have one value for each table of clips.
@@ -14,33 +15,65 @@ PER_TABLE = ("output_dir", "wav_scp", "utt2clip", "audio_dir", "region")
 NONE = "-"
 
 
-def add_clip_options(parser: argparse.ArgumentParser) -> None:
-    """Add which clips are read, and where their features go."""
-    add = parser.add_argument
-    add(
-        "--video_scp",
-        nargs="+",
-        help="tables: clip, video file or folder of images; several tables are done "
-        "one after the other by one network. An empty file is passed over",
+@dataclass(kw_only=True)
+class Sounds(AudioStream):
+    """How a table of sounds is read, and what one job of several needs."""
+
+    allow_pipes: bool = option(
+        False,
+        "true: run the commands ('cmd |') that --wav_scp has in place of files, "
+        "without a shell; only for tables that you wrote yourself",
     )
-    add("--output_dir", nargs="+", help="where ark and tables go: a folder each")
-    add(
-        "--wav_scp",
-        nargs="+",
-        help="tables: clip, its sound, whose duration counts (None, or '-' for one of "
+    allow_empty: bool = option(
+        False,
+        "true: write empty tables where every clip is left out, instead of an error "
+        "(for one job of several)",
+    )
+
+
+@dataclass(kw_only=True)
+class Clips(Sounds):
+    """Which clips are read, and where their features go."""
+
+    video_scp: Optional[List[str]] = option(
+        None,
+        "tables: clip, video file or folder of images; several tables are done one "
+        "after the other by one network. An empty file is skipped",
+    )
+    output_dir: Optional[List[str]] = option(
+        None, "where ark and tables go: a folder each"
+    )
+    wav_scp: Optional[List[str]] = option(
+        None,
+        "tables: clip, its sound, whose duration counts (default, or '-' for one of "
         "several: the sound of the video file itself)",
     )
-    add(
-        "--utt2clip",
-        nargs="+",
-        help="tables: clip, category/video_id, by which files that were made elsewhere "
-        "are found (None, or '-' for one of several: the id tells)",
+    utt2clip: Optional[List[str]] = option(
+        None,
+        "tables: clip, category/video_id, by which files that were made elsewhere are "
+        "found (default, or '-' for one of several: the id)",
     )
-    add_audio_stream(parser)
-    add_pipe_option(parser)
 
 
-def tables(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
+@dataclass(kw_only=True)
+class Network(Device):
+    """How a frozen network is run."""
+
+    check_weights: bool = option(
+        False,
+        "only check that the weights are there, and fetch them if they are not; no "
+        "clip is read",
+        flag=True,
+    )
+    seed: int = option(0, "seed of random weights")
+    dtype: str = option(
+        "float32",
+        "bfloat16: faster on devices that have it",
+        choices=("float32", "bfloat16"),
+    )
+
+
+def tables(args: Clips) -> Iterator[Dict[str, Any]]:
     """Yield the options of one table after the other: video_scp and PER_TABLE.
 
     Raises:
@@ -72,60 +105,3 @@ def tables(args: argparse.Namespace) -> Iterator[Dict[str, Any]]:
             "region": "whole",
             **{k: None if v == NONE else v for k, v in found.items()},
         }
-
-
-def add_pipe_option(parser: argparse.ArgumentParser) -> None:
-    """Add whether the table of sounds may hold commands."""
-    parser.add_argument(
-        "--allow_pipes",
-        type=str2bool,
-        default=False,
-        help="true: run the commands ('cmd |') that --wav_scp has in place of files, "
-        "without a shell; only for tables that you wrote yourself",
-    )
-
-
-def add_audio_stream(parser: argparse.ArgumentParser) -> None:
-    """Add which audio stream of a file counts."""
-    parser.add_argument(
-        "--audio_stream",
-        type=int,
-        metavar="N",
-        help="which audio stream of files with several, from 1 (None: the first with "
-        "the default flag that can be decoded)",
-    )
-
-
-def add_network_options(
-    parser: argparse.ArgumentParser, batch_size: int, what: str
-) -> None:
-    """Add how a network is run, which sees ``batch_size`` of ``what`` at once."""
-    add = parser.add_argument
-    add(
-        "--check_weights",
-        action="store_true",
-        help="only check that the weights are there, and fetch them if they are not; "
-        "no clip is read",
-    )
-    add("--seed", type=int, default=0, help="seed of random weights")
-    add("--batch_size", type=int, default=batch_size, help=f"{what} encoded together")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    add(
-        "--dtype",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="bfloat16: faster on devices that have it",
-    )
-
-
-def add_job_options(parser: argparse.ArgumentParser) -> None:
-    """Add what one job of several needs."""
-    add = parser.add_argument
-    add(
-        "--allow_empty",
-        type=str2bool,
-        default=False,
-        help="true: write empty tables where every clip is left out, instead of an "
-        "error (for one job of several)",
-    )
-    add("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")

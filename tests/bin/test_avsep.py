@@ -602,7 +602,7 @@ def test_wrong_options_are_named_as_they_are_given(place, tmp_path, capsys):
     words = ("separate", place / "mix.wav", "--query", place / "e.npy")
     words += ("--out", tmp_path / "out", "--model", place / "model")
     for more, message in (
-        (("--chunk", "0"), "--chunk 0.0: expected seconds, > 0."),
+        (("--chunk", "0"), "--chunk 0.0: expected more than 0 and at most"),
         (("--device", "gpu"), "--device 'gpu': expected auto, cpu, cuda or cuda:N"),
         (("--model", tmp_path), f"{tmp_path}/config.yaml: no such file"),
     ):
@@ -706,7 +706,5 @@ def test_a_wrong_option_gets_a_suggestion(capsys):
 
 
 def test_version(capsys):
-    with pytest.raises(SystemExit) as stop:
-        avsep.main(["--version"])
-    assert stop.value.code == 0
+    assert avsep.main(["--version"]) == 0
     assert capsys.readouterr().out == f"espnet2_avsep {__version__}\n"

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from espnet2_avsep.bin.prepare.download import byte_count, get_parser, main
+from espnet2_avsep.bin.prepare.download import byte_count, main
 from tests.corpus.download.fake_yt_dlp import make
 from tests.media_fixtures import write_video
 
@@ -79,4 +79,4 @@ def test_rates():
         *(500, 500 * 1024, 2 * 1024**2, 1536 * 1024**2)
     ]
     with pytest.raises(SystemExit):
-        get_parser().parse_args(["--rate_limit", "fast"])
+        main(["--rate_limit", "fast"])

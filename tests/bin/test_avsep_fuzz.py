@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from espnet2_avsep.bin import avsep
-from espnet2_avsep.bin.separate import separate as separate_command
+from espnet2_avsep.inference import recording
 from espnet2_avsep.inference.separate import SeparateAV, load_config
 from tests.media_fixtures import tone, truncate, write_video, write_wav
 from tests.tiny_corpus import DIM
@@ -90,7 +90,7 @@ def case(tmp_path, capsys):
 def quick(monkeypatch, loaded):
     """The model is loaded once: what is fuzzed comes after."""
     monkeypatch.setattr(SeparateAV, "from_pretrained", lambda *a, **k: loaded)
-    monkeypatch.setattr(separate_command, "_draw", lambda *a: None)
+    monkeypatch.setattr(recording, "_draw", lambda *a: None)
 
 
 def separate_words(place, source=None, out="OUT"):

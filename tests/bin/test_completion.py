@@ -1,11 +1,13 @@
 """`avsep completion`, asked as a shell asks when the user presses the tab key."""
 
+import contextlib
 import shutil
 import subprocess
 
 import pytest
 
 from espnet2_avsep.bin import avsep
+from espnet2_avsep.cli.commands import COMMANDS
 
 
 def completed(shell, script, *words):
@@ -27,7 +29,9 @@ def test_bash(capsys):
     script = capsys.readouterr().out
     assert "complete -o default -F _avsep avsep" in script
     for words, expected in (
-        (["s"], ["separate", "score"]),
+        (["sc"], ["score", "scoring", "score-grounding"]),
+        (["upload", "--pri"], ["--private"]),
+        (["upload", "--private", "t"], ["true"]),
         (["separate", "--aud"], ["--audio_stream"]),
         (["separate", "a.mp4", "--format", ""], ["wav", "flac", "float", "mp3"]),
         (["separate", "a.mp4", "--format", "fl"], ["flac", "float"]),
@@ -42,8 +46,8 @@ def test_bash(capsys):
 def test_every_option_is_completed(capsys):
     avsep.main(["completion", "bash"])
     script = capsys.readouterr().out
-    for name in avsep.SUBCOMMANDS:
-        with pytest.raises(SystemExit):
+    for name in COMMANDS:
+        with contextlib.suppress(SystemExit):
             avsep.main([name, "--help"])
         page = capsys.readouterr().out
         for option in completed("bash", script, name, "--"):

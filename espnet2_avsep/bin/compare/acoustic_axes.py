@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
-"""Instruments on two acoustic axes, and which fusion wins there (figure 1)."""
+"""Instruments on two acoustic axes, and which fusion wins there (figure 1).
 
-import argparse
+Measure how transient and how rich in harmonics the instruments are, and show which of
+several scored systems (middle, late, hierarchical fusion) separates each best. Writes
+acoustic_axes.md, .json, .png and acoustic_axes_clips.tsv.
+"""
+
 import itertools
 import json
 import logging
@@ -9,6 +13,7 @@ import math
 import statistics
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -18,7 +23,7 @@ from espnet2_avsep.analysis.clip_analysis import (
     write_figures,
     write_texts,
 )
-from espnet2_avsep.cli.command import command, setup_logging, str2bool
+from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.markdown import markdown_table
 from espnet2_avsep.metrics.score_table import OK, ScoreRow
@@ -46,56 +51,38 @@ AXES = {
 }
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description="Measure how transient and how rich in harmonics the instruments "
-        "are, and show which of several scored systems (middle, late, hierarchical "
-        "fusion) separates each best. Writes acoustic_axes.md, .json, .png and "
-        "acoustic_axes_clips.tsv.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add(
-        "--clips_dir",
-        action="append",
-        required=True,
-        help="clips to be measured: wav.scp (any media file) and utt2spk, e.g. "
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    clips_dir: List[str] = option(
+        ...,
+        "clips to be measured: wav.scp (any media file) and utt2spk, e.g. "
         "dump/raw/<train_set>, dump/raw/org/<test_set>_clips or data/<set>; repeat",
+        repeat=True,
     )
-    add("--output_dir", required=True, help="where the files go")
-    add(
-        "--experiment",
-        action="append",
-        default=[],
+    output_dir: str = option(..., "where the files go")
+    experiment: List[str] = option(
+        [],
+        "folder that holds scored_<set>, e.g. middle=exp/avsep_...; repeat; trainings "
+        "of one name are the seeds of one system; without any, the instruments are "
+        "measured only",
+        repeat=True,
         metavar="[NAME=]DIR",
-        help="folder that holds scored_<set>, e.g. middle=exp/avsep_...; repeat; "
-        "trainings of one name are the seeds of one system; without any, the "
-        "instruments are measured only",
     )
-    add("--set", default="test", help="which scored_<set>")
-    add("--segment_seconds", type=float, default=5.0, help="length of a segment")
-    add(
-        "--segments",
-        type=int,
-        default=4,
-        help="segments of a clip, spread evenly, that are measured",
+    set: str = option("test", "which scored_<set>")
+    segment_seconds: float = option(5.0, "length of a segment")
+    segments: int = option(
+        4, "segments of a clip, spread evenly, that are measured", least=1
     )
-    add("--fmin", type=float, default=65.4, help="lowest pitch in Hz (C2)")
-    add("--fmax", type=float, default=2093.0, help="highest pitch in Hz (C7)")
-    add(
-        "--silence_dbfs",
-        type=float,
-        default=-60.0,
-        help="segments whose RMS is lower are not measured",
-    )
-    add("--nj", type=int, default=1, help="processes")
-    add("--plots", type=str2bool, default=True, help="draw the picture (true or false)")
-    add("--resamples", type=int, default=10000, help="of the bootstrap")
-    add("--seed", type=int, default=0, help="of the bootstrap")
-    add("--corpus_note", default="", help="text at the top: what the corpus is")
-    add("--log_level", default="INFO", help="verbosity of the log")
-    return parser
+    fmin: float = option(65.4, "lowest pitch in Hz (C2)")
+    fmax: float = option(2093.0, "highest pitch in Hz (C7)")
+    silence_dbfs: float = option(-60.0, "segments whose RMS is lower are not measured")
+    nj: int = option(1, "processes", least=1)
+    plots: bool = option(True, "draw the picture (true or false)")
+    resamples: int = option(10000, "of the bootstrap", least=1)
+    seed: int = option(0, "of the bootstrap", least=0)
+    corpus_note: str = option("", "text at the top: what the corpus is")
 
 
 class Measured(NamedTuple):
@@ -110,11 +97,9 @@ class Measured(NamedTuple):
     reason: str = ""
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+@with_options(Options)
+def main(args: Options) -> None:
     """Run the command."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
     check_options(args)
     experiments = [read_experiment(text, args.set) for text in args.experiment]
     if experiments:
@@ -138,13 +123,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     print(text)
 
 
-def check_options(args: argparse.Namespace) -> None:
+def check_options(args: Options) -> None:
     """Raise an InputError for numbers that cannot be."""
-    for name, least in [("segments", 1), ("nj", 1), ("resamples", 1), ("seed", 0)]:
-        if getattr(args, name) < least:
-            raise InputError(
-                f"--{name} {getattr(args, name)}: expected at least {least}."
-            )
     if not 0.5 <= args.segment_seconds < math.inf:
         raise InputError(
             f"--segment_seconds {args.segment_seconds}: expected at least 0.5, so that "
@@ -179,9 +159,7 @@ def read_clips(folders: Sequence[str]) -> Dict[str, Tuple[str, str]]:
     return clips
 
 
-def measure_all(
-    args: argparse.Namespace, clips: Dict[str, Tuple[str, str]]
-) -> List[Measured]:
+def measure_all(args: Options, clips: Dict[str, Tuple[str, str]]) -> List[Measured]:
     """Measure clips, sorted by name."""
     import multiprocessing
 
@@ -202,7 +180,7 @@ def measure_all(
     return found
 
 
-def measure(task: Tuple[argparse.Namespace, str, str, str]) -> Measured:
+def measure(task: Tuple[Options, str, str, str]) -> Measured:
     """Measure a clip."""
     from espnet2_avsep.analysis.acoustic_axes import FRAME_LENGTH, clip_axes
     from espnet2_avsep.analysis.segment_choice import even_starts
@@ -238,7 +216,7 @@ def clip_lines(measured: Sequence[Measured]) -> str:
 
 
 def mean_with_interval(
-    values: Sequence[float], groups: Sequence[str], args: argparse.Namespace
+    values: Sequence[float], groups: Sequence[str], args: Options
 ) -> Dict[str, Any]:
     """Mean, 95 % interval and number of values; nothing of none."""
     from espnet2_avsep.metrics.bootstrap import bootstrap_interval
@@ -254,7 +232,7 @@ def mean_with_interval(
 
 
 def summarise(
-    args: argparse.Namespace,
+    args: Options,
     measured: Sequence[Measured],
     experiments: Sequence[Experiment],
 ) -> Dict[str, Any]:
@@ -324,7 +302,7 @@ def standing(
     scores: Dict[str, List[ScoreRow]],
     instrument: str,
     rivals: Sequence[str],
-    args: argparse.Namespace,
+    args: Options,
 ) -> Dict[str, Any]:
     """Mean SDR of each system on an instrument, the best one, and its lead."""
     own = {
@@ -380,7 +358,7 @@ def correlations(
 
 
 def markdown(
-    args: argparse.Namespace,
+    args: Options,
     summary: Dict[str, Any],
     experiments: Sequence[Experiment],
 ) -> str:

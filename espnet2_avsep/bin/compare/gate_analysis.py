@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
-"""How far a trained DGFNet lets the picture in, and where its queries look."""
+"""How far a trained DGFNet lets the picture in, and where its queries look.
 
-import argparse
+Analyse the gate and the attention of a trained query separator on listed mixtures: a
+table of the mean gates, their histogram, heat maps of the extremes (DGFNet, figures 6
+and 7), and maps of the queries' attention.
+"""
+
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -15,7 +20,8 @@ from typing import (
     Sequence,
 )
 
-from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.cli.shared_options import TrainedModel
 from espnet2_avsep.data.tables.clip_id import file_stem
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.listed_mixtures import (
@@ -49,53 +55,29 @@ class Gate(NamedTuple):
     mean: float
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description="Analyse the gate and the attention of a trained query separator "
-        "on listed mixtures: a table of the mean gates, their histogram, heat maps of "
-        "the extremes (DGFNet, figures 6 and 7), and maps of the queries' attention.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+@dataclass(kw_only=True)
+class Options(TrainedModel, Log):
+    """The options of the command."""
+
+    output_dir: str = option(
+        ..., "gets gates.tsv, gate_histogram.png, gate_maps.png and attention/"
     )
-    parser.add_argument("--train_config", required=True, help="config.yaml of training")
-    parser.add_argument("--model_file", required=True, help="weights")
-    parser.add_argument(
-        "--output_dir",
-        required=True,
-        help="gets gates.tsv, gate_histogram.png, gate_maps.png and attention/",
+    data_path_and_name_and_type: List[str] = option(
+        ...,
+        "path,name,type; names are speech_mix, visual_ref{n} and motion_ref{n}",
+        repeat=True,
     )
-    parser.add_argument(
-        "--data_path_and_name_and_type",
-        required=True,
-        action="append",
-        help="path,name,type; names are speech_mix, visual_ref{n} and motion_ref{n}",
+    mixtures: Optional[str] = option(
+        None, "mixtures.tsv, for the classes (default: beside speech_mix's table)"
     )
-    parser.add_argument(
-        "--mixtures",
-        help="mixtures.tsv, for the classes (default: beside speech_mix's table)",
-    )
-    parser.add_argument(
-        "--num_extremes", type=int, default=2, help="heat maps at each end"
-    )
-    parser.add_argument(
-        "--num_attention", type=int, default=4, help="mixtures with maps of attention"
-    )
-    parser.add_argument("--batch_size", type=int, default=1)
-    parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU")
-    parser.add_argument("--log_level", default="INFO")
-    return parser
+    num_extremes: int = option(2, "heat maps at each end", least=1)
+    num_attention: int = option(4, "mixtures with maps of attention", least=0)
+    batch_size: int = option(1, "mixtures at a time", least=1)
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Analyse; ``argv`` defaults to the command line."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
-    for name, least in (("batch_size", 1), ("num_extremes", 1), ("num_attention", 0)):
-        if getattr(args, name) < least:
-            raise InputError(
-                f"--{name} {getattr(args, name)}: expected {least} or more."
-            )
+@with_options(Options)
+def main(args: Options) -> None:
+    """Run the command."""
     from espnet2_avsep.inference.separate import SeparateAV
 
     tables = read_tables(
@@ -112,7 +94,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     analyse(args, separate, tables)
 
 
-def analyse(args: argparse.Namespace, separate: "SeparateAV", tables: Tables) -> None:
+def analyse(args: Options, separate: "SeparateAV", tables: Tables) -> None:
     """Run the separator over the mixtures; write the table and the figures."""
     from espnet2_avsep.figures.plots import attention_maps, gate_histogram, gate_maps
 

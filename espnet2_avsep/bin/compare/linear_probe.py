@@ -1,7 +1,12 @@
 #!/usr/bin/env python3
-"""Linear probes: how much of the class is in the bottleneck, beside CLAP (table 4)."""
+"""Linear probes: how much of the class is in the bottleneck, beside CLAP (table 4).
 
-import argparse
+Train linear probes (multinomial logistic regression) that tell the class of a single
+clip from the bottleneck of trained separators and from CLAP's embedding, on the
+training clips; test them on the test clips. Writes linear_probe.md, .json and
+_predictions.tsv.
+"""
+
 import dataclasses
 import json
 import logging
@@ -9,6 +14,7 @@ import math
 import statistics
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
@@ -22,8 +28,8 @@ from espnet2_avsep.analysis.clip_analysis import (
     with_interval,
     write_texts,
 )
-from espnet2_avsep.cli.analysis_options import add_options, check_options
-from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.analysis_options import ClipAnalysis
+from espnet2_avsep.cli.options import option, with_options
 from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.markdown import markdown_table
@@ -44,36 +50,20 @@ BASELINES = {
 }
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description="Train linear probes (multinomial logistic regression) that tell "
-        "the class of a single clip from the bottleneck of trained separators and from "
-        "CLAP's embedding, on the training clips; test them on the test clips. Writes "
-        "linear_probe.md, .json and _predictions.tsv.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+@dataclass(kw_only=True)
+class Options(ClipAnalysis):
+    """The options of the command."""
+
+    train_dir: str = option(..., "training clips, dump/raw/<train_set>")
+    test_dir: str = option(..., "test clips, dump/raw/org/<test_set>_clips")
+    seeds: List[int] = option(
+        [0, 1, 2], "a probe for each: it draws the crops of the training clips"
     )
-    parser.add_argument(
-        "--train_dir", required=True, help="training clips, dump/raw/<train_set>"
+    penalty: float = option(
+        1.0,
+        "of the weights' squares (scikit-learn's 1 / C), standardised embeddings",
+        above=0,
     )
-    parser.add_argument(
-        "--test_dir", required=True, help="test clips, dump/raw/org/<test_set>_clips"
-    )
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        nargs="+",
-        default=[0, 1, 2],
-        help="a probe for each: it draws the crops of the training clips",
-    )
-    parser.add_argument(
-        "--penalty",
-        type=float,
-        default=1.0,
-        help="of the weights' squares (scikit-learn's 1 / C), standardised embeddings",
-    )
-    add_options(parser)
-    return parser
 
 
 @dataclasses.dataclass
@@ -91,16 +81,11 @@ class Probed:
     right: "np.ndarray"
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+@with_options(Options)
+def main(args: Options) -> None:
     """Run the command."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
-    check_options(args)
     if min(args.seeds) < 0 or len(set(args.seeds)) < len(args.seeds):
         raise InputError(f"--seeds {args.seeds}: expected different numbers from 0 on.")
-    if not args.penalty > 0:
-        raise InputError(f"--penalty {args.penalty}: expected a number above 0.")
     experiments = read_experiments(args.experiment)
     rate, length = segment_of(experiments, args.segment_samples)
 
@@ -147,7 +132,7 @@ def check_disjoint(train: "ClipSegments", test: "ClipSegments") -> None:
 
 
 def probe_all(
-    args: argparse.Namespace,
+    args: Options,
     experiments: Dict[str, Path],
     train: Dict[int, "ClipSegments"],
     test: "ClipSegments",
@@ -206,7 +191,7 @@ def probe(
 
 
 def summarise(
-    args: argparse.Namespace,
+    args: Options,
     results: Dict[str, Probed],
     train: "ClipSegments",
     test: "ClipSegments",
@@ -269,7 +254,7 @@ def summarise(
 
 
 def markdown(
-    args: argparse.Namespace, experiments: Dict[str, Path], summary: Dict[str, Any]
+    args: Options, experiments: Dict[str, Path], summary: Dict[str, Any]
 ) -> str:
     """Return the text of linear_probe.md."""
     first = next(iter(summary["representations"]))
@@ -325,7 +310,7 @@ def percent(value: float, interval: Sequence[Optional[float]] = (None, None)) ->
 
 
 def prediction_lines(
-    args: argparse.Namespace, results: Dict[str, Probed], test: "ClipSegments"
+    args: Options, results: Dict[str, Probed], test: "ClipSegments"
 ) -> str:
     """Return a line for each representation, seed and test clip."""
     lines = [["representation", "seed", "clip", "class", "predicted"]]

@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
-"""How far sound and picture lie apart in embedding space: modality gap (table 5)."""
+"""How far sound and picture lie apart in embedding space: modality gap (table 5).
 
-import argparse
+Distance between the means of the audio and the visual embeddings of single clips, of
+one or several trained separators, and of CLAP. Writes modality_gap.md, .json and .png
+(principal components).
+"""
+
 import json
 import logging
 import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
 from espnet2_avsep.analysis.clip_analysis import (
     CLAP,
@@ -20,8 +25,8 @@ from espnet2_avsep.analysis.clip_analysis import (
     write_figures,
     write_texts,
 )
-from espnet2_avsep.cli.analysis_options import add_options, check_options
-from espnet2_avsep.cli.command import command, setup_logging, str2bool
+from espnet2_avsep.cli.analysis_options import ClipAnalysis
+from espnet2_avsep.cli.options import option, with_options
 from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.markdown import markdown_table
@@ -56,30 +61,17 @@ PAIRS = (
 )
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description="Distance between the means of the audio and the visual embeddings "
-        "of single clips, of one or several trained separators, and of CLAP. Writes "
-        "modality_gap.md, .json and .png (principal components).",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument(
-        "--clips_dir", required=True, help="clips, dump/raw/org/<test_set>_clips"
-    )
-    parser.add_argument(
-        "--plots", type=str2bool, default=True, help="draw the picture (true or false)"
-    )
-    add_options(parser)
-    return parser
+@dataclass(kw_only=True)
+class Options(ClipAnalysis):
+    """The options of the command."""
+
+    clips_dir: str = option(..., "clips, dump/raw/org/<test_set>_clips")
+    plots: bool = option(True, "draw the picture (true or false)")
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+@with_options(Options)
+def main(args: Options) -> None:
     """Run the command."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
-    check_options(args)
     experiments = read_experiments(args.experiment)
     rate, length = segment_of(experiments, args.segment_samples)
 
@@ -110,7 +102,7 @@ Tables = Dict[str, Dict[str, "np.ndarray"]]
 
 
 def embed_all(
-    args: argparse.Namespace, experiments: Dict[str, Path], segments: "ClipSegments"
+    args: Options, experiments: Dict[str, Path], segments: "ClipSegments"
 ) -> Tuple[Tables, str]:
     """Return experiment -> kind of embedding -> (clips, D), and which CLAP it was."""
     from espnet2_avsep.analysis.clip_embeddings import (
@@ -140,7 +132,7 @@ def pair_name(one: str, two: str) -> str:
 
 
 def summarise(
-    args: argparse.Namespace, tables: Tables, segments: "ClipSegments", about_clap: str
+    args: Options, tables: Tables, segments: "ClipSegments", about_clap: str
 ) -> Dict[str, Any]:
     """Return what modality_gap.json holds.
 
@@ -181,7 +173,7 @@ def summarise(
 
 
 def markdown(
-    args: argparse.Namespace, experiments: Dict[str, Path], summary: Dict[str, Any]
+    args: Options, experiments: Dict[str, Path], summary: Dict[str, Any]
 ) -> str:
     """Return the text of modality_gap.md."""
     found = summary["experiments"]

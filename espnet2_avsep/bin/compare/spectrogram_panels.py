@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
-"""Spectrograms of mixtures, references and estimates side by side (figure 3)."""
+"""Spectrograms of mixtures, references and estimates side by side (figure 3).
 
-import argparse
+Draw mixtures of a set: a row for each source with the picture that it was prompted by,
+the mixture, each system's estimate and the reference, as log-frequency magnitudes on
+one scale. Writes panels_<mixture>.png.
+"""
+
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from espnet2_avsep.analysis.clip_analysis import named_folders, write_figures
-from espnet2_avsep.cli.command import command, setup_logging, str2bool
+from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,52 +27,33 @@ TICKS = (100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 Scores = Dict[Tuple[str, int], float]
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description="Draw mixtures of a set: a row for each source with the picture "
-        "that it was prompted by, the mixture, each system's estimate and the "
-        "reference, as log-frequency magnitudes on one scale. Writes "
-        "panels_<mixture>.png.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add(
-        "--experiment",
-        action="append",
-        required=True,
-        metavar="[NAME=]DIR",
-        help="folder that holds separated_<set>: exp/avsep_<tag>, or a folder of an "
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    experiment: List[str] = option(
+        ...,
+        "folder that holds separated_<set>: exp/avsep_<tag>, or a folder of an "
         "--inference_tag within it; NAME: in the picture (default: the config's "
         "'system'); repeat",
+        repeat=True,
+        metavar="[NAME=]DIR",
     )
-    add("--set", default="test", help="which set")
-    add("--data_dir", default="data", help="holds <set>/video.scp, if there is one")
-    add("--dump_dir", default="dump/raw", help="holds <set> and org/<set>")
-    add("--output_dir", required=True, help="where the pictures go")
-    add("--mix_id", action="append", help="a mixture to draw; repeat (default: --num)")
-    add("--num", type=int, default=3, help="how many to draw, the first of the list")
-    add(
-        "--pictures",
-        type=str2bool,
-        default=True,
-        help="draw the pictures of the prompts (true or false)",
+    set: str = option("test", "which set")
+    data_dir: str = option("data", "holds <set>/video.scp, if there is one")
+    dump_dir: str = option("dump/raw", "holds <set> and org/<set>")
+    output_dir: str = option(..., "where the pictures go")
+    mix_id: Optional[List[str]] = option(
+        None, "a mixture to draw; repeat (default: --num)", repeat=True
     )
-    add("--dynamic_range", type=float, default=60.0, help="in dB")
-    add("--log_level", default="INFO", help="verbosity of the log")
-    return parser
+    num: int = option(3, "how many to draw, the first of the list", least=1)
+    pictures: bool = option(True, "draw the pictures of the prompts (true or false)")
+    dynamic_range: float = option(60.0, "in dB", least=1)
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+@with_options(Options)
+def main(args: Options) -> None:
     """Run the command."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
-    for name, least in [("num", 1), ("dynamic_range", 1)]:
-        if not getattr(args, name) >= least:
-            raise InputError(
-                f"--{name} {getattr(args, name)}: expected at least {least}."
-            )
     from espnet2_avsep.report.audible_mixture import Folders, read_scored_mixtures
 
     experiments = named_folders(args.experiment)
@@ -103,7 +89,7 @@ def read_sdr(path: Path) -> Scores:
     return {(row.mix_id, row.source): row.sdr for row in rows}
 
 
-def choose(args: argparse.Namespace, keys: List[str]) -> List[str]:
+def choose(args: Options, keys: List[str]) -> List[str]:
     """Return the mixtures to draw.
 
     Raises:
@@ -121,7 +107,7 @@ def choose(args: argparse.Namespace, keys: List[str]) -> List[str]:
 
 
 def draw(
-    args: argparse.Namespace, mixture: "AudibleMixture", scores: Dict[str, Scores]
+    args: Options, mixture: "AudibleMixture", scores: Dict[str, Scores]
 ) -> "Figure":
     """Draw a mixture."""
     from espnet2_avsep.analysis.frequency_axis import rows_of

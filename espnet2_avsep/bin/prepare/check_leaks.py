@@ -1,64 +1,47 @@
 #!/usr/bin/env python3
-"""Look for clips of valid and test sets that are trained on (stage 4)."""
+"""Look for clips of valid and test sets that are trained on (stage 4).
 
-import argparse
+Find videos that are in two sets or in two classes, and clips whose sound is nearly that
+of a clip of an earlier set (by fingerprints: other codecs, levels and first samples do
+not hide it). Writes a table of all cases, which stage 8 can leave out of the scores.
+Fingerprints are kept, so that a run that was cut off goes on.
+"""
+
 import sys
-from typing import List, Optional, Sequence
+from dataclasses import dataclass
+from typing import List
 
-from espnet2_avsep.cli.command import command, setup_logging, str2bool
+from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.errors import InputError
 
-
-def get_parser() -> argparse.ArgumentParser:
-    """Build the command line's parser."""
-    parser = argparse.ArgumentParser(
-        description="Find videos that are in two sets or in two classes, and clips "
-        "whose sound is nearly that of a clip of an earlier set (by "
-        "fingerprints: other codecs, levels and first samples do not hide it). Writes "
-        "a table of all cases, which stage 8 can leave out of the scores. Fingerprints "
-        "are kept, so that a run that was cut off goes on.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    form = "NAME:DATADIR:CLIPSDIR"
-    parser.add_argument(
-        "--train_set",
-        required=True,
-        metavar=form,
-        help="name, data/<set> (utt2clip), and the folder of its clips (wav.scp, "
-        "utt2spk)",
-    )
-    parser.add_argument("--valid_set", action="append", default=[], metavar=form)
-    parser.add_argument(
-        "--test_set", action="append", default=[], metavar=form, help="repeat"
-    )
-    parser.add_argument("--output", required=True, help="leaks.tsv")
-    parser.add_argument(
-        "--cache_dir", required=True, help="folder that keeps the fingerprints"
-    )
-    parser.add_argument(
-        "--audio",
-        type=str2bool,
-        default=True,
-        help="false: compare the videos' names only",
-    )
-    parser.add_argument(
-        "--strict",
-        type=str2bool,
-        default=False,
-        help="true: what leaks is an error, after all is written",
-    )
-    parser.add_argument("--nj", type=int, default=1, help="processes")
-    parser.add_argument("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
-    return parser
+FORM = "NAME:DATADIR:CLIPSDIR"
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Run the command; ``argv`` defaults to the command line."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
-    if args.nj < 1:
-        raise InputError(f"--nj {args.nj}: must be at least 1.")
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    train_set: str = option(
+        ...,
+        "name, data/<set> (utt2clip), and the folder of its clips (wav.scp, utt2spk)",
+        metavar=FORM,
+    )
+    valid_set: List[str] = option(
+        [], "the same of the validation set", repeat=True, metavar=FORM
+    )
+    test_set: List[str] = option(
+        [], "the same of a test set; repeat", repeat=True, metavar=FORM
+    )
+    output: str = option(..., "leaks.tsv")
+    cache_dir: str = option(..., "folder that keeps the fingerprints")
+    audio: bool = option(True, "false: compare the videos' names only")
+    strict: bool = option(False, "true: what leaks is an error, after all is written")
+    nj: int = option(1, "processes", least=1)
+
+
+@with_options(Options)
+def main(args: Options) -> None:
+    """Run the command."""
     from espnet2_avsep.corpus.leaks.check import check_leaks
     from espnet2_avsep.corpus.leaks.clip_set import ClipSet
 

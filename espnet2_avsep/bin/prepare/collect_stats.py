@@ -1,34 +1,28 @@
 #!/usr/bin/env python3
-"""Write the shapes of a set's data, from the files' headers (stage 5)."""
+"""Write the shapes of a set's data, from the files' headers (stage 5).
 
-import argparse
+Write the shape of each item of a set, as ESPnet's collect_stats does, but from the
+headers of the files: no audio is decoded.
+"""
+
 import sys
-from typing import Callable, Dict, Optional, Sequence, Tuple
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Sequence, Tuple
 
-from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.options import Log, option, with_options
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Build the command line's parser."""
-    parser = argparse.ArgumentParser(
-        description="Write the shape of each item of a set, as ESPnet's collect_stats "
-        "does, but from the headers of the files: no audio is decoded.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument(
-        "--data_path_and_name_and_type",
-        action="append",
-        required=True,
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    data_path_and_name_and_type: List[str] = option(
+        ...,
+        "scp file, name of the data, sound or kaldi_ark; may be repeated",
+        repeat=True,
         metavar="PATH,NAME,TYPE",
-        help="scp file, name of the data, sound or kaldi_ark; may be repeated",
     )
-    parser.add_argument(
-        "--output_dir",
-        required=True,
-        help="gets NAME_shape for each, batch_keys and stats_keys",
-    )
-    parser.add_argument("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
-    return parser
+    output_dir: str = option(..., "gets NAME_shape for each, batch_keys and stats_keys")
 
 
 def shape_readers() -> Dict[str, Callable[[str], Tuple[int, ...]]]:
@@ -94,11 +88,9 @@ def collect_shapes(triples: Sequence[str], output_dir: str) -> None:
     write_record(folder, make_record(5, paths, {}, {}))
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Run the command; ``argv`` defaults to the command line."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
+@with_options(Options)
+def main(args: Options) -> None:
+    """Run the command."""
     collect_shapes(args.data_path_and_name_and_type, args.output_dir)
 
 

@@ -1,106 +1,25 @@
 #!/usr/bin/env python3
-"""Fetch a corpus: its official lists and its videos, with a manifest (stage 1)."""
+"""Fetch a corpus: its official lists and its videos, with a manifest (stage 1).
+
+Fetch the official lists of a corpus, then its videos with yt-dlp (pip install
+'espnet2_avsep[download]'; no ffmpeg program is needed). Every file is checked before it
+counts; manifest.tsv has a row for every listed video, and says why the missing ones are
+missing. A run that was cut off goes on where it stopped. Of VGGSound and AVE only the
+sections of 10 s are kept; the whole videos must be fetched for them and are removed
+afterwards.
+"""
 
 import argparse
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import List, Optional
 
-from espnet2_avsep.cli.command import command, setup_logging, str2bool
+from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.errors import InputError
 
 CORPORA = ("music", "music21", "vggsound", "ave")
-
-
-def get_parser() -> argparse.ArgumentParser:
-    """Build the command line's parser."""
-    parser = argparse.ArgumentParser(
-        description="Fetch the official lists of a corpus, then its videos with yt-dlp "
-        "(pip install 'espnet2_avsep[download]'; no ffmpeg program is needed). Every "
-        "file is checked before it counts; manifest.tsv has a row for every listed "
-        "video, and says why the missing ones are missing. A run that was cut off goes "
-        "on where it stopped. Of VGGSound and AVE only the sections of 10 s are kept; "
-        "the whole videos must be fetched for them and are removed afterwards.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--corpus", required=True, choices=CORPORA, help="which one")
-    add("--output_dir", required=True, help="gets the lists, videos/ and manifest.tsv")
-    add("--nj", type=int, default=4, help="videos fetched at a time; few is polite")
-    add("--metadata_dir", help="take the lists from this folder, not from the network")
-    add(
-        "--archive",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="take the videos out of these archives (zip, tar) or folders instead: "
-        "AVE's AVE_Dataset.zip, copies of VGGSound",
-    )
-    add("--cookies", help="file of cookies (Netscape's format), for yt-dlp")
-    add(
-        "--cookies_from_browser",
-        metavar="BROWSER[:PROFILE]",
-        help="take the cookies from this browser",
-    )
-    add("--proxy", help="URL of a proxy")
-    add("--retries", type=int, default=2, help="attempts after one that may succeed")
-    add(
-        "--retry_wait",
-        type=float,
-        default=60.0,
-        help="seconds before the first retry, doubled for each further one; where the "
-        "site asks for a slower pace, nothing else is begun meanwhile",
-    )
-    add(
-        "--rate_limit",
-        type=byte_count,
-        default=None,
-        help="bytes a second of each worker, e.g. 2M (None: no limit)",
-    )
-    add(
-        "--sleep_interval",
-        type=float,
-        default=5.0,
-        help="seconds that a worker rests between two videos",
-    )
-    add(
-        "--max_height",
-        type=int,
-        default=360,
-        help="lines of the picture: the best format that has no more is taken. CLIP "
-        "and ResNet look at 224 x 224",
-    )
-    add(
-        "--timeout",
-        type=float,
-        default=120.0,
-        help="seconds without a byte after which a download counts as stalled",
-    )
-    add(
-        "--max_missing",
-        type=float,
-        default=0.5,
-        help="share of the videos that may be missing; beyond it the exit status is 2. "
-        "Many videos of these corpora have gone since they were listed",
-    )
-    add(
-        "--only",
-        nargs="+",
-        default=[],
-        metavar="CATEGORY",
-        help="fetch only these categories",
-    )
-    add("--limit", type=int, default=None, help="fetch only the first few")
-    add(
-        "--retry_failed",
-        type=str2bool,
-        default=False,
-        help="true: try again what has failed for good (removed, private, ...); what "
-        "may pass (no network, stalled, ...) is tried again by every run",
-    )
-    add("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
-    return parser
 
 
 def byte_count(text: str) -> int:
@@ -117,11 +36,74 @@ def byte_count(text: str) -> int:
     return int(number)
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Run the command; ``argv`` defaults to the command line."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    corpus: str = option(..., "which one", choices=CORPORA)
+    output_dir: str = option(..., "gets the lists, videos/ and manifest.tsv")
+    nj: int = option(4, "videos fetched at a time; few is polite", least=1)
+    metadata_dir: Optional[str] = option(
+        None, "take the lists from this folder, not from the network"
+    )
+    archive: List[str] = option(
+        [],
+        "take the videos out of these archives (zip, tar) or folders instead: AVE's "
+        "AVE_Dataset.zip, copies of VGGSound",
+        metavar="FILE",
+    )
+    cookies: Optional[str] = option(
+        None, "file of cookies (Netscape's format), for yt-dlp"
+    )
+    cookies_from_browser: Optional[str] = option(
+        None, "take the cookies from this browser", metavar="BROWSER[:PROFILE]"
+    )
+    proxy: Optional[str] = option(None, "URL of a proxy")
+    retries: int = option(2, "attempts after one that may succeed", least=0)
+    retry_wait: float = option(
+        60.0,
+        "seconds before the first retry, doubled for each further one; where the site "
+        "asks for a slower pace, nothing else is begun meanwhile",
+        least=0,
+    )
+    rate_limit: Optional[int] = option(
+        None,
+        "bytes a second of each worker, e.g. 2M (default: no limit)",
+        parse=byte_count,
+    )
+    sleep_interval: float = option(
+        5.0, "seconds that a worker rests between two videos", least=0
+    )
+    max_height: int = option(
+        360,
+        "lines of the picture: the best format that has no more is taken. CLIP and "
+        "ResNet look at 224 x 224",
+        least=1,
+    )
+    timeout: float = option(
+        120.0,
+        "seconds without a byte after which a download counts as stalled",
+        above=0,
+    )
+    max_missing: float = option(
+        0.5,
+        "share of the videos that may be missing; beyond it the exit status is 2. "
+        "Many videos of these corpora have gone since they were listed",
+        least=0,
+        most=1,
+    )
+    only: List[str] = option([], "fetch only these categories", metavar="CATEGORY")
+    limit: Optional[int] = option(None, "fetch only the first few", least=1)
+    retry_failed: bool = option(
+        False,
+        "true: try again what has failed for good (removed, private, ...); what may "
+        "pass (no network, stalled, ...) is tried again by every run",
+    )
+
+
+@with_options(Options)
+def main(args: Options) -> None:
+    """Run the command."""
     check_options(args)
     from espnet2_avsep.corpus.download.corpus import download, select
     from espnet2_avsep.corpus.download.manifest import summary
@@ -173,25 +155,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     print(summary(rows))
 
 
-def check_options(args: argparse.Namespace) -> None:
+def check_options(args: Options) -> None:
     """Refuse options that make no sense.
 
     Raises:
         InputError: see the messages.
     """
-    for name, least in (("nj", 1), ("max_height", 1), ("retries", 0), ("limit", 1)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise InputError(f"--{name} {value}: must be at least {least}.")
-    for name in ("retry_wait", "sleep_interval"):
-        if not getattr(args, name) >= 0:
-            raise InputError(f"--{name} {getattr(args, name)}: must not be negative.")
-    if not args.timeout > 0:
-        raise InputError(f"--timeout {args.timeout}: expected seconds above 0.")
-    if not 0 <= args.max_missing <= 1:
-        raise InputError(
-            f"--max_missing {args.max_missing}: expected a share between 0 and 1."
-        )
     for name in ("metadata_dir", "cookies", *args.archive):
         path = getattr(args, name, name)
         if path is not None and not Path(path).exists():

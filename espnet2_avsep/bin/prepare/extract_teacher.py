@@ -1,13 +1,19 @@
-"""Write the CLAP embeddings of a set of recordings as a Kaldi ark."""
+"""Write the CLAP embeddings of a set of recordings as a Kaldi ark.
 
-import argparse
+Write the CLAP embeddings of a set of recordings (the mixtures of
+dump/raw/<set>/wav.scp) to teacher.ark and teacher.scp, for the teacher 'precomputed'. A
+run that was cut off goes on where it stopped.
+"""
+
 import io
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List
+from typing import TYPE_CHECKING, Dict, List, Optional
 
-from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.cli.shared_options import Device
 from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
 
@@ -18,40 +24,27 @@ if TYPE_CHECKING:
     from espnet2_avsep.teacher.clap_teacher import ClapTeacher
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Return the command line of ``avsep_extract_teacher``."""
-    parser = argparse.ArgumentParser(
-        description="Write the CLAP embeddings of a set of recordings (the mixtures of "
-        "dump/raw/<set>/wav.scp) to teacher.ark and teacher.scp, for the teacher "
-        "'precomputed'. A run that was cut off goes on where it stopped.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+@dataclass(kw_only=True)
+class Options(Device, Log):
+    """The options of the command."""
+
+    wav_scp: str = option(..., "table 'utt wav' of mono wav or flac files")
+    output_dir: str = option(..., "folder of teacher.ark and teacher.scp")
+    checkpoint: str = option(
+        ..., "path, published name (630k-audioset-best.pt, ...) or 'random'"
     )
-    add = parser.add_argument
-    add("--wav_scp", required=True, help="table 'utt wav' of mono wav or flac files")
-    add("--output_dir", required=True, help="folder of teacher.ark and teacher.scp")
-    add(
-        "--checkpoint",
-        required=True,
-        help="path, published name (630k-audioset-best.pt, ...) or 'random'",
-    )
-    add("--model", default="HTSAT-tiny", help="HTSAT-tiny, HTSAT-base or HTSAT-large")
-    add("--enable_fusion", choices=["true", "false"], default="false")
-    add("--seed", type=int, default=0, help="seed of the weights of 'random'")
-    add("--dtype", default="float32", help="float32 or bfloat16")
-    add("--checksum", help="SHA-256 that the checkpoint must have")
-    add("--cache_dir", help="folder of downloaded checkpoints")
-    add("--batch_size", type=int, default=16, help="clips that are embedded together")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    add("--log_level", default="INFO")
-    return parser
+    model: str = option("HTSAT-tiny", "HTSAT-tiny, HTSAT-base or HTSAT-large")
+    enable_fusion: bool = option(False, "a checkpoint with feature fusion")
+    seed: int = option(0, "seed of the weights of 'random'")
+    dtype: str = option("float32", "float32 or bfloat16")
+    checksum: Optional[str] = option(None, "SHA-256 that the checkpoint must have")
+    cache_dir: Optional[str] = option(None, "folder of downloaded checkpoints")
+    batch_size: int = option(16, "clips that are embedded together", least=1)
 
 
-@command
-def main(argv=None) -> int:
-    """Run the command line."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
-
+@with_options(Options)
+def main(args: Options) -> int:
+    """Run the command."""
     import logging
 
     import yaml
@@ -59,8 +52,6 @@ def main(argv=None) -> int:
     from espnet2_avsep.data.records.content import table_digest
     from espnet2_avsep.data.tables.scp import atomic_write, read_scp, write_scp
 
-    if args.batch_size < 1:
-        raise InputError(f"--batch_size {args.batch_size}: must be 1 or more.")
     table = read_scp(args.wav_scp)
     _check_audio(args.wav_scp, table)
 
@@ -71,7 +62,7 @@ def main(argv=None) -> int:
     teacher = ClapTeacher(
         args.checkpoint,
         model=args.model,
-        enable_fusion=args.enable_fusion == "true",
+        enable_fusion=args.enable_fusion,
         seed=args.seed,
         dtype=args.dtype,
         checksum=args.checksum,
@@ -84,7 +75,7 @@ def main(argv=None) -> int:
     info = yaml.safe_dump(
         {
             "teacher": teacher.description,
-            "enable_fusion": args.enable_fusion == "true",
+            "enable_fusion": args.enable_fusion,
             "dtype": str(usable_dtype(args.dtype, device)).removeprefix("torch."),
             "dim": teacher.output_dim,
             "batch_size": args.batch_size,

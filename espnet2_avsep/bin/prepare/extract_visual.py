@@ -1,140 +1,111 @@
 #!/usr/bin/env python3
-"""Encode sampled pictures of every clip, or take precomputed features (stage 2)."""
+"""Encode sampled pictures of every clip, or take precomputed features (stage 2).
 
-import argparse
+Decode sampled pictures of every clip straight from its video, or read them from a
+folder of images, encode them with a frozen network (or pack them as they are) and write
+one (frames, D) matrix per clip to visual.ark, with visual.scp, visual_shape,
+visual_skipped.tsv and visual_info.yaml. A run that was cut off goes on where it
+stopped.
+"""
+
 import functools
 import sys
-from typing import Any, Dict, Optional, Sequence
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional
 
-from espnet2_avsep.cli.command import command, setup_logging
-from espnet2_avsep.cli.feature_options import (
-    add_clip_options,
-    add_job_options,
-    add_network_options,
-    tables,
-)
+from espnet2_avsep.cli.feature_options import Clips, Network, tables
+from espnet2_avsep.cli.options import Log, option, with_options
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Build the command line's parser."""
-    parser = argparse.ArgumentParser(
-        description="Decode sampled pictures of every clip straight from its video, or "
-        "read them from a folder of images, encode them with a frozen network (or pack "
-        "them as they are) and "
-        "write one (frames, D) matrix per clip to visual.ark, with visual.scp, "
-        "visual_shape, visual_skipped.tsv and visual_info.yaml. A run that was cut off "
-        "goes on where it stopped.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add_clip_options(parser)
-    add(
-        "--visual_encoder",
+@dataclass(kw_only=True)
+class Options(Clips, Network, Log):
+    """The options of the command."""
+
+    batch_size: int = option(32, "pictures encoded together")
+    visual_encoder: str = option(
+        "open_clip",
+        "frames: pack the pictures themselves, for networks that train on them",
         choices=("open_clip", "resnet18", "frames"),
-        default="open_clip",
-        help="frames: pack the pictures themselves, for networks that train on them",
     )
-    add("--visual_model", default="ViT-B-32", help="a model name of open_clip")
-    add(
-        "--visual_pretrained",
-        help="a tag of open_clip's (or torchvision's for resnet18), the path of a "
-        "checkpoint, or 'random' (None: openai, or IMAGENET1K_V1 for resnet18)",
+    visual_model: str = option("ViT-B-32", "a model name of open_clip")
+    visual_pretrained: Optional[str] = option(
+        None,
+        "a tag of open_clip's (or torchvision's for resnet18), the path of a "
+        "checkpoint, or 'random' (default: openai, or IMAGENET1K_V1 for resnet18)",
     )
-    add(
-        "--visual_size",
-        type=int,
-        default=268,
-        help="side of the packed square pictures in pixels (frames)",
+    visual_size: int = option(
+        268, "side of the packed square pictures in pixels (frames)"
     )
-    add("--jpeg_quality", type=int, default=90, help="of packed pictures (frames)")
-    add("--fps", type=float, default=8, help="pictures a second")
-    add("--every", type=int, default=8, help="encode every n-th picture")
-    add(
-        "--region",
-        nargs="+",
+    jpeg_quality: int = option(90, "of packed pictures (frames)")
+    fps: float = option(8, "pictures a second")
+    every: int = option(8, "encode every n-th picture")
+    region: Optional[List[str]] = option(
+        None,
+        "the part of the pictures that is encoded, for duets: one for each table "
+        "(default: whole)",
         choices=("whole", "left", "right"),
-        help="the part of the pictures that is encoded, for duets: one for each table "
-        "(None: whole)",
     )
-    add_network_options(parser, batch_size=32, what="pictures")
-    add(
-        "--precomputed",
-        metavar="FILE",
-        help="take the features as they are: a kaldi scp, or HFRA's HDF5 file "
+    precomputed: Optional[str] = option(
+        None,
+        "take the features as they are: a kaldi scp, or HFRA's HDF5 file "
         "(category/video_id -> (n, D))",
+        metavar="FILE",
     )
-    add(
-        "--visual_boxes",
-        metavar="detector|DIR",
-        help="cut the pictures out around objects: those that a detector finds, or "
-        "those of box files, <category>/<video>.npy or .json (None: whole pictures); "
+    visual_boxes: Optional[str] = option(
+        None,
+        "cut the pictures out around objects: those that a detector finds, or those "
+        "of box files, <category>/<video>.npy or .json (default: whole pictures); "
         "visual_boxes.tsv says what was cut out. A picture without a box stays whole",
+        metavar="detector|DIR",
     )
-    add(
-        "--box_detector",
+    box_detector: str = option(
+        "fasterrcnn_resnet50_fpn_v2",
+        "torchvision's detectors, of COCO's 80 classes",
         choices=(
             "fasterrcnn_resnet50_fpn_v2",
             "fcos_resnet50_fpn",
             "retinanet_resnet50_fpn_v2",
         ),
-        default="fasterrcnn_resnet50_fpn_v2",
-        help="torchvision's detectors, of COCO's 80 classes",
     )
-    add(
-        "--box_pretrained",
-        default="COCO_V1",
-        help="weights of the detector: torchvision's name, a state dict, or 'random'",
+    box_pretrained: str = option(
+        "COCO_V1",
+        "weights of the detector: torchvision's name, a state dict, or 'random'",
     )
-    add(
-        "--box_classes",
+    box_classes: Optional[str] = option(
+        None,
+        "classes of boxes, the most wanted first, separated by commas; or a table of "
+        "categories of clips ('*': the others) and such lists. Names (detector, json) "
+        "or numbers (npy); 'any' is all (default: any)",
         metavar="LIST|FILE",
-        help="classes of boxes, the most wanted first, separated by commas; or a table "
-        "of categories of clips ('*': the others) and such lists. Names (detector, "
-        "json) or numbers (npy); 'any' is all (None: any)",
     )
-    add("--box_score", type=float, default=0.3, help="least score of a box")
-    add(
-        "--box_margin",
-        type=float,
-        default=0.0,
-        help="added to a box on each side, as a share of its width and height",
+    box_score: float = option(0.3, "least score of a box")
+    box_margin: float = option(
+        0.0, "added to a box on each side, as a share of its width and height"
     )
-    add(
-        "--box_fps",
-        type=float,
-        default=1.0,
-        help="numbered pictures a second of box files: 1 in iQuery, 8 in Co-Separation",
+    box_fps: float = option(
+        1.0, "numbered pictures a second of box files: 1 in iQuery, 8 in Co-Separation"
     )
-    add(
-        "--box_size",
+    box_size: Optional[str] = option(
+        None,
+        "of the pictures that the boxes of files were found in (default: the clips')",
         metavar="WxH",
-        help="of the pictures that the boxes of files were found in (None: the clips')",
     )
-    add(
-        "--box_batch_size",
-        type=int,
-        default=4,
-        help="pictures the detector sees at once",
+    box_batch_size: int = option(4, "pictures the detector sees at once")
+    audio_dir: Optional[List[str]] = option(
+        None,
+        "write the sound of these clips there in the same pass, as avsep_format_audio "
+        "would with this --output_dir, which then finds it finished (default, or '-' "
+        "for one of several tables: do not)",
     )
-    add(
-        "--audio_dir",
-        nargs="+",
-        help="write the sound of these clips there in the same pass, as "
-        "avsep_format_audio would with this --output_dir, which then finds it finished "
-        "(None, or '-' for one of several tables: do not)",
+    fs: Optional[int] = option(None, "for --audio_dir: sampling rate in Hz")
+    audio_format: str = option(
+        "wav", "for --audio_dir: of the files", choices=("wav", "flac")
     )
-    add("--fs", type=int, help="for --audio_dir: sampling rate in Hz")
-    add("--audio_format", choices=("wav", "flac"), default="wav")
-    add_job_options(parser)
-    return parser
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Run the command; ``argv`` defaults to the command line."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
-
+@with_options(Options)
+def main(args: Options) -> None:
+    """Run the command."""
     if args.check_weights:
         _check_weights(args)
         return
@@ -150,7 +121,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         _extract(args, build, **table)
 
 
-def _check_weights(args: argparse.Namespace) -> None:
+def _check_weights(args: Options) -> None:
     """Find, or fetch, the weights that the options name."""
     if args.visual_encoder == "open_clip":
         from espnet2_avsep.visual.pretrained.open_clip_weights import find_weights
@@ -170,7 +141,7 @@ def _check_weights(args: argparse.Namespace) -> None:
 
 
 def _extract(
-    args: argparse.Namespace,
+    args: Options,
     build: Any,
     video_scp: str,
     output_dir: str,

@@ -1,68 +1,45 @@
 #!/usr/bin/env python3
-"""Drop the clips of a set that are too short, silent or incomplete (stage 4)."""
+"""Drop the clips of a set that are too short, silent or incomplete (stage 4).
 
-import argparse
+Join the tables of stages 1 to 3, drop clips that are too short, too long, silent or
+incomplete, and write the tables of the rest, with the list of all clips that any stage
+left out (skipped.tsv, counts.yaml).
+"""
+
 import sys
-from typing import Optional, Sequence
+from dataclasses import dataclass
+from typing import Optional
 
-from espnet2_avsep.cli.command import command, setup_logging
-
-
-def get_parser() -> argparse.ArgumentParser:
-    """Build the command line's parser."""
-    parser = argparse.ArgumentParser(
-        description="Join the tables of stages 1 to 3, drop clips that are too short, "
-        "too long, silent or incomplete, and write the tables of the rest, with the "
-        "list of all clips that any stage left out (skipped.tsv, counts.yaml).",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument(
-        "--data_dir", required=True, help="stage 1: utt2spk, skipped.tsv"
-    )
-    parser.add_argument(
-        "--wav_dir",
-        required=True,
-        help="stage 3: wav.scp, utt2num_samples, skipped.tsv",
-    )
-    parser.add_argument(
-        "--visual_dir", required=True, help="stage 2: visual.scp, visual_skipped.tsv"
-    )
-    parser.add_argument(
-        "--motion_dir",
-        help="stage 2: motion.scp, motion_skipped.tsv; clips without motion features "
-        "are then left out (None: motion is not asked for)",
-    )
-    parser.add_argument("--output_dir", required=True, help="where the tables go")
-    parser.add_argument(
-        "--fs", type=int, required=True, help="sampling rate of the files in Hz"
-    )
-    parser.add_argument(
-        "--min_wav_duration", type=float, default=0.0, help="least duration in s"
-    )
-    parser.add_argument(
-        "--max_wav_duration",
-        type=float,
-        default=None,
-        help="greatest duration in s (None: no limit)",
-    )
-    parser.add_argument(
-        "--segment_samples", type=int, default=65280, help="least number of samples"
-    )
-    parser.add_argument(
-        "--silence_dbfs",
-        type=float,
-        default=-60.0,
-        help="least RMS of a whole clip in dB, full scale = 0",
-    )
-    parser.add_argument("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
-    return parser
+from espnet2_avsep.cli.options import Log, option, with_options
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Run the command; ``argv`` defaults to the command line."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    data_dir: str = option(..., "stage 1: utt2spk, skipped.tsv")
+    wav_dir: str = option(..., "stage 3: wav.scp, utt2num_samples, skipped.tsv")
+    visual_dir: str = option(..., "stage 2: visual.scp, visual_skipped.tsv")
+    motion_dir: Optional[str] = option(
+        None,
+        "stage 2: motion.scp, motion_skipped.tsv; clips without motion features are "
+        "then left out (default: motion is not asked for)",
+    )
+    output_dir: str = option(..., "where the tables go")
+    fs: int = option(..., "sampling rate of the files in Hz")
+    min_wav_duration: float = option(0.0, "least duration in s")
+    max_wav_duration: Optional[float] = option(
+        None, "greatest duration in s (default: no limit)"
+    )
+    segment_samples: int = option(65280, "least number of samples")
+    silence_dbfs: float = option(
+        -60.0, "least RMS of a whole clip in dB, full scale = 0"
+    )
+
+
+@with_options(Options)
+def main(args: Options) -> None:
+    """Run the command."""
     from espnet2_avsep.data.clip_filter import Limits, filter_clips
 
     filter_clips(

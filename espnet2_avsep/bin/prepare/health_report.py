@@ -1,51 +1,41 @@
 #!/usr/bin/env python3
-"""Write a page that says what stages 1 to 4 made of a corpus (end of stage 4)."""
+"""Write a page that says what stages 1 to 4 made of a corpus (end of stage 4).
 
-import argparse
+Write index.html, to be opened in any browser without a network: clips by class and set,
+durations, loudness, silent and clipped clips, black and frozen videos, sample pictures,
+what is missing and why, the lists of mixtures, leaks. It may be run after any stage;
+what is not there yet is said to be so.
+"""
+
 import sys
-from typing import Optional, Sequence
+from dataclasses import dataclass
+from typing import List, Optional
 
-from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.options import Log, option, with_options
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Build the command line's parser."""
-    parser = argparse.ArgumentParser(
-        description="Write index.html, to be opened in any browser without a network: "
-        "clips by class and set, durations, loudness, silent and clipped clips, black "
-        "and frozen videos, sample pictures, what is missing and why, the lists of "
-        "mixtures, leaks. It may be run after any stage; what is not there yet is said "
-        "to be so.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    sets: List[str] = option(..., "names of the sets")
+    data_dir: str = option("data", "holds <set>/ of stage 1")
+    dump_dir: str = option("dump/raw", "holds <set>/ and org/<set>/ of stages 2 to 4")
+    output_dir: str = option(..., "where the page goes")
+    fs: int = option(..., "rate of the formatted audio in Hz")
+    max_videos: int = option(
+        120, "most videos of which pictures are decoded, over all sets"
     )
-    add = parser.add_argument
-    add("--sets", nargs="+", required=True, help="names of the sets")
-    add("--data_dir", default="data", help="holds <set>/ of stage 1")
-    add(
-        "--dump_dir",
-        default="dump/raw",
-        help="holds <set>/ and org/<set>/ of stages 2 to 4",
+    num_pictures: int = option(4, "pictures of each video")
+    leaks: Optional[str] = option(
+        None, "table of the leak check (default: it was not run)"
     )
-    add("--output_dir", required=True, help="where the page goes")
-    add("--fs", type=int, required=True, help="rate of the formatted audio in Hz")
-    add(
-        "--max_videos",
-        type=int,
-        default=120,
-        help="most videos of which pictures are decoded, over all sets",
-    )
-    add("--num_pictures", type=int, default=4, help="pictures of each video")
-    add("--leaks", help="table of the leak check (None: it was not run)")
-    add("--title", default="Health report", help="of the page")
-    add("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
-    return parser
+    title: str = option("Health report", "of the page")
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Run the command; ``argv`` defaults to the command line."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
+@with_options(Options)
+def main(args: Options) -> None:
+    """Run the command."""
     from espnet2_avsep.report.health_report import write_health_report
 
     write_health_report(

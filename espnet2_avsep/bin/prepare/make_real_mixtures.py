@@ -1,47 +1,46 @@
 #!/usr/bin/env python3
-"""Prepare duets as real mixtures without references (stage 4)."""
+"""Prepare duets as real mixtures without references (stage 4).
 
-import argparse
+Write the centre segment of every duet and one embedding for each of its two players, to
+be separated but not scored: there are no references. class_mean prompts a source by the
+mean embedding of its instrument's training clips; halves by the left and the right half
+of the picture.
+"""
+
 import sys
-from typing import Optional, Sequence
+from dataclasses import dataclass
+from typing import List, Optional
 
-from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.options import Log, option, with_options
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Build the command line's parser."""
-    parser = argparse.ArgumentParser(
-        description="Write the centre segment of every duet and one embedding for each "
-        "of its two players, to be separated but not scored: there are no references. "
-        "class_mean prompts a source by the mean embedding of its instrument's "
-        "training clips; halves by the left and the right half of the picture.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    data_dir: str = option(..., "data/<set> of stage 1, with utt2pair")
+    wav_dir: str = option(..., "output_dir of avsep_format_audio")
+    output_dir: str = option(..., "where the set goes")
+    fs: int = option(..., "sampling rate of the clips in Hz")
+    segment_samples: int = option(65280, "samples of a segment")
+    silence_dbfs: float = option(-60.0, "least RMS of a clip in dB")
+    prompts: str = option(
+        "class_mean", "what a source is prompted by", choices=("class_mean", "halves")
     )
-    add = parser.add_argument
-    add("--data_dir", required=True, help="data/<set> of stage 1, with utt2pair")
-    add("--wav_dir", required=True, help="output_dir of avsep_format_audio")
-    add("--output_dir", required=True, help="where the set goes")
-    add("--fs", type=int, required=True, help="sampling rate of the clips in Hz")
-    add("--segment_samples", type=int, default=65280, help="samples of a segment")
-    add("--silence_dbfs", type=float, default=-60.0, help="least RMS of a clip in dB")
-    add("--prompts", choices=("class_mean", "halves"), default="class_mean")
-    add("--train_dir", help="the training set of stage 4 (for class_mean)")
-    add(
-        "--visual_dir",
-        action="append",
-        default=[],
-        help="features of the part of the picture of source 1, then of source 2 (for "
+    train_dir: Optional[str] = option(
+        None, "the training set of stage 4 (for class_mean)"
+    )
+    visual_dir: List[str] = option(
+        [],
+        "features of the part of the picture of source 1, then of source 2 (for "
         "halves; repeat)",
+        repeat=True,
     )
-    add("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
-    return parser
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Run the command; ``argv`` defaults to the command line."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
+@with_options(Options)
+def main(args: Options) -> None:
+    """Run the command."""
     from espnet2_avsep.data.clip_filter import Limits
     from espnet2_avsep.data.mixing.real_mixtures import make_real_mixtures
 

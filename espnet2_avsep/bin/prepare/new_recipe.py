@@ -1,42 +1,32 @@
 #!/usr/bin/env python3
-"""Copy a recipe out of the installed package."""
+"""Copy a recipe, with everything that it needs, into a folder of its own.
 
-import argparse
+It gets run.sh, avsep.sh, conf, local and utils.
+"""
+
 import sys
-from typing import Optional, Sequence
+from dataclasses import dataclass
 
-from espnet2_avsep.cli.command import command
+from espnet2_avsep.cli.options import option, with_options
+from espnet2_avsep.cli.shared_options import QuietLog
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description="Copy a recipe, with everything that it needs, into a folder of "
-        "its own: run.sh, avsep.sh, conf, local, utils.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+@dataclass(kw_only=True)
+class Options(QuietLog):
+    """The options of the command."""
+
+    folder: str = option(
+        ..., "where to; it must not hold anything yet", positional=True
     )
-    add_arguments(parser)
-    return parser
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options, also those of ``avsep new-recipe``."""
-    parser.add_argument("folder", help="where to; it must not hold anything yet")
-    parser.add_argument(
-        "--corpus",
-        default="mini_music",
-        help="which recipe: mini_music needs no corpus; an unknown name lists all",
+    corpus: str = option(
+        "mini_music",
+        "which recipe: mini_music needs no corpus; an unknown name lists all",
     )
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+@with_options(Options)
+def main(args: Options) -> None:
     """Run the command."""
-    run(get_parser().parse_args(argv))
-
-
-def run(args: argparse.Namespace) -> None:
-    """Copy the recipe."""
     from espnet2_avsep.sharing.recipe import new_recipe
 
     folder = new_recipe(args.folder, args.corpus)

@@ -1,62 +1,44 @@
 #!/usr/bin/env python3
-"""Serve a page in the browser that separates what is uploaded (extra: demo)."""
+"""Serve a page in the browser that separates what is uploaded.
 
-import argparse
+Upload a video or a sound, say what to separate, look at and listen to the tracks. It
+needs gradio: pip install 'espnet2_avsep[demo]'.
+"""
+
 import importlib.util
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Optional
 
-from espnet2_avsep.bin.separate import info
-from espnet2_avsep.bin.separate.separate import separate_one
-from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.cli.shared_options import Device, Model
 from espnet2_avsep.device import check_device, choose_device
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.markdown import plain
-from espnet2_avsep.sharing.default_model import MODEL_HELP, choose_model
+from espnet2_avsep.sharing.default_model import choose_model
 
 if TYPE_CHECKING:
     from espnet2_avsep.inference.separate import SeparateAV
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Build the command line's parser."""
-    parser = argparse.ArgumentParser(
-        description="Serve a page in the browser over a trained separator: upload a "
-        "video or a sound, say what to separate, look at and listen to the tracks. It "
-        "needs gradio: pip install 'espnet2_avsep[demo]'.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+@dataclass(kw_only=True)
+class Options(Model, Device, Log):
+    """The options of the command."""
+
+    example: Optional[Path] = option(
+        None,
+        "a video that the page begins with (default: the duet that make demo wrote, "
+        "downloads/duet/duet.mp4 in the recipe's folder, if it is there)",
     )
-    add = parser.add_argument
-    add("--model", help=MODEL_HELP)
-    add("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda:1")
-    add(
-        "--example",
-        type=Path,
-        help="a video that the page begins with (default: the duet that make demo "
-        "wrote, downloads/duet/duet.mp4 in the recipe's folder, if it is there)",
-    )
-    add("--host", default="127.0.0.1", help="address to serve at; 0.0.0.0: to all")
-    add("--port", type=int, default=7860)
-    add(
-        "--max_seconds",
-        type=float,
-        default=600.0,
-        help="longer recordings are refused",
-    )
-    add("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
-    return parser
+    host: str = option("127.0.0.1", "address to serve at; 0.0.0.0: to all")
+    port: int = option(7860, "port to serve at", least=1, most=65535)
+    max_seconds: float = option(600.0, "longer recordings are refused", above=0)
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Run the command; ``argv`` defaults to the command line."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
-    if args.max_seconds <= 0:
-        raise InputError(f"--max_seconds {args.max_seconds:g}: expected more than 0.")
-    if not 1 <= args.port <= 65535:
-        raise InputError(f"--port {args.port}: expected 1 to 65535.")
+@with_options(Options)
+def main(args: Options) -> None:
+    """Run the command."""
     if importlib.util.find_spec("gradio") is None:
         raise InputError(
             "gradio is not installed; pip install 'espnet2_avsep[demo]' brings it."
@@ -87,8 +69,10 @@ def app_of(
         example: A video that the page begins with.
     """
     from espnet2_avsep.demo.app import build_app
+    from espnet2_avsep.inference.model_info import about
+    from espnet2_avsep.inference.recording import separate_one
 
-    says = info.about(separate)
+    says = about(separate)
     takes = [kind for kind, word in says["prompts"].items() if word.startswith("yes")]
     classes = says["classes"]
     lines = [f"Model: {Path(source).name}."]

@@ -5,11 +5,13 @@ takes as --query; and what avsep_extract_visual writes for a table of clips: vis
 visual.scp, visual_shape, visual_skipped.tsv and visual_info.yaml.
 """
 
-import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List, Optional
 
+from espnet2_avsep.cli.options import option, with_options
+from espnet2_avsep.cli.shared_options import Device, Json, QuietLog
 from espnet2_avsep.errors import InputError
 
 WRITTEN = ("inputs.scp", "visual.ark", "visual.scp", "visual_shape")
@@ -17,32 +19,36 @@ WRITTEN += ("visual_skipped.tsv", "visual_info.yaml")
 ENCODER_OPTIONS = ("visual_encoder", "visual_model", "visual_pretrained")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the sub-command."""
-    add = parser.add_argument
-    add("inputs", nargs="+", help="pictures, videos, or folders of frames")
-    add("--out", required=True, help="folder of what is written")
-    add(
-        "--overwrite",
-        action="store_true",
-        help="replace tables in --out that this command did not write",
+@dataclass(kw_only=True)
+class Options(Device, Json, QuietLog):
+    """The options of the command."""
+
+    inputs: List[str] = option(
+        ..., "pictures, videos, or folders of frames", positional=True
     )
-    add("--model", help="folder of a training: the encoder that it was trained with")
-    add("--visual_encoder", choices=("open_clip", "resnet18"), help="without --model")
-    add("--visual_model", help="a model name of open_clip (default: ViT-B-32)")
-    add("--visual_pretrained", help="tag, path or 'random' (default: openai)")
-    add("--fps", type=float, default=8, help="pictures a second (default: 8)")
-    add("--every", type=int, default=8, help="encode every n-th picture (default: 8)")
-    add(
-        "--device",
-        default="auto",
-        help="auto (default: a GPU where there is one), cpu, cuda, cuda:1",
+    out: str = option(..., "folder of what is written")
+    overwrite: bool = option(
+        False, "replace tables in --out that this command did not write", flag=True
     )
-    add("--json", action="store_true", help="print JSON")
+    model: Optional[str] = option(
+        None, "folder of a training: the encoder that it was trained with"
+    )
+    visual_encoder: Optional[str] = option(
+        None, "without --model", choices=("open_clip", "resnet18")
+    )
+    visual_model: Optional[str] = option(
+        None, "a model name of open_clip (default: ViT-B-32)"
+    )
+    visual_pretrained: Optional[str] = option(
+        None, "tag, path or 'random' (default: openai)"
+    )
+    fps: float = option(8, "pictures a second")
+    every: int = option(8, "encode every n-th picture")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the sub-command."""
+@with_options(Options)
+def main(args: Options) -> int:
+    """Run the command."""
     out = Path(args.out)
     if "\0" in args.out or (out.exists() and not out.is_dir()):
         raise InputError(f"--out {args.out!r}: is no folder; choose another name.")
@@ -133,7 +139,7 @@ def _check_picture(path: Path) -> None:
         )
 
 
-def _encoder(args: argparse.Namespace) -> Dict[str, Any]:
+def _encoder(args: Options) -> Dict[str, Any]:
     """Return the encoder's arguments: the model's, or those given."""
     given = [name for name in ENCODER_OPTIONS if getattr(args, name) is not None]
     if args.model is None:

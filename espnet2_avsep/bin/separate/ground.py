@@ -6,71 +6,47 @@ to --out result.json, which has the probabilities of each stretch of time as wel
 of a video heat_map.png: the picture in its middle, the redder, the more it sounds.
 """
 
-import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
-from espnet2_avsep.cli.query_options import add_query_arguments
-from espnet2_avsep.errors import InputError
-from espnet2_avsep.inference.query import (
-    RULE,
-    describe,
-    parse_queries,
+from espnet2_avsep.cli.options import option, with_options
+from espnet2_avsep.cli.shared_options import (
+    AudioStream,
+    Device,
+    Json,
+    Model,
+    Overwrite,
+    Queries,
+    QuietLog,
 )
-from espnet2_avsep.sharing.default_model import MODEL_HELP, choose_model
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.query import RULE, describe, parse_queries
+from espnet2_avsep.sharing.default_model import choose_model
 
 RESULT, HEAT_MAP = "result.json", "heat_map.png"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the sub-command."""
-    parser.epilog = f"{RULE}\n\n{parser.epilog}"
-    add = parser.add_argument
-    add("input", help="a video or a sound file, of any rate and length")
-    add("--model", help=MODEL_HELP)
-    add("--out", help="folder of what is written (default: ./<input>_grounding)")
-    add(
-        "--overwrite",
-        action="store_true",
-        help="replace files in --out that no former run of this command wrote",
+@dataclass(kw_only=True)
+class Options(Queries, Model, Overwrite, AudioStream, Device, Json, QuietLog):
+    """The options of the command."""
+
+    input: str = option(
+        ..., "a video or a sound file, of any rate and length", positional=True
     )
-    add_query_arguments(
-        parser,
-        "what is asked about; repeat it (see below; of a video, may be left out)",
+    out: Optional[str] = option(
+        None, "folder of what is written (default: ./<input>_grounding)"
     )
-    add(
-        "--grid",
-        type=int,
-        default=7,
-        help="windows of the map along each axis (default: 7); 0: no map",
+    grid: int = option(7, "windows of the map along each axis (default: 7); 0: no map")
+    threshold: float = option(
+        0.5, 'probability from which a query "sounds"', least=0, most=1
     )
-    add(
-        "--threshold",
-        type=float,
-        default=0.5,
-        help='probability from which a query "sounds" (default: 0.5)',
-    )
-    add(
-        "--audio_stream",
-        type=int,
-        metavar="N",
-        help="which audio stream of a file with several, from 1",
-    )
-    add(
-        "--device",
-        default="auto",
-        help="auto (default: a GPU where there is one), cpu, cuda, cuda:1",
-    )
-    add("--json", action="store_true", help="print result.json")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the sub-command."""
-    if not 0 <= args.threshold <= 1:
-        raise InputError(f"--threshold {args.threshold}: expected 0 to 1.")
-    if not 0 <= args.every < 1e6:
-        raise InputError(f"--every {args.every}: expected seconds, >= 0.")
+@with_options(Options, RULE)
+def main(args: Options) -> int:
+    """Run the command."""
     if args.grid != 0 and not 2 <= args.grid <= 32:
         raise InputError(f"--grid {args.grid}: expected 0, or 2 to 32 windows.")
     args.model, _ = choose_model(args.model)

@@ -5,10 +5,12 @@ With the mixture, improvements over it as well. Files are sounds or videos; of s
 channels the mean is scored.
 """
 
-import argparse
 import json
-from typing import Any, Dict, List
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional
 
+from espnet2_avsep.cli.options import option, with_options
+from espnet2_avsep.cli.shared_options import Json, QuietLog
 from espnet2_avsep.errors import InputError
 
 METRICS = ("sdr", "sir", "sar")
@@ -16,24 +18,23 @@ METRICS = ("sdr", "sir", "sar")
 CODEC_FRAME = 2048
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the sub-command."""
-    add = parser.add_argument
-    add("--reference", nargs="+", required=True, help="sounds or videos, one a source")
-    add("--estimate", nargs="+", required=True, help="the same, in the same order")
-    add("--mixture", help="a sound or a video")
-    add(
-        "--max_length_difference",
-        type=int,
-        default=CODEC_FRAME,
-        help="samples by which files may differ in length; the longer are cut "
-        f"(default: {CODEC_FRAME}, a codec's frame)",
+@dataclass(kw_only=True)
+class Options(Json, QuietLog):
+    """The options of the command."""
+
+    reference: List[str] = option(..., "sounds or videos, one a source")
+    estimate: List[str] = option(..., "the same, in the same order")
+    mixture: Optional[str] = option(None, "a sound or a video")
+    max_length_difference: int = option(
+        CODEC_FRAME,
+        "samples by which files may differ in length; the longer are cut (default: a "
+        f"codec's frame, {CODEC_FRAME})",
     )
-    add("--json", action="store_true", help="print JSON")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the sub-command."""
+@with_options(Options)
+def main(args: Options) -> int:
+    """Run the command."""
     number = len(args.reference)
     if number != len(args.estimate) or number < 2:
         raise InputError(

@@ -7,19 +7,25 @@ the file's metadata. The masks are compared with PyTorch's before the file is wr
 Needs pip install 'espnet2_avsep[onnx]'.
 """
 
-import argparse
+from dataclasses import dataclass
+from typing import Optional
 
+from espnet2_avsep.cli.options import option, with_options
+from espnet2_avsep.cli.shared_options import QuietLog
 from espnet2_avsep.sharing.default_model import MODEL_HELP, choose_model
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the sub-command."""
-    parser.add_argument("model", nargs="?", help=MODEL_HELP)
-    parser.add_argument("--out", required=True, help="the .onnx file to write")
+@dataclass(kw_only=True)
+class Options(QuietLog):
+    """The options of the command."""
+
+    model: Optional[str] = option(None, MODEL_HELP, positional=True)
+    out: str = option(..., "the .onnx file to write")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the sub-command."""
+@with_options(Options)
+def main(args: Options) -> int:
+    """Run the command."""
     chosen, _ = choose_model(args.model)
     from espnet2_avsep.inference.separate import SeparateAV
     from espnet2_avsep.sharing.onnx_export import export_onnx

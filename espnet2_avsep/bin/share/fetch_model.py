@@ -1,52 +1,44 @@
 #!/usr/bin/env python3
-"""Put a published or packed model where stages 7 and 8 look for a trained one."""
+"""Put a published or packed model where stages 7 and 8 look for a trained one.
 
-import argparse
+Fetch a model and write its config.yaml, weights and visual_info.yaml into the folder of
+an experiment. The last line printed is the name of its weights there.
+"""
+
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Optional, Sequence
+from typing import List, Optional
 
-from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
-
-# What two sets of embeddings must have in common to be of one making.
-SAME = ("encoder", "model", "weights", "dim")
+from espnet2_avsep.sharing.encoder_check import check_encoder
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description="Fetch a model and write its config.yaml, weights and "
-        "visual_info.yaml into the folder of an experiment. The last line printed is "
-        "the name of its weights there.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    model: str = option(
+        ...,
+        "folder or zip file of a packed model, folder of a training, user/name on the "
+        "Hugging Face hub, or zoo:<tag> of espnet_model_zoo",
     )
-    parser.add_argument(
-        "--model",
-        required=True,
-        help="folder or zip file of a packed model, folder of a training, user/name on "
-        "the Hugging Face hub, or zoo:<tag> of espnet_model_zoo",
+    revision: Optional[str] = option(None, "branch, tag or commit, on the hub")
+    output_dir: str = option(..., "folder of the experiment")
+    made_by: List[str] = option(
+        [],
+        "visual_info.yaml or motion_info.yaml of features that are to be given to the "
+        "model; an error if another encoder made them; repeat",
+        repeat=True,
     )
-    parser.add_argument("--revision", help="branch, tag or commit, on the hub")
-    parser.add_argument("--output_dir", required=True, help="folder of the experiment")
-    parser.add_argument(
-        "--made_by",
-        action="append",
-        default=[],
-        help="visual_info.yaml or motion_info.yaml of features that are to be given to "
-        "the model; an error if another encoder made them; repeat",
-    )
-    parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
-    return parser
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+@with_options(Options)
+def main(args: Options) -> None:
     """Run the command."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
     from espnet2_avsep.data.tables.yaml_file import read_mapping
     from espnet2_avsep.sharing.source import PACK_INFO, default_weights, find_model
 
@@ -77,26 +69,6 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if files.config.name != "config.yaml":
         (output / files.config.name).replace(output / "config.yaml")
     print(weights.name)
-
-
-def check_encoder(model: Dict, features: Dict, path: str, name: str) -> None:
-    """Raise an InputError unless the features are of the making the model knows."""
-    if "precomputed" in (model.get("encoder"), features.get("encoder")):
-        keys = ("dim",)  # what made them is not on record
-    else:
-        keys = SAME
-    different = [
-        f"{key}: {features.get(key)!r}, the model has {model.get(key)!r}"
-        for key in keys
-        if features.get(key) != model.get(key)
-        and not (key == "weights" and model.get(key) is None)  # not on record
-    ]
-    if different:
-        raise InputError(
-            f"{path}: these features were made by another encoder than those that "
-            f"{name} was trained on ({'; '.join(different)}). Run stage 2 with the "
-            "encoder and weights of the model, into another --dumpdir."
-        )
 
 
 if __name__ == "__main__":

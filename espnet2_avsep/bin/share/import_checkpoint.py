@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
-"""Convert a released checkpoint of another implementation."""
+"""Convert a released checkpoint of another implementation.
 
-import argparse
+Convert a released checkpoint to a model that SeparateAV and --download_model load. The
+names of its tensors tell which system it is of; unknown names are refused. See
+espnet2_avsep/sharing/released.py.
+"""
+
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import List, Optional
 
-from espnet2_avsep.cli.command import command, setup_logging, str2bool
+from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
@@ -25,61 +30,48 @@ LAYOUTS = (
 WEIGHTS = "imported.pth"
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description="Convert a released checkpoint to a model that SeparateAV and "
-        "--download_model load. The names of its tensors tell which system it is of; "
-        "unknown names are refused. See espnet2_avsep/sharing/released.py.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument(
-        "--checkpoint",
-        action="append",
-        required=True,
-        help="the file; the option once for each file of a system that has several: "
-        "Sound of Pixels (sound_best.pth, frame_best.pth, synthesizer_best.pth), "
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    checkpoint: List[str] = option(
+        ...,
+        "the file; the option once for each file of a system that has several: Sound "
+        "of Pixels (sound_best.pth, frame_best.pth, synthesizer_best.pth), "
         "Co-Separation (unet_latest.pth, visual_latest.pth), AVPC (sound_best.pth, "
         "frame_best.pth), iQuery (sound_best.pth, frame_best.pth, maskformer_best.pth)",
+        repeat=True,
     )
-    parser.add_argument("--output_dir", required=True, help="folder of the model")
-    parser.add_argument(
-        "--layout", default="auto", choices=LAYOUTS, help="what it must be"
-    )
-    parser.add_argument("--sample_rate", type=int, help="Hz (default: the released)")
-    parser.add_argument("--n_fft", type=int, help="STFT window (default: the released)")
-    parser.add_argument("--hop_length", type=int, help="default: the released")
-    parser.add_argument(
-        "--condition",
-        default="own",
-        choices=("own", "last_source"),
-        help="HFRA's bottleneck condition: of each source its own, or, as the released "
+    output_dir: str = option(..., "folder of the model")
+    layout: str = option("auto", "what it must be", choices=LAYOUTS)
+    sample_rate: Optional[int] = option(None, "Hz (default: the released)")
+    n_fft: Optional[int] = option(None, "STFT window (default: the released)")
+    hop_length: Optional[int] = option(None, "default: the released")
+    condition: str = option(
+        "own",
+        "HFRA's bottleneck condition: of each source its own, or, as the released "
         "program computes, the last source's for all",
+        choices=("own", "last_source"),
     )
-    parser.add_argument(
-        "--warp_align_corners",
-        type=str2bool,
-        help="align_corners of the frequency warp (default: what the released weights "
-        "were trained with: true, but false for AVPC and iQuery). Weights trained by "
-        "the program of Sound of Pixels or Co-Separation with torch 1.3 or later need "
+    warp_align_corners: Optional[bool] = option(
+        None,
+        "align_corners of the frequency warp (default: what the released weights were "
+        "trained with: true, but false for AVPC and iQuery). Weights trained by the "
+        "program of Sound of Pixels or Co-Separation with torch 1.3 or later need "
         "false",
     )
-    parser.add_argument(
-        "--stft_padding",
+    stft_padding: Optional[str] = option(
+        None,
+        "what the STFT sees beyond the ends of the sound (default: what the released "
+        "weights were trained with: zeros, but reflect for Sound of Pixels and "
+        "Co-Separation). librosa 0.9 and later pads with zeros",
         choices=("reflect", "zeros"),
-        help="what the STFT sees beyond the ends of the sound (default: what the "
-        "released weights were trained with: zeros, but reflect for Sound of Pixels "
-        "and Co-Separation). librosa 0.9 and later pads with zeros",
     )
-    parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
-    return parser
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+@with_options(Options)
+def main(args: Options) -> None:
     """Run the command."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
     import io
 
     import torch

@@ -1,57 +1,41 @@
 #!/usr/bin/env python3
-"""Publish a packed model on the Hugging Face hub (stage 10)."""
+"""Publish a packed model on the Hugging Face hub (stage 10).
 
-import argparse
+Publish a packed model on the Hugging Face hub, with a page made from its RESULTS.md.
+The token is that of 'hf auth login', or HF_TOKEN.
+"""
+
 import logging
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Sequence
 
-from espnet2_avsep.cli.command import command, setup_logging, str2bool
+from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.data.records.made_from import check_current
 from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description="Publish a packed model on the Hugging Face hub, with a page made "
-        "from its RESULTS.md. The token is that of 'hf auth login', or HF_TOKEN.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    packed_model: str = option(..., "the zip file that stage 9 wrote")
+    hf_repo: str = option(..., "repository, user/name")
+    output_dir: str = option(..., "where to write the folder that is uploaded")
+    license: str = option(
+        "",
+        "licence of the weights as the hub names it, e.g. cc-by-4.0; without it the "
+        "page says that there is none",
     )
-    parser.add_argument(
-        "--packed_model", required=True, help="the zip file that stage 9 wrote"
-    )
-    parser.add_argument("--hf_repo", required=True, help="repository, user/name")
-    parser.add_argument(
-        "--output_dir", required=True, help="where to write the folder that is uploaded"
-    )
-    parser.add_argument(
-        "--license",
-        default="",
-        help="licence of the weights as the hub names it, e.g. cc-by-4.0; without it "
-        "the page says that there is none",
-    )
-    parser.add_argument(
-        "--private",
-        type=str2bool,
-        default=False,
-        help="true: a new repository is private",
-    )
-    parser.add_argument(
-        "--dry_run", type=str2bool, default=False, help="true: write the folder only"
-    )
-    parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
-    return parser
+    private: bool = option(False, "true: a new repository is private")
+    dry_run: bool = option(False, "true: write the folder only")
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+@with_options(Options)
+def main(args: Options) -> None:
     """Run the command."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
     from espnet2_avsep.sharing import hub
 
     hub.check_repo_id(args.hf_repo)

@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""Separate listed mixtures with a system that is not trained (stage 7)."""
+"""Separate listed mixtures with a system that is not trained (stage 7).
 
-import argparse
+Separate listed mixtures with a system that is not trained: ideal masks, NMF-MFCC, RPCA.
+Visual inputs are not looked at.
+"""
+
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import List, Optional
 
-from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.listed_mixtures import (
     Tables,
@@ -20,39 +24,29 @@ from espnet2_avsep.inference.listed_mixtures import (
 VERSION = 1
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description="Separate listed mixtures with a system that is not trained: ideal "
-        "masks, NMF-MFCC, RPCA. Visual inputs are not looked at.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    config: str = option(..., "YAML with 'trained: false'")
+    output_dir: str = option(..., "where tracks are written")
+    data_path_and_name_and_type: List[str] = option(
+        ..., "path,name,type; names are speech_mix and speech_ref{n}", repeat=True
     )
-    parser.add_argument("--config", required=True, help="YAML with 'trained: false'")
-    parser.add_argument("--output_dir", required=True, help="where tracks are written")
-    parser.add_argument(
-        "--data_path_and_name_and_type",
-        required=True,
-        action="append",
-        help="path,name,type; names are speech_mix and speech_ref{n}",
-    )
-    parser.add_argument("--key_file", help="list of the mixtures to separate")
-    parser.add_argument(
-        "--assignment",
+    key_file: Optional[str] = option(None, "list of the mixtures to separate")
+    assignment: Optional[str] = option(
+        None,
+        "which output is which source, where the system does not know: as they come, "
+        "or the best order by the references (default: as the config says)",
         choices=("order", "oracle"),
-        help="which output is which source, where the system does not know: as they "
-        "come, or the best order by the references (None: as the config says)",
     )
-    parser.add_argument("--fs", type=int, help="sampling rate (None: the config's)")
-    parser.add_argument("--num_threads", type=int, help="CPU threads")
-    parser.add_argument("--log_level", default="INFO")
-    return parser
+    fs: Optional[int] = option(None, "sampling rate (default: the config's)")
+    num_threads: Optional[int] = option(None, "CPU threads")
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Separate; ``argv`` defaults to the command line."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
+@with_options(Options)
+def main(args: Options) -> None:
+    """Run the command."""
     tables = read_tables(
         args.data_path_and_name_and_type, ("speech_mix", "speech_ref1")
     )
@@ -83,7 +77,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def _separate(
-    args: argparse.Namespace,
+    args: Options,
     keys: List[str],
     tables: Tables,
     num_sources: int,

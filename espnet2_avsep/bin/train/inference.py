@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""Separate listed mixtures with a trained model (stage 7)."""
+"""Separate listed mixtures with a trained model (stage 7).
 
-import argparse
+Separate listed mixtures with a trained model.
+"""
+
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional
 
-from espnet2_avsep.cli.command import command, setup_logging, str2bool
+from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.cli.shared_options import TrainedModel
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.listed_mixtures import (
     MOTION_CHANGES,
@@ -21,87 +25,64 @@ from espnet2_avsep.inference.listed_mixtures import (
 )
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Build the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description="Separate listed mixtures with a trained model.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+@dataclass(kw_only=True)
+class Options(TrainedModel, Log):
+    """The options of the command."""
+
+    output_dir: str = option(..., "where tracks are written")
+    data_path_and_name_and_type: List[str] = option(
+        ...,
+        "path,name,type; names are speech_mix, visual_ref{n}, and motion_ref{n} for "
+        "models that need motion features",
+        repeat=True,
     )
-    parser.add_argument("--train_config", required=True, help="config.yaml of training")
-    parser.add_argument("--model_file", required=True, help="weights")
-    parser.add_argument("--output_dir", required=True, help="where tracks are written")
-    parser.add_argument(
-        "--data_path_and_name_and_type",
-        required=True,
-        action="append",
-        help="path,name,type; names are speech_mix, visual_ref{n}, and motion_ref{n} "
-        "for models that need motion features",
+    key_file: Optional[str] = option(None, "list of the mixtures to separate")
+    batch_size: int = option(1, "mixtures at a time", least=1)
+    dtype: str = option(
+        "float32", "of the computation", choices=("float32", "bfloat16")
     )
-    parser.add_argument("--key_file", help="list of the mixtures to separate")
-    parser.add_argument("--batch_size", type=int, default=1)
-    parser.add_argument("--ngpu", type=int, default=0, help="0: CPU, 1: GPU")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument(
-        "--binary_mask",
-        type=str2bool,
-        default=False,
-        help="round masks to 0 or 1 (for masks trained with binary cross-entropy)",
+    binary_mask: bool = option(
+        False, "round masks to 0 or 1 (for masks trained with binary cross-entropy)"
     )
-    parser.add_argument("--threshold", type=float, default=0.5)
-    parser.add_argument(
-        "--mixture_consistency",
-        type=str2bool,
-        default=False,
-        help="share what the tracks leave of the mixture equally among them, so that "
-        "they add up to it",
+    threshold: float = option(0.5, "of binary masks")
+    mixture_consistency: bool = option(
+        False,
+        "share what the tracks leave of the mixture equally among them, so that they "
+        "add up to it",
     )
-    parser.add_argument(
-        "--stop_db",
-        type=float,
-        help="of models that take one source after the other (mp_net): sources are "
-        "silent once what is left of the mixture is below this level of it, in dB",
+    stop_db: Optional[float] = option(
+        None,
+        "of models that take one source after the other (mp_net): sources are silent "
+        "once what is left of the mixture is below this level of it, in dB",
     )
-    parser.add_argument(
-        "--shuffle_visual",
+    shuffle_visual: str = option(
+        "no",
+        "give each source the visual input of another one, to see how much it "
+        "matters: of another clip of the set, or of a class that is not in the "
+        "mixture (and its class, for models that are told classes)",
         choices=("no", "clip", "class"),
-        default="no",
-        help="give each source the visual input of another one, to see how much it "
-        "matters: of another clip of the set, or of a class that is not in the mixture "
-        "(and its class, for models that are told classes)",
     )
-    parser.add_argument("--shuffle_seed", type=int, default=0)
-    parser.add_argument(
-        "--change_motion",
+    shuffle_seed: int = option(0, "seed of --shuffle_visual")
+    change_motion: str = option(
+        "no",
+        "see how much motion matters, for models that need motion features: frozen, "
+        "nothing moves (no optical flow; other features stay as they are in the first "
+        "step), or swapped, each source gets the motion of the next source of its "
+        "mixture",
         choices=("no", *MOTION_CHANGES),
-        default="no",
-        help="see how much motion matters, for models that need motion features: "
-        "frozen, nothing moves (no optical flow; other features stay as they are in "
-        "the first step), or swapped, each source gets the motion of the next source "
-        "of its mixture",
     )
-    parser.add_argument(
-        "--mixtures",
-        help="mixtures.tsv, for --shuffle_visual, and for the sources' classes, which "
-        "some models need (default: beside speech_mix's table)",
+    mixtures: Optional[str] = option(
+        None,
+        "mixtures.tsv, for --shuffle_visual, and for the sources' classes, which some "
+        "models need (default: beside speech_mix's table)",
     )
-    parser.add_argument("--fs", type=int, help="expected sampling rate; checked")
-    parser.add_argument("--num_threads", type=int, help="CPU threads")
-    parser.add_argument("--log_level", default="INFO")
-    return parser
+    fs: Optional[int] = option(None, "expected sampling rate; checked")
+    num_threads: Optional[int] = option(None, "CPU threads")
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Separate; ``argv`` defaults to the command line."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
-    if args.batch_size < 1:
-        raise InputError(f"--batch_size {args.batch_size}: expected at least 1.")
-    if args.ngpu not in (0, 1):
-        raise InputError(
-            f"--ngpu {args.ngpu}: expected 0 or 1; split over jobs instead."
-        )
-
+@with_options(Options)
+def main(args: Options) -> None:
+    """Run the command."""
     tables = read_tables(
         args.data_path_and_name_and_type, ("speech_mix", "visual_ref1")
     )
@@ -127,7 +108,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 VERSION = 1
 
 
-def _record(args: argparse.Namespace) -> Dict[str, Any]:
+def _record(args: Options) -> Dict[str, Any]:
     """What the tracks depend on, so that a second run knows whether to keep them."""
     from espnet2_avsep.data.records.made_from import make_record
 
@@ -159,7 +140,7 @@ def _record(args: argparse.Namespace) -> Dict[str, Any]:
 
 
 def _separate(
-    args: argparse.Namespace,
+    args: Options,
     keys: List[str],
     tables: Tables,
     num_sources: int,

@@ -1,61 +1,62 @@
 #!/usr/bin/env python3
-"""Check what an experiment was made from, before its files are touched or used."""
+"""Check what an experiment was made from, before its files are touched or used.
 
-import argparse
+avsep made-from training <words>: check that a training, whose command line follows, may
+begin or continue in its folder, and write its made_from.json; nothing is written where
+it may not. avsep made-from model <options>: check that a model is of the data that are
+there now.
+"""
+
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
-from espnet2_avsep.cli.command import command, setup_logging, str2bool
+from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.errors import InputError
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Build the command line's parser."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser(
-        "training",
-        help="check that a training, whose command line follows, may begin or continue "
-        "in its folder, and write its made_from.json; nothing is written where it may "
-        "not",
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of ``made-from model``."""
+
+    avsep_exp: str = option(..., "folder of the experiment")
+    as_it_is: bool = option(
+        False, "true: use the model although the training data have changed"
     )
-    model = actions.add_parser(
-        "model", help="check that a model is of the data that are there now"
+    made_by: List[str] = option(
+        [],
+        "visual_info.yaml or motion_info.yaml of features that are to be given to the "
+        "model; an error if another encoder made them; repeat",
+        repeat=True,
     )
-    model.add_argument("--avsep_exp", required=True, help="folder of the experiment")
-    model.add_argument(
-        "--as_it_is",
-        type=str2bool,
-        default=False,
-        help="true: use the model although the training data have changed",
-    )
-    model.add_argument(
-        "--made_by",
-        action="append",
-        default=[],
-        help="visual_info.yaml or motion_info.yaml of features that are to be given to "
-        "the model; an error if another encoder made them; repeat",
-    )
-    return parser
 
 
 @command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command; ``argv`` defaults to the command line."""
-    parser = get_parser()
-    args, words = parser.parse_known_args(argv)
+    action, *words = argv or [""]
+    if action == "model":
+        return check_model(words)
+    if action in ("-h", "--help"):
+        print(f"usage: avsep made-from training ... | model ...\n\n{__doc__.strip()}")
+        return 0
+    if action != "training":
+        raise InputError(f"{action!r}: expected training or model.")
     setup_logging("INFO")
-    if args.action == "training":
-        from espnet2_avsep.data.records.training_record import start_training
+    from espnet2_avsep.data.records.training_record import start_training
 
-        start_training(words)
-        return
-    if words:
-        parser.error(f"unknown words: {' '.join(words)}")
-    from espnet2_avsep.bin.share.fetch_model import check_encoder
+    start_training(words)
+    return 0
+
+
+@with_options(Options)
+def check_model(args: Options) -> None:
+    """Check that a model is of the data that are there now."""
     from espnet2_avsep.data.records.made_from import check_current
     from espnet2_avsep.data.tables.yaml_file import read_yaml
-    from espnet2_avsep.errors import InputError
+    from espnet2_avsep.sharing.encoder_check import check_encoder
 
     folder = Path(args.avsep_exp)
     for path in map(Path, args.made_by):

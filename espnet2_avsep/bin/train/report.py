@@ -1,14 +1,21 @@
 #!/usr/bin/env python3
-"""Write a page to look at and listen to what one or several systems made (stage 8)."""
+"""Write a page to look at and listen to what one or several systems made (stage 8).
 
-import argparse
+Write index.html, to be opened in any browser without a network: the scores of
+RESULTS.md, a table of every source to sort and filter, players, spectrograms and masks
+of the best, the worst and some other mixtures, the pictures that prompted them, a plot
+of the instruments, curves. With several experiments, scored on the same mixtures: side
+by side, with paired differences.
+"""
+
 import logging
 import statistics
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics import score_table
 from espnet2_avsep.metrics.comparison import MIXTURE, compare
@@ -41,54 +48,42 @@ from espnet2_avsep.scoring.results import (
 )
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Build the command line's parser."""
-    parser = argparse.ArgumentParser(
-        description="Write index.html, to be opened in any browser without a network: "
-        "the scores of RESULTS.md, a table of every source to sort and filter, "
-        "players, spectrograms and masks of the best, the worst and some other "
-        "mixtures, the pictures that prompted them, a plot of the instruments, curves. "
-        "With several experiments, scored on the same mixtures: side by side, "
-        "with paired differences.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add(
-        "--experiment",
-        action="append",
-        required=True,
-        metavar="[NAME=]DIR",
-        help="folder that holds separated_<set> and scored_<set>: exp/avsep_<tag>, or "
-        "a folder of an --inference_tag within it; NAME: on the page (default: the "
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    experiment: List[str] = option(
+        ...,
+        "folder that holds separated_<set> and scored_<set>: exp/avsep_<tag>, or a "
+        "folder of an --inference_tag within it; NAME: on the page (default: the "
         "config's 'system'); repeat to compare",
+        repeat=True,
+        metavar="[NAME=]DIR",
     )
-    add("--sets", nargs="+", required=True, help="names of the scored sets")
-    add("--real_sets", nargs="*", default=[], help="names of sets of real mixtures")
-    add("--data_dir", default="data", help="holds <set>/ of stage 1")
-    add("--dump_dir", default="dump/raw", help="holds <set>/ and org/<set>/")
-    add(
-        "--output_dir",
-        help="where the page goes (None: report within the only experiment)",
+    sets: List[str] = option(..., "names of the scored sets")
+    real_sets: List[str] = option([], "names of sets of real mixtures", nargs="*")
+    data_dir: str = option("data", "holds <set>/ of stage 1")
+    dump_dir: str = option("dump/raw", "holds <set>/ and org/<set>/")
+    output_dir: Optional[str] = option(
+        None, "where the page goes (default: report within the only experiment)"
     )
-    add(
-        "--max_mixtures",
-        type=int,
-        default=20,
-        help="mixtures of each set that can be listened to",
+    max_mixtures: int = option(
+        20, "mixtures of each set that can be listened to", least=0
     )
-    add(
-        "--inference_model",
-        help="weights that separated, within the experiment (None: "
+    inference_model: Optional[str] = option(
+        None,
+        "weights that separated, within the experiment (default: "
         "valid.si_sdr_i.best.pth, or valid.loss.best.pth)",
     )
-    add("--leaks", metavar="FILE", help="stage 4's table of leaks, leaks.tsv")
-    add(
-        "--corpus_note",
-        help="text at the top: what the corpus is (None: as in their RESULTS.md)",
+    leaks: Optional[str] = option(
+        None, "stage 4's table of leaks, leaks.tsv", metavar="FILE"
     )
-    add("--title", help="of the page (None: made from the experiments' names)")
-    add("--log_level", default="INFO", help="DEBUG, INFO, WARNING ...")
-    return parser
+    corpus_note: Optional[str] = option(
+        None, "text at the top: what the corpus is (default: as in their RESULTS.md)"
+    )
+    title: Optional[str] = option(
+        None, "of the page (default: made from the experiments' names)"
+    )
 
 
 class System(NamedTuple):
@@ -111,16 +106,12 @@ class System(NamedTuple):
     scored: Dict[str, Experiment]
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Run the command; ``argv`` defaults to the command line."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
+@with_options(Options)
+def main(args: Options) -> None:
+    """Run the command."""
     names = [*args.sets, *args.real_sets]
     if len(set(names)) < len(names):
         raise InputError(f"{' '.join(names)}: expected sets, each once.")
-    if args.max_mixtures < 0:
-        raise InputError(f"--max_mixtures {args.max_mixtures}: expected 0 or more.")
     if args.output_dir is None and len(args.experiment) > 1:
         raise InputError("--output_dir: say where the page of several systems goes.")
     systems = [read_system(text, args.sets) for text in args.experiment]
@@ -149,9 +140,7 @@ def read_system(text: str, sets: Sequence[str]) -> System:
     return System(first.name, first.folder, home, first.config, first.options, scored)
 
 
-def write_report(
-    args: argparse.Namespace, systems: Sequence[System], folder: Path
-) -> None:
+def write_report(args: Options, systems: Sequence[System], folder: Path) -> None:
     """Write the sounds and pictures, then, last and in one step, index.html."""
     from espnet2_avsep.data.records.journal import remove_leftovers
     from espnet2_avsep.data.tables.scp import atomic_write
@@ -206,13 +195,13 @@ def write_report(
     )
 
 
-def read_scored_set(args: argparse.Namespace, system: System, name: str) -> ScoredSet:
+def read_scored_set(args: Options, system: System, name: str) -> ScoredSet:
     """Read one system's scores of a set, as RESULTS.md averages them."""
     folders = f"{system.folder / f'scored_{name}'}:{Path(args.dump_dir) / name}"
     return ScoredSet.read(f"{name}:{folders}", args.leaks)
 
 
-def set_folders(args: argparse.Namespace, systems: Sequence[System], name: str):
+def set_folders(args: Options, systems: Sequence[System], name: str):
     """Return where the stages left a set, and the systems what they made of it."""
     from espnet2_avsep.report.audible_mixture import Folders
 
@@ -227,7 +216,7 @@ def set_folders(args: argparse.Namespace, systems: Sequence[System], name: str):
 
 
 def result_files(
-    args: argparse.Namespace, systems: Sequence[System]
+    args: Options, systems: Sequence[System]
 ) -> Dict[str, Dict[str, Path]]:
     """Return the files that the page links: set, "" for all -> title -> file."""
     found: Dict[str, Dict[str, Path]] = {"": {}}
@@ -272,7 +261,7 @@ def overall(
 
 
 def scored_part(
-    args: argparse.Namespace,
+    args: Options,
     systems: Sequence[System],
     sets: Sequence[ScoredSet],
     links: Mapping[str, str],
@@ -418,7 +407,7 @@ def intervals(
 
 
 def system_facts(
-    system: System, sets: Sequence[ScoredSet], args: argparse.Namespace
+    system: System, sets: Sequence[ScoredSet], args: Options
 ) -> Dict[str, object]:
     """Return what a system is, as RESULTS.md says it."""
     if system.config.get("trained") is False:

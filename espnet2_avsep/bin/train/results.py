@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
-"""Write RESULTS.md of an experiment: what was done, on what, with which scores."""
+"""Write RESULTS.md of an experiment: what was done, on what, with which scores.
 
-import argparse
+Write RESULTS.md into the folder of an experiment: environment, configuration, encoder
+and teacher, scores of every set with what was skipped and left out, and the command
+that makes them again.
+"""
+
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import List, Optional
 
-from espnet2_avsep.cli.command import command, setup_logging, str2bool
+from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.data.records.made_from import (
     make_record,
     record_path,
@@ -36,73 +41,53 @@ from espnet2_avsep.scoring.results import (
 )
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description="Write RESULTS.md into the folder of an experiment: environment, "
-        "configuration, encoder and teacher, scores of every set with what was skipped "
-        "and left out, and the command that makes them again.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument(
-        "--avsep_exp", required=True, help="folder of the experiment, exp/avsep_<tag>"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        required=True,
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    avsep_exp: str = option(..., "folder of the experiment, exp/avsep_<tag>")
+    set: List[str] = option(
+        ...,
+        "a scored set, the folder avsep_scoring wrote and dump/raw/<set>; repeat",
+        repeat=True,
         metavar="NAME:SCOREDIR:DUMPDIR",
-        help="a scored set, the folder avsep_scoring wrote and dump/raw/<set>; repeat",
     )
-    parser.add_argument(
-        "--training_set",
-        action="append",
-        default=[],
+    training_set: List[str] = option(
+        [],
+        "a set that is not scored, for the clips that were left out of it; repeat",
+        repeat=True,
         metavar="NAME:DUMPDIR",
-        help="a set that is not scored, for the clips that were left out of it; repeat",
     )
-    parser.add_argument(
-        "--real_set",
-        action="append",
-        default=[],
+    real_set: List[str] = option(
+        [],
+        "separated real mixtures, which have no references and are not scored; repeat",
+        repeat=True,
         metavar="NAME:SEPDIR:DUMPDIR",
-        help="separated real mixtures, which have no references and are not scored; "
-        "repeat",
     )
-    parser.add_argument(
-        "--inference_model",
-        help="weights that separated, within --avsep_exp (None: "
+    inference_model: Optional[str] = option(
+        None,
+        "weights that separated, within --avsep_exp (default: "
         "valid.si_sdr_i.best.pth, or valid.loss.best.pth)",
     )
-    parser.add_argument(
-        "--corpus_note",
-        default="",
-        help="text at the top: what the corpus is, and what it is not",
+    corpus_note: str = option(
+        "", "text at the top: what the corpus is, and what it is not"
     )
-    parser.add_argument(
-        "--inference_args",
-        default="",
-        help="options that the separation was run with, to be stated",
+    inference_args: str = option(
+        "", "options that the separation was run with, to be stated"
     )
-    parser.add_argument(
-        "--leaks", metavar="FILE", help="stage 4's table of leaks, leaks.tsv"
+    leaks: Optional[str] = option(
+        None, "stage 4's table of leaks, leaks.tsv", metavar="FILE"
     )
-    parser.add_argument(
-        "--leak_free",
-        type=str2bool,
-        default=False,
-        help="true: also average the mixtures that hold no leaking clip; wants --leaks",
+    leak_free: bool = option(
+        False,
+        "true: also average the mixtures that hold no leaking clip; wants --leaks",
     )
-    parser.add_argument("--output", help="default: RESULTS.md within --avsep_exp")
-    parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
-    return parser
+    output: Optional[str] = option(None, "default: RESULTS.md within --avsep_exp")
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+@with_options(Options)
+def main(args: Options) -> None:
     """Run the command."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
     exp = Path(args.avsep_exp)
     if not exp.is_dir():
         raise InputError(

@@ -1,48 +1,38 @@
 #!/usr/bin/env python3
-"""Score a grounding network on sounding and silent pictures (stage 8)."""
+"""Score a grounding network on sounding and silent pictures (stage 8).
 
-import argparse
+Ask a model with a grounding network (CCoL) which pictures sound. Of each mixture: every
+source by itself with its own picture, and with one of a class that is not in the
+mixture; and the mixture with each of these pictures, those of silent sources included.
+Writes grounding.tsv, a row for each pair.
+"""
+
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Sequence
 
-from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.cli.shared_options import TrainedModel
 from espnet2_avsep.data.tables.tsv import write_tsv
-from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.grounding_table import accuracy_lines
 from espnet2_avsep.metrics.markdown import markdown_table
 from espnet2_avsep.scoring.grounding import COLUMNS, TABLE, ground
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description="Ask a model with a grounding network (CCoL) which pictures sound. "
-        "Of each mixture: every source by itself with its own picture, and with one of "
-        "a class that is not in the mixture; and the mixture with each of these "
-        f"pictures, those of silent sources included. Writes {TABLE}, a row a pair.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--train_config", required=True, help="config.yaml of training")
-    add("--model_file", required=True, help="weights")
-    add("--set_dir", required=True, help="folder of the set's mixtures (stage 4)")
-    add("--output_dir", required=True, help=f"gets {TABLE}")
-    add("--seed", type=int, default=0, help="of the draw of other pictures")
-    add("--batch_size", type=int, default=8, help="mixtures at a time")
-    add("--ngpu", type=int, default=0, choices=(0, 1), help="0: CPU, 1: GPU")
-    add("--log_level", default="INFO", help="verbosity of the log")
-    return parser
+@dataclass(kw_only=True)
+class Options(TrainedModel, Log):
+    """The options of the command."""
+
+    set_dir: str = option(..., "folder of the set's mixtures (stage 4)")
+    output_dir: str = option(..., f"gets {TABLE}")
+    seed: int = option(0, "of the draw of other pictures")
+    batch_size: int = option(8, "mixtures at a time", least=1)
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+@with_options(Options)
+def main(args: Options) -> None:
     """Run the command."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
-    if args.batch_size < 1:
-        raise InputError(f"--batch_size {args.batch_size}: expected at least 1.")
     output = Path(args.output_dir) / TABLE
     output.unlink(missing_ok=True)
     pairs = ground(args)

@@ -1,14 +1,23 @@
 #!/usr/bin/env python3
-"""Score separated sources: SDR, SIR, SAR, SI-SDR and improvements, source by source."""
+"""Score separated sources: SDR, SIR, SAR, SI-SDR and improvements, source by source.
 
-import argparse
+Score separated sources against their references: SDR, SIR and SAR as
+mir_eval.separation.bss_eval_sources(compute_permutation=False) has them, SI-SDR, and
+the improvements over the mixture. Writes scores.tsv (one row per mixture and source)
+and result_<set>.txt (means with bootstrap intervals). References are cut to the
+estimates' length, estimates clipped to [-1, 1]. The track of a silent source is scored
+by the energy that leaks into it, relative to the mixture. What cannot be scored is
+skipped and listed with the reason.
+"""
+
 import contextlib
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, Optional, Sequence
+from typing import Dict, Iterable, List, Optional, Sequence
 
-from espnet2_avsep.cli.command import command, setup_logging
+from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.data.mixing.mixture_table import (
     read_silent,
     read_sources,
@@ -44,88 +53,57 @@ from espnet2_avsep.scoring.score_files import MixtureScores, write_scores
 VERSION = 1
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description="Score separated sources against their references: SDR, SIR and "
-        "SAR as mir_eval.separation.bss_eval_sources(compute_permutation=False) has "
-        "them, SI-SDR, and the improvements over the mixture. Writes scores.tsv (one "
-        "row per mixture and source) and result_<set>.txt (means with bootstrap "
-        "intervals). References are cut to the estimates' length, estimates clipped to "
-        "[-1, 1]. The track of a silent source is scored by the energy that leaks into "
-        "it, relative to the mixture. What cannot be scored is skipped and listed with "
-        "the reason.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    ref_scp: List[str] = option(
+        ...,
+        "wav.scp of the references of one source; repeat in the sources' order",
+        repeat=True,
     )
-    parser.add_argument(
-        "--ref_scp",
-        action="append",
-        required=True,
-        help="wav.scp of the references of one source; repeat in the sources' order",
+    inf_scp: List[str] = option(
+        ...,
+        "wav.scp of the estimates of one source; repeat in the same order",
+        repeat=True,
     )
-    parser.add_argument(
-        "--inf_scp",
-        action="append",
-        required=True,
-        help="wav.scp of the estimates of one source; repeat in the same order",
+    mix_scp: str = option(..., "wav.scp of the mixtures")
+    mixtures: str = option(..., "mixtures.tsv, the list they were made from")
+    output_dir: str = option(
+        ..., "folder of the results; scored_<set> gives result_<set>.txt"
     )
-    parser.add_argument("--mix_scp", required=True, help="wav.scp of the mixtures")
-    parser.add_argument(
-        "--mixtures", required=True, help="mixtures.tsv, the list they were made from"
-    )
-    parser.add_argument(
-        "--output_dir",
-        required=True,
-        help="folder of the results; scored_<set> gives result_<set>.txt",
-    )
-    parser.add_argument(
-        "--mix_scores",
-        required=True,
-        help="table of the mixtures' own scores: used where it belongs to the list, "
+    mix_scores: str = option(
+        ...,
+        "table of the mixtures' own scores: used where it belongs to the list, "
         "computed and written where not",
     )
-    parser.add_argument(
-        "--backend",
+    backend: str = option(
+        "fast",
+        "fast: our own in torch; mir_eval: the reference computation",
         choices=["fast", "mir_eval"],
-        default="fast",
-        help="fast: our own in torch; mir_eval: the reference computation",
     )
-    parser.add_argument(
-        "--separated_dir",
-        help="stage 7's folder of the estimates: an error where they were separated "
-        "from other mixtures or by another model than those that are there now, or "
-        "have changed since (None: not checked)",
+    separated_dir: Optional[str] = option(
+        None,
+        "stage 7's folder of the estimates: an error where they were separated from "
+        "other mixtures or by another model than those that are there now, or have "
+        "changed since (default: not checked)",
     )
-    parser.add_argument(
-        "--key_file", help="score only the mixtures that stand in its first column"
+    key_file: Optional[str] = option(
+        None, "score only the mixtures that stand in its first column"
     )
-    parser.add_argument(
-        "--batch_size", type=int, default=8, help="mixtures of one length at a time"
+    batch_size: int = option(8, "mixtures of one length at a time", least=1)
+    num_threads: int = option(0, "torch's threads; 0: as OMP_NUM_THREADS says", least=0)
+    max_length_difference: int = option(
+        256,
+        "samples by which estimate and reference may differ in length: one hop",
+        least=0,
     )
-    parser.add_argument(
-        "--num_threads",
-        type=int,
-        default=0,
-        help="torch's threads; 0: as OMP_NUM_THREADS says",
-    )
-    parser.add_argument(
-        "--max_length_difference",
-        type=int,
-        default=256,
-        help="samples by which estimate and reference may differ in length: one hop",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of the bootstrap resampling"
-    )
-    parser.add_argument("--log_level", default="INFO", help="verbosity of the log")
-    return parser
+    seed: int = option(0, "of the bootstrap resampling", least=0)
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+@with_options(Options)
+def main(args: Options) -> None:
     """Run the command."""
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
     check_options(args)
     output_dir = Path(args.output_dir)
     result_file = output_dir / f"result_{set_name(output_dir)}.txt"
@@ -190,7 +168,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     logging.info("wrote %s and %s", output_dir / "scores.tsv", result_file)
 
 
-def _record(args: argparse.Namespace) -> Record:
+def _record(args: Options) -> Record:
     """Return what the scores are made from."""
     tables = {"mixtures' sound": args.mix_scp}
     for name, paths in (("reference", args.ref_scp), ("estimate", args.inf_scp)):
@@ -205,7 +183,7 @@ def _record(args: argparse.Namespace) -> Record:
     return make_record(8, tables, files, options, VERSION)
 
 
-def check_options(args: argparse.Namespace) -> None:
+def check_options(args: Options) -> None:
     """Refuse options that make no sense.
 
     Raises:
@@ -217,16 +195,6 @@ def check_options(args: argparse.Namespace) -> None:
             "given; give one of each for every source, and at least two: interference "
             "is measured between sources."
         )
-    for name, least in (
-        ("batch_size", 1),
-        ("num_threads", 0),
-        ("max_length_difference", 0),
-        ("seed", 0),
-    ):
-        if getattr(args, name) < least:
-            raise InputError(
-                f"--{name} {getattr(args, name)}: must be at least {least}."
-            )
 
 
 def check_tracks(paths: Sequence[PathLike]) -> None:
@@ -249,7 +217,7 @@ def set_name(output_dir: Path) -> str:
     return output_dir.resolve().name.removeprefix("scored_")
 
 
-def read_tables(args: argparse.Namespace) -> Tables:
+def read_tables(args: Options) -> Tables:
     """Read the tables named on the command line and check that they belong together.
 
     Raises:

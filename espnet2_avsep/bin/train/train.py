@@ -29,7 +29,7 @@ LIMITS = {
 INPUT_ERROR = "espnet2_avsep.errors.InputError: "
 
 HELP = """\
-usage: avsep_train --config FILE --output_dir DIR
+usage: avsep train --config FILE --output_dir DIR
                    --train_data_path_and_name_and_type PATH,NAME,TYPE ...
                    --valid_data_path_and_name_and_type PATH,NAME,TYPE ...
                    [any other option of ESPnet's trainer]

@@ -1,0 +1,232 @@
+"""Options of a command, declared once as a dataclass; its parser is made from that.
+
+Example:
+    >>> @dataclass(kw_only=True)
+    ... class Options(Log):
+    ...     model: str = option(..., "folder of a training")
+    ...     segments: int = option(1, "segments of a clip", least=1)
+    >>> parse(get_parser(Options, "example"), Options, ["--model", "exp"]).segments
+    1
+"""
+
+import argparse
+import dataclasses
+import difflib
+import functools
+import inspect
+import logging
+import sys
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from espnet2_avsep.cli.command import INTERRUPTED, command, setup_logging, str2bool
+from espnet2_avsep.errors import InputError
+
+EPILOG = """\
+exit status: 0 all went well; 1 something unexpected, likely a fault of this program;
+2 an input or an option cannot be used, the message says which and why; 130 interrupted.
+"""
+
+
+def level(text: str) -> str:
+    """Read the name of a level of the log."""
+    if not isinstance(logging.getLevelName(text.upper()), int):
+        raise argparse.ArgumentTypeError(
+            f"expected DEBUG, INFO, WARNING or ERROR, not {text!r}"
+        )
+    return text.upper()
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: Optional[Sequence[str]] = None,
+    least: Optional[float] = None,
+    above: Optional[float] = None,
+    most: Optional[float] = None,
+    repeat: bool = False,
+    flag: bool = False,
+    positional: bool = False,
+    nargs: Optional[str] = None,
+    metavar: Optional[str] = None,
+    parse: Optional[Callable[[str], Any]] = None,
+) -> Any:
+    """Declare an option; its type is the annotation of the field.
+
+    A ``bool`` is given as true or false, a ``List`` as several words.
+
+    Args:
+        default: Its value where it is not given; ``...``: it must be given.
+        help: Its line of --help, to which the default is added if it is not in it.
+        choices: What it may be.
+        least: The least number that it may be; of a list, each.
+        above: It must be greater.
+        most: The greatest number that it may be.
+        repeat: A list is given by repeating the option.
+        flag: A ``bool`` without a value: true where the option is given.
+        positional: It is given without its name.
+        nargs: As in argparse, of lists that may be empty ("*").
+        metavar: What its value is called in --help.
+        parse: Reads its value from a word; raises ValueError or ArgumentTypeError.
+    """
+    given = dict(locals())
+    del given["default"]
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=default.copy, metadata=given)
+    if default is ...:
+        return dataclasses.field(metadata=given)
+    return dataclasses.field(default=default, metadata=given)
+
+
+@dataclass(kw_only=True)
+class Log:
+    """The option of every command."""
+
+    log_level: str = option(
+        "INFO", "DEBUG, INFO, WARNING or ERROR: what is logged to stderr", parse=level
+    )
+
+
+def get_parser(
+    options: type, prog: str, description: str = "", epilog: str = ""
+) -> argparse.ArgumentParser:
+    """Return the parser of a dataclass of options."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog="\n\n".join(filter(None, (epilog, EPILOG))),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for field, kind, is_list in _fields(options):
+        parser.add_argument(*_names(field), **_settings(field, kind, is_list))
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, options: type, argv: Sequence[str]) -> Any:
+    """Read a command line.
+
+    Args:
+        parser: Of ``options``.
+        options: A dataclass of options.
+        argv: The words after the command's name.
+
+    Returns:
+        An instance of ``options``.
+
+    Raises:
+        InputError: a number that is out of its range.
+    """
+    found, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [o for action in parser._actions for o in action.option_strings]
+        close = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    args = options(**vars(found))
+    for field in dataclasses.fields(options):
+        value = getattr(args, field.name)
+        for each in value if isinstance(value, list) else [value]:
+            _check_range(field, each)
+    return args
+
+
+def with_options(
+    options: type, epilog: str = "", interrupted: str = INTERRUPTED
+) -> Callable:
+    """Decorate ``main(args: options)`` of a command: main(argv=None) -> status.
+
+    The help page is the docstring of the command's module. The result has
+    ``get_parser()``, and ``run``, which takes an instance of ``options``.
+    """
+
+    def decorate(run: Callable) -> Callable:
+        prog = f"avsep {Path(run.__code__.co_filename).stem.replace('_', '-')}"
+        description = (sys.modules[run.__module__].__doc__ or "").strip()
+        make = functools.partial(get_parser, options, prog, description, epilog)
+
+        def main(argv: Sequence[str]) -> int:
+            args = parse(make(), options, argv)
+            setup_logging(args.log_level)
+            return run(args)
+
+        main = command(functools.update_wrapper(main, run), interrupted)
+        main.get_parser, main.run = make, run
+        return main
+
+    return decorate
+
+
+def _fields(options: type) -> Iterator[Tuple[dataclasses.Field, type, bool]]:
+    """Yield field, type of one value, and whether it is a list; shared options last."""
+    hints = typing.get_type_hints(options)
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    names = [n for base in options.__mro__ for n in inspect.get_annotations(base)]
+    for name in dict.fromkeys(names):
+        kind = hints[name]
+        if typing.get_origin(kind) is typing.Union and type(None) in kind.__args__:
+            (kind, *_) = kind.__args__
+        is_list = typing.get_origin(kind) is list
+        yield fields[name], kind.__args__[0] if is_list else kind, is_list
+
+
+def _names(field: dataclasses.Field) -> List[str]:
+    return [field.name] if field.metadata["positional"] else [f"--{field.name}"]
+
+
+def _settings(field: dataclasses.Field, kind: type, is_list: bool) -> Dict[str, Any]:
+    """Return the arguments of add_argument()."""
+    about = field.metadata
+    default, missing = field.default, dataclasses.MISSING
+    if field.default_factory is not missing:
+        default = field.default_factory()
+    found: Dict[str, Any] = {"help": about["help"].replace("%", "%%")}
+    if default is not missing:
+        found["default"] = default
+        found["help"] += _default_note(about, default)
+    elif not about["positional"]:
+        found["required"] = True
+    if about["flag"]:
+        return {**found, "action": "store_true"}
+    if about["repeat"]:
+        found["action"] = "append"
+    elif is_list:
+        found["nargs"] = about["nargs"] or "+"
+    elif about["positional"] and default is not missing:
+        found["nargs"] = "?"
+    if kind is bool:
+        found.update(type=str2bool, metavar=about["metavar"] or "{true,false}")
+    elif about["parse"] or kind in (int, float, Path):
+        found["type"] = about["parse"] or kind
+    for name in ("choices", "metavar"):
+        if about[name] is not None:
+            found[name] = about[name]
+    return found
+
+
+def _default_note(about: Any, default: Any) -> str:
+    """Return how the help names the default, if it has to."""
+    if about["flag"] or default in (None, "", []) or "default" in about["help"]:
+        return ""
+    if isinstance(default, list):
+        default = " ".join(map(str, default))
+    elif isinstance(default, bool):
+        default = str(default).lower()
+    return f" (default: {default})"
+
+
+def _check_range(field: dataclasses.Field, value: Any) -> None:
+    least, above, most = (field.metadata[n] for n in ("least", "above", "most"))
+    if value is None or (
+        (least is None or value >= least)
+        and (above is None or value > above)
+        and (most is None or value <= most)
+    ):
+        return
+    bounds = {"at least": least, "more than": above, "at most": most}
+    expected = " and ".join(
+        f"{word} {bound}" for word, bound in bounds.items() if bound is not None
+    )
+    raise InputError(f"--{field.name} {value}: expected {expected}.")
