@@ -37,7 +37,9 @@ ALLOWED = {
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
         "sharing",  # reads files of weights
     },
-    "analysis": {"inference", "data", "metrics", "tasks", "teacher", "figures"},
+    "analysis": {
+        *("inference", "data", "metrics", "tasks", "teacher", "figures", "cli"),
+    },
     "streaming": set(),
     "demo": {"media", "visual"},
     "sharing": {"data", "layers", "metrics"},

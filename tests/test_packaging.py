@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from espnet2_avsep.bin.avsep import help_page
 from espnet2_avsep.cli.commands import COMMANDS
 from espnet2_avsep.moved import MovedModules
 
@@ -136,6 +137,14 @@ def test_unknown_option_is_an_error(name):
     assert run.returncode == 2
     assert "error:" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_readme_s_list_of_commands_is_the_help_page():
+    text = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    assert f"```\n{help_page()}\n```" in text
+    for command in COMMANDS.values():
+        assert f"\n  {command.name} " in help_page()
+        assert len(f"  {command.name:<20}{command.help}") <= 88
 
 
 def test_packages_and_data_files_are_all_shipped(metadata):

@@ -1,6 +1,5 @@
 """What the commands share that look at embeddings of single clips."""
 
-import argparse
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
@@ -11,6 +10,7 @@ from espnet2_avsep.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+    from espnet2_avsep.cli.analysis_options import ClipAnalysis
     from espnet2_avsep.teacher.clap_teacher import ClapTeacher
 
 CLAP = "CLAP"
@@ -90,7 +90,7 @@ def segment_of(
     return rate, segment_samples or lengths[0]
 
 
-def load_clap(args: argparse.Namespace, device: "torch.device") -> "ClapTeacher":
+def load_clap(args: "ClipAnalysis", device: "torch.device") -> "ClapTeacher":
     """Load the teacher that --clap and --clap_conf name.
 
     Raises:

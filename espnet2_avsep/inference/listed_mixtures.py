@@ -1,11 +1,11 @@
 """What the commands that separate listed mixtures share: tables, finished tracks."""
 
-import argparse
 import logging
 import shutil
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
+    Any,
     Callable,
     Dict,
     List,
@@ -74,7 +74,7 @@ def table_paths(triples: Sequence[str]) -> Dict[str, str]:
     return {name: path for path, name, _ in (t.split(",") for t in triples)}
 
 
-def mixtures_of(args: argparse.Namespace) -> Path:
+def mixtures_of(args: Any) -> Path:
     """The list that a set was made from: --mixtures, or beside speech_mix's table."""
     if args.mixtures is not None:
         return Path(args.mixtures)

@@ -1,8 +1,7 @@
 """How often a system is right about which pictures sound."""
 
-import argparse
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Any, Dict, List, Sequence
 
 from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.data.tables.tsv import read_tsv
@@ -19,7 +18,7 @@ COLUMNS = ("mix_id", "sound", "source", "sounds", "probability")
 TABLE = "grounding.tsv"
 
 
-def ground(args: argparse.Namespace) -> List[GroundedPair]:
+def ground(args: Any) -> List[GroundedPair]:
     """Ask about every mixture of the set."""
     import torch
 
