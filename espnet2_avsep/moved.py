@@ -147,9 +147,11 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         )
 
     def get_code(self, name):
-        """Return the code of the module, for ``python -m <former name>``."""
+        """Return the program ``python -m <former name>`` of a command."""
         present = _present_spec(name)
-        return present.loader.get_code(present.name)
+        program = f"from {present.name} import main\n"
+        program += "if __name__ == '__main__':\n    raise SystemExit(main())\n"
+        return compile(program, present.origin, "exec")
 
     def create_module(self, spec):
         """Import the module by its present name."""

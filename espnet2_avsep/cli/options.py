@@ -144,6 +144,8 @@ def with_options(
 
     def decorate(run: Callable) -> Callable:
         prog = f"avsep {Path(run.__code__.co_filename).stem.replace('_', '-')}"
+        if run.__module__ == "__main__":  # nothing would call main()
+            raise SystemExit(f"error: this file is a command; run {prog}.")
         description = (sys.modules[run.__module__].__doc__ or "").strip()
         make = functools.partial(get_parser, options, prog, description, epilog)
 

@@ -1,6 +1,8 @@
 """Options declared as a dataclass, and the parser that is made from them."""
 
 import argparse
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional
@@ -125,3 +127,10 @@ def test_a_command_is_made_of_its_options_and_run(capsys):
     assert page.startswith("usage: avsep test-declared-options")
     assert "Options declared as a dataclass" in page
     assert main.run(Options(inputs=[], rate=5)) == 3 and seen == [8, 5]
+
+
+def test_a_command_s_file_does_not_run_in_silence():
+    words = [sys.executable, "-m", "espnet2_avsep.bin.prepare.make_mixtures"]
+    result = subprocess.run(words, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "error: this file is a command; run avsep make-mixtures.\n"

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Instruments on two acoustic axes, and which fusion wins there (figure 1).
 
 Measure how transient and how rich in harmonics the instruments are, and show which of
@@ -11,7 +10,6 @@ import json
 import logging
 import math
 import statistics
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -445,7 +443,3 @@ def draw(summary: Dict[str, Any], experiments: Sequence[Experiment]):
             winners[name] = entry["best"], is_clear(entry)
     systems = [e.name for e in experiments if e.kind not in (BOUND, ORACLE)]
     return instrument_axes(places, winners, systems)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Compare experiments that were scored on the same mixtures: tables and pictures.
 
 Our scores beside the
@@ -12,7 +11,6 @@ and .png files.
 """
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional
@@ -81,7 +79,3 @@ def main(args: Options) -> None:
         results[name] = compare_set(one, scored_on(name, args))
     if len(results) > 1:
         compare_numbers(args, results)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

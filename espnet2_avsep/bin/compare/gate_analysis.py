@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """How far a trained DGFNet lets the picture in, and where its queries look.
 
 Analyse the gate and the attention of a trained query separator on listed mixtures: a
@@ -7,7 +6,6 @@ and 7), and maps of the queries' attention.
 """
 
 import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import (
@@ -235,7 +233,3 @@ def _save(figure: "Figure", path: Path) -> None:
 
     write_png(figure, path, dpi=110)
     logging.info(f"{path}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Linear probes: how much of the class is in the bottleneck, beside CLAP (table 4).
 
 Train linear probes (multinomial logistic regression) that tell the class of a single
@@ -12,7 +11,6 @@ import json
 import logging
 import math
 import statistics
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -319,7 +317,3 @@ def prediction_lines(
             for clip, true, guess in zip(test.keys, test.categories, row, strict=True):
                 lines.append([name, str(seed), clip, true, guess])
     return "".join("\t".join(line) + "\n" for line in lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """How far sound and picture lie apart in embedding space: modality gap (table 5).
 
 Distance between the means of the audio and the visual embeddings of single clips, of
@@ -9,7 +8,6 @@ one or several trained separators, and of CLAP. Writes modality_gap.md, .json an
 import json
 import logging
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
@@ -236,7 +234,3 @@ def draw(tables: Tables, categories: List[str], summary: Dict[str, Any]):
         if len(panels[name]) == 1:
             notes[name] = "no embedding of sound has the picture's size"
     return embedding_planes(panels, categories, notes)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Spectrograms of mixtures, references and estimates side by side (figure 3).
 
 Draw mixtures of a set: a row for each source with the picture that it was prompted by,
@@ -7,7 +6,6 @@ one scale. Writes panels_<mixture>.png.
 """
 
 import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
@@ -152,7 +150,3 @@ def picture_panel(key: str, source: "Source") -> "Panel":
     except ClipError as error:
         logging.warning("%s: no picture of %s: %s", key, source.clip, error)
         return Panel(source.title, missing=f"no picture: {error.reason}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Look for clips of valid and test sets that are trained on (stage 4).
 
 Find videos that are in two sets or in two classes, and clips whose sound is nearly that
@@ -7,7 +6,6 @@ not hide it). Writes a table of all cases, which stage 8 can leave out of the sc
 Fingerprints are kept, so that a run that was cut off goes on.
 """
 
-import sys
 from dataclasses import dataclass
 from typing import List
 
@@ -73,7 +71,3 @@ def split_set(text: str) -> List[str]:
             "themselves."
         )
     return parts
-
-
-if __name__ == "__main__":
-    sys.exit(main())

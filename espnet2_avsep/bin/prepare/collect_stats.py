@@ -1,11 +1,9 @@
-#!/usr/bin/env python3
 """Write the shapes of a set's data, from the files' headers (stage 5).
 
 Write the shape of each item of a set, as ESPnet's collect_stats does, but from the
 headers of the files: no audio is decoded.
 """
 
-import sys
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Sequence, Tuple
 
@@ -92,7 +90,3 @@ def collect_shapes(triples: Sequence[str], output_dir: str) -> None:
 def main(args: Options) -> None:
     """Run the command."""
     collect_shapes(args.data_path_and_name_and_type, args.output_dir)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

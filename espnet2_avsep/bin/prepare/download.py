@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Fetch a corpus: its official lists and its videos, with a manifest (stage 1).
 
 Fetch the official lists of a corpus, then its videos with yt-dlp (pip install
@@ -11,7 +10,6 @@ afterwards.
 
 import argparse
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional
@@ -166,7 +164,3 @@ def check_options(args: Options) -> None:
         if path is not None and not Path(path).exists():
             option = f"--{name}" if hasattr(args, name) else "--archive"
             raise InputError(f"{option} {path}: no such file or folder.")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Encode the motion of every clip: a video network's features, or optical flow.
 
 Decode windows of pictures of every clip, encode each with a frozen video network
@@ -9,7 +8,6 @@ elsewhere. A run that was cut off goes on where it stopped.
 """
 
 import functools
-import sys
 from dataclasses import dataclass
 from typing import Optional
 
@@ -94,7 +92,3 @@ def main(args: Options) -> None:
             audio_stream=args.audio_stream,
             build=build,
         )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,6 @@ run that was cut off goes on where it stopped.
 
 import io
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional
@@ -197,7 +196,3 @@ def _cut_to_whole_batches(ark: Path, keys: List[str], dim: int, batch_size: int)
                 kept, position = number, f.tell()
         f.truncate(position)
     return kept
-
-
-if __name__ == "__main__":
-    sys.exit(main())

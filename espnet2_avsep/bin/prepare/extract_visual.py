@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Encode sampled pictures of every clip, or take precomputed features (stage 2).
 
 Decode sampled pictures of every clip straight from its video, or read them from a
@@ -9,7 +8,6 @@ stopped.
 """
 
 import functools
-import sys
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional
 
@@ -237,7 +235,3 @@ def _extract(
             build=build,
             **options,
         )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Drop the clips of a set that are too short, silent or incomplete (stage 4).
 
 Join the tables of stages 1 to 3, drop clips that are too short, too long, silent or
@@ -6,7 +5,6 @@ incomplete, and write the tables of the rest, with the list of all clips that an
 left out (skipped.tsv, counts.yaml).
 """
 
-import sys
 from dataclasses import dataclass
 from typing import Optional
 
@@ -56,7 +54,3 @@ def main(args: Options) -> None:
         ),
         motion_dir=args.motion_dir,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Write the sound of every clip as mono 16-bit PCM at one rate (stage 3).
 
 Decode the sound of every clip (any media file), average its channels, resample it and
@@ -6,7 +5,6 @@ write it as 16-bit PCM, with wav.scp, utt2num_samples and skipped.tsv. A run tha
 cut off goes on where it stopped.
 """
 
-import sys
 from dataclasses import dataclass
 
 from espnet2_avsep.cli.feature_options import Sounds
@@ -37,7 +35,3 @@ def main(args: Options) -> None:
         args.allow_pipes,
         args.audio_stream,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

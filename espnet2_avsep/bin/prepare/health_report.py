@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Write a page that says what stages 1 to 4 made of a corpus (end of stage 4).
 
 Write index.html, to be opened in any browser without a network: clips by class and set,
@@ -7,7 +6,6 @@ what is missing and why, the lists of mixtures, leaks. It may be run after any s
 what is not there yet is said to be so.
 """
 
-import sys
 from dataclasses import dataclass
 from typing import List, Optional
 
@@ -49,7 +47,3 @@ def main(args: Options) -> None:
         leaks=args.leaks,
         title=args.title,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Draw the fixed mixtures of a valid or test set and write them (stage 4).
 
 Draw mixtures of clips from a seed, or read a list of them, and write them as float32
@@ -6,7 +5,6 @@ wavs and scp files, with the list (mixtures.tsv) and its SHA-256. Centre segment
 used; each source is divided by the number of sources that sound.
 """
 
-import sys
 from dataclasses import dataclass
 from typing import List, Optional, Union
 
@@ -89,7 +87,3 @@ def main(args: Options) -> None:
         motion_align=args.motion_align,
         silent_sources=args.silent_sources,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Prepare duets as real mixtures without references (stage 4).
 
 Write the centre segment of every duet and one embedding for each of its two players, to
@@ -7,7 +6,6 @@ mean embedding of its instrument's training clips; halves by the left and the ri
 of the picture.
 """
 
-import sys
 from dataclasses import dataclass
 from typing import List, Optional
 
@@ -57,7 +55,3 @@ def main(args: Options) -> None:
         train_dir=args.train_dir,
         visual_dirs=args.visual_dir,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,10 +1,8 @@
-#!/usr/bin/env python3
 """Copy a recipe, with everything that it needs, into a folder of its own.
 
 It gets run.sh, avsep.sh, conf, local and utils.
 """
 
-import sys
 from dataclasses import dataclass
 
 from espnet2_avsep.cli.options import option, with_options
@@ -31,7 +29,3 @@ def main(args: Options) -> None:
 
     folder = new_recipe(args.folder, args.corpus)
     print(f"{folder}: run ./run.sh --help there, and see README.md")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Serve a page in the browser that separates what is uploaded.
 
 Upload a video or a sound, say what to separate, look at and listen to the tracks. It
@@ -6,7 +5,6 @@ needs gradio: pip install 'espnet2_avsep[demo]'.
 """
 
 import importlib.util
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -97,7 +95,3 @@ def _duet(source: Path) -> Optional[Path]:
         if path.is_file():
             return path
     return None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Put a published or packed model where stages 7 and 8 look for a trained one.
 
 Fetch a model and write its config.yaml, weights and visual_info.yaml into the folder of
@@ -6,7 +5,6 @@ an experiment. The last line printed is the name of its weights there.
 """
 
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional
@@ -69,7 +67,3 @@ def main(args: Options) -> None:
     if files.config.name != "config.yaml":
         (output / files.config.name).replace(output / "config.yaml")
     print(weights.name)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Convert a released checkpoint of another implementation.
 
 Convert a released checkpoint to a model that SeparateAV and --download_model load. The
@@ -7,7 +6,6 @@ espnet2_avsep/sharing/released.py.
 """
 
 import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional
@@ -135,7 +133,3 @@ def main(args: Options) -> None:
         f"load it with SeparateAV.from_pretrained({str(output)!r})"
     )
     print(output)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Pack a trained model into one file (stage 9).
 
 Pack a trained model: its config, the separator's weights as .pth and .safetensors, what
@@ -6,7 +5,6 @@ made its embeddings (names and checksums, not the networks), and RESULTS.md. The
 is one of 'espnet2.bin.pack enh'.
 """
 
-import sys
 from dataclasses import dataclass
 from typing import Optional
 
@@ -36,7 +34,3 @@ def main(args: Options) -> None:
 
     pack(args.avsep_exp, args.outpath, args.inference_model, args.results)
     print(args.outpath)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

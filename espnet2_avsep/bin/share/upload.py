@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Publish a packed model on the Hugging Face hub (stage 10).
 
 Publish a packed model on the Hugging Face hub, with a page made from its RESULTS.md.
@@ -7,7 +6,6 @@ The token is that of 'hf auth login', or HF_TOKEN.
 
 import logging
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +75,3 @@ def write_folder(packed: Path, folder: Path, repo_id: str, licence: str) -> None
     )
     with atomic_write(folder / "README.md") as f:
         f.write(card)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,11 +1,9 @@
-#!/usr/bin/env python3
 """Separate listed mixtures with a system that is not trained (stage 7).
 
 Separate listed mixtures with a system that is not trained: ideal masks, NMF-MFCC, RPCA.
 Visual inputs are not looked at.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional
@@ -107,7 +105,3 @@ def _separate(
         tracks = system.separate_batch(waves["speech_mix"][None], reference[None])[0]
         for n, track in enumerate(tracks.numpy(), 1):
             write_float_wav(track_path(output_dir, key, n), track, rate)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,10 +1,8 @@
-#!/usr/bin/env python3
 """Separate listed mixtures with a trained model (stage 7).
 
 Separate listed mixtures with a trained model.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -190,7 +188,3 @@ def _separate(
             for n, track in enumerate(sources, 1):
                 path = track_path(output_dir, key, n)
                 write_float_wav(path, track, separate.sample_rate)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

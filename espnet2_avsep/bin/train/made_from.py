@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Check what an experiment was made from, before its files are touched or used.
 
 avsep made-from training <words>: check that a training, whose command line follows, may
@@ -7,7 +6,6 @@ it may not. avsep made-from model <options>: check that a model is of the data t
 there now.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional, Sequence
@@ -72,7 +70,3 @@ def check_model(args: Options) -> None:
             f"{error} Train with its own --avsep_tag, or give --skip_train true to use "
             "the model as it is."
         ) from None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

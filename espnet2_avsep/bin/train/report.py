@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Write a page to look at and listen to what one or several systems made (stage 8).
 
 Write index.html, to be opened in any browser without a network: the scores of
@@ -10,7 +9,6 @@ by side, with paired differences.
 
 import logging
 import statistics
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -434,7 +432,3 @@ def prompt_note(systems: Sequence[System]) -> str:
                 f"(`{system.options}`)."
             )
     return " ".join(notes)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Write RESULTS.md of an experiment: what was done, on what, with which scores.
 
 Write RESULTS.md into the folder of an experiment: environment, configuration, encoder
@@ -6,7 +5,6 @@ and teacher, scores of every set with what was skipped and left out, and the com
 that makes them again.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional
@@ -134,7 +132,3 @@ def main(args: Options) -> None:
         files["model"] = model
     write_record(output, make_record(8, {}, files, {}))
     print(output)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

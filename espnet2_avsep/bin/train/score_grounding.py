@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Score a grounding network on sounding and silent pictures (stage 8).
 
 Ask a model with a grounding network (CCoL) which pictures sound. Of each mixture: every
@@ -8,7 +7,6 @@ Writes grounding.tsv, a row for each pair.
 """
 
 import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +41,3 @@ def main(args: Options) -> None:
     write_tsv(output, COLUMNS, rows)
     print(markdown_table(accuracy_lines(pairs)))
     logging.info("wrote %s", output)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Score separated sources: SDR, SIR, SAR, SI-SDR and improvements, source by source.
 
 Score separated sources against their references: SDR, SIR and SAR as
@@ -12,7 +11,6 @@ skipped and listed with the reason.
 
 import contextlib
 import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterable, List, Optional, Sequence
@@ -297,7 +295,3 @@ def result_text(head: Dict[str, object], summary: Summary) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Train a visually guided separator with ESPnet's trainer."""
 
 import logging
