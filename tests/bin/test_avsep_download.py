@@ -57,7 +57,10 @@ def test_too_many_missing_is_an_error_after_the_manifest(command, capsys, tmp_pa
         (["--limit", "0"], "--limit 0"),
         (["--timeout", "0"], "--timeout 0"),
         (["--sleep_interval", "-1"], "--sleep_interval -1"),
-        (["--max_missing", "40"], "--max_missing 40.0: expected a share"),
+        (
+            ["--max_missing", "40"],
+            "--max_missing 40.0: expected at least 0 and at most 1",
+        ),
         (["--cookies", "/no/cookies.txt"], "--cookies /no/cookies.txt: no such file"),
         (["--archive", "/no/ave.zip"], "--archive /no/ave.zip: no such file"),
         (["--only", "lute"], "--only lute: no such category"),

@@ -95,7 +95,7 @@ def test_swapped_classes_and_unknown_ones_count_as_wrong(corpus, tmp_path):
     ("more", "message"),
     [
         (["--seeds", "1", "1"], "different numbers"),
-        (["--penalty", "0"], "above 0"),
+        (["--penalty", "0"], "expected more than 0"),
         (["--segments", "0"], "at least 1"),
         (["--experiment", "EXP"], "'HFRA' is taken"),
         (["--experiment", "CLAP=EXP"], "'CLAP' is taken"),

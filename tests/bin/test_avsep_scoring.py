@@ -456,7 +456,7 @@ def test_wrong_tables_are_refused(folder, capsys):
     assert "lists mixtures of 2 sources" in error(
         refs=("spk1", "spk2", "spk2"), infs=("inf1", "inf2", "inf2")
     )
-    assert "--batch_size 0: must be at least 1" in error("--batch_size", "0")
+    assert "--batch_size 0: expected at least 1" in error("--batch_size", "0")
     assert "--seed -1: must be at least 0" in error("--seed", "-1")
     assert "no such file" in error("--key_file", str(folder.path / "none"))
     (folder.path / "keys").write_text("\n")
