@@ -457,7 +457,7 @@ def test_wrong_tables_are_refused(folder, capsys):
         refs=("spk1", "spk2", "spk2"), infs=("inf1", "inf2", "inf2")
     )
     assert "--batch_size 0: expected at least 1" in error("--batch_size", "0")
-    assert "--seed -1: must be at least 0" in error("--seed", "-1")
+    assert "--seed -1: expected at least 0" in error("--seed", "-1")
     assert "no such file" in error("--key_file", str(folder.path / "none"))
     (folder.path / "keys").write_text("\n")
     assert "is empty" in error("--key_file", str(folder.path / "keys"))
