@@ -1,5 +1,6 @@
 """Block of time-frequency convolutions and linear layers over the frequency axis."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,7 +46,7 @@ class TFCTDFBlock(nn.Module):
                 for layer in (
                     nn.Conv2d(channels, channels, 3, padding=1, bias=False),
                     SourceBatchNorm2d(channels, sync=sync),
-                    nn.ReLU(),
+                    nn.ReLU(inplace=True),
                 )
             )
         )
@@ -58,5 +59,13 @@ class TFCTDFBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Process maps (B, C, T, F); frequency is the last axis."""
         x = x + self.convs(x)
-        y = F.relu(self.narrow_norm(self.narrow(x)))
-        return x + F.relu(self.wide_norm(self.wide(y)))
+        y = F.relu(self.narrow_norm(_over_rows(self.narrow, x)), inplace=True)
+        return x + F.relu(self.wide_norm(_over_rows(self.wide, y)), inplace=True)
+
+
+def _over_rows(linear: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a linear layer to the last axis of (B, C, T, F), which stays channels-last.
+
+    As a product from the left, so that maps in channels-last memory are not copied.
+    """
+    return torch.matmul(linear.weight, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

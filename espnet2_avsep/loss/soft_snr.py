@@ -1,5 +1,8 @@
 """Signal-to-noise ratio of the estimated waveforms, with a soft limit."""
 
+from typing import Optional
+
+import torch
 from torch import Tensor
 
 from espnet2_avsep.loss.abs_criterion import AbsCriterion, SeparationOutput
@@ -26,23 +29,43 @@ class SoftSNR(AbsCriterion):
 
     Args:
         max_db: SNR, measured against the mixture, beyond which nothing is gained.
+        silent_db: The same for silent sources: how far below the mixture their
+            estimates are pushed. Null takes max_db.
+        silent_weight: Weight of a silent source beside one that sounds. With weight 1
+            and 30 dB, a network that is not sure what sounds gives up quiet sources.
     """
 
     needs = "tracks"
 
-    def __init__(self, max_db: float = 30.0):
+    def __init__(
+        self,
+        max_db: float = 30.0,
+        silent_db: Optional[float] = None,
+        silent_weight: float = 1.0,
+    ):
         super().__init__()
-        if not 0 < max_db < 200:
+        silent_db = max_db if silent_db is None else silent_db
+        for name, value in (("max_db", max_db), ("silent_db", silent_db)):
+            if not 0 < value < 200:
+                raise ValueError(
+                    f"{name}={value}: expected more than 0 and less than 200."
+                )
+        if not 0 <= silent_weight < float("inf"):
             raise ValueError(
-                f"max_db={max_db}: expected more than 0 and less than 200."
+                f"silent_weight={silent_weight}: expected 0 or more, and finite."
             )
         self.threshold = 10 ** (-max_db / 10)
+        self.silent_threshold = 10 ** (-silent_db / 10)
+        self.silent_weight = silent_weight
 
     def forward(self, output: SeparationOutput) -> Tensor:
         """Return the loss of each mixture, (B,)."""
         source, estimate = output.sources, output.tracks
-        mixture = output.sources.sum(dim=1, keepdim=True)
-        floor = self.threshold * mixture.square().sum(dim=-1) + _EPS  # (B, 1)
-        error = (source - estimate).square().sum(dim=-1) + floor  # (B, N)
-        level = source.square().sum(dim=-1) + floor
-        return 10 * (error.log10() - level.log10()).mean(dim=-1)
+        energy = source.square().sum(dim=-1)  # (B, N)
+        sounds = energy > 0
+        mixture = source.sum(dim=1, keepdim=True).square().sum(dim=-1)  # (B, 1)
+        threshold = torch.where(sounds, self.threshold, self.silent_threshold)
+        floor = threshold * mixture + _EPS
+        error = (source - estimate).square().sum(dim=-1) + floor
+        loss = 10 * (error.log10() - (energy + floor).log10())
+        return torch.where(sounds, loss, self.silent_weight * loss).mean(dim=-1)

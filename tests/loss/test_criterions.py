@@ -117,11 +117,22 @@ def test_soft_snr_of_a_silent_source_pushes_towards_silence():
     assert losses[0] - losses[-1] == pytest.approx(15, abs=0.01)
 
 
+def test_soft_snr_weighs_silent_sources_by_themselves():
+    # Energies of the sources 4 and 0, of the mixture 4, of the errors 1 and 0.25.
+    sources, tracks = [[2.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.5, 0.0]]
+    options = {"max_db": 10.0, "silent_db": 20.0, "silent_weight": 0.5}
+    sounding = 10 * math.log10(1.4 / 4.4)
+    silent = 10 * math.log10(0.29 / 0.04)
+    found = soft_snr(tracks, sources, **options).item()
+    assert found == pytest.approx((sounding + 0.5 * silent) / 2, abs=1e-6)
+
+
 def test_soft_snr_in_silence_is_finite():
     tracks = torch.zeros(1, 2, 4, requires_grad=True)
     out = output([0, 0], [1, 1], [1, 1])
     loss = SoftSNR()(out._replace(tracks=tracks, sources=torch.zeros(1, 2, 4)))
     loss.sum().backward()
     assert loss.item() == 0 and tracks.grad.isfinite().all()
-    with pytest.raises(ValueError, match="max_db=0"):
-        SoftSNR(max_db=0)
+    for name, value in (("max_db", 0), ("silent_db", 0), ("silent_weight", -1)):
+        with pytest.raises(ValueError, match=f"{name}={value}"):
+            SoftSNR(**{name: value})

@@ -145,3 +145,61 @@ def test_bad_options():
     for wrong in ({"num_bins": 20}, {"patch": 3, "num_bins": 24}):
         with pytest.raises(ValueError, match="num_bins must be a multiple"):
             build(**wrong)
+    with pytest.raises(ValueError, match="competition_dropout=2"):
+        build(competition_dropout=2)
+
+
+def magnitudes(model, feature, visual):
+    return model(feature, visual)[0].real.double().sigmoid()
+
+
+def test_masks_that_compete_are_a_softmax_over_sources_and_rest():
+    plain, competing = build(), build(competition=True)
+    competing.load_state_dict(plain.state_dict())  # the option has no weights
+    feature, visual = inputs()
+    logits = plain(feature, visual)[0]
+    rest = torch.zeros_like(logits.real[:, :1])
+    shares = torch.cat([logits.real, rest], dim=1).softmax(dim=1)[:, :-1].double()
+    found = competing(feature, visual)[0]
+    torch.testing.assert_close(found.real.double().sigmoid(), shares, **CLOSE)
+    assert torch.equal(found.imag, logits.imag)
+    assert float(shares.sum(dim=1).max()) < 1
+
+
+def test_one_query_competes_with_the_rest_only():
+    plain, competing = build(), build(competition=True)
+    feature, visual = inputs(sources=1)
+    expected = plain(feature, visual)[0]
+    torch.testing.assert_close(competing(feature, visual)[0], expected)
+
+
+def test_large_logits_compete_without_loss_of_digits():
+    model = build(competition=True)
+    logits = torch.tensor([[40.0, 35.0, -60.0]]).double().requires_grad_()
+    found = model._compete(logits)
+    others = [[35.0, 40.0, 40.0 + torch.tensor(-5.0).exp().log1p()]]
+    torch.testing.assert_close(found, logits - torch.tensor(others).double())
+    found.sum().backward()
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_competing_masks_follow_the_order_of_the_sources(training):
+    model = build(competition=True).train(training)
+    feature, visual = inputs()
+    expected = model(feature, visual)[0][:, [2, 0, 1]]
+    torch.testing.assert_close(model(feature, visual[:, [2, 0, 1]])[0], expected)
+
+
+def test_competition_dropout_lets_each_source_compete_with_the_rest_only():
+    plain, competing = build(), build(competition=True, competition_dropout=0.5)
+    feature, visual = (torch.cat([x] * 8) for x in inputs())
+    alone = magnitudes(plain.train(), feature, visual)
+    torch.manual_seed(0)
+    found = magnitudes(competing.train(), feature, visual)
+    same = [torch.allclose(*pair) for pair in zip(found, alone, strict=True)]
+    assert 2 < sum(same) < 14  # of 16 mixtures
+    for shares, is_alone in zip(found, same, strict=True):
+        assert is_alone or float(shares.sum(dim=0).max()) < 1
+    competing.eval()
+    assert float(magnitudes(competing, feature, visual).sum(dim=1).max()) < 1

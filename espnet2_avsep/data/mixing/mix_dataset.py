@@ -28,7 +28,7 @@ from espnet2_avsep.errors import InputError
 # What may be mixed: any clips, clips of one class, parts of one clip.
 PAIRS = ("any", "same_class", "same_video")
 # Streams of random numbers of one epoch.
-_ORDER, _ITEM, _SILENT = 0, 1, 2
+_ORDER, _ITEM, _SILENT, _ABSENT = 0, 1, 2, 3
 
 
 class MixAndSeparateDataset(Dataset):
@@ -81,6 +81,10 @@ class MixAndSeparateDataset(Dataset):
             mixture, the probability that a source is silent, or a list of their
             numbers; see silent_sources.py. The clips and segments are those that
             are drawn without it. (MP-Net: 0.05; CCoL: [2, 4] of 4 sources.)
+        absent_queries: Further pictures in each mixture, of classes that none of its
+            sources has, numbered after them; their sound is zeros. A separator that
+            runs once per mixture learns from them nearly for nothing. The mixtures are
+            those that are drawn without it.
         silence_dbfs: A segment whose RMS is below this is drawn again (dB, full scale =
             0 dB).
         max_redraws: After this many new segments of a clip, another clip is drawn;
@@ -128,6 +132,7 @@ class MixAndSeparateDataset(Dataset):
         motion_align: str = "whole",
         motion_steps: int = 160,
         silent_sources: SilentSources = 0,
+        absent_queries: int = 0,
     ):
         counts = [num_sources] if isinstance(num_sources, int) else num_sources
         if not isinstance(counts, (list, tuple)) or not counts:
@@ -146,6 +151,7 @@ class MixAndSeparateDataset(Dataset):
             ("seed", seed, 0),
             ("repeat", repeat, 1),
             ("motion_steps", motion_steps, 1),
+            ("absent_queries", absent_queries, 0),
         ):
             if value != int(value) or value < least:
                 raise InputError(
@@ -172,6 +178,11 @@ class MixAndSeparateDataset(Dataset):
             raise InputError(
                 "different_class is true, but the classes of the clips are not known; "
                 "give utt2spk, or set different_class to false."
+            )
+        if absent_queries and category is None:
+            raise InputError(
+                f"absent_queries is {absent_queries}, but the classes of the clips are "
+                "not known; give utt2spk, or set absent_queries to 0."
             )
         self.pairs = _curriculum(pairs)
         kinds = {kind for _, kind in self.pairs}
@@ -261,6 +272,14 @@ class MixAndSeparateDataset(Dataset):
                 f"{'classes' if different_class else 'clips'} to choose from"
                 + (" (different_class is true)." if different_class else ".")
             )
+        self.classes = [(category or {}).get(key, "") for key in self.keys]
+        classes = len(set(self.classes))
+        if absent_queries and classes < max(counts) + absent_queries:
+            raise InputError(
+                f"absent_queries is {absent_queries} and num_sources {max(counts)}, "
+                f"but there are only {classes} classes: the sources of a mixture may "
+                "be of all of them."
+            )
         self.num_sources = [int(count) for count in counts]
         self.segment_samples = int(segment_samples)
         self.margin_samples = int(margin_samples)
@@ -273,6 +292,7 @@ class MixAndSeparateDataset(Dataset):
         self.gain_range = (float(gain_range[0]), float(gain_range[1]))
         self.clip = bool(clip)
         self.silent_sources = silent_sources
+        self.absent_queries = int(absent_queries)
         self.silence_dbfs = float(silence_dbfs)
         self.max_redraws = int(max_redraws)
         self.seed = int(seed)
@@ -308,6 +328,7 @@ class MixAndSeparateDataset(Dataset):
             f"gain_range={self.gain_range}, "
             f"clip={self.clip}, "
             + (f"silent_sources={self.silent_sources}, " if self.silent_sources else "")
+            + (f"absent_queries={self.absent_queries}, " if self.absent_queries else "")
             + f"silence_dbfs={self.silence_dbfs}, seed={self.seed}, "
             f"repeat={self.repeat}"
             + ("" if self.motion is None else f", motion_align={self.motion_align}")
@@ -352,13 +373,33 @@ class MixAndSeparateDataset(Dataset):
             else:
                 samples *= np.float32(gain / sounding)
             data[f"speech_ref{n}"] = samples
-            data[f"visual_ref{n}"] = self._read_visual(rng, clip, start)
-            if self.motion is not None:
-                data[f"motion_ref{n}"] = self._read_motion(clip, start)
-            if self.labels is not None:
-                data[f"label_ref{n}"] = self.labels[clip]
+            self._add_query(data, n, rng, clip, start)
         data["silent_redraws"] = silent_redraws
+        self._add_absent(data, index, taken)
         return "+".join(self.keys[clip] for clip in taken), data
+
+    def _add_query(
+        self, data: dict, n: int, rng: np.random.Generator, clip: int, start: int
+    ) -> None:
+        """Put what queries source n into an item."""
+        data[f"visual_ref{n}"] = self._read_visual(rng, clip, start)
+        if self.motion is not None:
+            data[f"motion_ref{n}"] = self._read_motion(clip, start)
+        if self.labels is not None:
+            data[f"label_ref{n}"] = self.labels[clip]
+
+    def _add_absent(self, data: dict, index: int, taken: List[int]) -> None:
+        """Put absent queries into an item whose sources are the clips ``taken``."""
+        rng = self._generator(_ABSENT, index)
+        present = {self.classes[clip] for clip in taken}
+        for n in range(len(taken) + 1, len(taken) + 1 + self.absent_queries):
+            clip = int(rng.integers(len(self.keys)))
+            while self.classes[clip] in present:
+                clip = int(rng.integers(len(self.keys)))
+            present.add(self.classes[clip])
+            room = self.num_samples[clip] - self.segment_samples
+            data[f"speech_ref{n}"] = np.zeros(self.segment_samples, np.float32)
+            self._add_query(data, n, rng, clip, int(rng.integers(room + 1)))
 
     def _generator(self, stream: int, number: int) -> np.random.Generator:
         seeds = np.random.SeedSequence(

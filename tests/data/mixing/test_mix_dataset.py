@@ -297,6 +297,30 @@ def test_short_clips_are_refused_at_once(corpus):
         build(corpus, segment_samples=16000 + 128 * 4)
 
 
+@pytest.mark.parametrize("different_class", [False, True])
+def test_absent_queries_are_of_other_classes_and_silent(corpus, different_class):
+    options = {"different_class": different_class, "repeat": 20}
+    plain = build(corpus, **options)
+    dataset = build(corpus, absent_queries=1, **options)
+    drawn = set()
+    for index in range(len(dataset)):
+        (key, mixture), (same, item) = plain[index], dataset[index]
+        assert key == same and set(item) == {*mixture, "speech_ref3", "visual_ref3"}
+        assert all(np.array_equal(item[name], mixture[name]) for name in mixture)
+        assert not item["speech_ref3"].any() and len(item["speech_ref3"]) == SEGMENT
+        clip = list(corpus.audio)[int(item["visual_ref3"][0, 0])]
+        classes = {name.split("-")[0] for name in key.split("+")}
+        assert clip.split("-")[0] not in classes
+        drawn.add(clip)
+    assert drawn == set(dataset.keys)
+
+
+def test_absent_queries_need_the_classes(corpus):
+    tables = {**corpus.tables(), "category": None}
+    with pytest.raises(InputError, match="absent_queries is 1.*give utt2spk"):
+        MixAndSeparateDataset(**tables, absent_queries=1)
+
+
 @pytest.mark.parametrize("name", ["audio", "visual", "num_rows", "category"])
 def test_tables_that_disagree(corpus, name):
     tables = corpus.tables()
@@ -325,6 +349,8 @@ def test_tables_that_disagree(corpus, name):
         ({"repeat": 0}, "repeat is 0"),
         ({"repeat": 1.5}, "repeat is 1.5"),
         ({"silence_dbfs": math.nan}, "silence_dbfs"),
+        ({"absent_queries": -1}, "absent_queries is -1"),
+        ({"absent_queries": 2}, "absent_queries is 2 .* only 3 classes"),
     ],
 )
 def test_options_out_of_range(corpus, options, message):
