@@ -87,8 +87,9 @@ def test_complex_masks_follow_the_order_of_the_sources(training):
     torch.testing.assert_close(model(feature, visual[:, [2, 0, 1]])[0], expected)
 
 
-def test_every_weight_learns_from_complex_masks():
-    model = build().train()
+@pytest.mark.parametrize("options", [{}, {"competition": True, "profile": 2}])
+def test_every_weight_learns_from_complex_masks(options):
+    model = build(**options).train()
     logits = model(*inputs())[0]
     torch.polar(logits.real.sigmoid(), logits.imag).real.square().sum().backward()
     for name, parameter in model.named_parameters():
@@ -203,3 +204,18 @@ def test_competition_dropout_lets_each_source_compete_with_the_rest_only():
         assert is_alone or float(shares.sum(dim=0).max()) < 1
     competing.eval()
     assert float(magnitudes(competing, feature, visual).sum(dim=1).max()) < 1
+
+
+def test_the_profile_is_added_to_the_logits_of_its_rows():
+    plain, shaped = build(), build(profile=2)
+    state = shaped.state_dict()
+    shaped.load_state_dict({**state, **plain.state_dict()})
+    feature, visual = inputs()
+    first, last = shaped.profile
+    values = F.linear(F.linear(visual, first.weight, first.bias), last.weight)
+    values = values.repeat_interleave(2, dim=-1)[..., None]  # two rows a patch
+    expected, found = plain(feature, visual)[0], shaped(feature, visual)[0]
+    assert float(values.detach().std()) > 1e-3
+    difference = (found.real - expected.real).double()
+    torch.testing.assert_close(difference, values.expand_as(difference), **CLOSE)
+    assert torch.equal(found.imag, expected.imag)

@@ -48,6 +48,7 @@ def difference(separate, context, seconds=2.0, fade=0.1):
         ("hfra", U_NET, {"shift_invariant": True}),
         ("hfra", {**U_NET, "fusion": "late"}, {"shift_invariant": True}),
         ("tfc_tdf", OURS, {}),
+        ("tfc_tdf", {**OURS, "competition": True, "profile": 2}, {}),
     ],
 )
 def test_chunks_converge_to_one_pass(tmp_path, name, conf, options):
