@@ -10,7 +10,6 @@ from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
 from espnet2_avsep.layers.tfc_tdf import TFCTDFBlock
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
 
-
 # A logit whose exponential is 0; finite, for the gradient of logsumexp.
 _NOTHING = -1e4
 
