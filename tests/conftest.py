@@ -69,7 +69,7 @@ def fast_bfloat16(monkeypatch):
     """Compute in bfloat16 where it is asked for, even if the CPU emulates it."""
     from espnet2_avsep.layers import precision
 
-    monkeypatch.setattr(precision, "bfloat16_pays", lambda device: True)
+    monkeypatch.setattr(precision, "bfloat16_pays", lambda *_: True)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def slow_bfloat16(monkeypatch):
     """Pretend that the CPU emulates bfloat16."""
     from espnet2_avsep.layers import precision
 
-    monkeypatch.setattr(precision, "bfloat16_pays", lambda device: False)
+    monkeypatch.setattr(precision, "bfloat16_pays", lambda *_: False)
 
 
 @pytest.fixture(autouse=True)

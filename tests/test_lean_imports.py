@@ -40,6 +40,33 @@ def test_a_deferred_module_may_be_used_at_once(monkeypatch):
         assert colorsys.rgb_to_hsv(1, 1, 1) == (0, 0, 1)
 
 
+LEAN_TORCH = """
+import sys
+from espnet2_avsep.lean_imports import import_lean_torch, without_compiler
+import_lean_torch()
+import torch
+assert "torch._meta_registrations" not in sys.modules
+assert "torch._decomp" not in sys.modules
+with torch.device("meta"):
+    torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.MultiheadAttention(4, 2))
+with without_compiler():
+    import torchvision
+assert "torch._decomp" in sys.modules
+exported = torch.export.export(torch.nn.Linear(4, 2), (torch.ones(3, 4),))
+print(tuple(exported.module()(torch.ones(3, 4)).shape))
+"""
+
+
+def test_torch_without_meta_kernels_is_complete_when_they_are_needed():
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LEAN_TORCH],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["(3,", "2)"]
+
+
 @pytest.fixture(scope="module")
 def found():
     result = subprocess.run(

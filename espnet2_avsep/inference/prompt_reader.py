@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import math
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -32,7 +33,7 @@ EncodePictures = Callable[[List[np.ndarray]], np.ndarray]
 EncodeTexts = Callable[[List[str]], np.ndarray]
 # More come of a wrong duration in a header.
 _MAX_LOOKS = 1_000_000
-# Pictures that are encoded together.
+# Looks at a video that are encoded together.
 _LOOKS_AT_ONCE = 8
 
 
@@ -85,12 +86,10 @@ class PromptReader:
             prompt.prompt if isinstance(prompt, During) else prompt
             for prompt in prompts
         ]
-        self._videos: Dict[Tuple, Iterator[Tuple[float, np.ndarray]]] = {}
+        self._videos: Dict[Tuple, _VideoReader] = {}
         self._readers = [
             self._reader(prompt, index) for index, prompt in enumerate(prompts)
         ]
-        # A copy for one more reader, which nobody advances, would keep all pictures.
-        self._videos.clear()
 
     def __call__(self, begin: float, end: float) -> np.ndarray:
         """Return (N, D) float32, or (N, 3, H, W), for a stretch of time in s."""
@@ -173,15 +172,19 @@ class PromptReader:
         if region.every is None or region.seen is not None:
             row = self._held(region, index)
             return lambda begin, end: row
-        looks = self._shared_looks(region)
+        key = (str(region.source), region.every, region.audio_stream)
+        if key not in self._videos:
+            self._videos[key] = _VideoReader(_pictures_of(region), self._rows)
+        return self._videos[key].add(region, index)
 
-        def encode(images: List[np.ndarray]) -> List[np.ndarray]:
-            if self.dim is None:
-                return list(self._encode_pictures(images))
-            rows = self._encode_pictures(images)
-            return [self._checked(row, index) for row in rows]
-
-        return _VideoReader(looks, encode)
+    def _rows(self, images: List[np.ndarray], indices: List[int]) -> List[np.ndarray]:
+        """Encode pictures, each of the prompt of that index."""
+        rows = self._encode_pictures(images)
+        if self.dim is None:
+            return list(rows)
+        return [
+            self._checked(row, index) for row, index in zip(rows, indices, strict=True)
+        ]
 
     def _held(self, region: Region, index: int) -> np.ndarray:
         """Return the mean of a region's looks, or the middle one of pictures."""
@@ -201,78 +204,81 @@ class PromptReader:
                 f"prompt {index + 1}: seen={region.seen!r}, but {region.source} ends "
                 f"after {_duration(info):.2f} s."
             )
-        looks = _looks(region, video_frames(region.source, times, start=info.zero))
+        looks = video_frames(region.source, times, start=info.zero)
+        cut = (_cut(image, region, time) for time, image in looks)
         rows = []
-        while images := [image for _, image in itertools.islice(looks, _LOOKS_AT_ONCE)]:
+        while images := list(itertools.islice(cut, _LOOKS_AT_ONCE)):
             rows.extend(self._encode_pictures(images))
         return rows[0] if self.dim is None else self._checked(np.stack(rows), index)
 
-    def _shared_looks(self, region: Region) -> Iterator[Tuple[float, np.ndarray]]:
-        """Return the looks of a region along its video, see _looks.
-
-        Regions that look at one video at the same times share its pictures: it is
-        decoded once. What one of them has seen and another has not is kept.
-        """
-        key = (str(region.source), region.every, region.audio_stream)
-        shared = self._videos.get(key) or _pictures_of(region)
-        pictures, self._videos[key] = itertools.tee(shared)
-        return _looks(region, pictures)
-
 
 class _VideoReader:
-    """Reads a region along its video.
+    """Reads regions along their video: decoded once, looks of all encoded together.
 
     Args:
-        looks: The (time, picture) of each look, in order.
-        encode: Pictures -> a row for each.
+        pictures: The (time, whole picture) of each look, in order.
+        encode: Pictures and the index of the prompt of each -> a row for each.
     """
 
     def __init__(
         self,
-        looks: Iterator[Tuple[float, np.ndarray]],
-        encode: Callable[[List[np.ndarray]], List[np.ndarray]],
+        pictures: Iterator[Tuple[float, np.ndarray]],
+        encode: Callable[[List[np.ndarray], List[int]], List[np.ndarray]],
     ):
-        self._looks = looks
+        self._pictures = pictures
         self._encode = encode
-        self._rows: Deque[Tuple[float, np.ndarray]] = collections.deque()
-        self._ended = False
+        self._regions: List[Region] = []
+        self._indices: List[int] = []
+        # Of each region, the (time, row) of the looks that are still needed.
+        self._seen: List[Deque[Tuple[float, np.ndarray]]] = []
+        self._last = -math.inf  # time of the last look
 
-    def __call__(self, begin: float, end: float) -> np.ndarray:
-        """Return the mean of the rows of the looks in [begin, end)."""
-        while not self._ended and (not self._rows or self._rows[-1][0] < end):
-            looks: List[Tuple[float, np.ndarray]] = []
-            while len(looks) < _LOOKS_AT_ONCE and not (looks and looks[-1][0] >= end):
-                look = next(self._looks, None)
-                if look is None:
-                    self._ended = True
-                    break
-                looks.append(look)
-            if looks:
-                rows = self._encode([image for _, image in looks])
-                self._rows.extend(
-                    (time, row) for (time, _), row in zip(looks, rows, strict=True)
-                )
-        # The last look before is kept: it holds until the next.
-        while len(self._rows) > 1 and self._rows[1][0] <= begin:
-            self._rows.popleft()
-        rows = [row for time, row in self._rows if begin <= time < end]
-        rows = rows or [self._rows[0][1]]
-        if rows[0].ndim > 1:
-            return rows[len(rows) // 2]
-        return np.mean(rows, axis=0)
+    def add(self, region: Region, index: int) -> Callable[[float, float], np.ndarray]:
+        """Return what gives a region's rows; all are added before the first is read.
 
+        Args:
+            region: Of the video.
+            index: Of its prompt.
 
-def _looks(
-    region: Region, pictures: Optional[Iterator[Tuple[float, np.ndarray]]] = None
-) -> Iterator[Tuple[float, np.ndarray]]:
-    """Yield time in s and cut picture of each look at a video.
+        Returns:
+            Begin and end in s -> the mean of the rows of the looks in [begin, end), or
+            the middle one of pictures.
+        """
+        seen: Deque[Tuple[float, np.ndarray]] = collections.deque()
+        self._regions.append(region)
+        self._indices.append(index)
+        self._seen.append(seen)
 
-    Args:
-        region: Of the video.
-        pictures: Time and whole picture of each look; None: those along the video.
-    """
-    for time, image in _pictures_of(region) if pictures is None else pictures:
-        yield time, _cut(image, region, time)
+        def read(begin: float, end: float) -> np.ndarray:
+            while self._last < end:
+                self._look(end)
+            # The last look before is kept: it holds until the next.
+            while len(seen) > 1 and seen[1][0] <= begin:
+                seen.popleft()
+            rows = [row for time, row in seen if begin <= time < end]
+            rows = rows or [seen[0][1]]
+            if rows[0].ndim > 1:
+                return rows[len(rows) // 2]
+            return np.mean(rows, axis=0)
+
+        return read
+
+    def _look(self, end: float) -> None:
+        """Encode the next looks, at most up to the first one at or after ``end``."""
+        times: List[float] = []
+        images: List[np.ndarray] = []
+        while len(times) < _LOOKS_AT_ONCE and self._last < end:
+            time, image = next(self._pictures, (math.inf, None))
+            self._last = time
+            if image is not None:
+                times.append(time)
+                images += [_cut(image, region, time) for region in self._regions]
+        if not times:
+            return
+        rows = iter(self._encode(images, self._indices * len(times)))
+        for time in times:
+            for seen in self._seen:
+                seen.append((time, next(rows)))
 
 
 def _pictures_of(region: Region) -> Iterator[Tuple[float, np.ndarray]]:

@@ -16,7 +16,7 @@ from espnet2_avsep.errors import InputError, shown
 from espnet2_avsep.inference.prompt_reader import PromptReader
 from espnet2_avsep.inference.prompts import During, Mean, Region, Text
 from espnet2_avsep.layers.mixture_consistency import mixture_consistent
-from espnet2_avsep.layers.precision import DTYPES, usable_dtype
+from espnet2_avsep.layers.precision import AUTO, DTYPES, usable_dtype
 from espnet2_avsep.layers.unet import make_shift_invariant
 from espnet2_avsep.sharing.source import default_weights, find_model
 from espnet2_avsep.sharing.weights import read_state
@@ -140,6 +140,9 @@ class SeparateAV:
         mixture_consistency: Share what the tracks leave of the mixture equally among
             them, so that they add up to it and the residual is silent: for mixtures
             whose sources are all queried. See layers/mixture_consistency.py.
+        picture_dtype: Precision of the encoder that is made: "float32", "bfloat16", or
+            "auto", bfloat16 where the device computes faster in it. Null takes that of
+            the training's embeddings.
 
     Example:
         >>> separate = SeparateAV.from_pretrained(folder)  # exp/avsep_<tag>
@@ -169,9 +172,13 @@ class SeparateAV:
         stop_db: Optional[float] = None,
         shift_invariant: bool = False,
         mixture_consistency: bool = False,
+        picture_dtype: Optional[str] = None,
     ):
         if dtype not in DTYPES:
             raise InputError(f"dtype={dtype!r}: expected one of {', '.join(DTYPES)}.")
+        if picture_dtype not in (None, AUTO, *DTYPES):
+            expected = ", ".join((AUTO, *DTYPES))
+            raise InputError(f"picture_dtype={picture_dtype!r}: expected {expected}.")
         if not 0 <= threshold <= 1:
             raise InputError(f"threshold={threshold}: expected a value in [0, 1].")
         self.device = _device(device)
@@ -197,6 +204,7 @@ class SeparateAV:
         self.threshold = threshold
         self.mixture_consistency = mixture_consistency
         self._image_encoder = image_encoder
+        self._picture_dtype = picture_dtype
         self._text_encoder = text_encoder
         self._lock = threading.Lock()
 
@@ -708,7 +716,7 @@ class SeparateAV:
                 from espnet2_avsep.visual.build import encoder_from_info
 
                 self._image_encoder = encoder_from_info(
-                    self._visual_info, str(self.device)
+                    self._visual_info, str(self.device), self._picture_dtype
                 )
         return self._image_encoder.encode(list(images))
 

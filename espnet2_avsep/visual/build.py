@@ -51,13 +51,14 @@ def build_encoder(
 
 
 def encoder_from_info(
-    path: Union[str, Path], device: str = "cpu"
+    path: Union[str, Path], device: str = "cpu", dtype: Optional[str] = None
 ) -> Union[FrameEncoder, FramePacker]:
     """Build the encoder that a visual_info.yaml names, with the very same weights.
 
     Args:
         path: The file that avsep_extract_visual wrote beside the embeddings.
         device: Where to compute.
+        dtype: Of its weights, see :class:`FrameEncoder`; None: that of the embeddings.
 
     Raises:
         InputError: the file is missing, the embeddings were not made by an encoder of
@@ -86,8 +87,8 @@ def encoder_from_info(
         info["pretrained"],
         info.get("seed", 0),
         device=device,
-        dtype=info.get("dtype", "float32"),
-        batch_size=8,
+        dtype=dtype or info.get("dtype", "float32"),
+        batch_size=32,
         pad=False,
     )
     _check_weights(path, info, encoder.info["weights"])

@@ -31,7 +31,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch):
-    monkeypatch.setattr(build, "encoder_from_info", lambda path, device: Encoder())
+    monkeypatch.setattr(build, "encoder_from_info", lambda *_: Encoder())
 
 
 def run(capsys, *argv):

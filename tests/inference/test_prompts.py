@@ -178,6 +178,22 @@ def test_looks_of_a_stretch_are_encoded_together(video):
     assert sizes[0] == 6 and max(sizes) == 8 and sum(sizes) == 31
 
 
+def test_looks_of_all_regions_are_encoded_together(video):
+    sizes = []
+
+    def encode(images):
+        sizes.append([image.shape[1] for image in images])
+        return brightness(images)
+
+    boxes = (WHOLE, LEFT)
+    read = reader([Region(video, box, every=0.5) for box in boxes], encode)
+    rows = read(0.0, 1.0)
+    assert sizes == [[160, 80] * 3]
+    for row, box in zip(rows, boxes, strict=True):
+        alone = reader([Region(video, box, every=0.5)], brightness)(0.0, 1.0)
+        np.testing.assert_array_equal(row, alone[0])
+
+
 def test_pictures_that_all_regions_have_seen_are_released(video, monkeypatch):
     """A copy of the shared pictures that is never advanced kept a whole video."""
     from espnet2_avsep.inference import prompt_reader

@@ -23,10 +23,20 @@ def test_slow_bfloat16_is_noticed_by_measuring(monkeypatch, caplog, slower):
     for _ in range(3):
         expected = torch.float32 if slower else torch.bfloat16
         assert usable_dtype("bfloat16", "cpu") == expected
-    assert len(calls) == 8  # measured once, logged once
+    assert len(calls) == (4 if slower else 8)  # measured once, logged once
     messages = [record.message for record in caplog.records]
     line = "bfloat16 on cpu: it takes 36.0 times as long here; computing in float32"
     assert messages == [line] * slower
+
+
+@pytest.mark.parametrize("slower", [True, False])
+def test_auto_takes_the_faster_one_without_a_word(monkeypatch, caplog, slower):
+    times = {torch.float32: 1.0, torch.bfloat16: 2.0 if slower else 0.5}
+    monkeypatch.setattr(precision, "_seconds", lambda t: times[t])
+    caplog.set_level(logging.INFO)
+    expected = torch.float32 if slower else torch.bfloat16
+    assert usable_dtype("auto", "cpu") == expected
+    assert not caplog.records
 
 
 def test_float32_is_not_measured(monkeypatch):

@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Optional
 
 from espnet2_avsep.cli.feature_options import Clips, Network, tables
 from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.lean_imports import import_lean_torch
 
 
 @dataclass(kw_only=True)
@@ -151,6 +152,7 @@ def _extract(
     """Do one table of clips."""
     import contextlib
 
+    import_lean_torch()
     from espnet2_avsep.data.audio.audio_format import AudioStore
     from espnet2_avsep.errors import InputError
     from espnet2_avsep.visual.extract import (

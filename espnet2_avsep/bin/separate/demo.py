@@ -50,7 +50,7 @@ def main(args: Options) -> None:
     from espnet2_avsep.inference.separate import SeparateAV
 
     device = str(choose_device(args.device))
-    separate = SeparateAV.from_pretrained(source, device=device)
+    separate = SeparateAV.from_pretrained(source, device=device, picture_dtype="auto")
     app = app_of(separate, source, args.max_seconds, example)
     start(app, args.host, args.port)
 

@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Optional
 from espnet2_avsep.cli.options import option, with_options
 from espnet2_avsep.cli.shared_options import Device, Json, QuietLog
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.lean_imports import import_lean_torch
 
 WRITTEN = ("inputs.scp", "visual.ark", "visual.scp", "visual_shape")
 WRITTEN += ("visual_skipped.tsv", "visual_info.yaml")
@@ -72,6 +73,7 @@ def main(args: Options) -> int:
         while key in table:
             key += "_"
         table[key] = path.resolve()
+    import_lean_torch()
     encoder = _encoder(args)
 
     import numpy as np

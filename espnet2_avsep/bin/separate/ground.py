@@ -23,6 +23,7 @@ from espnet2_avsep.cli.shared_options import (
 )
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.query import RULE, describe, parse_queries
+from espnet2_avsep.lean_imports import import_lean_torch
 from espnet2_avsep.sharing.default_model import choose_model
 
 RESULT, HEAT_MAP = "result.json", "heat_map.png"
@@ -74,6 +75,7 @@ def main(args: Options) -> int:
     outputs.check([RESULT, HEAT_MAP] if with_map else [RESULT])
     outputs.discard([RESULT, HEAT_MAP])
 
+    import_lean_torch()
     from espnet2_avsep.device import choose_device
     from espnet2_avsep.inference import grounding_map
     from espnet2_avsep.inference.separate import SeparateAV

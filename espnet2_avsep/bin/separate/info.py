@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional
 
 from espnet2_avsep.cli.options import option, with_options
 from espnet2_avsep.cli.shared_options import Json, QuietLog
+from espnet2_avsep.lean_imports import import_lean_torch
 from espnet2_avsep.sharing.default_model import MODEL_HELP, choose_model
 
 
@@ -28,6 +29,7 @@ def main(args: Options) -> int:
     from espnet2_avsep.sharing.source import find_model
 
     files = find_model(chosen)
+    import_lean_torch()
     from espnet2_avsep.inference.model_info import about
     from espnet2_avsep.inference.separate import SeparateAV
 

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Optional
 from espnet2_avsep.cli.options import option, with_options
 from espnet2_avsep.cli.shared_options import Json, QuietLog
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.lean_imports import import_lean_torch
 
 METRICS = ("sdr", "sir", "sar")
 # Codecs fill their last frame: of 1024 samples in AAC, 1152 in MP3, 2048 in HE-AAC.
@@ -47,6 +48,7 @@ def main(args: Options) -> int:
         paths.append(args.mixture)
     signals, rate = _read(paths, args.max_length_difference)
 
+    import_lean_torch()
     import torch
 
     from espnet2_avsep.metrics.bss_eval import bss_eval, shortest_length

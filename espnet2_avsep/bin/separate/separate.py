@@ -23,6 +23,7 @@ from espnet2_avsep.inference.recording import (
     prepare_job,
     separate_job,
 )
+from espnet2_avsep.lean_imports import import_lean_torch
 from espnet2_avsep.sharing.default_model import choose_model
 
 INTERRUPTED = (
@@ -45,6 +46,7 @@ def main(args: SeparationOptions) -> int:
     if any(query.kind == "text" for query in jobs[0].queries):
         _check_text(files.config.parent / "visual_info.yaml")
 
+    import_lean_torch()
     from espnet2_avsep.inference.separate import SeparateAV
 
     separate = SeparateAV.from_pretrained(
@@ -55,6 +57,7 @@ def main(args: SeparationOptions) -> int:
         stop_db=args.stop_db,
         shift_invariant=args.shift_invariant,
         mixture_consistency=args.mixture_consistency,
+        picture_dtype=args.picture_dtype,
     )
     if any(query.kind in ("picture", "region") for query in jobs[0].queries):
         _tell(args, "loading the encoder of the pictures ...")

@@ -21,6 +21,7 @@ from espnet2_avsep.inference.listed_mixtures import (
     table_paths,
     track_path,
 )
+from espnet2_avsep.lean_imports import import_lean_torch
 
 
 @dataclass(kw_only=True)
@@ -144,6 +145,7 @@ def _separate(
     num_sources: int,
     output_dir: Path,
 ) -> None:
+    import_lean_torch()
     import torch
     from tqdm import tqdm
 

@@ -35,6 +35,7 @@ from espnet2_avsep.data.records.made_from import (
 from espnet2_avsep.data.tables.key_check import check_same_keys, shorten
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write, read_scp
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.lean_imports import import_lean_torch
 from espnet2_avsep.metrics.score_table import (
     MIXTURE_SAR,
     RESAMPLES,
@@ -121,6 +122,7 @@ def main(args: Options) -> None:
     list_sha256 = file_sha256(args.mixtures)
     cache = MixtureScores(args.mix_scores, list_sha256, len(tables.clips), args.backend)
 
+    import_lean_torch()
     import torch
 
     if args.num_threads > 0:

@@ -104,6 +104,8 @@ def _write(video: Path, sound: Path, path: str, copy: bool, start: float) -> Non
             "aac",
             rate=next((r for r in AAC_RATES if r >= blocks.fs), AAC_RATES[-1]),
             layout="stereo" if blocks.channels > 1 else "mono",
+            # Three times faster than FFmpeg's default, and closer at the same rate.
+            options={"aac_coder": "fast"},
         )
         frames = _frames(blocks, voice, start)
         ahead = next(frames, None)

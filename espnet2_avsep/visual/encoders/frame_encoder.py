@@ -28,7 +28,8 @@ class FrameEncoder:
         info: What it is, for logs and result files.
         device: Where it computes.
         dtype: Of the tower's weights: "float32", or "bfloat16" where the device
-            computes faster in it (rows differ in the third digit).
+            computes faster in it (rows differ in the third digit); "auto" takes
+            bfloat16 there, and float32 elsewhere without a warning.
         batch_size: Pictures, or windows, per batch.
         window: Number F of pictures in a row that the tower takes at a time; None: it
             takes single pictures.
