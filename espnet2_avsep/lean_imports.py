@@ -69,13 +69,43 @@ def without_compiler() -> Iterator[None]:
     complete_torch()
     name = "torch._dynamo.utils"
     stand_in = _deferred_function(name, "is_compile_supported")
-    if "torch._dynamo" not in sys.modules:
+    if name not in sys.modules:
         sys.modules[name] = stand_in
     try:
         yield
     finally:
         if sys.modules.get(name) is stand_in:
             del sys.modules[name]
+
+
+class _Compiler(types.ModuleType):
+    """Stand-in for torch._dynamo as long as nothing is compiled."""
+
+    @staticmethod
+    def graph_break(*_) -> None:
+        """Do nothing: there is no graph."""
+
+    @staticmethod
+    def disable(function, *_, **__):
+        """Return a function, which is not compiled in any case."""
+        return function
+
+    def __getattr__(self, name: str):
+        # Submodules are found by __path__; introspection asks for __file__.
+        if name.startswith("__") and name != "__path__":
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def defer_compiler() -> None:
+    """Let torch's optimizers work without torch's compiler, 2 s of CPU time.
+
+    They (torch 2.11) import it to tell it what not to compile. It is imported once
+    something else of it is asked for, as torch.compile does.
+    """
+    sys.modules.setdefault("torch._dynamo", _Compiler("torch._dynamo"))
 
 
 def import_lean_torch() -> None:

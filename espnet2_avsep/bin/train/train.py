@@ -6,6 +6,7 @@ from typing import Optional, Sequence
 
 from espnet2_avsep.cli.command import command, setup_logging
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.lean_imports import defer_compiler
 
 # What torch raises where the machine is at its limits has no type of its own: words of
 # the message, and what to tell the user.
@@ -98,6 +99,7 @@ def _train(argv: Sequence[str]) -> None:
 
     from espnet2_avsep.tasks.avsep import AVSeparationTask
 
+    defer_compiler()
     try:
         AVSeparationTask.main(cmd=argv)
     except (RuntimeError, ProcessRaisedException) as error:
