@@ -11,7 +11,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 AUTO = "auto"
 # Each type is timed this often, in turn; the fastest time counts.
 _ROUNDS = 4
-# So many times slower in both of the first rounds, it is emulated: no more are needed.
+# This many times slower in both of the first rounds, it is emulated: two are enough.
 _EMULATED = 8
 
 
