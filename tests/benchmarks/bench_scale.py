@@ -169,11 +169,7 @@ def steps(root: Path) -> Dict[str, List[str]]:
         "merge_scp.py": [
             *(python, str(utils / "merge_scp.py"), str(JOBS)),
             *(str(root / "keys.JOB.scp"), str(root / "jobs/JOB"), str(root / "merged")),
-            *("skipped.tsv", "utt2num_samples", "wav.scp"),
-        ],
-        "check_keys.sh": [
-            *("bash", str(utils / "check_keys.sh"), str(root / "data/wav.scp")),
-            *(str(root / "merged/wav.scp"), str(root / "merged/skipped.tsv")),
+            *("skipped.tsv", "utt2num_samples", "wav.scp", "once:wav.scp,skipped.tsv"),
         ],
         "fix_data_dir.sh": ["bash", str(utils / "fix_data_dir.sh"), str(root / "data")],
         "validate_data_dir.sh": [

@@ -20,6 +20,19 @@ if argv[0] == "-c":
     sys.exit(0)
 name = argv[1].split(".")[-1] if argv[0] == "-m" else Path(argv[0]).stem
 rest = argv[2:] if argv[0] == "-m" else argv[1:]
+if name == "run_steps":
+    # Each command by itself.
+    words = [*rest, "--step"]
+    starts = [i for i, word in enumerate(words) if word in ("--step", "--step_if")]
+    for start, end in zip(starts, starts[1:]):
+        step = words[start + 1 : end]
+        if words[start] == "--step_if" and not os.path.getsize(step.pop(0)):
+            continue
+        command = [sys.executable, "-SE", __file__, "-m", *step]
+        code = subprocess.run(command).returncode
+        if code:
+            sys.exit(code)
+    sys.exit()
 with open("calls.jsonl", "a") as f:
     call = dict(name=name, args=rest, threads=os.environ.get("OMP_NUM_THREADS"))
     f.write(json.dumps(call) + "\\n")
@@ -185,6 +198,8 @@ elif name == "avsep_scoring":
 elif name == "avsep_made_from":
     if rest[0] == "training":
         out.mkdir(parents=True, exist_ok=True)
+        if "FAKE_FINISHED" in os.environ:
+            print("finished")
 elif name in ("avsep_health_report", "avsep_report"):
     save(out / "index.html", [("x",)])
 elif name == "avsep_pack":

@@ -245,6 +245,13 @@ def test_the_experiments_run_sh_trains_again(again):
     assert names[:3] == ["avsep_made_from", "launch", "avsep_train"]
 
 
+def test_a_finished_training_is_not_started(again):
+    result = again.stages(6, 6, FAKE_FINISHED="yes")
+    assert result.returncode == 0, result.stderr
+    assert [call["name"] for call in again.calls()] == ["avsep_made_from"]
+    assert "The training has ended, and nothing has changed" in result.stdout
+
+
 def test_fewer_lines_than_jobs(again):
     result = again.stages(3, 3, "--nj", 50)
     assert result.returncode == 0, result.stderr
@@ -274,7 +281,7 @@ def test_a_refused_training_leaves_the_experiment_as_it_was(again):
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
     (check,) = again.calls("avsep_made_from")
     assert again.stages(6, 6).returncode == 0
-    assert check["args"] == ["training", *again.calls("avsep_train")[0]["args"]][:-4]
+    assert check["args"] == ["training", *again.calls("avsep_train")[0]["args"]]
 
 
 def test_scores_are_of_the_options_of_the_separation(again):
@@ -325,7 +332,7 @@ def test_an_option_that_an_earlier_stage_was_not_run_with(
 def test_a_lost_clip_stops_the_recipe(again, stage, key, table):
     result = again.stages(stage, stage, FAKE_LOSES=key)
     assert result.returncode == 1
-    assert "check_keys.sh: error: 1 keys" in result.stderr
+    assert "merge_scp.py: error: 1 keys" in result.stderr
     assert key in result.stderr and table in result.stderr
 
 
@@ -333,7 +340,7 @@ def test_a_failing_job_stops_the_recipe_and_names_its_log(again):
     result = again.stages(2, 8, FAKE_FAILS="avsep_format_audio")
     assert result.returncode == 1
     assert "avsep_format_audio was told to fail" in result.stderr
-    assert "Audio of train failed. log: 'dump/raw/org/train/logs/" in result.stderr
+    assert "Audio of train valid test failed. log: 'dump/raw/logs/" in result.stderr
     assert not again.calls("avsep_filter_clips")
 
 
@@ -994,16 +1001,35 @@ def test_stopping_the_recipe_stops_its_jobs(again, script, stage, name):
     assert again.stages(stage, stage).returncode == 0
 
 
+def options_of(script):
+    """Name -> default of the options that a script declares before it parses them."""
+    head = script.read_text().partition("parse_options.sh")[0]
+    found = re.findall(r'^([a-z]\w*)=("[^"]*"|[^ "$(]*) +# ', head, re.MULTILINE)
+    return {name: default.strip('"') for name, default in found}
+
+
+OPTIONS = {
+    line.partition("=")[0]: line.partition("=")[2]
+    for line in (Path(__file__).parent / "avsep_options.txt").read_text().splitlines()
+}
+
+
+def test_options_and_their_defaults(prepared):
+    """None is lost, and no default changes unnoticed."""
+    assert options_of(prepared.recipe / "avsep.sh") == OPTIONS
+
+
 def test_help(prepared):
     result = prepared.run("--help", script="./avsep.sh")
     assert result.returncode == 0
-    script = (prepared.recipe / "avsep.sh").read_text()
-    head = script[script.index("SECONDS=0") : script.index("help_message=")]
-    names = [line.split("=")[0] for line in head.splitlines() if "=" in line]
-    names = [name for name in names if name.isidentifier() and name.islower()]
-    assert len(names) > 50
-    for name in names:
-        assert f"--{name} " in result.stdout, name
+    assert result.stdout.startswith("Audio-visual sound separation")
+    shown = re.findall(r"^    --(\w+) +# (.+)$", result.stdout, re.MULTILINE)
+    assert [name for name, _ in shown] == list(OPTIONS)
+    for name, default in OPTIONS.items():
+        text = result.stdout.partition(f"    --{name} ")[2].partition("\n    --")[0]
+        assert (f'(default="{default}")' in text) == bool(default), name
+    assert "# Stage 4: clips and fixed mixtures" in result.stdout
+    assert all(len(line) <= 105 for line in result.stdout.splitlines())
 
 
 def test_contract_option_names(prepared):

@@ -1,9 +1,9 @@
-"""utils/merge_scp.py and utils/check_keys.sh."""
+"""utils/merge_scp.py."""
 
 import pytest
 from shell_tools import UTILS, run, write
 
-MERGE, CHECK = UTILS / "merge_scp.py", UTILS / "check_keys.sh"
+MERGE = UTILS / "merge_scp.py"
 
 
 @pytest.fixture
@@ -62,14 +62,15 @@ def test_tabs_and_empty_tables(jobs):
         ("c 1\nb 1\na 1\n", "", None),
         ("b 1\n", "a\tx\ty\n", "1 keys of {keys} are in none of"),
         ("b 1\na 1\n", "a\tx\ty\nc\tx\ty\n", "1 keys come more than once"),
-        ("b 1\na 1\nd 1\n", "c\tx\ty\n", "are not in {keys}, the first are: d"),
         ("", "", "3 keys of {keys} are in none of"),
     ],
 )
-def test_check_keys(tmp_path, table, skipped, message):
+def test_each_key_is_in_exactly_one_table(tmp_path, table, skipped, message):
     keys = write(tmp_path / "keys", "a x\nb x\nc x\n")
-    tables = write(tmp_path / "t.scp", table), write(tmp_path / "s.tsv", skipped)
-    result = run(CHECK, keys, *tables)
+    write(tmp_path / "1" / "t.scp", table)
+    write(tmp_path / "1" / "s.tsv", skipped)
+    words = [1, keys, tmp_path / "JOB", tmp_path / "new", "t.scp", "s.tsv"]
+    result = run(MERGE, *words, "once:t.scp,s.tsv")
     if message is None:
         assert result.returncode == 0, result.stderr
     else:
@@ -77,12 +78,36 @@ def test_check_keys(tmp_path, table, skipped, message):
         assert message.format(keys=keys) in result.stderr
 
 
+def test_a_file_that_is_the_same_in_all_jobs(jobs):
+    """A job that found nothing cannot say which encoder made its features."""
+    for n in "12":
+        write(jobs / n / "info.yaml", "encoder: a\n")
+    words = [MERGE, 2, jobs / "keys.JOB", jobs / "JOB", jobs / "new", "same:info.yaml"]
+    assert run(*words, "t.scp").returncode == 0
+    assert (jobs / "new" / "info.yaml").read_text() == "encoder: a\n"
+    write(jobs / "2" / "info.yaml", "encoder: b\n")
+    result = run(*words, "t.scp")
+    assert result.returncode == 1 and "2/info.yaml and" in result.stderr
+    assert f"Delete {jobs} and run this stage again" in result.stderr
+    write(jobs / "2" / "t.scp", "")
+    assert run(*words, "t.scp").returncode == 0
+
+
+def test_several_groups_in_one_call(jobs):
+    group = [2, jobs / "keys.JOB", jobs / "JOB"]
+    words = [*group, jobs / "a", "t.scp", "--", *group, jobs / "b", "u.scp"]
+    assert run(MERGE, *words).returncode == 0
+    assert (jobs / "a" / "t.scp").read_text() == "B 2\na 1\nb 1\n"
+    assert (jobs / "b" / "u.scp").read_text() == ""
+    result = run(MERGE, *words, "all:t.scp")
+    assert result.returncode == 1
+    assert "all:t.scp: expected many:, once: or same:" in result.stderr
+
+
 def test_several_lines_a_key_if_asked_for(jobs):
     write(jobs / "1" / "t.scp", "b 1\na 2\na 1\nb 0\n")
     write(jobs / "2" / "t.scp", "c 5\nc 4\na stale\n")
-    result = run(
-        MERGE, "--many", 2, jobs / "keys.JOB", jobs / "JOB", jobs / "new", "t.scp"
-    )
+    result = run(MERGE, 2, jobs / "keys.JOB", jobs / "JOB", jobs / "new", "many:t.scp")
     assert result.returncode == 0, result.stderr
     table = (jobs / "new" / "t.scp").read_text()
     assert table == "a 2\na 1\nb 1\nb 0\nc 5\nc 4\n"

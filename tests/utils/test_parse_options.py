@@ -81,6 +81,88 @@ def test_help(call):
     assert result.stdout == "Usage: the help text\n"
 
 
+DECLARED = """\
+#!/usr/bin/env bash
+# What the script is for.
+#
+# Usage: s.sh [options]
+set -euo pipefail
+x=$(echo 1) # not an option
+# Jobs
+nj=4            # [1 or more] Number of jobs, which may be
+                # 1.
+words="a b"     # Some words.
+few=            # [2 or more] Optional.
+# Checks
+leaks=true      # [true|false|strict] Look for leaks.
+name=           # [required] Name of the set.
+list=           # [file] A list.
+. {utils}/parse_options.sh
+after=1         # Not an option.
+echo "nj=${{nj}} words=${{words}} few=[${{few}}] leaks=${{leaks}} name=${{name}}"
+compgen -v | grep parse_options || true
+"""
+
+
+@pytest.fixture
+def declared(tmp_path):
+    script = write(tmp_path / "s.sh", DECLARED.format(utils=UTILS))
+    return lambda *arguments: run("bash", script, *arguments)
+
+
+def test_help_from_the_comments(declared):
+    result = declared("--help")
+    assert result.returncode == 0
+    assert (
+        result.stdout
+        == """\
+What the script is for.
+
+Usage: s.sh [options]
+
+    # Jobs
+    --nj                    # [1 or more] Number of jobs, which may be
+                            # 1 (default="4").
+    --words                 # Some words (default="a b").
+    --few                   # [2 or more] Optional.
+
+    # Checks
+    --leaks                 # [true|false|strict] Look for leaks (default="true").
+    --name                  # [required] Name of the set.
+    --list                  # [file] A list.
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--name is required"),
+        (["--name", ""], "--name is required"),
+        (["--nj", "0"], "--nj '0': expected a whole number, 1 or more"),
+        (["--nj", ""], "--nj '': expected a whole number, 1 or more"),
+        (["--nj", "1.5"], "--nj '1.5': expected"),
+        (["--few", "1"], "--few '1': expected a whole number, 2 or more"),
+        (["--leaks", "no"], "--leaks 'no': expected true, false or strict"),
+        (["--leaks", "true|false"], "expected true, false or strict"),
+        (["--list", "/no/list"], "--list '/no/list': no such file"),
+    ],
+)
+def test_values_are_what_the_comments_say(declared, arguments, message):
+    name = [] if "required" in message else ["--name", "x"]
+    result = declared(*name, *arguments)
+    assert result.returncode == 1
+    assert message in result.stderr and "s.sh --help" in result.stderr
+
+
+def test_declared_values_are_taken(declared):
+    words = ("--name", "x", "--leaks", "strict", "--few", "3", "--words", "c d e")
+    result = declared(*words)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "nj=4 words=c d e few=[3] leaks=strict name=x\n"
+    assert "few=[]" in declared("--name", "x", "--few", "").stdout
+
+
 def test_works_without_nounset_and_without_help(tmp_path):
     script = write(tmp_path / "s.sh", f"x=1\n. {UTILS}/parse_options.sh\necho $x $#\n")
     assert run("bash", script, "--x", "2", "y").stdout == "2 1\n"

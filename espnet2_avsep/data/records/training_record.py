@@ -46,14 +46,17 @@ FINISHED = "finished.json"
 _SHAPES = {"sound": lambda value: audio_info(value)[:1], "kaldi_ark": matrix_shape}
 
 
-def start_training(argv: Sequence[str]) -> None:
+def start_training(argv: Sequence[str]) -> bool:
     """Check that a training may begin or continue, and write its record.
+
+    Returns:
+        Whether it has ended already, see :func:`is_finished`.
 
     Raises:
         InputError: see :func:`hold_training`.
     """
     with hold_training(argv):
-        pass
+        return is_finished(argv)
 
 
 @contextlib.contextmanager

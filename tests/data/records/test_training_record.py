@@ -116,11 +116,14 @@ def test_the_same_training_continues(training, words):
     start_training(training.argv(*words))
 
 
-def test_a_finished_training_is_known_by_its_command_and_its_files(training):
+def test_a_finished_training_is_known_by_its_command_and_its_files(training, capsys):
     argv = training.argv()
     assert not is_finished(argv)
+    assert main(["training", *argv]) == 0 and capsys.readouterr().out == ""
     note_finished(argv)
     assert is_finished(argv)
+    # So that avsep.sh need not start it.
+    assert main(["training", *argv]) == 0 and capsys.readouterr().out == "finished\n"
     assert not is_finished([*argv, "--max_epoch", "9"])
     assert not is_finished([*argv, "--resume", "false"])
     (training.exp / "3epoch.pth").write_bytes(b"")
