@@ -2,8 +2,8 @@
 
 avsep made-from training <words>: check that a training, whose command line follows, may
 begin or continue in its folder, and write its made_from.json; nothing is written where
-it may not. avsep made-from model <options>: check that a model is of the data that are
-there now.
+it may not; prints "finished" if it has ended, with nothing changed since.
+avsep made-from model <options>: check that a model is of the data that are there now.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     setup_logging("INFO")
     from espnet2_avsep.data.records.training_record import start_training
 
-    start_training(words)
+    if start_training(words):
+        print("finished")
     return 0
 
 
