@@ -19,6 +19,7 @@ import torch
 
 from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.layers.precision import usable_dtype
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.visual.encoders.clip_vit import CLIPVisionTransformer, is_plain_vit
 from espnet2_avsep.visual.encoders.frame_encoder import FrameEncoder
@@ -74,7 +75,12 @@ def load_open_clip(
     config = model_config(model)
     state = {} if path is None else _read_tower(path, model)
     if is_plain_vit(config) and (path is None or state):
-        tower, expected = _plain_tower(model, config, path, state, settings, seed)
+        dtype = usable_dtype(
+            options.get("dtype", "float32"), options.get("device", "cpu")
+        )
+        tower, expected = _plain_tower(
+            model, config, path, state, settings, seed, dtype
+        )
     else:
         network = _network(model, path, settings, seed, state)
         tower = network.visual
@@ -166,6 +172,7 @@ def _plain_tower(
     state: Dict[str, torch.Tensor],
     settings: _Settings,
     seed: int,
+    dtype: torch.dtype,
 ) -> Tuple[CLIPVisionTransformer, Dict[str, Any]]:
     """Build a vision transformer without open_clip, and tell its preprocessing."""
     vision = config["vision_cfg"]
@@ -173,6 +180,7 @@ def _plain_tower(
         **vision,
         "embed_dim": config["embed_dim"],
         "quick_gelu": settings.quick_gelu or config.get("quick_gelu", False),
+        "dtype": dtype,
     }
     if path is None:
         with torch.random.fork_rng(devices=[]):
@@ -182,7 +190,7 @@ def _plain_tower(
         with torch.device("meta"):  # its weights are those of the file
             tower = CLIPVisionTransformer(**options)
         try:
-            state = {name: value.float() for name, value in state.items()}
+            state = {name: value.to(dtype) for name, value in state.items()}
             tower.load_state_dict(state, strict=True, assign=True)
         except Exception as error:
             raise _misfit(path, model, error) from error

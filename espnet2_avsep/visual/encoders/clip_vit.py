@@ -46,6 +46,8 @@ class CLIPVisionTransformer(nn.Module):
         mlp_ratio: Hidden units of a block's MLP, in widths.
         quick_gelu: Whether the activation is x * sigmoid(1.702 x), as in OpenAI's
             weights, instead of GELU.
+        dtype: Of the weights. Random ones are drawn in float32, and converted block by
+            block: the whole tower never lies in memory in float32.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class CLIPVisionTransformer(nn.Module):
         head_width: int = 64,
         mlp_ratio: float = 4.0,
         quick_gelu: bool = False,
+        dtype: torch.dtype = torch.float32,
     ):
         super().__init__()
         self.output_dim = embed_dim
@@ -70,12 +73,15 @@ class CLIPVisionTransformer(nn.Module):
         )
         self.ln_pre = nn.LayerNorm(width)
         blocks = [
-            _Block(width, width // head_width, int(width * mlp_ratio), quick_gelu)
+            _Block(width, width // head_width, int(width * mlp_ratio), quick_gelu).to(
+                dtype
+            )
             for _ in range(layers)
         ]
         self.transformer = nn.ModuleDict({"resblocks": nn.ModuleList(blocks)})
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
+        self.to(dtype)
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode pictures.
