@@ -17,6 +17,8 @@ from espnet2_avsep.lean_imports import import_lean_torch
 
 WRITTEN = ("inputs.scp", "visual.ark", "visual.scp", "visual_shape")
 WRITTEN += ("visual_skipped.tsv", "visual_info.yaml")
+# A few pictures: the last batch is padded to this number (see FrameEncoder).
+BATCH_SIZE = 8
 ENCODER_OPTIONS = ("visual_encoder", "visual_model", "visual_pretrained")
 
 
@@ -102,6 +104,7 @@ def main(args: Options) -> int:
         fps=args.fps,
         every=args.every,
         device=args.device,
+        batch_size=BATCH_SIZE,
         **encoder,
     )
     rows = read_scp(out / "visual.scp")
