@@ -368,6 +368,20 @@ def test_bfloat16_rows_are_close(tiny, fast_bfloat16):
     assert 0 < np.abs(full - half).max() < 0.1
 
 
+@pytest.mark.parametrize("pretrained", ["random", "file"])
+def test_bfloat16_weights_are_the_rounded_ones(
+    tiny, tmp_path, fast_bfloat16, pretrained
+):
+    if pretrained == "file":
+        pretrained = str(tmp_path / "weights.pt")
+        torch.save(build(tiny).state_dict(), pretrained)
+    full = load_open_clip(tiny, pretrained).tower.state_dict()
+    half = load_open_clip(tiny, pretrained, dtype="bfloat16").tower.state_dict()
+    assert {value.dtype for value in half.values()} == {torch.bfloat16}
+    for name, value in full.items():
+        assert torch.equal(half[name], value.bfloat16()), name
+
+
 def test_float32_where_bfloat16_is_slow(tiny, slow_bfloat16):
     images = random_images((32, 50))
     encoder = load_open_clip(tiny, "random", dtype="bfloat16")
