@@ -21,6 +21,8 @@ LEFT_OUT = ("transformers", "s3prl", "loralib", "fairscale")
 DEFERRED_FUNCTIONS = {
     # Of attention weights, which our trainer does not draw.
     "espnet2.main_funcs.calculate_all_attentions": "calculate_all_attentions",
+    # Of options; it brings setuptools.
+    "distutils.util": "strtobool",
 }
 
 

@@ -21,7 +21,7 @@ socket.getaddrinfo = socket.gethostbyname = refuse
 import espnet2_avsep
 for module in pkgutil.walk_packages(espnet2_avsep.__path__, "espnet2_avsep."):
     importlib.import_module(module.name)
-heavy = ["g2p_en", "nltk", "inflect", "transformers", "wandb"]
+heavy = ["g2p_en", "nltk", "inflect", "transformers", "wandb", "setuptools"]
 loaded = [name for name in heavy if name in sys.modules]
 from espnet2.text.cleaner import TextCleaner
 cleaned = TextCleaner("tacotron")("3 mics")
