@@ -19,6 +19,7 @@ An item is one of these; all are done in their order:
                 checks that each key of <keys> is in exactly one of these tables.
   same:<file>   copies a file that is the same in all jobs: an error if it differs.
                 Jobs that found nothing, whose last table is empty, are not asked.
+  first:<file>  copies a file of the first job.
 
 After "--" another group follows; the first error ends all.
 """
@@ -158,8 +159,11 @@ def merge_group(arguments: List[str]) -> None:
             jobs.check_once(name.split(","))
         elif kind == "same":
             jobs.copy_same(name, tables[-1])
+        elif kind == "first":
+            content = read(os.path.join(jobs.folders[0], name))
+            write(os.path.join(jobs.folder, name), content)
         else:
-            die(f"{kind}:{name}: expected many:, once: or same:")
+            die(f"{kind}:{name}: expected many:, once:, same: or first:")
 
 
 def main() -> None:

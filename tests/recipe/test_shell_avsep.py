@@ -300,6 +300,29 @@ def test_scores_are_of_the_options_of_the_separation(again):
     assert result.returncode == 2 and "stage 7 has not been finished" in result.stderr
 
 
+def test_shuffled_pictures_in_the_same_run(again):
+    """In one process of each job, beside the ordinary separation."""
+    result = again.stages(
+        7, 8, "--shuffled_tag", "s", "--eval_valid_set", "false", "--nj", 1
+    )
+    assert result.returncode == 0, result.stderr
+    exp = "exp/avsep_train_raw"
+    for call in again.calls("avsep_inference"):
+        is_shuffled = f"{exp}/s/" in value(call, "--output_dir")
+        assert ("--shuffle_visual" in call["args"]) == is_shuffled
+    assert again.keys(f"{exp}/s/separated_test/spk2.scp")
+    scored = [value(call, "--output_dir") for call in again.calls("avsep_scoring")]
+    assert scored == [f"{exp}/scored_test", f"{exp}/s/scored_test"]
+    right, shuffled = again.calls("avsep_results")
+    assert "--inference_args=" in right["args"]
+    assert "--inference_args=--shuffle_visual class" in shuffled["args"]
+    assert value(shuffled, "--output") == f"{exp}/s/RESULTS.md"
+    assert len(again.calls("avsep_report")) == 1
+    config = ("--avsep_config", "conf/tuning/untrained_rpca.yaml")
+    result = again.stages(7, 7, "--shuffled_tag", "s", *config)
+    assert result.returncode == 2 and "sees no pictures" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("stage", "option", "made", "by"),
     [

@@ -89,6 +89,10 @@ def test_a_file_that_is_the_same_in_all_jobs(jobs):
     result = run(*words, "t.scp")
     assert result.returncode == 1 and "2/info.yaml and" in result.stderr
     assert f"Delete {jobs} and run this stage again" in result.stderr
+    words[-1] = "first:info.yaml"
+    assert run(*words, "t.scp").returncode == 0
+    assert (jobs / "new" / "info.yaml").read_text() == "encoder: a\n"
+    words[-1] = "same:info.yaml"
     write(jobs / "2" / "t.scp", "")
     assert run(*words, "t.scp").returncode == 0
 
@@ -101,7 +105,7 @@ def test_several_groups_in_one_call(jobs):
     assert (jobs / "b" / "u.scp").read_text() == ""
     result = run(MERGE, *words, "all:t.scp")
     assert result.returncode == 1
-    assert "all:t.scp: expected many:, once: or same:" in result.stderr
+    assert "all:t.scp: expected many:, once:, same: or first:" in result.stderr
 
 
 def test_several_lines_a_key_if_asked_for(jobs):

@@ -156,6 +156,9 @@ inference_args=          # Options of avsep_inference, e.g. "--binary_mask true"
 inference_model=valid.si_sdr_i.best.pth # The weights to use; where a training has no such file,
                          # valid.loss.best.pth.
 inference_tag=           # A folder within the experiment for the results of these settings.
+shuffled_tag=            # A folder within the experiment for a second separation, with the
+                         # pictures of classes that are not in the mixture ("--shuffle_visual
+                         # class"), in the same run of stages 7 and 8 (default: none).
 inference_batch_size=1   # [1 or more] Batch size, in mixtures.
 eval_valid_set=true      # Whether stages 7 and 8 include valid_set.
 download_model=          # A model to use instead of one trained here; stages 5 and 6 are then
@@ -328,6 +331,8 @@ elif [ -z "${avsep_tag}" ]; then
 fi
 avsep_exp=${avsep_exp:-${expdir}/avsep_${avsep_tag}}
 inference_dir=${avsep_exp}${inference_tag:+/${inference_tag}}
+shuffled_dir=${shuffled_tag:+${avsep_exp}/${shuffled_tag}}
+shuffled_args="${inference_args:+${inference_args} }--shuffle_visual class"
 
 # The config of a system without training says so; stages 5 and 6 then have nothing to do.
 trained=true
@@ -338,6 +343,9 @@ elif [ -f "${avsep_config}" ] && grep -q '^trained: *false' "${avsep_config}"; t
     [ -z "${avsep_args}" ] ||
         die "--avsep_args '${avsep_args}': ${avsep_config} is of a system without training;" \
             "--inference_args are options of avsep_baseline"
+    [ -z "${shuffled_tag}" ] ||
+        die "--shuffled_tag ${shuffled_tag}: ${avsep_config} is of a system without training," \
+            "which sees no pictures"
 fi
 if ! "${skip_train}" && wanted 6 && [ ! -f "${avsep_config}" ]; then
     die "--avsep_config '${avsep_config}': no such file"
@@ -478,8 +486,10 @@ log_counts() {
 # separate <folder of the results> <options>: note stage 7's commands for all sets
 separate() {
     local dset data dir split n system tables
+    mkdir -p "$1"
     rm -f "$1/inference_args"
-    for dset in ${eval_sets} ${real_sets}; do
+    # What sounds in real mixtures is known by their prompts only.
+    for dset in ${eval_sets} $([ "$1" = "${shuffled_dir}" ] || echo "${real_sets}"); do
         data=${data_feats}/${dset} dir=$1/separated_${dset}
         need "${data}/wav.scp" 4
         tables=("wav.scp,speech_mix,sound" "spkN.scp,speech_refN,sound")
@@ -506,13 +516,21 @@ separate() {
         for ((n = 1; n <= sources_of[${dset}]; n++)); do
             merges+=("spk${n}.content" "spk${n}.scp" "once:spk${n}.scp")
         done
-        merges+=(same:made_from.json)
+        # All jobs have the same but for paths.
+        merges+=(first:made_from.json)
     done
 }
 
 # score <folder of the results> <options of the separation>: note stage 8's commands
 score() {
-    local dset data dir n results=() pairs
+    local dset data dir n used results=() pairs
+    [ -f "$1/inference_args" ] ||
+        die "$1/inference_args is missing: stage 7 has not been finished." \
+            "Stage 7 writes it: run '--stage 7 --stop_stage 7' first"
+    used=$(cat "$1/inference_args")
+    if [ "${used}" != "$2" ] && grep -qx inference_args <<< "${given_options}"; then
+        die "--inference_args '${inference_args}': stage 7 was run with '${used}'. Run stage 7 again"
+    fi
     for dset in ${eval_sets}; do
         data=${data_feats}/${dset} dir=$1/separated_${dset}
         need "${data}/mixtures.tsv" 4
@@ -540,12 +558,12 @@ score() {
         need "${data_feats}/leaks.tsv" 4
         results+=(--leaks "${data_feats}/leaks.tsv" --leak_free "${leak_free}")
     fi
-    for dset in ${real_sets}; do
+    for dset in $([ "$1" = "${shuffled_dir}" ] || echo "${real_sets}"); do
         need "$1/separated_${dset}/spk1.scp" 7
         results+=(--real_set "${dset}:$1/separated_${dset}:${data_feats}/${dset}")
     done
     step avsep_results --avsep_exp "${avsep_exp}" --inference_model "${inference_model}" \
-        --corpus_note "${corpus_note}" --inference_args="$2" \
+        --corpus_note "${corpus_note}" --inference_args="${used}" \
         --training_set "${train_set}:${data_feats}/${train_set}" --output "$1/RESULTS.md" \
         "${results[@]}"
 }
@@ -920,8 +938,8 @@ if ! "${skip_eval}"; then
             { echo "config: ${avsep_config}" && cat "${avsep_config}"; } > "${avsep_exp}/config.yaml.tmp"
             mv "${avsep_exp}/config.yaml.tmp" "${avsep_exp}/config.yaml"
         fi
-        mkdir -p "${inference_dir}"
         separate "${inference_dir}" "${inference_args}"
+        [ -z "${shuffled_dir}" ] || separate "${shuffled_dir}" "${shuffled_args}"
         _cmd=${decode_cmd}
         ! "${gpu_inference}" || _cmd="${cuda_cmd} --gpu 1"
         # shellcheck disable=SC2086  # commands are several words
@@ -935,18 +953,13 @@ if ! "${skip_eval}"; then
         done
         # For the tables that name what the separation was run with.
         echo "${inference_args}" > "${inference_dir}/inference_args"
+        [ -z "${shuffled_dir}" ] || echo "${shuffled_args}" > "${shuffled_dir}/inference_args"
     fi
 
     if wanted 8; then
         begin_stage 8 "Scoring: ${inference_dir}/scored_*"
-        [ -f "${inference_dir}/inference_args" ] ||
-            die "${inference_dir}/inference_args is missing: stage 7 has not been finished." \
-                "Stage 7 writes it: run '--stage 7 --stop_stage 7' first"
-        _used=$(cat "${inference_dir}/inference_args")
-        if [ "${_used}" != "${inference_args}" ] && grep -qx inference_args <<< "${given_options}"; then
-            die "--inference_args '${inference_args}': stage 7 was run with '${_used}'. Run stage 7 again"
-        fi
-        score "${inference_dir}" "${_used}"
+        score "${inference_dir}" "${inference_args}"
+        [ -z "${shuffled_dir}" ] || score "${shuffled_dir}" "${shuffled_args}"
         if "${report}"; then
             _opts=()
             [ "${leak_check}" = false ] || _opts=(--leaks "${data_feats}/leaks.tsv")

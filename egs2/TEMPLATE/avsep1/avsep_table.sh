@@ -3,13 +3,6 @@
 # of visual input, then training, separation and scoring of every system, then avsep_compare.
 set -euo pipefail
 
-log() {
-    echo "$(date '+%Y-%m-%dT%H:%M:%S') (${0##*/}) $*"
-}
-die() {
-    log "Error: $*" >&2
-    exit 2
-}
 SECONDS=0
 
 seeds="0 1 2"          # Seeds of HFRA and its ablations.
@@ -115,6 +108,8 @@ EOF
 
 # shellcheck source=/dev/null
 . utils/parse_options.sh
+# shellcheck source=./utils/jobs.sh
+. utils/jobs.sh
 [ $# -eq 0 ] || die "'$1' is not an option. See $0 --help"
 # shellcheck source=./egs2/TEMPLATE/avsep1/path.sh
 . ./path.sh
@@ -162,29 +157,13 @@ doing() {
     fi
 }
 
-go_on="Run the same command again to go on: what is finished is kept"
-
-# as_group <log> <command> ...: run it as a process group, which ends with this script
-as_group() {
-    local job status=0 out=$1
-    shift
-    set -m
-    "$@" > "${out}" 2>&1 < /dev/null &
-    job=$!
-    set +m
-    trap 'kill -TERM -- "-${job}" 2> /dev/null || true; wait; exit 143' INT TERM HUP
-    wait "${job}" || status=$?
-    trap - INT TERM HUP
-    return "${status}"
-}
-
 # logged <log> <command> ...: run it with its output in a log, or print it
 logged() {
     if "${dry_run}"; then
         shift
         doing "$@"
     else
-        as_group "$@"
+        run_group "${@:2}" > "$1" 2>&1
     fi
 }
 
@@ -257,17 +236,15 @@ experiment() {
         first=6
         args=(--avsep_args "--seed ${seed}${train_args:+ ${train_args}}")
     fi
-    local begin=${SECONDS} out=${expdir}/logs/${tag} ref_opts data_opts
+    local begin=${SECONDS} ref_opts data_opts
     set_ref_opts "${system}"
     set_data_opts "${input}"
     # shellcheck disable=SC2206  # options are several words
     opts=(${opts} --avsep_tag "${tag}" "${args[@]}" ${prepare_opts} "${ref_opts[@]}" "${data_opts[@]}"
         ${corpus_note:+--corpus_note "${corpus_note}"})
-    logged "${out}.log" ./run.sh --stage "${first}" --stop_stage 8 "${opts[@]}" || return 1
-    if [ "${seed}" != none ]; then
-        logged "${out}_shuffled.log" ./run.sh --stage 7 --stop_stage 8 "${opts[@]}" \
-            --inference_tag shuffled --inference_args "--shuffle_visual class" || return 1
-    fi
+    [ "${seed}" = none ] || opts+=(--shuffled_tag shuffled)
+    logged "${expdir}/logs/${tag}.log" ./run.sh --stage "${first}" --stop_stage 8 "${opts[@]}" ||
+        return 1
     if ! "${dry_run}"; then
         touch "${exp}/table_done"
         log "${tag}: finished in $((SECONDS - begin)) s"
@@ -367,7 +344,7 @@ for system in $(awk 'NF { print $1 }' <<< "${wanted}" | sort -u); do
     fi
 done
 
-trap 'kill $(jobs -p) 2> /dev/null || true; wait; log "Stopped. ${go_on}" >&2; exit 143' INT TERM HUP
+trap 'kill $(jobs -p) 2> /dev/null || true; wait; stopped' INT TERM HUP
 while read -r system input seed; do
     [ -n "${system}" ] || continue
     if "${dry_run}"; then
@@ -378,6 +355,9 @@ while read -r system input seed; do
         wait -n || true
     done
     {
+        # shellcheck disable=SC2329  # by run_group; the script itself says how to go on
+        stopped() { exit 143; }
+        trap stopped INT TERM HUP
         if ! experiment "${system}" "${input}" "${seed}"; then
             log "${system}, seed ${seed}: FAILED, log: ${expdir}/logs/${system}*.log" >&2
             touch "${expdir}/logs/${system}_seed${seed}.failed"
@@ -385,7 +365,7 @@ while read -r system input seed; do
     } &
 done <<< "${wanted}"
 wait
-trap - INT TERM HUP
+trap stopped INT TERM HUP
 
 # ------------------------------------------------------------------- the table
 
