@@ -121,15 +121,16 @@ else
         "${sets[@]}" ${real_sets:+--real_sets "${real_sets}"} --data_dir "${data_dir}"
 fi
 
+folders=()
 for dset in ${train_set} ${valid_set} ${test_sets} ${real_sets}; do
-    utils/fix_data_dir.sh "${data_dir}/${dset}"
-    utils/validate_data_dir.sh --no-feats --no-text --allow-empty-media "${data_dir}/${dset}"
+    folders+=("${data_dir}/${dset}")
+done
+utils/fix_data_dir.sh "${folders[@]}"
+utils/validate_data_dir.sh --no-feats --no-text --allow-empty-media "${folders[@]}"
+for folder in "${folders[@]}"; do
     skipped=0
-    if [ -f "${data_dir}/${dset}/skipped.tsv" ]; then
-        skipped=$(wc -l < "${data_dir}/${dset}/skipped.tsv")
-    fi
-    log "${data_dir}/${dset}: $(wc -l < "${data_dir}/${dset}/utt2spk") clips, ${skipped} left out" \
-        "(${data_dir}/${dset}/skipped.tsv)"
+    [ ! -f "${folder}/skipped.tsv" ] || skipped=$(wc -l < "${folder}/skipped.tsv")
+    log "${folder}: $(wc -l < "${folder}/utt2spk") clips, ${skipped} left out (${folder}/skipped.tsv)"
 done
 
 log "Successfully finished. [elapsed=${SECONDS}s]"

@@ -508,7 +508,7 @@ def get_parser() -> argparse.ArgumentParser:
         return new
 
     new = command("fix_data_dir.sh", fix)
-    new.add_argument("folder", type=Path)
+    new.add_argument("folders", nargs="+", type=Path)
 
     new = command("validate_data_dir.sh", validate)
     new.add_argument("--no-wav", action="store_true", help="wav.scp may be missing")
@@ -529,7 +529,7 @@ def get_parser() -> argparse.ArgumentParser:
         new.add_argument(
             option, action="store_true", help="accepted; such data are never required"
         )
-    new.add_argument("folder", type=Path)
+    new.add_argument("folders", nargs="+", type=Path)
     return parser
 
 
@@ -537,7 +537,9 @@ def main(argv: Sequence[str]) -> int:
     """Run a command and return the exit status."""
     arguments = get_parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        for folder in arguments.folders:
+            arguments.folder = folder
+            arguments.run(arguments)
     except DataError as error:
         for line in str(error).split("\n"):
             print(f"{arguments.command}: error: {line}", file=sys.stderr)

@@ -299,3 +299,23 @@ def test_fix_writes_ids_in_nfc(data):
     assert tool("fix_data_dir", data).returncode == 0
     assert validate(data).returncode == 0
     assert "t\u00fcba-a " in (data / "wav.scp").read_text()
+
+
+def test_several_folders_in_one_call(tmp_path):
+    """The first that is wrong ends it, and its name is in the error."""
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    for folder in (good, bad):
+        write(folder / "wav.scp", "b-1 /dev/null\na-1 /dev/null\n")
+        write(folder / "video.scp", "b-1 /dev/null\na-1 /dev/null\n")
+        write(folder / "utt2spk", "b-1 b\na-1 a\n")
+    assert run(UTILS / "fix_data_dir.sh", good, bad).returncode == 0
+    for folder in (good, bad):
+        assert (folder / "utt2spk").read_text() == "a-1 a\nb-1 b\n"
+    words = [UTILS / "validate_data_dir.sh", "--allow-empty-media", good, bad]
+    result = run(*words)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("2 utterances") == 2
+    write(bad / "utt2spk", "b-1 b\na-1 a\n")
+    result = run(*words)
+    assert result.returncode == 1 and str(bad) in result.stderr
+    assert str(good) not in result.stderr
