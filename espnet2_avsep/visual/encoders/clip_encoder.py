@@ -292,10 +292,10 @@ def _read_tower(path: str, model: str) -> Dict[str, torch.Tensor]:
                 mmap=zipfile.is_zipfile(path),
             )
             state = state.get("state_dict", state)
+        names = {name: _tower_name(name) for name in state}
+        return {short: state[name] for name, short in names.items() if short}
     except Exception as error:
         raise _misfit(path, model, error) from error
-    names = {name: _tower_name(name) for name in state}
-    return {short: state[name] for name, short in names.items() if short}
 
 
 def _read_safetensors(path: str) -> Dict[str, torch.Tensor]:

@@ -278,6 +278,7 @@ def test_checkpoints_that_do_not_fit(tiny, tmp_path):
         {**state, "visual.more": torch.zeros(1)},
         {**state, "visual.proj": torch.zeros(64, 8)},
         {"visual.proj": Evil()},
+        {1: torch.zeros(1)},
         [1, 2],
     ):
         torch.save(change, path)
