@@ -144,7 +144,8 @@ def write_picture(
         image = image.convert("P")
         image.putpalette(np.rint(palette).astype(np.uint8).tobytes())
     content = io.BytesIO()
-    image.save(content, "PNG", optimize=True)
+    # Four times faster than level 9, for 1 % more bytes.
+    image.save(content, "PNG", compress_level=6)
     with atomic_write(path, "wb") as f:
         f.write(content.getvalue())
     return len(content.getvalue())
