@@ -162,9 +162,9 @@ def steps(root: Path) -> Dict[str, List[str]]:
         "print(len(score_table(summary) + instrument_table(summary)))\n"
     )
     return {
-        "split_scp.pl": [
-            *(python, str(utils / "split_scp.pl"), str(root / "data/video.scp")),
-            *(str(root / f"split.{n}.scp") for n in range(1, JOBS + 1)),
+        "split_jobs": [
+            *("bash", "-c", f'. {utils / "jobs.sh"}; split_jobs "$@"', "split_jobs"),
+            *(str(root / "data/video.scp"), str(root / "split.JOB.scp"), str(JOBS)),
         ],
         "merge_scp.py": [
             *(python, str(utils / "merge_scp.py"), str(JOBS)),
