@@ -420,6 +420,7 @@ def test_test_sets_of_several_numbers_of_sources(again):
     [
         ("--test_ref_nums", "1 2"),
         ("--train_ref_nums", "two"),
+        ("--test_ref_nums", "23"),
         ("--test_ref_nums", "2 3", "--test_mixture_list", "run.sh"),
     ],
 )

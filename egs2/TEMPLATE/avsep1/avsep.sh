@@ -214,7 +214,7 @@ log "Jobs: --nj ${nj} --inference_nj ${inference_nj} --ngpu ${ngpu}"
 
 [[ ! ${fs} =~ ^[0-9]+k$ ]] || fs=${fs%k}000
 [[ ${fs} =~ ^[1-9][0-9]{0,14}$ ]] || die "--fs '${fs}': expected a whole number of Hz"
-[[ "${train_ref_nums} ${test_ref_nums}" =~ ^([2-8]?\ *)*$ ]] ||
+[[ " ${train_ref_nums} ${test_ref_nums} " =~ ^(\ +[2-8])*\ +$ ]] ||
     die "--train_ref_nums '${train_ref_nums}', --test_ref_nums '${test_ref_nums}': expected" \
         "numbers from 2 to 8"
 [ -z "${test_mixture_list}" ] || [[ ! ${test_ref_nums} =~ [0-9]\ +[0-9] ]] ||
