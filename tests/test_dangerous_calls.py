@@ -1,7 +1,7 @@
 """Every call that could run a program or code of a file, and why it is there.
 
 A new one belongs into the module that owns it (data/tables/table_entry.py for what
-tables name, sharing/weights.py for weights, data/tables/yaml_file.py for YAML,
+tables name, weights.py for weights, data/tables/yaml_file.py for YAML,
 media/container.py for media), or into this list with its reason.
 """
 
@@ -46,7 +46,7 @@ ALLOWED: Dict[str, Dict[str, str]] = {
     "espnet2_avsep/corpus/download/pool.py": {
         "ctypes.CDLL": "prctl: workers end with their parent"
     },
-    "espnet2_avsep/sharing/weights.py": {"torch.load": "weights_only"},
+    "espnet2_avsep/weights.py": {"torch.load": "weights_only"},
     "espnet2_avsep/model/checkpoints.py": {
         "torch.load": "weights_only, ESPnet's reporter"
     },
@@ -54,10 +54,6 @@ ALLOWED: Dict[str, Dict[str, str]] = {
         "torch.jit.load": "OpenAI's archives; none with code that loading runs",
         "torch.load": "weights_only",
     },
-    "espnet2_avsep/visual/pretrained/torchvision_weights.py": {
-        "torch.load": "weights_only"
-    },
-    "espnet2_avsep/teacher/clap_checkpoint.py": {"torch.load": "weights_only"},
     "espnet2_avsep/sharing/pack.py": {"subprocess.run": "espnet2.bin.pack, our words"},
     "espnet2_avsep/scoring/results.py": {
         "subprocess.run": "nvidia-smi and git, for the section on the environment"

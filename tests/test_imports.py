@@ -18,6 +18,7 @@ ALLOWED = {
     "moved": {"cli"},
     "cli": {"corpus", "sharing"},
     "device": set(),
+    "weights": {"data"},
     "dsp": set(),
     "layers": {"dsp"},
     "metrics": {"dsp"},
@@ -27,22 +28,22 @@ ALLOWED = {
     "corpus": {"data", "media", "dsp"},
     "loss": {"layers", "dsp", "lean_imports"},
     "separator": {"layers", "dsp"},
-    "teacher": {"layers", "dsp", "data"},
-    "visual": {"layers", "dsp", "data", "media", "lean_imports", "device"},
+    "teacher": {"layers", "dsp", "data", "weights"},
+    "visual": {"layers", "dsp", "data", "media", "lean_imports", "device", "weights"},
     "figures": {"dsp", "data", "metrics"},
     "report": {"corpus", "data", "media", "visual", "metrics", "figures"},
     "lean_imports": set(),
     "tasks": {
         *("model", "data", "lean_imports"),
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
-        "sharing",  # reads files of weights
+        "weights",
     },
     "analysis": {
         *("inference", "data", "metrics", "tasks", "teacher", "figures", "cli"),
     },
     "streaming": set(),
     "demo": {"media", "visual"},
-    "sharing": {"data", "layers", "metrics"},
+    "sharing": {"data", "layers", "metrics", "weights"},
     "model": {
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "metrics"),
         *("figures", "data", "lean_imports"),
@@ -50,6 +51,7 @@ ALLOWED = {
     "inference": {
         *("tasks", "model", "data", "layers", "dsp", "visual", "sharing", "media"),
         *("streaming", "baseline", "metrics", "cli", "report", "figures"),
+        "weights",
     },
     "scoring": {
         *("inference", "data", "metrics", "report", "sharing", "visual", "media"),

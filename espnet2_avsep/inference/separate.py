@@ -19,12 +19,12 @@ from espnet2_avsep.layers.mixture_consistency import mixture_consistent
 from espnet2_avsep.layers.precision import AUTO, DTYPES, usable_dtype
 from espnet2_avsep.layers.unet import make_shift_invariant
 from espnet2_avsep.sharing.source import default_weights, find_model
-from espnet2_avsep.sharing.weights import read_state
 from espnet2_avsep.streaming.chunked import WHOLE, Chunking, ChunkPlan, plan_chunks
 from espnet2_avsep.streaming.resampler import Resampler, check_rate, resample_whole
 from espnet2_avsep.streaming.stretches import cut
 from espnet2_avsep.streaming.tracks import Spans, TrackStream, silence_outside
 from espnet2_avsep.tasks.choices import build_model
+from espnet2_avsep.weights import load_strict, read_state
 
 # Longer recordings are separated in chunks unless it is asked for otherwise.
 WHOLE_SECONDS = 30.0
@@ -79,30 +79,20 @@ def load_weights(model: torch.nn.Module, path: Union[str, Path]) -> str:
             "weights."
         )
     state = read_state(path)
-    own = model.state_dict()
-    problems = [f"missing {k}" for k in own if k not in state]
-    problems += [f"unexpected {k}" for k in state if k not in own]
-    problems += [
-        f"{k} is {tuple(state[k].shape)}, expected {tuple(own[k].shape)}"
-        for k in own
-        if k in state and state[k].shape != own[k].shape
-    ]
-    if problems:
-        raise InputError(
-            f"{path}: does not fit the model of the config: "
-            + "; ".join(problems[:5])
-            + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-            + ". Give the config.yaml beside these weights. If it is that one, another "
-            "version made the model (before 0.2.0, AVPC had another network): use that "
-            "version, or train again."
-        )
+    load_strict(
+        model,
+        state,
+        f"{path}: does not fit the model of the config",
+        "Give the config.yaml beside these weights. If it is that one, another version "
+        "made the model (before 0.2.0, AVPC had another network): use that version, or "
+        "train again.",
+    )
     broken = [k for k, v in state.items() if not bool(torch.isfinite(v).all())]
     if broken:
         raise InputError(
             f"{path}: {len(broken)} tensors hold NaN or infinite values, the first is "
             f"{broken[0]}: the training had diverged. Take an earlier epoch's file."
         )
-    model.load_state_dict(state, strict=True)
     digest = file_sha256(path)
     count = sum(v.numel() for v in state.values())
     logging.info(

@@ -22,7 +22,7 @@ MAX_FILES = 200
 _CHUNK = 1 << 20
 
 # What a packed model may hold: texts, tables, pictures and weights. Weights are read
-# without running what a pickle asks for (sharing/weights.py).
+# without running what a pickle asks for (weights.py).
 SUFFIXES = {
     *(".yaml", ".yml", ".json", ".md", ".txt", ".tsv", ".csv", ".png"),
     *(".pth", ".pt", ".safetensors"),

@@ -31,7 +31,7 @@ from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.data.tables.yaml_file import parse_yaml, read_mapping
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.sharing.source import META, PACK_INFO, default_weights
-from espnet2_avsep.sharing.weights import (
+from espnet2_avsep.weights import (
     SAFETENSORS,
     read_state,
     write_safetensors,

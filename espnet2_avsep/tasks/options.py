@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Type
 import torch
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.sharing.weights import SAFETENSORS, read_state
+from espnet2_avsep.weights import SAFETENSORS, read_state
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 

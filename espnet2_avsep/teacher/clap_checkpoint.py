@@ -2,9 +2,7 @@
 
 import logging
 import os
-import pickle
 import re
-import zipfile
 from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
@@ -14,8 +12,10 @@ import torch
 from espnet2_avsep.data.cache import cache_dir as package_cache_dir
 from espnet2_avsep.data.fetch import FetchError, fetch_file
 from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.weights import read_checkpoint
 
 # name -> (model, enable_fusion): the files of the hub's repository lukewys/laion_clap
 PUBLISHED: Dict[str, Tuple[str, bool]] = {
@@ -184,7 +184,7 @@ def read_audio_state(path: Path) -> AudioState:
     if not state.branch:
         raise InputError(
             f"{path}: holds no tensors named audio_branch.*, as a laion_clap "
-            f"checkpoint does; the first names found are {_some(list(tensors))}."
+            f"checkpoint does; the first names found are {shorten(tensors)}."
         )
     return state._replace(text=text, other=other)
 
@@ -218,72 +218,11 @@ def _read_pickle(path: Path) -> Mapping[str, torch.Tensor]:
         np.dtype,
         *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4")),
     ]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            loaded = torch.load(
-                path,
-                map_location="cpu",
-                weights_only=True,
-                mmap=zipfile.is_zipfile(path),
-            )
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: holds more than tensors and plain values, or is no checkpoint at "
-            f"all: {str(error).splitlines()[0]} If you trust the file, load it once "
-            "elsewhere and save only its state dict, e.g. as safetensors."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{path}: cannot be read as a PyTorch checkpoint: {reason}. The file is "
-            "truncated or of another format; fetch it again."
-        ) from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    loaded = read_checkpoint(path, allowed, mmap=True)
+    state = loaded.get("state_dict", loaded)
     if not isinstance(state, dict):
         raise InputError(
-            f"{path}: holds a {type(loaded).__name__}; expected a state dict, alone or "
-            "under the key 'state_dict'."
+            f"{path}: holds a {type(state).__name__} under the key 'state_dict'; "
+            "expected names and tensors."
         )
     return {key: value for key, value in state.items() if torch.is_tensor(value)}
-
-
-def load_strict(
-    module: torch.nn.Module, state: Mapping[str, torch.Tensor], where: str
-) -> None:
-    """Load ``state`` into ``module``; every name and shape must fit.
-
-    Args:
-        module: The module to fill.
-        state: Its tensors.
-        where: The beginning of the error message: file and part.
-
-    Raises:
-        InputError: missing, unexpected or differently shaped tensors, all named.
-    """
-    wanted = module.state_dict()
-    faults = {
-        "missing": [key for key in wanted if key not in state],
-        "unexpected": [key for key in state if key not in wanted],
-        "of another shape": [
-            f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
-            for key in wanted
-            if key in state and state[key].shape != wanted[key].shape
-        ],
-    }
-    if any(faults.values()):
-        found = "; ".join(
-            f"{len(keys)} {fault}: {_some(keys)}"
-            for fault, keys in faults.items()
-            if keys
-        )
-        raise InputError(
-            f"{where} does not fit: {found}. Choose the model and enable_fusion that "
-            "the checkpoint was trained with (630k-*: HTSAT-tiny, music_*: HTSAT-base, "
-            "*fusion*: enable_fusion: true)."
-        )
-    module.load_state_dict(state)
-
-
-def _some(names: List[str], limit: int = 8) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -24,7 +24,6 @@ from espnet2_avsep.teacher.abs_teacher import AbsTeacher
 from espnet2_avsep.teacher.clap_checkpoint import (
     PUBLISHED,
     find_checkpoint,
-    load_strict,
     read_audio_state,
 )
 from espnet2_avsep.teacher.htsat import (
@@ -37,8 +36,13 @@ from espnet2_avsep.teacher.htsat import (
     WINDOW_SIZE,
     build_htsat,
 )
+from espnet2_avsep.weights import load_strict
 
 _PROJECTION_DIM = 512
+_FITTING = (
+    "Choose the model and enable_fusion that the checkpoint was trained with (630k-*: "
+    "HTSAT-tiny, music_*: HTSAT-base, *fusion*: enable_fusion: true)."
+)
 # Elements of a resampling kernel above which a rate is refused. 11025 Hz needs 0.1 M.
 _MAX_KERNEL = 1 << 25
 
@@ -163,8 +167,11 @@ class ClapTeacher(AbsTeacher):
             )
         else:
             state = read_audio_state(path)
-            load_strict(htsat, state.branch, f"{path}: audio_branch of {model}")
-            load_strict(projection, state.projection, f"{path}: audio_projection")
+            for module, weights, part in (
+                (htsat, state.branch, f"audio_branch of {model}"),
+                (projection, state.projection, "audio_projection"),
+            ):
+                load_strict(module, weights, f"{path}: {part} does not fit", _FITTING)
             self.description = f"{model}, {path.name}, sha256 {digest}"
             logging.info(
                 f"CLAP teacher: {model} from {path} (sha256 {digest}): "

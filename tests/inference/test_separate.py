@@ -358,7 +358,7 @@ def test_checkpoint_that_does_not_fit(tmp_path, folder):
     config = yaml.safe_load((other / "config.yaml").read_text())
     config["separator_conf"]["fusion"] = "late"
     (other / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(InputError, match="unexpected separator.middle_projection"):
+    with pytest.raises(InputError, match="unexpected: separator.middle_projection"):
         SeparateAV.from_pretrained(other)
 
 

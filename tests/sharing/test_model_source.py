@@ -18,7 +18,7 @@ from espnet2_avsep.sharing.source import (
     default_weights,
     find_model,
 )
-from espnet2_avsep.sharing.weights import read_state, write_safetensors
+from espnet2_avsep.weights import read_state, write_safetensors
 from tests.tiny_corpus import DIM, SEGMENT
 
 

@@ -145,18 +145,18 @@ def test_files_that_are_no_checkpoint(tmp_path, capsys):
             read_audio_state(path)
         assert capsys.readouterr().out == "", name
     torch.save({"state_dict": Harm()}, path)
-    with pytest.raises(InputError, match="holds more than tensors"):
+    with pytest.raises(InputError, match="hold more than tensors"):
         read_audio_state(path)
     assert capsys.readouterr().out == ""
     torch.save({"weight": torch.zeros(2)}, path)
     with pytest.raises(InputError, match="no tensors named audio_branch.*weight"):
         read_audio_state(path)
     torch.save([1, 2], path)
-    with pytest.raises(InputError, match="holds a list"):
+    with pytest.raises(InputError, match="holds list"):
         read_audio_state(path)
     torch.save({"state_dict": {"audio_branch.w": torch.zeros(1000)}}, path)
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(InputError, match="truncated"):
+    with pytest.raises(InputError, match="incomplete"):
         read_audio_state(path)
     path = tmp_path / "clap.safetensors"
     path.write_bytes(b"abc")

@@ -80,8 +80,8 @@ def main(args: Options) -> None:
     from espnet2_avsep.inference.separate import load_config, load_weights
     from espnet2_avsep.sharing import released
     from espnet2_avsep.sharing.source import META, PACK_INFO
-    from espnet2_avsep.sharing.weights import read_checkpoint
     from espnet2_avsep.tasks.choices import build_model
+    from espnet2_avsep.weights import read_checkpoint
 
     names = ("sample_rate", "n_fft", "hop_length")
     audio = {name: getattr(args, name) for name in names if getattr(args, name)}

@@ -12,6 +12,7 @@ from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.visual.encoder_info import RANDOM
 from espnet2_avsep.visual.pretrained.weights import connection_problem, weights_error
+from espnet2_avsep.weights import load_strict, read_state
 
 
 def load_weights(
@@ -42,15 +43,10 @@ def load_weights(
             file that does not fit.
     """
     path = find_file(model, title, pretrained, option, cache_dir)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = {k: v for k, v in state.items() if not k.startswith(tuple(without))}
-        network.load_state_dict(state, strict=True)
-    except Exception as error:
-        raise InputError(
-            f"{option} {path}: does not fit {title}: {str(error)[:500]}. "
-            f"A state dict of torchvision's {model} was expected."
-        ) from error
+    state = read_state(path)
+    state = {k: v for k, v in state.items() if not k.startswith(tuple(without))}
+    hint = f"A state dict of torchvision's {model} was expected."
+    load_strict(network, state, f"{option} {path}: does not fit {title}", hint)
     sha256 = file_sha256(path)
     logging.info("%s: loaded %s (sha256 %s)", title, path, sha256)
     return {"weights": f"sha256 {sha256}"}
