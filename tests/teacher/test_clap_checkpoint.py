@@ -113,7 +113,7 @@ def test_state_must_fit_strictly(state, tmp_path):
         str(path),
         "1 missing: bn0.weight",
         "1 unexpected: extra",
-        "norm.bias (7,) instead of (192,)",
+        "norm.bias is (7,), expected (192,)",
         "enable_fusion",
     ):
         assert part in str(error.value)
