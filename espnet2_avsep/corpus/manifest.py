@@ -1,12 +1,10 @@
 """manifest.tsv, which avsep_download leaves beside the videos."""
 
-import csv
 from pathlib import Path
 from typing import Dict
 
 from espnet2_avsep.corpus.clip import Clip
-from espnet2_avsep.corpus.lists import read_text
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.data.tables.tsv import read_tsv
 
 NAME = "manifest.tsv"
 
@@ -20,17 +18,11 @@ def read_manifest(folder: Path) -> Dict[str, str]:
     path = folder / NAME
     if not path.is_file():
         return {}
-    lines = read_text(path).splitlines()
-    reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    missing = {"id", "status", "reason"} - set(reader.fieldnames or ())
-    if missing:
-        raise InputError(
-            f"{path}: has no column {', '.join(sorted(missing))}; expected the table "
-            "that avsep_download writes. Remove it, or download again."
-        )
+    fix = "avsep_download writes it: remove it, or download again."
+    rows = read_tsv(path, ("id", "status", "reason"), fix)
     return {
         row["id"]: row["reason"] or row["status"]
-        for row in reader
+        for row in rows
         if row["status"] != "ok"
     }
 

@@ -13,8 +13,6 @@ from espnet2_avsep.data.tables.clip_id import ClipFinder
 from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.errors import InputError
 
-OVERLAPS = ("error", "train", "keep")
-
 
 class SetNames(NamedTuple):
     """Names of the sets: training, validation, one or more for test."""

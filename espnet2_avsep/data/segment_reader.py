@@ -19,7 +19,7 @@ from espnet2_avsep.data.frame_store import (
     is_frames,
     read_jpegs,
 )
-from espnet2_avsep.data.tables.table_entry import load_matrix, parse_ref
+from espnet2_avsep.data.tables.table_entry import load_matrix, parse_ref, unreadable
 from espnet2_avsep.errors import InputError
 
 # Start of a binary Kaldi object -> bytes of a value. M: matrix, V: vector of one row.
@@ -43,7 +43,7 @@ def audio_info(path: str) -> Tuple[int, int]:
     try:
         info = soundfile.info(str(path))
     except (soundfile.SoundFileError, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(str(path), error) from error
     _check_mono(path, info.channels)
     return info.frames, info.samplerate
 
@@ -92,7 +92,7 @@ def read_segment(path: str, start: int = 0, num: Optional[int] = None) -> np.nda
             integer = f.subtype == "PCM_16"
             samples = f.read(wanted, dtype="int16" if integer else "float32")
     except (soundfile.SoundFileError, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(str(path), error) from error
     if len(samples) < wanted:
         raise InputError(
             f"{path}: only {len(samples)} of the samples {start} to {start + wanted} "
@@ -285,7 +285,7 @@ def read_rows(ref: str, rows: Sequence[int]) -> np.ndarray:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise _unreadable(ref, error) from error
+        raise unreadable(ref, error) from error
     try:
         head = os.pread(handle, _HEADER_BYTES, offset)
         if is_frames(head):
@@ -337,7 +337,7 @@ def _read_bytes(ref: str, path: str, offset: int, size: int) -> bytes:
                 data += more
             return data
     except OSError as error:
-        raise _unreadable(ref, error) from error
+        raise unreadable(ref, error) from error
 
 
 def _sizes(ref: str, head: bytes) -> Tuple[int, int]:
@@ -393,14 +393,3 @@ def _check_rows(ref: str, values: np.ndarray) -> np.ndarray:
             "(stage 2), or remove the clip."
         )
     return values
-
-
-def _unreadable(path: str, error: Exception) -> InputError:
-    file = str(path)
-    if "[" not in file and ":" in file and file.rpartition(":")[2].isdigit():
-        file = file.rpartition(":")[0]
-    detail = "no such file" if not os.path.exists(file) else str(error)
-    return InputError(
-        f"{path}: cannot be read ({detail}). Run the stage that writes it again, or "
-        "correct the table that names it."
-    )

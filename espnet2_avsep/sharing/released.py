@@ -83,6 +83,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 import torch
 from torch import Tensor
 
+from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.layers.unet import level_widths
 
@@ -294,9 +295,7 @@ def _unwrap(checkpoint: Mapping[str, Any]) -> State:
 
 def _some(names: Iterable[Any]) -> str:
     """Show a few names."""
-    names = sorted(map(str, names))
-    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    return (", ".join(names[:6]) or "nothing") + more
+    return shorten(sorted(map(str, names))) or "nothing"
 
 
 def _audio_config(audio: Mapping[str, int]) -> Dict[str, Any]:

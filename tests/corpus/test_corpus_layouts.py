@@ -196,7 +196,7 @@ def test_manifest_of_the_download(tmp_path, prepare):
     assert source["missing"] == {"not downloaded": 2}
     (folder / "manifest.tsv").write_text("id\tstate\n")
     error = prepare("music", folder, *NAMES, "--splits", splits, fails=True)
-    assert "manifest.tsv: has no column reason, status" in error
+    assert "must name the columns id status reason" in error
 
 
 # ------------------------------------------------------------------ duets

@@ -195,9 +195,3 @@ def _frames(blocks: AudioBlocks, voice, start: float) -> Iterator["av.AudioFrame
             at += piece.shape[-1]
             yield from placed(resampler.resample(frame))
     yield from placed(resampler.resample(None))
-
-
-def has_picture(path: PathLike) -> Optional[Path]:
-    """Return a file's path where it holds a video, else None."""
-    path = Path(path)
-    return path if probe(path).has_video else None

@@ -6,6 +6,7 @@ refused unless the caller read the table with ``allow_pipes``. No content is unp
 """
 
 import io
+import os
 import re
 import shlex
 import struct
@@ -142,6 +143,10 @@ def parse_ref(ref: str) -> Tuple[str, int, str]:
     refuse_command(ref, "table of matrices", _FILES_ONLY)
     if ref == "-":
         raise InputError(f"table of matrices: '-' is stdin. {_FILES_ONLY}")
+    return _split_ref(ref)
+
+
+def _split_ref(ref: str) -> Tuple[str, int, str]:
     rows = ""
     if ref.endswith("]") and "[" in ref:
         ref, _, rows = ref[:-1].rpartition("[")
@@ -184,7 +189,7 @@ def load_matrix(ref: str) -> np.ndarray:
                 raise ValueError(f"{found if head else 'nothing'} is there")
         matrix = matrix[_slices(rows)]
     except Exception as error:  # kaldiio raises whatever the damage leads to
-        raise InputError(_unreadable(ref, path, error)) from error
+        raise unreadable(ref, error) from error
     return matrix
 
 
@@ -301,9 +306,16 @@ def read_h5(file, name: str) -> np.ndarray:
     return place[()]
 
 
-def _unreadable(ref: str, path: str, error: Exception) -> str:
-    detail = str(error) if Path(path).exists() else "no such file"
-    return (
+def unreadable(ref: str, error: Exception) -> InputError:
+    """Return the error for an entry of a table that cannot be read.
+
+    Args:
+        ref: The file, perhaps with an offset and a range; see parse_ref.
+        error: What its reader said.
+    """
+    there = os.path.exists(ref) or os.path.exists(_split_ref(ref)[0])
+    detail = str(error) if there else "no such file"
+    return InputError(
         f"{ref}: cannot be read ({detail}). Run the stage that writes it again, or "
         "correct the table that names it."
     )

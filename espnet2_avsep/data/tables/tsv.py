@@ -23,8 +23,11 @@ def read_tsv(path: PathLike, columns: Sequence[str], fix: str) -> List[Dict[str,
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; {fix}")
-    with path.open(encoding="utf-8", newline="") as f:
-        rows = list(csv.reader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as f:
+            rows = list(csv.reader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); {fix}") from error
     header = rows[0] if rows else []
     if not set(columns) <= set(header):
         raise InputError(

@@ -28,12 +28,13 @@ def test_white_space_in_a_value_cannot_end_it(tmp_path):
         (None, "no such file; run stage 4."),
         ("", "must name the columns key value, separated by tabs; run stage 4."),
         ("key\tother\n", "must name the columns"),
+        ("key\tvalue\ncaf\u00e9\tb\n", "cannot be read .*utf-8.*; run stage 4."),
         ("key\tvalue\na\tb\nc\n", "line 3: 1 columns; expected 2 .*; run stage 4."),
     ],
 )
 def test_what_is_no_such_table(tmp_path, text, message):
     path = tmp_path / "a.tsv"
     if text is not None:
-        path.write_text(text)
+        path.write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=f"a.tsv.*{message}"):
         read_tsv(path, ["key", "value"], "run stage 4.")
