@@ -26,6 +26,7 @@ class ObjectClassification(AbsCriterion):
         compression: What the classifier sees of x = mask * mixture: "log", log(x +
             1e-10), as released, or "log1p", log(1 + x).
         pooling: Of its last maps, "maximum" (as released) or "average".
+        width: Channels of the classifier's first stage; 64 is ResNet-18.
     """
 
     needs_labels = True
@@ -35,6 +36,7 @@ class ObjectClassification(AbsCriterion):
         num_classes: int = 16,
         compression: str = "log",
         pooling: str = "maximum",
+        width: int = 64,
     ):
         super().__init__()
         for name, value, known in (
@@ -43,14 +45,10 @@ class ObjectClassification(AbsCriterion):
         ):
             if value not in known:
                 raise ValueError(f"{name}={value!r}: expected one of {known}.")
-        with without_compiler():
-            import torchvision
-
+        if width < 1:
+            raise ValueError(f"width={width}: expected at least 1.")
         self.num_classes = num_classes
-        self.network = torchvision.models.resnet18(
-            weights=None, num_classes=num_classes, norm_layer=SourceBatchNorm2d
-        )
-        self.network.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+        self.network = _resnet18(width, num_classes)
         self.compression = compression
         if pooling == "maximum":
             self.network.avgpool = nn.AdaptiveMaxPool2d(1)
@@ -72,3 +70,24 @@ class ObjectClassification(AbsCriterion):
         labels = output.labels.where(sounding, self.num_classes - 1).flatten()
         loss = F.cross_entropy(scores, labels, reduction="none")
         return loss.unflatten(0, output.labels.shape).mean(dim=1)
+
+
+def _resnet18(width: int, num_classes: int) -> nn.Module:
+    """Build ResNet-18 on one channel, with ``width`` channels in its first stage."""
+    with without_compiler():
+        from torchvision.models.resnet import BasicBlock, ResNet
+
+    class Narrow(ResNet):
+        def _make_layer(self, block, planes, *args, **options):
+            if planes == 64:
+                self.inplanes = width  # those of the first convolution, below
+            return super()._make_layer(block, planes * width // 64, *args, **options)
+
+    network = Narrow(
+        BasicBlock, [2, 2, 2, 2], num_classes=num_classes, norm_layer=SourceBatchNorm2d
+    )
+    network.conv1 = nn.Conv2d(1, width, 7, stride=2, padding=3, bias=False)
+    if width != 64:
+        network.bn1 = SourceBatchNorm2d(width)
+        network.fc = nn.Linear(8 * width, num_classes)
+    return network

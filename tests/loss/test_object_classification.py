@@ -50,8 +50,28 @@ def test_it_is_torchvisions_network_on_the_separated_spectrograms(
         assert found[n].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-def test_its_gradient_reaches_the_masks():
-    criterion, out = ObjectClassification(4), output(torch.ones(2, 3).long())
+def test_width_of_the_classifier():
+    """Every layer has an eighth of ResNet-18's channels: that is all that differs."""
+    full, narrow = (
+        dict(ObjectClassification(5, width=width).named_parameters())
+        for width in (64, 8)
+    )
+    assert list(full) == list(narrow)
+    for name, weight in full.items():
+        expected = [n // 8 for n in weight.shape[:2]]
+        if name.startswith("network.fc"):
+            expected[0] = 5  # classes
+        if name == "network.conv1.weight":
+            expected[1] = 1  # the spectrogram
+        assert list(narrow[name].shape[:2]) == expected, name
+    with pytest.raises(ValueError, match="width=0"):
+        ObjectClassification(5, width=0)
+
+
+@pytest.mark.parametrize("width", [64, 8])
+def test_its_gradient_reaches_the_masks(width):
+    criterion = ObjectClassification(4, width=width)
+    out = output(torch.ones(2, 3).long())
     out.mask.requires_grad_()
     criterion(out).sum().backward()
     assert out.mask.grad.abs().max() > 0
