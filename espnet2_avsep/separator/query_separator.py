@@ -11,6 +11,7 @@ from espnet2_avsep.layers.gated_fusion import GATES, GatedFusion
 from espnet2_avsep.layers.initialisation import initialise
 from espnet2_avsep.layers.queries import BuiltQueries, ClassQueries
 from espnet2_avsep.layers.query_transformer import QueryTransformer
+from espnet2_avsep.layers.standardise import Standardise
 from espnet2_avsep.layers.unet import UNetEncoder, level_widths
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
 
@@ -78,6 +79,9 @@ class QuerySeparator(AbsAVSeparator):
         new_queries: Queries of classes added to a trained model; see ClassQueries.
         motion: Whether there are motion features of each source.
         motion_dim: Size of a motion feature (1024 for I3D).
+        motion_standardised: Whether each value of the motion features is given zero
+            mean and unit variance (ours), by layers.standardise. For optical flow,
+            whose values are so small that a query hardly changes by them.
         gate: "dynamic", "multiply" or "none"; see GatedFusion.
         fused_map: Where F_d replaces F_mid: "network", in the transformer and in the
             U-Net ("the resulting feature F_d replaces F_a^mid in the network"), or
@@ -116,6 +120,7 @@ class QuerySeparator(AbsAVSeparator):
         new_queries: int = 0,
         motion: bool = True,
         motion_dim: int = 1024,
+        motion_standardised: bool = False,
         gate: str = "dynamic",
         fused_map: str = "network",
         audio_attention: Union[None, str, Sequence[int]] = "every",
@@ -163,6 +168,9 @@ class QuerySeparator(AbsAVSeparator):
         self.middle_level = middle_level
         self._bottleneck_dim = widths[-1]
 
+        self.motion_scale = None
+        if motion and motion_standardised:
+            self.motion_scale = Standardise(motion_dim)
         self.encoder = UNetEncoder(widths, sync=bn_sync, end_bias=end_bias)
         self.decoder = FusedUNetDecoder(
             widths,
@@ -312,8 +320,11 @@ class QuerySeparator(AbsAVSeparator):
         if not self.needs_motion:
             return None, None
         motion = self.check_motion(motion, lengths).transpose(0, 1).flatten(0, 1)
-        if lengths is None:
-            return motion, None
-        lengths = lengths.transpose(0, 1).flatten()
-        steps = torch.arange(motion.size(1), device=motion.device)
-        return motion, steps >= lengths[:, None]
+        padding = None
+        if lengths is not None:
+            lengths = lengths.transpose(0, 1).flatten()
+            steps = torch.arange(motion.size(1), device=motion.device)
+            padding = steps >= lengths[:, None]
+        if self.motion_scale is not None:
+            motion = self.motion_scale(motion, padding)
+        return motion, padding

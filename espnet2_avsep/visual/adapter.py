@@ -1,10 +1,9 @@
 """From the rows of a batch to one embedding per source, inside the model."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from espnet2_avsep.layers.batch_norm import pooled_moments
+from espnet2_avsep.layers.standardise import Standardise
 
 
 class MeanAdapter(nn.Module):
@@ -24,12 +23,10 @@ class MeanAdapter(nn.Module):
         return F.normalize(visual, dim=-1) if self.normalise else visual
 
 
-class StandardiseAdapter(nn.Module):
+class StandardiseAdapter(Standardise):
     """Average the frames, then give each value zero mean and unit variance.
 
-    The statistics are those of all embeddings seen in training so far, by all of its
-    processes; they are applied in training as in evaluation and saved with the
-    weights. Meant for frozen encoders whose embeddings lie close together (a randomly
+    Meant for frozen encoders whose embeddings lie close together (a randomly
     initialised one above all), where nearly all of an embedding is common to every
     picture.
 
@@ -39,31 +36,8 @@ class StandardiseAdapter(nn.Module):
     """
 
     def __init__(self, dim: int = 512, eps: float = 1e-3):
-        super().__init__()
-        self.eps = eps
-        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("mean", torch.zeros(dim, dtype=torch.float64))
-        self.register_buffer("variance", torch.ones(dim, dtype=torch.float64))
-
-    @torch.no_grad()
-    def _update(self, x: Tensor) -> None:
-        """Merge the mean and variance of x (M, D) into the running ones."""
-        x = x.double()
-        variance, mean = torch.var_mean(x, dim=0, correction=0)
-        mean, variance, number = pooled_moments(mean, variance, len(x))
-        total = self.count + number
-        share = number / total
-        delta = mean - self.mean
-        self.variance.mul_(1 - share).add_(share * variance)
-        self.variance.add_(share * (1 - share) * delta**2)
-        self.mean.add_(share * delta)
-        self.count.copy_(total)
+        super().__init__(dim, eps)
 
     def forward(self, visual: Tensor) -> Tensor:
         """Reduce (B, N, V, D) to (B, N, D)."""
-        visual = visual.mean(dim=2)
-        if self.training:
-            self._update(visual.flatten(0, 1))
-        floor = self.eps * self.variance.mean()
-        scale = (self.variance + floor).rsqrt()
-        return ((visual.double() - self.mean) * scale).to(visual.dtype)
+        return super().forward(visual.mean(dim=2))

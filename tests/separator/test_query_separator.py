@@ -64,6 +64,59 @@ def test_padded_steps_change_nothing():
     assert (model(feature, **other)[0] - expected).abs().max() > 1e-4
 
 
+def test_the_order_of_the_steps_counts_only_with_positions():
+    """Without them, masks are the same for a melody that is played backwards."""
+    feature, told = inputs()
+    told["motion_lengths"] = torch.full((2, 2), 5)
+    backwards = {**told, "motion": told["motion"].flip(2)}
+    for positions in (False, True):
+        model = build(motion_positions=positions)
+        change = model(feature, **told)[0] - model(feature, **backwards)[0]
+        assert (change.abs().max() > 1e-4) == positions
+
+
+def test_motion_only_weighs_the_maps_of_the_mixture():
+    """logits(f, t) = q(motion) . F_a(f, t): of any number of motions, rank width."""
+    model = build(gate="none", audio_attention=None, motion_positions=True)
+    feature, told = inputs(sources=20)
+    told["visual"] = told["visual"][:, :1].expand(-1, 20, -1)
+    told["labels"] = torch.zeros(2, 20, dtype=torch.long)
+    logits = model.double()(
+        feature.double(),
+        **{k: v.double() if v.is_floating_point() else v for k, v in told.items()},
+    )[0]
+    assert torch.linalg.matrix_rank(logits.flatten(2)).tolist() == [8, 8]  # width
+
+
+def test_standardised_motion_does_not_depend_on_its_scale():
+    """Optical flow has small values: queries hardly change by them."""
+    feature, told = inputs(steps=9)
+    told["motion_lengths"] = torch.full((2, 2), 9)
+    change = {}
+    for standardised in (False, True):
+        for scale in (1.0, 0.01):
+            model = build(motion_standardised=standardised)
+            own = {**told, "motion": told["motion"] * scale}
+            if standardised:
+                model.motion_scale.train()(own["motion"])
+                model.motion_scale.eval()
+            other = {**own, "motion": own["motion"].flip(1)}
+            gap = model(feature, **own)[0] - model(feature, **other)[0]
+            change[standardised, scale] = gap.abs().mean().item()
+    assert change[True, 0.01] == pytest.approx(change[True, 1.0], rel=1e-4)
+    assert change[False, 0.01] < 0.05 * change[False, 1.0]
+
+
+def test_padded_steps_are_no_part_of_the_statistics():
+    model = build(motion_standardised=True).train()
+    feature, told = inputs()
+    model(feature, **told)
+    seen = torch.arange(5) < told["motion_lengths"][..., None]
+    rows = told["motion"][seen].double()
+    assert model.motion_scale.count == len(rows)
+    torch.testing.assert_close(model.motion_scale.mean, rows.mean(dim=0))
+
+
 @pytest.mark.parametrize("gate", ["none", "multiply", "dynamic"])
 def test_joint_pass_equals_one_pass_per_source(gate):
     """In training, where BatchNorm has the statistics of each source."""
