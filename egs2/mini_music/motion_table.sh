@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# One table on the generated corpus in which only motion tells the sources apart: systems,
+# each with the motion as it is, frozen, and swapped between the sources. Small networks,
+# without network, GPU or download.
+set -euo pipefail
+
+log() {
+    echo "$(date '+%Y-%m-%dT%H:%M:%S') (${0##*/}) $*"
+}
+die() {
+    log "Error: $*" >&2
+    exit 2
+}
+SECONDS=0
+
+systems="sound_of_motions iquery dgfnet hfra" # conf/tuning/train_avsep_mini_*
+seeds=0                                       # Seeds of each training.
+train_seconds=                                # CPU time of each training (default: the configuration's).
+corpus=downloads/mini_motion                  # Folder of the generated videos.
+datadir=data_motion                           # Folder of the data directories.
+dumpdir=dump/motion_only                      # Folder for features and mixtures.
+expdir=exp/motion_only                        # Folder for experiments and the table.
+run_opts=                                     # Options of every run.sh.
+dry_run=false                                 # Whether to print the commands and do nothing.
+python=python3                                # The Python that runs everything.
+
+# shellcheck disable=SC2034  # parse_options.sh prints it
+help_message=$(
+    cat << EOF
+Usage: $0 [options]
+
+Generates the corpus and prepares it (stages 1-5); trains, separates and scores each system;
+separates and scores those that use motion once more with the motion frozen, and once with the
+motion of the other source; writes <expdir>/compare/compare_test.md. Run again after an
+interruption: what is finished is kept, and an interrupted training continues.
+
+    --systems           # Of: sound_of_motions iquery dgfnet hfra (default="${systems}").
+    --seeds             # Seeds of each training (default="${seeds}").
+    --train_seconds     # CPU time of each training in seconds (default: that of each
+                        # configuration).
+    --corpus            # Folder of the generated videos (default="${corpus}").
+    --datadir           # Folder of the data directories (default="${datadir}").
+    --dumpdir           # Folder for features and mixtures (default="${dumpdir}").
+    --expdir            # Folder for experiments and the table (default="${expdir}").
+    --run_opts          # Options of every run.sh.
+    --dry_run           # Print the commands and do nothing (default="${dry_run}").
+    --python            # The Python that runs everything (default="${python}").
+EOF
+)
+
+# shellcheck source=/dev/null
+. utils/parse_options.sh
+[ $# -eq 0 ] || die "'$1' is not an option. See $0 --help"
+# shellcheck source=./egs2/TEMPLATE/avsep1/path.sh
+. ./path.sh
+
+[ -n "${systems}" ] && [ -n "${seeds}" ] || die "--systems and --seeds: expected one or more"
+for system in ${systems}; do
+    [[ ${system} =~ ^(sound_of_motions|iquery|dgfnet|hfra)$ ]] ||
+        die "--systems: '${system}' is not among sound_of_motions iquery dgfnet hfra"
+done
+for seed in ${seeds}; do
+    [[ ${seed} =~ ^[0-9]{1,9}$ ]] || die "--seeds: '${seed}': expected a whole number, 0 or more"
+done
+[[ ${train_seconds:-1} =~ ^[1-9][0-9]{0,8}$ ]] ||
+    die "--train_seconds '${train_seconds}': expected a whole number, 1 or more"
+
+# doing <command> ...: run it, or print it
+doing() {
+    if "${dry_run}"; then
+        printf '%q ' "$@" | sed 's/ $/\n/'
+    else
+        "$@"
+    fi
+}
+
+# shellcheck disable=SC2206  # options are several words
+opts=(--local_data_opts "--same_instrument true" --mix_different_class false
+    --visual_encoder frames --visual_size 72 --mix_visual_frames 1
+    --motion_encoder lucas_kanade --motion_align segment --segment_samples 32512
+    --test_num_mixtures 32 --valid_num_mixtures 16 --eval_valid_set false
+    --leak_check false --health_report false --train_threads 1
+    --datadir "${datadir}" --dumpdir "${dumpdir}" --expdir "${expdir}" ${run_opts})
+export MINI_MUSIC=${corpus}
+
+if [ ! -e "${expdir}/data_done" ]; then
+    doing ./run.sh --stage 1 --stop_stage 5 "${opts[@]}"
+    "${dry_run}" || touch "${expdir}/data_done"
+fi
+
+experiments=()
+for seed in ${seeds}; do
+    for system in ${systems}; do
+        tag=${system}_seed${seed}
+        exp=${expdir}/avsep_${tag}
+        experiments+=(--experiment "${exp}")
+        own=("${opts[@]}" --report false --inference_nj 1
+            --avsep_tag "${tag}" --avsep_config "conf/tuning/train_avsep_mini_${system}.yaml"
+            --avsep_args "--seed ${seed}${train_seconds:+ --max_train_seconds ${train_seconds}}")
+        conditions=(frozen swapped)
+        if [ "${system}" = hfra ]; then
+            conditions=()
+        fi
+        for condition in "${conditions[@]}"; do
+            experiments+=(--experiment "${exp}/${condition}")
+        done
+        if [ -e "${exp}/table_done" ]; then
+            log "${tag}: is there already"
+            continue
+        fi
+        doing ./run.sh --stage 6 --stop_stage 8 "${own[@]}"
+        for condition in "${conditions[@]}"; do
+            doing ./run.sh --stage 7 --stop_stage 8 "${own[@]}" \
+                --inference_tag "${condition}" --inference_args "--change_motion ${condition}"
+        done
+        "${dry_run}" || touch "${exp}/table_done"
+    done
+done
+
+doing "${python}" -m espnet2_avsep.bin.avsep_compare --output_dir "${expdir}/compare" \
+    --set test --corpus_note "Generated corpus, not MUSIC: players of one drawing whose \
+instruments have one timbre; only the motion of the bow tells which sound is whose. In brackets \
+behind a system's name: what was done to the motion in the test." "${experiments[@]}"
+"${dry_run}" || log "This table: ${expdir}/compare/compare_test.md [elapsed=${SECONDS}s]"

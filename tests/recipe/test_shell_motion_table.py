@@ -1,0 +1,58 @@
+"""motion_table.sh: what it plans, and what it does not accept."""
+
+import subprocess
+
+import pytest
+from shell_checkout import ROOT
+
+RECIPE = ROOT / "egs2" / "mini_music"
+CONDITIONS = ("", "frozen", "swapped")
+
+
+def run(*options):
+    command = ["./motion_table.sh", "--dry_run", "true", *options]
+    return subprocess.run(command, cwd=RECIPE, capture_output=True, text=True)
+
+
+def test_dry_run_plans_systems_and_conditions():
+    before = sorted(RECIPE.iterdir())
+    result = run("--seeds", "3", "--expdir", "e", "--train_seconds", "9")
+    assert result.returncode == 0, result.stderr
+    assert sorted(RECIPE.iterdir()) == before
+    data, *runs, table = result.stdout.splitlines()
+    assert "--stage 1 --stop_stage 5" in data
+    assert "--same_instrument\\ true" in data
+    systems = ("sound_of_motions", "iquery", "dgfnet", "hfra")
+    planned = []
+    for line in runs:
+        tag = line.split("--avsep_tag ")[1].split()[0]
+        change = ""
+        if "--inference_tag" in line:
+            change = line.split("--inference_tag ")[1].split()[0]
+            assert f"--change_motion\\ {change}" in line
+        assert ("--stage 6 " in line) == (not change)
+        planned.append((tag, change))
+        config = ROOT / line.split("--avsep_config ")[1].split()[0]
+        assert config.is_file(), config
+        assert "--seed\\ 3\\ --max_train_seconds\\ 9" in line
+    assert planned == [
+        (f"{system}_seed3", change)
+        for system in systems
+        for change in (CONDITIONS if system != "hfra" else ("",))
+    ]
+    folders = [part.split()[0] for part in table.split("--experiment ")[1:]]
+    assert folders == [f"e/avsep_{tag}/{c}".rstrip("/") for tag, c in planned]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--systems", "iquery sound_of_pixels"), "'sound_of_pixels' is not among"),
+        (("--systems", ""), "expected one or more"),
+        (("--seeds", "one"), "'one': expected a whole number"),
+        (("--train_seconds", "0"), "--train_seconds '0'"),
+    ],
+)
+def test_bad_options(options, message):
+    result = run(*options)
+    assert result.returncode == 2 and message in result.stderr
