@@ -19,9 +19,9 @@ heads) stays; what makes it slow or needs a download is reduced:
     learning rate is 2e-3, but for the parts listed in GROUPS (with --train_seconds);
   * phases of a training have the same shares of its epochs.
 
-A system with a small configuration of its own (<name>_small.yaml beside the full one)
-keeps its network, spectrogram and losses; optimizer, schedule and batches are those of
-all systems.
+A system with a small configuration of its own (<name>_small.yaml beside the full one,
+or train_avsep_mini*.yaml) keeps its network, spectrogram and losses; optimizer,
+schedule and batches are those of all systems.
 
 With --train_seconds, all systems train for the same CPU time instead of the same number
 of steps; see avsep_train --help, --max_train_seconds.
@@ -51,6 +51,7 @@ GROUPS = {
 }
 # Networks for pictures whose ResNet-18 does not learn in the full size either.
 ALWAYS_FROZEN = ("resnet18_ccol", "resnet18_predictive_coding")
+MINI = "train_avsep_mini"
 TINY_HTSAT = {"embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
 
 
@@ -92,7 +93,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     own = path.with_name(f"{path.stem}_small.yaml")
     if own.exists():
         path, config = own, read_config(own)
-    is_small = path.stem.endswith("_small")
+    is_small = path.stem.endswith("_small") or path.stem.startswith(MINI)
     config = small(config, args.max_epoch, args.num_iters_per_epoch or 75, is_small)
     if args.train_seconds:
         config.update(timed(args.max_epoch, args.train_seconds))
