@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import sys
+from collections import Counter
 from pathlib import Path
 
 from espnet2_avsep.moved import present_name
@@ -172,6 +173,13 @@ def test_no_module_imports_itself_through_others():
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
         raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_folders_stay_small():
+    files = (path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+    counts = Counter(str(path.parent.relative_to(PACKAGE)) for path in files)
+    crowded = {folder: n for folder, n in counts.items() if n > 16}
+    assert not crowded, f"split these folders by what their modules do: {crowded}"
 
 
 def test_modules_are_imported_by_their_present_names():
