@@ -190,6 +190,7 @@ def _settings(field: dataclasses.Field, kind: type, is_list: bool) -> Dict[str, 
         found["help"] += _default_note(about, default)
     elif not about["positional"]:
         found["required"] = True
+        found["help"] += " (required)"
     if about["flag"]:
         return {**found, "action": "store_true"}
     if about["repeat"]:

@@ -104,7 +104,12 @@ def test_an_unknown_option_gets_a_suggestion(capsys):
 
 def test_help_names_defaults_and_shared_options_come_last():
     page = get_parser(Options, "example").format_help()
-    for text in ("in % (default: 1.0)", "(default: true)", "(default: 0 1)"):
+    for text in (
+        "in Hz (required)",
+        "in % (default: 1.0)",
+        "(default: true)",
+        "(default: 0 1)",
+    ):
         assert text in page
     assert page.index("--rate") < page.index("--name") < page.index("--device")
     assert page.index("--device") < page.index("--log_level")

@@ -1,6 +1,6 @@
-"""Instruments on two acoustic axes, and which fusion wins there (figure 1).
+"""Place instruments on two acoustic axes, and show which fusion wins there (figure 1).
 
-Measure how transient and how rich in harmonics the instruments are, and show which of
+Measures how transient and how rich in harmonics the instruments are, and shows which of
 several scored systems (middle, late, hierarchical fusion) separates each best. Writes
 acoustic_axes.md, .json, .png and acoustic_axes_clips.tsv.
 """

@@ -1,13 +1,12 @@
 """Compare experiments that were scored on the same mixtures: tables and pictures.
 
-Our scores beside the
-published ones and their protocol, paired differences with bootstrap intervals, a table
-for each instrument, pictures. Trainings of one system that differ only in their seed
-are one line, with the means over the seeds. A system that was also separated with the
-pictures of other sources (--shuffle_visual) has a column that says whether it learned
-to follow the pictures. Experiments scored on different lists are refused. Writes
-compare_<set>.md and .csv, compare_<set>_differences.csv, compare_<set>_instruments.csv
-and .png files.
+Our scores beside the published ones and their protocol, paired differences with
+bootstrap intervals, a table for each instrument, pictures. Trainings of one system that
+differ only in their seed are one line, with the means over the seeds. A system that was
+also separated with the pictures of other sources (--shuffle_visual) has a column that
+says whether it learned to follow the pictures. Experiments scored on different lists
+are an error. Writes compare_<set>.md and .csv, compare_<set>_differences.csv,
+compare_<set>_instruments.csv and .png files.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
-"""How far a trained DGFNet lets the picture in, and where its queries look.
+"""Draw how far DGFNet's gate lets the picture in, and where queries look.
 
-Analyse the gate and the attention of a trained query separator on listed mixtures: a
-table of the mean gates, their histogram, heat maps of the extremes (DGFNet, figures 6
-and 7), and maps of the queries' attention.
+On listed mixtures, of a trained query separator (DGFNet, iQuery): a table of the mean
+gates, their histogram, heat maps of the extremes (DGFNet, figures 6 and 7), and maps of
+the queries' attention.
 """
 
 import logging

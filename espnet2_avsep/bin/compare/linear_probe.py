@@ -1,8 +1,8 @@
-"""Linear probes: how much of the class is in the bottleneck, beside CLAP (table 4).
+"""Probe embeddings for the class: the bottleneck of separators, and CLAP's (table 4).
 
-Train linear probes (multinomial logistic regression) that tell the class of a single
-clip from the bottleneck of trained separators and from CLAP's embedding, on the
-training clips; test them on the test clips. Writes linear_probe.md, .json and
+Trains linear probes (multinomial logistic regression) that predict the class of a
+single clip from the bottleneck of trained separators and from CLAP's embedding, on the
+training clips; tests them on the test clips. Writes linear_probe.md, .json and
 _predictions.tsv.
 """
 

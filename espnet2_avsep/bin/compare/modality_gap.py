@@ -1,4 +1,4 @@
-"""How far sound and picture lie apart in embedding space: modality gap (table 5).
+"""Measure the modality gap: the distance of sound and picture embeddings (table 5).
 
 Distance between the means of the audio and the visual embeddings of single clips, of
 one or several trained separators, and of CLAP. Writes modality_gap.md, .json and .png

@@ -1,8 +1,8 @@
-"""Spectrograms of mixtures, references and estimates side by side (figure 3).
+"""Draw spectrograms of mixtures, references and estimates side by side (figure 3).
 
-Draw mixtures of a set: a row for each source with the picture that it was prompted by,
-the mixture, each system's estimate and the reference, as log-frequency magnitudes on
-one scale. Writes panels_<mixture>.png.
+A row for each source with the picture that it was prompted by, the mixture, each
+system's estimate and the reference, as log-frequency magnitudes on one scale. Writes
+panels_<mixture>.png.
 """
 
 import logging

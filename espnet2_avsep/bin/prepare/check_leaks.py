@@ -1,9 +1,9 @@
-"""Look for clips of valid and test sets that are trained on (stage 4).
+"""Find clips of valid and test sets that are trained on (stage 4).
 
-Find videos that are in two sets or in two classes, and clips whose sound is nearly that
-of a clip of an earlier set (by fingerprints: other codecs, levels and first samples do
-not hide it). Writes a table of all cases, which stage 8 can leave out of the scores.
-Fingerprints are kept, so that a run that was cut off goes on.
+Finds videos that are in two sets or in two classes, and clips whose sound is nearly
+that of a clip of an earlier set (by fingerprints: other codecs, levels and first
+samples do not hide it). Writes a table of all cases, which stage 8 can leave out of the
+scores. Fingerprints are kept, so that a run that was cut off continues.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,6 @@
 """Write the shapes of a set's data, from the files' headers (stage 5).
 
-Write the shape of each item of a set, as ESPnet's collect_stats does, but from the
-headers of the files: no audio is decoded.
+Writes what ESPnet's collect_stats does, without decoding any audio.
 """
 
 from dataclasses import dataclass

@@ -1,11 +1,10 @@
 """Fetch a corpus: its official lists and its videos, with a manifest (stage 1).
 
-Fetch the official lists of a corpus, then its videos with yt-dlp (pip install
-'espnet2_avsep[download]'; no ffmpeg program is needed). Every file is checked before it
-counts; manifest.tsv has a row for every listed video, and says why the missing ones are
-missing. A run that was cut off goes on where it stopped. Of VGGSound and AVE only the
-sections of 10 s are kept; the whole videos must be fetched for them and are removed
-afterwards.
+The videos are fetched with yt-dlp (pip install 'espnet2_avsep[download]'; no ffmpeg
+program is needed). Every file is checked before it counts; manifest.tsv has a row for
+every listed video, and says why the missing ones are missing. A run that was cut off
+continues where it stopped. Of VGGSound and AVE only the sections of 10 s are kept; the
+whole videos must be fetched for them and are removed afterwards.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Encode the motion of every clip: a video network's features, or optical flow.
+"""Encode the motion of every clip, by a network or as optical flow (stage 2).
 
-Decode windows of pictures of every clip, encode each with a frozen video network
-(torchvision's, trained on Kinetics-400) or compute their optical flow, and write one
+Decodes windows of pictures of every clip, encodes each with a frozen video network
+(torchvision's, trained on Kinetics-400) or computes their optical flow, and writes one
 (T, D) matrix per clip, rows uniform over its sound, to motion.ark, with motion.scp,
-motion_shape, motion_skipped.tsv and motion_info.yaml; or take features that were made
-elsewhere. A run that was cut off goes on where it stopped.
+motion_shape, motion_skipped.tsv and motion_info.yaml; or takes features that were made
+elsewhere. A run that was cut off continues where it stopped.
 """
 
 import functools

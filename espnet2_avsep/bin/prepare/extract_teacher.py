@@ -1,8 +1,7 @@
 """Write the CLAP embeddings of a set of recordings as a Kaldi ark.
 
-Write the CLAP embeddings of a set of recordings (the mixtures of
-dump/raw/<set>/wav.scp) to teacher.ark and teacher.scp, for the teacher 'precomputed'. A
-run that was cut off goes on where it stopped.
+Of the mixtures of dump/raw/<set>/wav.scp, to teacher.ark and teacher.scp, for the
+teacher 'precomputed'. A run that was cut off continues where it stopped.
 """
 
 import io

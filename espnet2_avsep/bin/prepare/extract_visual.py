@@ -1,9 +1,9 @@
 """Encode sampled pictures of every clip, or take precomputed features (stage 2).
 
-Decode sampled pictures of every clip straight from its video, or read them from a
-folder of images, encode them with a frozen network (or pack them as they are) and write
-one (frames, D) matrix per clip to visual.ark, with visual.scp, visual_shape,
-visual_skipped.tsv and visual_info.yaml. A run that was cut off goes on where it
+Decodes sampled pictures of every clip straight from its video, or reads them from a
+folder of images, encodes them with a frozen network (or packs them as they are) and
+writes one (frames, D) matrix per clip to visual.ark, with visual.scp, visual_shape,
+visual_skipped.tsv and visual_info.yaml. A run that was cut off continues where it
 stopped.
 """
 

@@ -1,8 +1,7 @@
 """Drop the clips of a set that are too short, silent or incomplete (stage 4).
 
-Join the tables of stages 1 to 3, drop clips that are too short, too long, silent or
-incomplete, and write the tables of the rest, with the list of all clips that any stage
-left out (skipped.tsv, counts.yaml).
+Joins the tables of stages 1 to 3 and writes those of the clips that are left, with the
+list of all clips that any stage left out (skipped.tsv, counts.yaml).
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,7 @@
 """Write the sound of every clip as mono 16-bit PCM at one rate (stage 3).
 
-Decode the sound of every clip (any media file), average its channels, resample it and
-write it as 16-bit PCM, with wav.scp, utt2num_samples and skipped.tsv. A run that was
-cut off goes on where it stopped.
+Decodes any media file, averages its channels and resamples them; writes wav.scp,
+utt2num_samples and skipped.tsv, too. A run that was cut off continues where it stopped.
 """
 
 from dataclasses import dataclass

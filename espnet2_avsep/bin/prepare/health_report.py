@@ -1,9 +1,9 @@
-"""Write a page that says what stages 1 to 4 made of a corpus (end of stage 4).
+"""Write a page about a prepared corpus (end of stage 4).
 
-Write index.html, to be opened in any browser without a network: clips by class and set,
-durations, loudness, silent and clipped clips, black and frozen videos, sample pictures,
-what is missing and why, the lists of mixtures, leaks. It may be run after any stage;
-what is not there yet is said to be so.
+Writes index.html, to be opened in any browser without a network: clips by class and
+set, durations, loudness, silent and clipped clips, black and frozen videos, sample
+pictures, what is missing and why, the lists of mixtures, leaks. It may be run after any
+stage, and names what is not there yet.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Draw the fixed mixtures of a valid or test set and write them (stage 4).
 
-Draw mixtures of clips from a seed, or read a list of them, and write them as float32
+Draws mixtures of clips from a seed, or reads a list of them, and writes them as float32
 wavs and scp files, with the list (mixtures.tsv) and its SHA-256. Centre segments are
 used; each source is divided by the number of sources that sound.
 """

@@ -1,9 +1,9 @@
 """Prepare duets as real mixtures without references (stage 4).
 
-Write the centre segment of every duet and one embedding for each of its two players, to
-be separated but not scored: there are no references. class_mean prompts a source by the
-mean embedding of its instrument's training clips; halves by the left and the right half
-of the picture.
+Writes the centre segment of every duet and one embedding for each of its two players,
+to be separated but not scored: there are no references. class_mean prompts a source by
+the mean embedding of its instrument's training clips; halves by the left and the right
+half of the picture.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Put a published or packed model where stages 7 and 8 look for a trained one.
 
-Fetch a model and write its config.yaml, weights and visual_info.yaml into the folder of
-an experiment. The last line printed is the name of its weights there.
+Writes its config.yaml, weights and visual_info.yaml into the folder of an experiment.
+The last line printed is the name of its weights there.
 """
 
 import shutil

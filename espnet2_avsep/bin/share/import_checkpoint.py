@@ -1,7 +1,7 @@
 """Convert a released checkpoint of another implementation.
 
-Convert a released checkpoint to a model that SeparateAV and --download_model load. The
-names of its tensors tell which system it is of; unknown names are refused. See
+The result is a model that SeparateAV and --download_model load. The names of the
+checkpoint's tensors tell which system it is of; unknown names are an error. See
 espnet2_avsep/sharing/released.py.
 """
 

@@ -1,8 +1,8 @@
 """Pack a trained model into one file (stage 9).
 
-Pack a trained model: its config, the separator's weights as .pth and .safetensors, what
-made its embeddings (names and checksums, not the networks), and RESULTS.md. The archive
-is one of 'espnet2.bin.pack enh'.
+It holds the config, the separator's weights as .pth and .safetensors, what made the
+embeddings (names and checksums, not the networks), and RESULTS.md. The archive is one
+of 'espnet2.bin.pack enh'.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,6 @@
 """Publish a packed model on the Hugging Face hub (stage 10).
 
-Publish a packed model on the Hugging Face hub, with a page made from its RESULTS.md.
-The token is that of 'hf auth login', or HF_TOKEN.
+Its page is made from RESULTS.md. The token is that of 'hf auth login', or HF_TOKEN.
 """
 
 import logging

@@ -1,7 +1,6 @@
 """Separate listed mixtures with a system that is not trained (stage 7).
 
-Separate listed mixtures with a system that is not trained: ideal masks, NMF-MFCC, RPCA.
-Visual inputs are not looked at.
+Ideal masks, NMF-MFCC and RPCA; visual inputs are not used.
 """
 
 from dataclasses import dataclass

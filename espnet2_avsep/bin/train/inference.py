@@ -1,7 +1,4 @@
-"""Separate listed mixtures with a trained model (stage 7).
-
-Separate listed mixtures with a trained model.
-"""
+"""Separate listed mixtures with a trained model (stage 7)."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Write a page to look at and listen to what one or several systems made (stage 8).
 
-Write index.html, to be opened in any browser without a network: the scores of
+Writes index.html, to be opened in any browser without a network: the scores of
 RESULTS.md, a table of every source to sort and filter, players, spectrograms and masks
 of the best, the worst and some other mixtures, the pictures that prompted them, a plot
 of the instruments, curves. With several experiments, scored on the same mixtures: side

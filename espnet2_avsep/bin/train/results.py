@@ -1,8 +1,7 @@
-"""Write RESULTS.md of an experiment: what was done, on what, with which scores.
+"""Write RESULTS.md of an experiment (stage 8).
 
-Write RESULTS.md into the folder of an experiment: environment, configuration, encoder
-and teacher, scores of every set with what was skipped and left out, and the command
-that makes them again.
+Environment, configuration, encoder and teacher, scores of every set with what was
+skipped and left out, and the command that makes them again.
 """
 
 from dataclasses import dataclass

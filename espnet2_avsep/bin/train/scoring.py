@@ -1,12 +1,11 @@
-"""Score separated sources: SDR, SIR, SAR, SI-SDR and improvements, source by source.
+"""Score the separated sources of a set against their references (stage 8).
 
-Score separated sources against their references: SDR, SIR and SAR as
-mir_eval.separation.bss_eval_sources(compute_permutation=False) has them, SI-SDR, and
-the improvements over the mixture. Writes scores.tsv (one row per mixture and source)
-and result_<set>.txt (means with bootstrap intervals). References are cut to the
-estimates' length, estimates clipped to [-1, 1]. The track of a silent source is scored
-by the energy that leaks into it, relative to the mixture. What cannot be scored is
-skipped and listed with the reason.
+SDR, SIR and SAR as mir_eval.separation.bss_eval_sources(compute_permutation=False) has
+them, SI-SDR, and the improvements over the mixture. Writes scores.tsv (one row per
+mixture and source) and result_<set>.txt (means with bootstrap intervals). References
+are cut to the estimates' length, estimates clipped to [-1, 1]. The track of a silent
+source is scored by the energy that leaks into it, relative to the mixture. What cannot
+be scored is skipped and listed with the reason.
 """
 
 import contextlib
