@@ -29,7 +29,7 @@ ALLOWED = {
     "corpus": {"data", "media", "dsp"},
     "loss": {"layers", "dsp", "lean_imports"},
     "separator": {"layers", "dsp"},
-    "teacher": {"layers", "dsp", "data", "weights"},
+    "teacher": {"layers", "dsp", "data", "weights", "cli", "device"},
     "visual": {"layers", "dsp", "data", "media", "lean_imports", "device", "weights"},
     "figures": {"dsp", "data", "metrics"},
     "report": {"corpus", "data", "media", "visual", "metrics", "figures"},
@@ -41,6 +41,7 @@ ALLOWED = {
     },
     "analysis": {
         *("inference", "data", "metrics", "tasks", "teacher", "figures", "cli"),
+        "device",
     },
     "streaming": set(),
     "demo": {"media", "visual"},
@@ -56,7 +57,7 @@ ALLOWED = {
     },
     "scoring": {
         *("inference", "data", "metrics", "report", "sharing", "visual", "media"),
-        *("analysis", "figures", "corpus"),
+        *("analysis", "figures", "corpus", "cli"),
     },
     # bin stands above all.
 }

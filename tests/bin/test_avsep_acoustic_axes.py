@@ -7,10 +7,10 @@ import pytest
 import soundfile
 
 from espnet2_avsep.bin.compare.acoustic_axes import main
-from espnet2_avsep.bin.train.scoring import result_text
 from espnet2_avsep.data.tables.scp import write_scp
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
 from espnet2_avsep.scoring.score_files import write_scores
+from espnet2_avsep.scoring.set_scores import result_text
 
 FS = 8000
 # Instrument -> amplitudes of its harmonics.

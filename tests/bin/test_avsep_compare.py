@@ -5,9 +5,9 @@ import pytest
 import yaml
 
 from espnet2_avsep.bin.compare.compare import main
-from espnet2_avsep.bin.train.scoring import result_text
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
 from espnet2_avsep.scoring.score_files import write_scores
+from espnet2_avsep.scoring.set_scores import result_text
 
 PUBLISHED = [
     {

@@ -6,10 +6,9 @@ import pytest
 import soundfile
 import torch
 
-from espnet2_avsep.bin import avsep_extract_teacher
 from espnet2_avsep.bin.prepare.extract_teacher import main
 from espnet2_avsep.data.tables.scp import read_scp, write_scp
-from espnet2_avsep.teacher import clap_teacher
+from espnet2_avsep.teacher import clap_teacher, extract
 from espnet2_avsep.teacher.clap_teacher import ClapTeacher
 from espnet2_avsep.teacher.precomputed import PrecomputedTeacher
 
@@ -67,13 +66,13 @@ def test_cut_off_run_goes_on_and_ends_alike(arguments, tmp_path, monkeypatch, ke
     scp.unlink()
     ark.write_bytes(expected[0][: int(kept * len(expected[0]))])
     batches = []
-    embed = avsep_extract_teacher._embed
+    embed = extract._embed
 
     def count(teacher, batch, device):
         batches.append(list(batch))
         return embed(teacher, batch, device)
 
-    monkeypatch.setattr(avsep_extract_teacher, "_embed", count)
+    monkeypatch.setattr(extract, "_embed", count)
     assert main(arguments) == 0
     assert (ark.read_bytes(), scp.read_bytes()) == expected
     assert len(batches) == {0.0: 3, 0.3: 3, 0.5: 2, 1.0: 0}[kept]

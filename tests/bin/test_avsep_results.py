@@ -3,12 +3,12 @@ import hashlib
 import pytest
 
 from espnet2_avsep.bin.train.results import main
-from espnet2_avsep.bin.train.scoring import result_text
 from espnet2_avsep.corpus.leaks.table import Leak, write_leaks
 from espnet2_avsep.data.tables.scp import Skipped, write_skipped
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
 from espnet2_avsep.scoring.results import corpus_notes, is_random
 from espnet2_avsep.scoring.score_files import write_scores
+from espnet2_avsep.scoring.set_scores import result_text
 
 CONFIG = """\
 config: conf/tuning/train_avsep_hfra.yaml

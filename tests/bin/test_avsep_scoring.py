@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet2_avsep.bin import avsep_scoring
 from espnet2_avsep.bin.train.scoring import main
 from espnet2_avsep.data.mixing.mixture_table import read_sources
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import METRICS, SCORES
+from espnet2_avsep.scoring import set_scores
 from espnet2_avsep.scoring.score_files import read_scores
 
 FS, L = 8000, 1200
@@ -282,7 +282,7 @@ def test_a_second_run_computes_nothing(folder, monkeypatch, capsys):
     folder.run()
     printed, before = capsys.readouterr().out, folder.bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(avsep_scoring, "MixtureScorer", None)
+        patch.setattr(set_scores, "MixtureScorer", None)
         folder.run()
     assert capsys.readouterr().out == printed and folder.bytes() == before
     # What it was made from, or has made, has changed.

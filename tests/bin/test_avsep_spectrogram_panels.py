@@ -3,10 +3,10 @@ import pytest
 import soundfile
 import yaml
 
-from espnet2_avsep.bin import avsep_spectrogram_panels
 from espnet2_avsep.bin.compare.spectrogram_panels import main
 from espnet2_avsep.data.tables.scp import write_scp
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish
+from espnet2_avsep.scoring import spectrogram_panels
 from espnet2_avsep.scoring.score_files import write_scores
 from tests.media_fixtures import read_number, write_video
 
@@ -69,7 +69,7 @@ def panels(figure):
 def test_grid(corpus, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        avsep_spectrogram_panels,
+        spectrogram_panels,
         "write_figures",
         lambda folder, figures: drawn.extend(figures.items()),
     )

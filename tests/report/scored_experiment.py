@@ -7,11 +7,11 @@ from typing import Dict, Sequence
 import numpy as np
 import yaml
 
-from espnet2_avsep.bin.train.scoring import result_text
 from espnet2_avsep.data.audio.wav_writer import write_float_wav
 from espnet2_avsep.data.tables.scp import write_scp
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
 from espnet2_avsep.scoring.score_files import write_scores
+from espnet2_avsep.scoring.set_scores import result_text
 from tests.report.health_corpus import pictures_of, write_pictures
 
 FS, SAMPLES = 8000, 6000

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from espnet2_avsep.bin.prepare.collect_stats import collect_shapes
 from espnet2_avsep.bin.train.made_from import main
 from espnet2_avsep.data.records.training_record import (
     is_finished,
@@ -16,6 +15,7 @@ from espnet2_avsep.data.records.training_record import (
     note_finished,
     start_training,
 )
+from espnet2_avsep.data.shape_files import collect_shapes
 from espnet2_avsep.errors import InputError
 from tests.tiny_corpus import make_tiny_corpus
 
