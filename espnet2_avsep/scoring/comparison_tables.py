@@ -6,7 +6,7 @@ import logging
 import math
 import statistics
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
@@ -18,6 +18,7 @@ from espnet2_avsep.metrics.score_table import (
     decibel,
 )
 from espnet2_avsep.scoring import compare_counts
+from espnet2_avsep.scoring.compare_options import CompareOptions
 from espnet2_avsep.scoring.config_curve import CurvePoint, curve_lines, curve_points
 from espnet2_avsep.scoring.experiments import (
     BOUND,
@@ -56,7 +57,7 @@ LEARNED = (
 MANY_SYSTEMS = 6
 
 
-def scored_on(name: str, args: Any) -> List[str]:
+def scored_on(name: str, args: CompareOptions) -> List[str]:
     """Return the --experiment options that were scored on a set.
 
     Of several sets, an experiment may lack some (RPCA separates two sources only).
@@ -81,7 +82,7 @@ def scored_on(name: str, args: Any) -> List[str]:
     return wanted
 
 
-def compare_set(args: Any, texts: Sequence[str]) -> Comparison:
+def compare_set(args: CompareOptions, texts: Sequence[str]) -> Comparison:
     """Write the tables and pictures of one set, args.set; return what they say."""
     experiments = [read_experiment(text, args.set) for text in texts]
     check_comparable(experiments, args.corpus)
@@ -120,7 +121,7 @@ def compare_set(args: Any, texts: Sequence[str]) -> Comparison:
     return result
 
 
-def compare_numbers(args: Any, results: Mapping[str, Comparison]) -> None:
+def compare_numbers(args: CompareOptions, results: Mapping[str, Comparison]) -> None:
     """Write the table of several sets, by number of sources, and its picture."""
     folder, stem = Path(args.output_dir), "compare_by_sources"
     write_csv(folder / f"{stem}.csv", compare_counts.csv_lines(results))
@@ -332,7 +333,7 @@ def over_section(points: Sequence[CurvePoint], key: str) -> str:
 
 
 def markdown(
-    args: Any,
+    args: CompareOptions,
     experiments: Sequence[Experiment],
     result: Comparison,
     pictures: Sequence[str],
@@ -433,7 +434,7 @@ def bracketed(cells: Sequence[str], header: bool) -> str:
     return f"{cells[0]} [{cells[1]}, {cells[2]}]"
 
 
-def differences_section(args: Any, result: Comparison) -> str:
+def differences_section(args: CompareOptions, result: Comparison) -> str:
     """Return the paired differences; of many systems those from the first one."""
     if not result.differences:
         return ""

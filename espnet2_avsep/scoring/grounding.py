@@ -1,8 +1,11 @@
 """How often a system is right about which pictures sound."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Dict, List, Sequence
 
+from espnet2_avsep.cli.options import Log, option
+from espnet2_avsep.cli.shared_options import TrainedModel
 from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.data.tables.tsv import read_tsv
 from espnet2_avsep.errors import InputError
@@ -18,7 +21,17 @@ COLUMNS = ("mix_id", "sound", "source", "sounds", "probability")
 TABLE = "grounding.tsv"
 
 
-def ground(args: Any) -> List[GroundedPair]:
+@dataclass(kw_only=True)
+class GroundingOptions(TrainedModel, Log):
+    """Which model and mixtures."""
+
+    set_dir: str = option(..., "folder of the set's mixtures (stage 4)")
+    output_dir: str = option(..., f"gets {TABLE}")
+    seed: int = option(0, "of the draw of other pictures")
+    batch_size: int = option(8, "mixtures at a time", least=1)
+
+
+def ground(args: GroundingOptions) -> List[GroundedPair]:
     """Ask about every mixture of the set."""
     import torch
 

@@ -7,29 +7,17 @@ Writes grounding.tsv, a row for each pair.
 """
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
-from espnet2_avsep.cli.options import Log, option, with_options
-from espnet2_avsep.cli.shared_options import TrainedModel
+from espnet2_avsep.cli.options import with_options
 from espnet2_avsep.data.tables.tsv import write_tsv
 from espnet2_avsep.metrics.grounding_table import accuracy_lines
 from espnet2_avsep.metrics.markdown import markdown_table
-from espnet2_avsep.scoring.grounding import COLUMNS, TABLE, ground
+from espnet2_avsep.scoring.grounding import COLUMNS, TABLE, GroundingOptions, ground
 
 
-@dataclass(kw_only=True)
-class Options(TrainedModel, Log):
-    """The options of the command."""
-
-    set_dir: str = option(..., "folder of the set's mixtures (stage 4)")
-    output_dir: str = option(..., f"gets {TABLE}")
-    seed: int = option(0, "of the draw of other pictures")
-    batch_size: int = option(8, "mixtures at a time", least=1)
-
-
-@with_options(Options)
-def main(args: Options) -> None:
+@with_options(GroundingOptions)
+def main(args: GroundingOptions) -> None:
     """Run the command."""
     output = Path(args.output_dir) / TABLE
     output.unlink(missing_ok=True)
