@@ -57,7 +57,7 @@ ALLOWED = {
     },
     "scoring": {
         *("inference", "data", "metrics", "report", "sharing", "visual", "media"),
-        *("analysis", "figures", "corpus", "cli"),
+        *("analysis", "figures", "corpus", "cli", "lean_imports"),
     },
     # bin stands above all.
 }
