@@ -38,7 +38,7 @@ def test_gaps(corpus, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(clip_embeddings, "embed_teacher", embed_teacher)
     monkeypatch.setattr(
-        "espnet2_avsep.bin.avsep_modality_gap.load_clap",
+        "espnet2_avsep.analysis.modality_gap.load_clap",
         lambda args, device: type("T", (), {"description": "a stand-in"}),
     )
     more = ["--experiment", f"aligned={corpus}/aligned", "--clap", "random"]
