@@ -22,4 +22,8 @@ def __getattr__(name: str):
         from espnet2_avsep.inference.file_separation import separate_file
 
         return separate_file
+    from espnet2_avsep.inference.prompts import PROMPT_TYPES
+
+    if name in PROMPT_TYPES:  # of a new type
+        return PROMPT_TYPES[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import logging
 import math
-import os
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -24,6 +23,7 @@ from espnet2_avsep.data.audio.track_writer import TRACK_FORMATS, TrackWriter
 from espnet2_avsep.data.records.output_folder import protect
 from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.prompts.abs_prompt import prompt_files
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.sound import DownMix
 from espnet2_avsep.media.stream import measure
@@ -205,14 +205,7 @@ def track_names(names: Optional[Sequence[str]], number: int) -> List[str]:
 
 def _files(prompts: Sequence[Any]) -> List[PathLike]:
     """Return the files that prompts name."""
-    found: List[PathLike] = []
-    for prompt in prompts:
-        prompt = getattr(prompt, "prompt", prompt)  # of During
-        for part in getattr(prompt, "prompts", [prompt]):  # of Mean
-            path = getattr(part, "source", part)  # of Region
-            if isinstance(path, (str, os.PathLike)):
-                found.append(path)
-    return found
+    return [file for prompt in prompts for file in prompt_files(prompt)]
 
 
 def _told(

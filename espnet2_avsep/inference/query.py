@@ -1,32 +1,32 @@
 """What a query string of the command line means."""
 
-import math
 import os
 import re
+import textwrap
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.prompts import (
     LEFT,
+    PROMPT_TYPES,
     RIGHT,
-    Box,
+    AbsPrompt,
     During,
+    InputVideo,
     Mean,
     Region,
-    Span,
     Text,
-    check_box,
 )
+from espnet2_avsep.inference.prompts.span import LIKE_SPANS, SPANS, parse_span
 from espnet2_avsep.media.file_name import looks_like_file
 
-RULE = """\
-A query is read by the first rule that fits:
-  box:L,T,R,B   the region of the input video, as shares of its width and height
-                (0 <= L < R <= 1 and 0 <= T < B <= 1), looked at along the video;
-                box:L,T,R,B,seen=3-5: looked at from second 3 to 5 only, for the
-                whole recording; seen=4: once, at second 4
-  text:WORDS    the words, also where a file has that name
+# Types of prompts that have a text form of their own.
+_FORMS = [cls for cls in PROMPT_TYPES.values() if cls.prefix]
+RULE = (
+    "A query is read by the first rule that fits:\n"
+    + "".join(textwrap.indent(cls.rule.rstrip(), "  ") + "\n" for cls in _FORMS)
+    + """\
   FILE          an existing file: a picture, or an embedding (.npy)
   FILE+FILE     several of them that show one thing; their embeddings are averaged
   WORDS         anything else that does not look like a file name
@@ -36,18 +36,17 @@ m:ss; several spans are separated by commas; the last of these has no end).
 A name with a slash, a backslash or an ending (violin.heic) that does not exist is an
 error, and so is the name of a folder. Words need a model trained on CLIP's
 embeddings."""
+)
 EMBEDDING_SUFFIX = ".npy"
 _NAME_LENGTH = 40
-_PREFIX = re.compile(r"\s*(box|text)\s*:", re.IGNORECASE)
+_PREFIX = re.compile(
+    rf"\s*({'|'.join(re.escape(cls.prefix.rstrip(':')) for cls in _FORMS)})\s*:",
+    re.IGNORECASE,
+)
 _NUMBERS = re.compile(
     r"\s*((\w+\s*[:=])|b?box|region)?[\s\d.([{-]+([,;][\s\d.-]+)+[\s)}\]]*",
     re.IGNORECASE,
 )
-_TIME = r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d*)?"
-_SPAN = rf"(?:{_TIME}-(?:{_TIME})?|-{_TIME})"
-_SPANS = re.compile(rf"(.+)@({_SPAN}(?:,{_SPAN})*)", re.DOTALL)
-_LIKE_SPANS = re.compile(r".+@[\d:.,\s-]+", re.DOTALL)
-_SEEN = re.compile(rf"seen=({_TIME})(?:-({_TIME}))?")
 
 
 class Query(NamedTuple):
@@ -55,8 +54,8 @@ class Query(NamedTuple):
 
     Attributes:
         text: As it was given.
-        kind: "region", "text", "picture" or "embedding"; of several files "picture"
-            where one of them is.
+        kind: "picture", "embedding", or that of a type of prompts ("region", "text");
+            of several files "picture" where one of them is.
         name: Of the track, safe as a file's name.
         prompt: For SeparateAV.
         files: What it names.
@@ -67,6 +66,14 @@ class Query(NamedTuple):
     name: str
     prompt: Any
     files: Tuple[Path, ...] = ()
+
+    @property
+    def encodes(self) -> str:
+        """What the prompt is encoded from: "pictures", "text" or "" (nothing)."""
+        prompt = self.prompt.prompt if isinstance(self.prompt, During) else self.prompt
+        if self.kind == "picture":
+            return "pictures"
+        return prompt.encodes if isinstance(prompt, AbsPrompt) else ""
 
 
 def parse_queries(
@@ -88,11 +95,12 @@ def parse_queries(
     Raises:
         InputError: none was given, or one makes no sense.
     """
-    looks = _Looks(video, every, audio_stream)
+    looks = InputVideo(video, every, audio_stream)
     found: List[Query] = []
     if sources == "left-right":
         for name, box in (("left", LEFT), ("right", RIGHT)):
-            found.append(Query(name, "region", name, looks.region(name, box)))
+            region = Region.of_video(name, box, looks)
+            found.append(Query(name, region.kind, name, region))
     found += [_query(text, looks) for text in texts]
     if not found:
         raise InputError(
@@ -103,32 +111,10 @@ def parse_queries(
     ]
 
 
-class _Looks(NamedTuple):
-    """How regions are looked at: see parse_queries."""
-
-    video: Optional[Path]
-    every: Optional[float]
-    audio_stream: Optional[int]
-
-    def region(self, text: str, box: Box, seen: Optional[Span] = None) -> Region:
-        """Return the region of a query; of ``seen`` of one moment, the one look."""
-        check_box(box, f"--query {text!r}")
-        if self.video is None:
-            raise InputError(
-                f"--query {text!r}: a region needs a video, and the input has no "
-                "picture. Give a picture file instead."
-            )
-        every, at = self.every, 0.0
-        if seen is not None and (every is None or seen[0] == seen[1]):
-            every, at, seen = None, sum(seen) / 2, None
-        stream = self.audio_stream
-        return Region(self.video, box, every, at, audio_stream=stream, seen=seen)
-
-
-def _query(text: str, looks: _Looks) -> Query:
+def _query(text: str, looks: InputVideo) -> Query:
     """Read a query with or without time spans."""
-    found = None if _is_file(text) else _SPANS.fullmatch(text)
-    like = _LIKE_SPANS.fullmatch(text) and not text.startswith("text:")
+    found = None if _is_file(text) else SPANS.fullmatch(text)
+    like = LIKE_SPANS.fullmatch(text) and not text.startswith("text:")
     if not found and like and not _is_file(text):
         raise InputError(
             f"--query {text!r:.200}: expected time spans after '@', in seconds or "
@@ -137,32 +123,10 @@ def _query(text: str, looks: _Looks) -> Query:
     bare = found[1] if found else text
     kind, prompt, files = _parse(bare, looks)
     if found:
-        prompt = During(prompt, [_span(part, text) for part in found[2].split(",")])
-    return Query(text, kind, _slug(bare, kind, files), prompt, files)
-
-
-def _span(text: str, query: str) -> Span:
-    """Read FROM-TO; one of the two may be missing."""
-    begin, _, end = text.partition("-")
-    span = (_seconds(begin or "0"), _seconds(end) if end else math.inf)
-    if span[0] >= span[1]:
-        raise InputError(
-            f"--query {query!r:.200}: the time span {text} ends before it begins."
+        prompt = During(
+            prompt, [parse_span(part, text) for part in found[2].split(",")]
         )
-    return span
-
-
-def _seconds(text: str) -> float:
-    """Read seconds, m:ss or h:mm:ss.
-
-    Example:
-        >>> [_seconds(text) for text in ("7.5", "1:05", "1:00:00.5")]
-        [7.5, 65.0, 3600.5]
-    """
-    seconds = 0.0
-    for part in text.split(":"):
-        seconds = 60 * seconds + float(part)
-    return seconds
+    return Query(text, kind, _slug(bare, kind, files), prompt, files)
 
 
 def _is_file(text: str) -> bool:
@@ -172,12 +136,12 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def _parse(text: str, looks: _Looks) -> Tuple[str, Any, Tuple[Path, ...]]:
+def _parse(text: str, looks: InputVideo) -> Tuple[str, Any, Tuple[Path, ...]]:
     """Return the kind of a query without time spans, its prompt and its files."""
-    if text.startswith("box:"):
-        return "region", _box(text, looks), ()
-    if text.startswith("text:"):
-        return "text", _words(text.removeprefix("text:"), text), ()
+    for form in _FORMS:
+        if text.startswith(form.prefix):
+            prompt = form.parse(text, looks)
+            return form.kind, prompt, ()
     if not text.strip():
         raise InputError(f"--query {text!r}: is empty.")
     if _is_file(text):
@@ -211,29 +175,7 @@ def _parse(text: str, looks: _Looks) -> Tuple[str, Any, Tuple[Path, ...]]:
             f"--query {text!r:.200}: looks like a file, and there is none of that "
             f"name. Correct the path, or give text:{text:.100} for the words."
         )
-    return "text", _words(text, text), ()
-
-
-def _box(text: str, looks: _Looks) -> Region:
-    """Read box:L,T,R,B, and after another comma seen=FROM-TO or seen=AT."""
-    values = text.removeprefix("box:").split(",")
-    seen = None
-    if found := _SEEN.fullmatch(values[-1].strip()):
-        seen = (_seconds(found[1]), _seconds(found[2] or found[1]))
-        if seen[0] > seen[1]:
-            raise InputError(
-                f"--query {text!r:.200}: the time span {values[-1]} ends before it "
-                "begins."
-            )
-        values.pop()
-    try:
-        box = tuple(float(value) for value in values)
-    except ValueError:
-        raise InputError(
-            f"--query {text!r}: expected box:left,top,right,bottom with four "
-            "numbers, e.g. box:0,0,0.5,1, or box:0,0,0.5,1,seen=3-5."
-        ) from None
-    return looks.region(text, box, seen)
+    return Text.kind, Text.parse(text, looks), ()
 
 
 def is_picture(path: Path) -> bool:
@@ -247,14 +189,6 @@ def _kind(path: Path) -> str:
 
 def _read(path: Path) -> Any:
     return _embedding(path) if _kind(path) == "embedding" else path
-
-
-def _words(words: str, text: str) -> Text:
-    if not words.strip() or "\0" in words or len(words) > 1000:
-        raise InputError(
-            f"--query {text[:60]!r}: expected some words, at most 1000 letters."
-        )
-    return Text(words.strip())
 
 
 def _embedding(path: Path) -> Any:

@@ -147,7 +147,7 @@ def test_wrong_times(options):
 
 
 def test_regions_of_one_video_are_decoded_once(video, monkeypatch):
-    from espnet2_avsep.inference import prompt_reader
+    from espnet2_avsep.inference import region_reader
 
     opened = []
 
@@ -155,8 +155,8 @@ def test_regions_of_one_video_are_decoded_once(video, monkeypatch):
         opened.append(source)
         return video_frames(source, *args, **options)
 
-    video_frames = prompt_reader.video_frames
-    monkeypatch.setattr(prompt_reader, "video_frames", counted)
+    video_frames = region_reader.video_frames
+    monkeypatch.setattr(region_reader, "video_frames", counted)
     read = reader([Region(video, box, every=0.5) for box in (WHOLE, LEFT, RIGHT)])
     rows = [read(0.0, 1.0), read(2.3, 4.0)]
     assert opened == [video]
@@ -196,7 +196,7 @@ def test_looks_of_all_regions_are_encoded_together(video):
 
 def test_pictures_that_all_regions_have_seen_are_released(video, monkeypatch):
     """A copy of the shared pictures that is never advanced kept a whole video."""
-    from espnet2_avsep.inference import prompt_reader
+    from espnet2_avsep.inference import region_reader
 
     seen = []
 
@@ -206,7 +206,7 @@ def test_pictures_that_all_regions_have_seen_are_released(video, monkeypatch):
             seen.append(weakref.ref(image))
             yield n / 10, image
 
-    monkeypatch.setattr(prompt_reader, "_pictures_of", pictures)
+    monkeypatch.setattr(region_reader, "_pictures_of", pictures)
     read = reader([Region(video, box, every=0.1) for box in (LEFT, RIGHT)], brightness)
     for n in range(19):
         read(float(n), n + 1.0)

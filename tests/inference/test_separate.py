@@ -1,4 +1,5 @@
 import doctest
+import sys
 import threading
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 import espnet2_avsep
 from espnet2_avsep import Chunking, During, Mean, SeparateAV, Text
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.prompts import PROMPT_TYPES, span
 from espnet2_avsep.inference.separate import load_weights
 from tests.tiny_corpus import DIM, FS, SEGMENT
 from tests.trained_model import make_trained_folder
@@ -299,7 +301,8 @@ def test_threads_get_what_one_gets(separate):
 
 def test_examples_in_the_docstrings_run(folder):
     found = 0
-    for module in (espnet2_avsep.inference.separate, espnet2_avsep.inference.prompts):
+    modules = [sys.modules[cls.__module__] for cls in PROMPT_TYPES.values()]
+    for module in (espnet2_avsep.inference.separate, span, *modules):
         names = {"folder": folder, "np": np}
         for test in doctest.DocTestFinder().find(module, extraglobs=names):
             runner = doctest.DocTestRunner()

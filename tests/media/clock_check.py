@@ -20,7 +20,7 @@ from espnet2_avsep.data.tables.scp import (
     write_skipped,
 )
 from espnet2_avsep.inference.file_separation import separate_file
-from espnet2_avsep.inference.prompt_reader import _pictures_of
+from espnet2_avsep.inference.region_reader import _pictures_of
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.media.stream import measure
 from espnet2_avsep.visual.extract import _sampled_pictures, pack_frames

@@ -11,8 +11,8 @@ import soundfile
 from espnet2_avsep.data.audio.audio_format import format_audio
 from espnet2_avsep.data.audio.audio_io import audio_span, read_audio
 from espnet2_avsep.data.tables.scp import read_scp, read_skipped, write_scp
-from espnet2_avsep.inference.prompt_reader import _pictures_of
 from espnet2_avsep.inference.prompts import Region
+from espnet2_avsep.inference.region_reader import _pictures_of
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.media.stream import measure, probe

@@ -43,7 +43,8 @@ def main(args: SeparationOptions) -> int:
     from espnet2_avsep.sharing.source import find_model
 
     files = find_model(args.model)
-    if any(query.kind == "text" for query in jobs[0].queries):
+    encodes = {query.encodes for query in jobs[0].queries}
+    if "text" in encodes:
         _check_text(files.config.parent / "visual_info.yaml")
 
     import_lean_torch()
@@ -59,9 +60,9 @@ def main(args: SeparationOptions) -> int:
         mixture_consistency=args.mixture_consistency,
         picture_dtype=args.picture_dtype,
     )
-    if any(query.kind in ("picture", "region") for query in jobs[0].queries):
+    if "pictures" in encodes:
         _tell(args, "loading the encoder of the pictures ...")
-    elif any(query.kind == "text" for query in jobs[0].queries):
+    elif "text" in encodes:
         _tell(args, "loading the encoder of the words ...")
     results, failed = [], []
     for number, job in enumerate(jobs, 1):

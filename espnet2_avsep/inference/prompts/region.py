@@ -1,113 +1,39 @@
-"""Prompts that are neither a picture nor an embedding: words, regions, time spans."""
+"""A region of a video or a picture as a prompt."""
 
 import dataclasses
-import math
 import os
-from typing import Any, Optional, Sequence, Tuple, Union
+import re
+from typing import TYPE_CHECKING, Optional, Sequence, Tuple, Union
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.prompts.abs_prompt import (
+    AbsPrompt,
+    InputVideo,
+    PromptEncoder,
+    Read,
+)
+from espnet2_avsep.inference.prompts.span import (
+    TIME,
+    Span,
+    check_span,
+    is_number,
+    seconds,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Box = Tuple[float, float, float, float]
 Track = Sequence[Tuple[float, Box]]
-Span = Tuple[float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 # The two halves of a picture, for duets.
 LEFT: Box = (0.0, 0.0, 0.5, 1.0)
 RIGHT: Box = (0.5, 0.0, 1.0, 1.0)
+_SEEN = re.compile(rf"seen=({TIME})(?:-({TIME}))?")
 
 
 @dataclasses.dataclass(frozen=True)
-class Text:
-    """A prompt in words, for models trained on the embeddings of an open_clip model.
-
-    Dong et al., "CLIPSep: Learning Text-queried Sound Separation with Noisy Unlabeled
-    Videos", ICLR 2023: trained on pictures, asked in words.
-
-    Attributes:
-        text: What to separate, e.g. "violin".
-        template: What the text tower reads; "{}" is replaced by the text.
-
-    Example:
-        >>> str(Text("violin"))
-        'a photo of violin'
-    """
-
-    text: str
-    template: str = "a photo of {}"
-
-    def __str__(self) -> str:
-        return self.template.format(self.text)
-
-
-@dataclasses.dataclass(frozen=True)
-class Mean:
-    """Several prompts for one source; their embeddings are averaged.
-
-    Not for models that take pictures themselves.
-
-    Attributes:
-        prompts: Pictures, regions, embeddings or words, in any combination.
-    """
-
-    prompts: Sequence[Any]
-
-    def __post_init__(self):
-        """Check the values.
-
-        Raises:
-            InputError: there is no prompt, or one that has a time span.
-        """
-        if isinstance(self.prompts, (str, bytes)) or not list(self.prompts):
-            raise InputError(f"Mean({self.prompts!r}): expected a list of prompts.")
-        if any(isinstance(prompt, During) for prompt in self.prompts):
-            raise InputError(
-                "Mean: a prompt in it has a time span; expected "
-                "During(Mean([...]), [(begin, end), ...])."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class During:
-    """A prompt for a source that sounds in some time spans only.
-
-    Outside them its track is silent; what sounds there is in the residual and in the
-    tracks of other prompts.
-
-    Attributes:
-        prompt: Any other prompt.
-        spans: (begin, end) pairs in s of the recording; the end may be infinite.
-
-    Example:
-        >>> During("violin.jpg", [(3, 5)]).spans
-        ((3, 5),)
-    """
-
-    prompt: Any
-    spans: Sequence[Span]
-
-    def __post_init__(self):
-        """Check the values; keep the spans as a tuple.
-
-        Raises:
-            InputError: see the messages.
-        """
-        try:
-            spans = tuple((begin, end) for begin, end in self.spans)
-        except (TypeError, ValueError):
-            raise InputError(
-                f"During: spans={self.spans!r}; expected (begin, end) pairs in seconds."
-            ) from None
-        if not spans:
-            raise InputError("During: no span; expected at least one (begin, end).")
-        for span in spans:
-            check_span(span, "During", endless=True)
-        if isinstance(self.prompt, During):
-            raise InputError("During: its prompt is a During, too; give one of them.")
-        object.__setattr__(self, "spans", spans)
-
-
-@dataclasses.dataclass(frozen=True)
-class Region:
+class Region(AbsPrompt):
     """A part of a video or a picture, looked at again and again as the video goes on.
 
     Attributes:
@@ -133,6 +59,16 @@ class Region:
         (0.25, 0.0, 0.75, 1.0)
     """
 
+    prefix = "box:"
+    rule = """\
+box:L,T,R,B   the region of the input video, as shares of its width and height
+              (0 <= L < R <= 1 and 0 <= T < B <= 1), looked at along the video;
+              box:L,T,R,B,seen=3-5: looked at from second 3 to 5 only, for the
+              whole recording; seen=4: once, at second 4"""
+    example = "box:0,0,0.5,1"
+    kind = "region"
+    encodes = "pictures"
+
     source: Union[str, "os.PathLike[str]"]
     box: Union[Box, Track] = WHOLE
     every: Optional[float] = 1.0
@@ -149,7 +85,7 @@ class Region:
         track = self._track()
         for time, box in track:
             check_box(box, f"the region of {self.source}")
-            if not _is_number(time):
+            if not is_number(time):
                 raise InputError(
                     f"the region of {self.source}: {time!r} is no time in seconds."
                 )
@@ -159,13 +95,13 @@ class Region:
                 f"the region of {self.source}: the times of its boxes must ascend."
             )
         if self.every is not None and not (
-            _is_number(self.every) and 0.01 <= self.every <= 1e6
+            is_number(self.every) and 0.01 <= self.every <= 1e6
         ):
             raise InputError(
                 f"the region of {self.source}: every={self.every!r}; expected seconds "
                 "between looks (0.01 or more), or None."
             )
-        if not _is_number(self.at) or self.at < 0:
+        if not is_number(self.at) or self.at < 0:
             raise InputError(
                 f"the region of {self.source}: at={self.at!r}; expected a time in "
                 "seconds."
@@ -203,39 +139,79 @@ class Region:
         left, top, right, bottom = self.box_at(time)
         return _span(top, bottom, height), _span(left, right, width)
 
+    @classmethod
+    def parse(cls, text: str, video: InputVideo) -> "Region":
+        """Read box:L,T,R,B, and after another comma seen=FROM-TO or seen=AT.
+
+        Raises:
+            InputError: it is not of this form, or there is no video.
+        """
+        values = text.removeprefix(cls.prefix).split(",")
+        seen = None
+        if found := _SEEN.fullmatch(values[-1].strip()):
+            seen = (seconds(found[1]), seconds(found[2] or found[1]))
+            if seen[0] > seen[1]:
+                raise InputError(
+                    f"--query {text!r:.200}: the time span {values[-1]} ends before it "
+                    "begins."
+                )
+            values.pop()
+        try:
+            box = tuple(float(value) for value in values)
+        except ValueError:
+            raise InputError(
+                f"--query {text!r}: expected box:left,top,right,bottom with four "
+                "numbers, e.g. box:0,0,0.5,1, or box:0,0,0.5,1,seen=3-5."
+            ) from None
+        return cls.of_video(text, box, video, seen)
+
+    @classmethod
+    def of_video(
+        cls, text: str, box: Box, video: InputVideo, seen: Optional[Span] = None
+    ) -> "Region":
+        """Return a region of what is separated.
+
+        Args:
+            text: The query, for messages.
+            box: See the class.
+            video: What is separated.
+            seen: See the class; of one moment: the one look.
+
+        Raises:
+            InputError: the box is none, or there is no video.
+        """
+        check_box(box, f"--query {text!r}")
+        if video.path is None:
+            raise InputError(
+                f"--query {text!r}: a region needs a video, and the input has no "
+                "picture. Give a picture file instead."
+            )
+        every, at = video.every, 0.0
+        if seen is not None and (every is None or seen[0] == seen[1]):
+            every, at, seen = None, sum(seen) / 2, None
+        stream = video.audio_stream
+        return cls(video.path, box, every, at, audio_stream=stream, seen=seen)
+
+    def row(self, reader: PromptEncoder, index: int) -> "np.ndarray":
+        """Raise, since it changes with time."""
+        raise InputError(
+            f"prompt {index + 1}: a function of time has returned a Region, which "
+            "changes with time itself; give the Region, or return pictures."
+        )
+
+    def read(self, reader: PromptEncoder, index: int) -> Read:
+        """See AbsPrompt.read."""
+        return reader.region(self, index)
+
+    def files(self) -> Tuple[str, ...]:
+        """Return the video or picture."""
+        return (self.source,)
+
 
 def _span(begin: float, end: float, size: int) -> slice:
     """Pixels from one share of an axis to another; at least one."""
     first = min(round(begin * size), size - 1)
     return slice(first, max(first + 1, round(end * size)))
-
-
-def _is_number(value: object) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )
-
-
-def check_span(span: object, what: str, endless: bool = False) -> None:
-    """Check a time span in seconds.
-
-    Args:
-        span: (begin, end).
-        what: Whose span, for the message.
-        endless: Whether the end may be infinite.
-
-    Raises:
-        InputError: it has not 0 <= begin < end.
-    """
-    values = tuple(span) if isinstance(span, (tuple, list)) else ()
-    if len(values) == 2:
-        begin, end = values
-        ends = _is_number(end) or (endless and end == math.inf)
-        if _is_number(begin) and ends and 0 <= begin < end:
-            return
-    raise InputError(f"{what}: {span!r}; expected 0 <= begin < end in seconds.")
 
 
 def check_box(box: object, what: str) -> Box:
@@ -249,7 +225,7 @@ def check_box(box: object, what: str) -> Box:
         InputError: it has not 0 <= left < right <= 1 and 0 <= top < bottom <= 1.
     """
     values = tuple(box) if isinstance(box, (tuple, list)) else ()
-    if len(values) == 4 and all(_is_number(value) for value in values):
+    if len(values) == 4 and all(is_number(value) for value in values):
         left, top, right, bottom = values
         if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
             return left, top, right, bottom
