@@ -9,6 +9,8 @@ import yaml
 
 from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.model.phases import parse_phases
+from espnet2_avsep.registry import separator_choices, visual_adapter_choices
+from espnet2_avsep.separator.query_separator import QuerySeparator
 from espnet2_avsep.tasks.choices import build_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,16 +60,17 @@ def test_small_networks_of_every_system(script, path, tmp_path):
     kept = {"visual_dim", "fusion", "projection_activation", "cycles", "heads"}
     for key in kept & full["separator_conf"].keys():
         assert config["separator_conf"][key] == full["separator_conf"][key]
-    if config["visual_adapter"].startswith("resnet18_"):
+    if visual_adapter_choices[config["visual_adapter"]].takes_frames:
         dilated = config["visual_adapter"] == "resnet18_dilated"
         assert config["visual_adapter_conf"]["size"] == (32 if dilated else 64)
         data = config["dataset_conf"]
         assert data["visual_frames"] == 1
-        whole = config["separator"] == "sound_of_motions"  # flow is of whole pictures
+        # Flow is of whole pictures.
+        whole = separator_choices[config["separator"]].needs_flow
         assert data.get("frame_crop") == (None if whole else 64)
     defaults = {"visual_adapter_conf": {}, "teacher": None}
     model = build_model(argparse.Namespace(**{**defaults, **config}))
-    if config["visual_adapter"].startswith("resnet18_"):
+    if visual_adapter_choices[config["visual_adapter"]].takes_frames:
         learns = {
             n for n, p in model.visual_adapter.named_parameters() if p.requires_grad
         }
@@ -76,10 +79,10 @@ def test_small_networks_of_every_system(script, path, tmp_path):
     assert size < 2e6
 
 
-def test_levels_of_attention_keep_their_place_at_the_bottleneck(script):
+def test_levels_of_attention_keep_their_place_at_the_bottleneck():
     """Of 7 levels all but the one next to the bottleneck; so of 5."""
     conf = {"channels": 64, "layers": 7, "audio_attention": [6, 5, 4, 3, 2, 1]}
-    assert script.small_separator(conf)["audio_attention"] == [4, 3, 2, 1]
+    assert QuerySeparator.small_conf(conf)["audio_attention"] == [4, 3, 2, 1]
 
 
 def test_training_for_a_cpu_time(script, tmp_path):

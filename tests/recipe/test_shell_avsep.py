@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from shell_checkout import Checkout, value, values, words
+import yaml
+from shell_checkout import ROOT, Checkout, value, values, words
 
 TRAIN = ["cello-00", "cello-01", "cello-02", "tuba-00", "tuba-01", "tuba-02"]
 
@@ -532,6 +533,24 @@ def test_a_system_without_training(again):
     assert result.returncode == 2 and "holds a trained system" in result.stderr
     result = again.stages(7, 7, "--avsep_config", config, "--avsep_args", "--a b")
     assert result.returncode == 2 and "without training" in result.stderr
+
+
+def test_a_base_is_resolved_in_the_copy_of_a_config(again):
+    """Its base is not in the experiment's folder, so that it could not be read."""
+    own = again.recipe / "my_masks.yaml"
+    base = again.recipe / "untrained_ideal_ratio_mask.yaml"
+    base.write_text((ROOT / "conf/tuning" / base.name).read_text())
+    text = f"base: {base.name}\nsystem: Mine\nbaseline_conf:\n  max_ratio: 2.0\n"
+    own.write_text(text)
+    result = again.stages(7, 7, "--avsep_config", own.name)
+    assert result.returncode == 0, result.stderr
+    config = yaml.safe_load(
+        (again.recipe / "exp/avsep_my_masks_raw/config.yaml").read_text()
+    )
+    assert config["config"] == own.name and "base" not in config
+    assert config["trained"] is False and config["system"] == "Mine"
+    assert config["baseline_conf"] == {"max_ratio": 2.0}
+    assert config["encoder_conf"] == {"n_fft": 1024, "hop_length": 256}
 
 
 def test_lists_of_mixtures(again, tmp_path):

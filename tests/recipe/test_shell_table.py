@@ -214,7 +214,7 @@ def alive(process):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--systems", "hfra unet"], "'unet' is not among"),
+        (["--systems", "hfra unet"], "no conf/tuning/train_avsep_unet.yaml"),
         (["--seeds", "one"], "seed 'one'"),
         (["--nj", "0"], "--nj '0'"),
         (["--small", "false"], "go with --small true"),

@@ -338,9 +338,9 @@ shuffled_args="${inference_args:+${inference_args} }--shuffle_visual class"
 trained=true
 if [ -n "${download_model}" ]; then
     skip_train=true
-elif [ -f "${avsep_config}" ] && grep -q '^trained: *false' "${avsep_config}"; then
-    trained=false
-    [ -z "${avsep_args}" ] ||
+elif [ -f "${avsep_config}" ] && grep -qE '^(trained|base) *:' "${avsep_config}"; then
+    trained=$("${python}" -m espnet2_avsep.bin.avsep_config --get trained "${avsep_config}")
+    "${trained}" || [ -z "${avsep_args}" ] ||
         die "--avsep_args '${avsep_args}': ${avsep_config} is of a system without training;" \
             "--inference_args are options of avsep_baseline"
     [ -z "${shuffled_tag}" ] ||
@@ -523,13 +523,16 @@ separate() {
 
 # score <folder of the results> <options of the separation>: note stage 8's commands
 score() {
-    local dset data dir n used results=() pairs
+    local dset data dir n used results=() pairs grounds=false
     [ -f "$1/inference_args" ] ||
         die "$1/inference_args is missing: stage 7 has not been finished." \
             "Stage 7 writes it: run '--stage 7 --stop_stage 7' first"
     used=$(cat "$1/inference_args")
     if [ "${used}" != "$2" ] && grep -qx inference_args <<< "${given_options}"; then
         die "--inference_args '${inference_args}': stage 7 was run with '${used}'. Run stage 7 again"
+    fi
+    if "${trained}"; then
+        grounds=$("${python}" -m espnet2_avsep.bin.avsep_config --get grounds "${avsep_exp}/config.yaml")
     fi
     for dset in ${eval_sets}; do
         data=${data_feats}/${dset} dir=$1/separated_${dset}
@@ -545,10 +548,10 @@ score() {
             --mixtures "${data}/mixtures.tsv" --mix_scores "${data}/mixture_scores.tsv" \
             --output_dir "$1/scored_${dset}" --backend "${scoring_backend}" ${scoring_opts}
         results+=(--set "${dset}:$1/scored_${dset}:${data}")
-        # Of systems that also tell what sounds (CCoL).
+        # Of systems that also tell what sounds.
         dir=$1/grounded_${dset}
         rm -f "${dir}/grounding.tsv"
-        if "${trained}" && grep -q '^separator: ccol$' "${avsep_exp}/config.yaml"; then
+        if "${grounds}"; then
             step avsep_score_grounding --train_config "${avsep_exp}/config.yaml" \
                 --model_file "${avsep_exp}/${inference_model}" --set_dir "${data}" \
                 --output_dir "${dir}"
@@ -935,8 +938,7 @@ if ! "${skip_eval}"; then
                 die "${avsep_exp} holds a trained system; give ${avsep_config} its own --avsep_tag"
             fi
             mkdir -p "${avsep_exp}"
-            { echo "config: ${avsep_config}" && cat "${avsep_config}"; } > "${avsep_exp}/config.yaml.tmp"
-            mv "${avsep_exp}/config.yaml.tmp" "${avsep_exp}/config.yaml"
+            "${python}" -m espnet2_avsep.bin.avsep_config --output "${avsep_exp}/config.yaml" "${avsep_config}"
         fi
         separate "${inference_dir}" "${inference_args}"
         [ -z "${shuffled_dir}" ] || separate "${shuffled_dir}" "${shuffled_args}"

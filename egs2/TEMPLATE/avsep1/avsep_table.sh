@@ -7,7 +7,7 @@ SECONDS=0
 
 seeds="0 1 2"          # Seeds of HFRA and its ablations.
 other_seeds=           # Seeds of the other trained systems (default: the same).
-systems=               # Only these, by the names below (default: all).
+systems=               # Only these, names of configurations (default: those below).
 nj=2                   # Experiments that run at a time, one thread each.
 small=false            # Whether configs are made small by local/make_small_config.py.
 max_epoch=             # With it: epochs of each training.
@@ -29,40 +29,15 @@ corpus_note=           # A sentence for the top of the table and of each RESULTS
 dry_run=false          # Whether to print the commands and do nothing.
 python=python3         # The Python that runs everything.
 
-# Name of the system; its visual input: clip, resnet18, frames, motion (frames and motion
-# features), flow (frames and optical flow); which seeds: table (HFRA and table 6 of its paper), other, none (not trained);
-# conf/tuning/{train_avsep,untrained}_*.
-plan="
-hfra                     clip     table
-hfra_hierarchical        clip     table
-hfra_late_align          clip     table
-hfra_late                clip     table
-hfra_middle              clip     table
-hfra_resnet18_late       resnet18 table
-clipsep_late             clip     other
-clipsep_middle           clip     other
-sound_of_pixels          frames   other
-av_mix_and_separate      frames   other
-co_separation            frames   other
-wave_unet                clip     other
-decoupled_resunet        clip     other
-predictive_coding        clip     other
-semantic_grouping        clip     other
-tfc_tdf                  clip     other
-mp_net                   clip     other
-ccol                     clip     other
-iquery                   motion   other
-dgfnet                   motion   other
-dgfnet_attention         motion   other
-dgfnet_mul               motion   other
-dgfnet_gate              motion   other
-sound_of_motions         flow     other
-nmf_mfcc                 clip     none
-rpca                     clip     none
-ideal_binary_mask        clip     none
-ideal_ratio_mask         clip     none
-"
-names=$(awk 'NF { print $1 }' <<< "${plan}")
+# conf/tuning/{train_avsep,untrained}_<name>.yaml: HFRA and the ablations of its table 6, which
+# have the seeds of --seeds; others; systems without training. What each needs (visual input,
+# number of sources) is read from its configuration.
+ablations="hfra hfra_hierarchical hfra_late_align hfra_late hfra_middle hfra_resnet18_late"
+others="clipsep_late clipsep_middle sound_of_pixels av_mix_and_separate co_separation wave_unet
+decoupled_resunet predictive_coding semantic_grouping tfc_tdf mp_net ccol iquery dgfnet
+dgfnet_attention dgfnet_mul dgfnet_gate sound_of_motions"
+untrained="nmf_mfcc rpca ideal_binary_mask ideal_ratio_mask"
+names="${ablations} ${others} ${untrained}"
 
 # shellcheck disable=SC2034  # parse_options.sh prints it
 help_message=$(
@@ -78,7 +53,8 @@ goes on, and the exit status is 1.
 
     --seeds             # Seeds of HFRA and its ablations (default="${seeds}").
     --other_seeds       # Seeds of the other trained systems (default: those of --seeds).
-    --systems           # Only these, of: $(tr '\n' ' ' <<< "${names}" | fold -s -w 66 | sed '2,$s/^/                        # /; s/ *$//')
+    --systems           # Only these: the names of any of conf/tuning/train_avsep_<name>.yaml and
+                        # untrained_<name>.yaml. Default: $(fold -s -w 66 <<< "${names//$'\n'/ }" | sed '2,$s/^/                        # /; s/ *$//')
     --nj                # Experiments that run at a time (default="${nj}").
     --small             # Whether configs are made small by local/make_small_config.py, for
                         # a CPU and no downloads (default="${small}").
@@ -122,9 +98,17 @@ done
 for _seed in ${seeds} ${other_seeds}; do
     [[ ${_seed} =~ ^[0-9]{1,9}$ ]] || die "seed '${_seed}': expected a whole number, 0 or more"
 done
-for _name in ${systems}; do
-    grep -qx -- "${_name}" <<< "${names}" || die "--systems: '${_name}' is not among $(xargs <<< "${names}")"
+configs=()
+# shellcheck disable=SC2086  # names are several words
+for _name in $(printf '%s\n' ${systems:-${names}} | awk '!seen[$0]++'); do
+    _config=conf/tuning/train_avsep_${_name}.yaml
+    [ -f "${_config}" ] || _config=conf/tuning/untrained_${_name}.yaml
+    [ -f "${_config}" ] || die "--systems: there is no conf/tuning/train_avsep_${_name}.yaml," \
+        "and no untrained_${_name}.yaml; the systems of the paper's tables are: $(xargs <<< "${names}")"
+    configs+=("${_config}")
 done
+# Lines "<configuration> <trained> <visual input> <number of sources>".
+plan=$("${python}" -m espnet2_avsep.bin.avsep_config "${configs[@]}")
 if ! "${small}" && [ -n "${max_epoch}${num_iters_per_epoch}${train_seconds}" ]; then
     die "--max_epoch, --num_iters_per_epoch and --train_seconds go with --small true; else" \
         "--train_args has them"
@@ -135,15 +119,19 @@ small_opts=(${max_epoch:+--max_epoch "${max_epoch}"}
 # Only the embeddings' folder is looked through for leaks and on its health.
 quick="--leak_check false --health_report false"
 
+# sources_of <system>: the number of sources that its mixtures must have; nothing: any
+sources_of() {
+    awk -v "name=/(train_avsep|untrained)_$1[.]yaml\$" '$1 ~ name && $4 != "any" { print $4 }' <<< "${plan}"
+}
+
 # set_ref_opts <system>: set ref_opts, the options of run.sh on numbers of sources
 set_ref_opts() {
-    local nums=${test_ref_nums}
-    if [ "$1" = rpca ] && [ -n "${nums}" ]; then
-        nums=2
-    fi
-    local train=${train_ref_nums}
-    if [ "$1" = ccol ]; then
-        train=4 # two sources that sound, each with the picture of a silent one
+    local nums=${test_ref_nums} train=${train_ref_nums} fixed
+    fixed=$(sources_of "$1")
+    if [ ! -f "conf/tuning/train_avsep_$1.yaml" ]; then
+        nums=${nums:+${fixed:-${nums}}}
+    else
+        train=${fixed:-${train}}
     fi
     ref_opts=(${train:+--train_ref_nums "${train}"} ${nums:+--test_ref_nums "${nums}"})
 }
@@ -259,15 +247,16 @@ wanted=
 inputs=
 # shellcheck disable=SC2086  # seeds are several words
 for seed in $(printf '%s\n' ${seeds} ${other_seeds} | awk '!seen[$0]++') none; do
-    while read -r system input which; do
-        [ -n "${system}" ] || continue
-        [ "${system}" != rpca ] || [[ " ${test_ref_nums:-2} " == *" 2 "* ]] || continue
-        [ -z "${systems}" ] || [[ " ${systems} " == *" ${system} "* ]] || continue
-        case ${which} in
-            table) _seeds=${seeds} ;;
-            other) _seeds=${other_seeds} ;;
-            *) _seeds=none ;;
-        esac
+    while read -r config trained input number; do
+        system=$(sed -E 's/^(train_avsep|untrained)_//' <<< "$(basename "${config}" .yaml)")
+        if ! "${trained}"; then
+            _seeds=none
+            [ "${number}" = any ] || [[ " ${test_ref_nums:-2} " == *" ${number} "* ]] || continue
+        elif [[ " $(xargs <<< "${ablations}") " == *" ${system} "* ]]; then
+            _seeds=${seeds}
+        else
+            _seeds=${other_seeds}
+        fi
         [[ " ${_seeds} " == *" ${seed} "* ]] || continue
         [[ " ${inputs} " == *" ${input} "* ]] || inputs+="${inputs:+ }${input}"
         wanted+="${system} ${input} ${seed}"$'\n'
