@@ -16,7 +16,8 @@ heads) stays; what makes it slow or needs a download is reduced:
   * Co-Separation's classifier has an eighth of its channels, too;
   * the CLAP teacher is a randomly initialised, tiny one of its architecture;
   * one optimizer and schedule for all, batches of 4 mixtures of different classes; the
-    learning rate is 2e-3, but for the parts listed in GROUPS (with --train_seconds);
+    learning rate is 2e-3, but for the parts that a separator declares (rate_factors;
+    with --train_seconds);
   * phases of a training have the same shares of its epochs.
 
 A system with a small configuration of its own (<name>_small.yaml beside the full one,
@@ -38,19 +39,12 @@ from espnet2_avsep.cli.command import command
 from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.registry import separator_choices, visual_adapter_choices
 
 BATCH = 4
 PICTURE = 64  # pixels a side
 LOG_BINS = 128
 LEARNING_RATE = 2.0e-3
-# Separator -> optim_groups, where one rate for all parts does not serve. After 300
-# steps, SI-SDRi of iQuery is 4.7 dB with one rate, 5.9 dB with a tenth for these.
-GROUPS = {
-    "query": [{"prefix": "separator.transformer.", "lr": LEARNING_RATE / 10}],
-    "ccol": [{"prefix": "separator.grounding.", "lr": LEARNING_RATE / 2}],
-}
-# Networks for pictures whose ResNet-18 does not learn in the full size either.
-ALWAYS_FROZEN = ("resnet18_ccol", "resnet18_predictive_coding")
 MINI = "train_avsep_mini"
 TINY_HTSAT = {"embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
 
@@ -97,8 +91,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     config = small(config, args.max_epoch, args.num_iters_per_epoch or 75, is_small)
     if args.train_seconds:
         config.update(timed(args.max_epoch, args.train_seconds))
-        if config["separator"] in GROUPS:
-            config["optim_groups"] = GROUPS[config["separator"]]
+        factors = separator_choices[config["separator"]].rate_factors
+        if factors:
+            config["optim_groups"] = [
+                {"prefix": f"separator.{prefix}", "lr": LEARNING_RATE * factor}
+                for prefix, factor in factors.items()
+            ]
     with atomic_write(args.output) as f:
         f.write(f"# Made from {path.name} by local/make_small_config.py, see there.\n")
         yaml.safe_dump(config, f, sort_keys=False)
@@ -119,24 +117,19 @@ def small(
         is_small: Whether network and spectrogram stay as they are.
     """
     config = dict(config)
+    separator = separator_choices[config["separator"]]
+    adapter = visual_adapter_choices[config["visual_adapter"]]
     if not is_small:
         config["system"] += ", small"
-        config["separator_conf"] = small_separator(config["separator_conf"])
+        config["separator_conf"] = separator.small_conf(config["separator_conf"])
         config["model_conf"] = {**config["model_conf"], "num_log_bins": LOG_BINS}
     dataset = {**config["dataset_conf"], "different_class": True}
     dataset.pop("repeat", None)  # as many passes as the steps need
-    if config["visual_adapter"].startswith("resnet18_"):
-        adapter = config["visual_adapter_conf"]
-        dilated = config["visual_adapter"] == "resnet18_dilated"
-        config["visual_adapter_conf"] = {
-            **adapter,
-            "pretrained": "random",
-            "size": PICTURE // 2 if dilated else PICTURE,
-        }
-        if config["visual_adapter"] not in ALWAYS_FROZEN:
-            config["visual_adapter_conf"]["train_features"] = False
+    if adapter.takes_frames:
+        conf = config.get("visual_adapter_conf") or {}
+        config["visual_adapter_conf"] = adapter.small_conf(conf)
         dataset["visual_frames"] = 1
-        if config["separator"] != "sound_of_motions":  # flow is of whole pictures
+        if not separator.needs_flow:  # flow is of whole pictures
             dataset["frame_crop"] = PICTURE
         dataset.pop("visual_stride", None)
     else:
@@ -215,35 +208,6 @@ def timed(max_epoch: int, train_seconds: int) -> Dict[str, Any]:
         # More than there is time for: no step takes less than 10 ms.
         "num_iters_per_epoch": max(1, 100 * train_seconds // max_epoch),
     }
-
-
-def small_separator(conf: Dict[str, Any]) -> Dict[str, Any]:
-    """Return the settings of the network, reduced."""
-    conf = dict(conf)
-    channels, full_layers = conf["channels"], conf.get("layers")
-    if isinstance(channels, list):
-        # ResUNetDecouple+, whose spectrogram is four times as high as the others'.
-        conf["channels"] = [count // 8 for count in channels]
-        conf["window"] = conf["window"] // 4
-    else:
-        conf["channels"] = channels // 8
-    if "grounding_channels" in conf:
-        conf["grounding_channels"] //= 8
-    if "queries" in conf:
-        conf.update(dim=64, feedforward_dim=256)  # of the transformer, a quarter
-    for name, most in (
-        ("layers", 5),
-        ("motion_channels", 16),
-        ("width", 16),
-        ("condition_dim", 32),
-    ):
-        if conf.get(name) is not None:
-            conf[name] = min(conf[name], most)
-    if isinstance(conf.get("audio_attention"), list):
-        # Counted from the bottleneck, as there.
-        cut = full_layers - conf["layers"]
-        conf["audio_attention"] = [n - cut for n in conf["audio_attention"] if n > cut]
-    return conf
 
 
 if __name__ == "__main__":

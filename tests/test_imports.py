@@ -34,10 +34,11 @@ ALLOWED = {
     "figures": {"dsp", "data", "metrics"},
     "report": {"corpus", "data", "media", "visual", "metrics", "figures"},
     "lean_imports": set(),
+    "registry": {"lean_imports"},
     "tasks": {
         *("model", "data", "lean_imports"),
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "baseline"),
-        "weights",
+        *("weights", "registry"),
     },
     "analysis": {
         *("inference", "data", "metrics", "tasks", "teacher", "figures", "cli"),
@@ -45,7 +46,7 @@ ALLOWED = {
     },
     "streaming": set(),
     "demo": {"media", "visual"},
-    "sharing": {"data", "layers", "metrics", "weights"},
+    "sharing": {"data", "layers", "metrics", "weights", "registry"},
     "model": {
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "metrics"),
         *("figures", "data", "lean_imports"),
@@ -54,6 +55,7 @@ ALLOWED = {
         *("tasks", "model", "data", "layers", "dsp", "visual", "sharing", "media"),
         *("streaming", "baseline", "metrics", "cli", "report", "figures"),
         "weights",
+        "registry",
     },
     "scoring": {
         *("inference", "data", "metrics", "report", "sharing", "visual", "media"),
@@ -63,7 +65,7 @@ ALLOWED = {
 }
 
 # The only places that know ESPnet.
-ESPNET_USERS = {"model", "tasks", "inference.separate", "bin.train.train"}
+ESPNET_USERS = {"model", "tasks", "registry", "inference.separate", "bin.train.train"}
 
 # Below bin, the only parts that build command lines.
 COMMAND_LINES = {"cli", "tasks"}

@@ -97,7 +97,7 @@ def load_clap(args: "ClipAnalysis", device: "torch.device") -> "ClapTeacher":
         InputError: it cannot be had, or --clap_conf is not a mapping of its arguments.
     """
     from espnet2_avsep.data.tables.yaml_file import parse_yaml
-    from espnet2_avsep.tasks.choices import construct
+    from espnet2_avsep.tasks.parts import construct
     from espnet2_avsep.teacher import clap_teacher
 
     conf = parse_yaml(args.clap_conf, "--clap_conf")

@@ -14,10 +14,12 @@ class AbsBaseline(ABC):
             to be assigned to sources afterwards.
         needs_references: Whether the true sources are looked at (an upper bound, not a
             system).
+        num_sources: Sources of a mixture, where it gives a fixed number; None: any.
     """
 
     knows_order = False
     needs_references = False
+    num_sources: Optional[int] = None
 
     @abstractmethod
     def masks(

@@ -28,6 +28,8 @@ class RPCA(AbsBaseline):
         binary: Whether each bin goes to the greater part whole.
     """
 
+    num_sources = 2
+
     def __init__(
         self, tolerance: float = 1e-6, max_iterations: int = 200, binary: bool = False
     ):
@@ -43,7 +45,7 @@ class RPCA(AbsBaseline):
         references: Optional[np.ndarray] = None,
     ) -> np.ndarray:
         """Shares of the low-rank and of the sparse part, in this order."""
-        if num_sources != 2:
+        if num_sources != self.num_sources:
             raise ValueError(
                 f"RPCA has a low-rank and a sparse part, but {num_sources} sources "
                 "are asked for; it needs exactly 2 sources."

@@ -93,6 +93,7 @@ COMMANDS: Dict[str, Command] = {
             "score-grounding: score a grounding network (stage 8)",
             "results: write RESULTS.md of an experiment (stage 8)",
             "report: write a page to see and hear the results (stage 8)",
+            "config: tell what systems need, or write a configuration completely",
             "made-from: check what an experiment was made from (stages 6 and 7)",
         ),
         *_commands(

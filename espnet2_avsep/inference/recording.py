@@ -104,7 +104,7 @@ class SeparationOptions(Queries, Model, Overwrite, AudioStream, Device, Json, Qu
     )
     stop_db: Optional[float] = option(
         None,
-        "of models that take one source after the other (mp_net): sources are silent, "
+        "of models that take one source after the other: sources are silent, "
         "and what is left goes to the residual, once it is below this level of the "
         "recording, e.g. -20 (default: none is)",
         metavar="DB",

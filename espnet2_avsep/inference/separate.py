@@ -10,14 +10,15 @@ import numpy as np
 import torch
 
 from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.data.tables.class_labels import class_numbers, number_sources
-from espnet2_avsep.data.tables.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError, shown
 from espnet2_avsep.inference.prompt_reader import PromptReader
 from espnet2_avsep.inference.prompts import During, Mean, Region, Text
 from espnet2_avsep.layers.mixture_consistency import mixture_consistent
 from espnet2_avsep.layers.precision import AUTO, DTYPES, usable_dtype
 from espnet2_avsep.layers.unet import make_shift_invariant
+from espnet2_avsep.registry import separator_choices
 from espnet2_avsep.sharing.source import default_weights, find_model
 from espnet2_avsep.streaming.chunked import WHOLE, Chunking, ChunkPlan, plan_chunks
 from espnet2_avsep.streaming.resampler import Resampler, check_rate, resample_whole
@@ -52,7 +53,7 @@ def load_config(path: Union[str, Path]) -> argparse.Namespace:
         raise InputError(
             f"{path}: no such file. Expected the config.yaml that training writes."
         )
-    config = read_mapping(path)
+    config = read_config(path)
     needed = ("encoder", "decoder", "visual_adapter", "separator", "criterions")
     missing = [k for k in needed if k not in config]
     if missing:
@@ -123,7 +124,7 @@ class SeparateAV:
             one that the training's visual_info.yaml names when the first picture comes.
         text_encoder: Encodes texts, a list of n strings -> (n, D); null makes the text
             tower of the same open_clip model when the first text comes.
-        stop_db: Of models that take one source after the other (mp_net): sources are
+        stop_db: Of models that take one source after the other: sources are
             silent once the energy of what is left is below this level of the mixture's,
             in dB, for instance -20; what is left is in the residual. Null takes the
             training's separator_conf.stop_db.
@@ -402,8 +403,8 @@ class SeparateAV:
         if not self.model.separator.grounds:
             raise InputError(
                 f"{self.train_config}: the separator {self.config.separator} cannot "
-                "tell what sounds; use a model with a grounding network "
-                "(train_avsep_ccol.yaml)."
+                "tell what sounds; use a model with a grounding network (separator: "
+                f"{separator_choices.that(grounds=True)})."
             )
         fs, rate = self._rate(fs), self.sample_rate
         reader = self._reader(prompts)
@@ -546,7 +547,7 @@ class SeparateAV:
     @property
     def _context(self) -> int:
         """Samples on each side that a track depends on; 0 where that is not known."""
-        frames = getattr(self.model.separator, "context_frames", 0)
+        frames = self.model.separator.context_frames
         encoder = self.model.encoder
         # Frames see half a window to each side, and samples are in as many frames.
         return frames and frames * encoder.hop_length + encoder.n_fft
@@ -838,7 +839,8 @@ def _set_stop(separator: torch.nn.Module, level: float) -> None:
     if not separator.gives_steps:
         raise InputError(
             f"stop_db={level}: this model takes all sources at once; only a model that "
-            "takes one after the other (separator: mp_net) can stop before the last."
+            "takes one after the other can stop before the last (separator: "
+            f"{separator_choices.that(gives_steps=True)})."
         )
     try:
         separator.stop_db = level

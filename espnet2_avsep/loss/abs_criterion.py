@@ -1,7 +1,7 @@
 """What a training criterion sees, and what it returns."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple, Optional
+from typing import Any, Mapping, NamedTuple, Optional
 
 from torch import Tensor, nn
 
@@ -51,12 +51,20 @@ class AbsCriterion(nn.Module, ABC):
         needs_labels: Whether it needs the classes of the sources.
         needs_steps: Whether it needs the steps of a recursive separator.
         needs_grounding: Whether it needs a separator that tells what sounds.
+        needs_teacher: Whether it needs the teacher's embeddings, of ``teacher_dim``
+            values. Its constructor then takes ``audio_dim``, the size of the
+            separator's bottleneck.
+        model_conf: Values that options of the model must have with it.
+        num_sources: Sources of a mixture in training, where it needs a fixed number.
     """
 
     needs = "mask"
     needs_labels = False
     needs_steps = False
     needs_grounding = False
+    needs_teacher = False
+    model_conf: Mapping[str, Any] = {}
+    num_sources: Optional[int] = None
 
     @abstractmethod
     def forward(self, output: SeparationOutput) -> Tensor:

@@ -19,6 +19,8 @@ class AlignmentLoss(AbsCriterion):
             paper.
     """
 
+    needs_teacher = True
+
     def __init__(self, audio_dim: int, teacher_dim: int = 512):
         super().__init__()
         self.teacher_dim = teacher_dim

@@ -23,6 +23,7 @@ class BinaryMaskBCE(AbsCriterion):
     """
 
     needs = "logits"
+    model_conf = {"mask_max": 1.0, "mask_activation": "sigmoid"}
 
     def __init__(self, threshold: float = 0.5, weighted: bool = True):
         super().__init__()

@@ -60,6 +60,8 @@ class CoLearning(AbsCriterion):
     """
 
     needs_grounding = True
+    # Two sources that sound, each with the picture of a silent one.
+    num_sources = 4
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """What every trained separator of the project offers."""
 
 from abc import ABC, abstractmethod
-from typing import Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from torch import Tensor, nn
 
@@ -10,6 +10,10 @@ from espnet2_avsep.layers.recursion import RecursionSteps
 
 class AbsSeparator(nn.Module, ABC):
     """What separators of spectrograms and of waveforms have in common.
+
+    A separator declares here, in its own class, what it needs; task, datasets, model,
+    inference, the recipe and the tests read that. What depends on its arguments is set
+    in its constructor.
 
     Attributes:
         visual_dim: D, size of the visual embedding of a source.
@@ -22,11 +26,21 @@ class AbsSeparator(nn.Module, ABC):
             magnitude; then it also takes the keywords ``compress``, what
             model_conf.compression makes of a magnitude, and ``row_weight``, (F,), see
             LogFrequencyWarp. Masks must be those of sigmoid(logits).
+        complex_masks: Whether logits are complex; then real_forward() returns their
+            real and imaginary parts, (B, N, 2, F, T), and the bottleneck.
+        context_frames: Frames on each side that a mask depends on; 0: not known.
         gives_steps: Whether run() returns the steps of a recursion.
         phases: Names of the training phases that set_phase() knows.
         grounds: Whether it has the method ground(), see CCoLSeparator, and an attribute
             ``phase``.
         beside_masks: Prefixes of the names of weights that have no part in the masks.
+        num_classes: With needs_labels: for how many classes it is built.
+        new_classes: How many of them are added to a trained model, and come last.
+        model_conf: Values that options of the model around it must have.
+        rate_factors: Prefix of names of weights -> factor of their learning rate where
+            a configuration is made for all systems alike (local/make_small_config.py).
+        tiny: Arguments that make it tiny, for the tests that all separators pass
+            (tests/separator/test_every_separator.py).
     """
 
     visual_dim: int
@@ -35,15 +49,47 @@ class AbsSeparator(nn.Module, ABC):
     needs_flow: bool = False
     needs_labels: bool = False
     sees_magnitude: bool = False
+    complex_masks: bool = False
+    context_frames: int = 0
     gives_steps: bool = False
     phases: Tuple[str, ...] = ()
     grounds: bool = False
     beside_masks: Tuple[str, ...] = ()
+    num_classes: Optional[int] = None
+    new_classes: int = 0
+    model_conf: Mapping[str, Any] = {}
+    rate_factors: Mapping[str, float] = {}
+    tiny: Mapping[str, Any] = {}
 
     @property
     @abstractmethod
     def bottleneck_dim(self) -> int:
         """Size of the audio embedding that forward() returns."""
+
+    @classmethod
+    def small_conf(cls, conf: Mapping[str, Any]) -> Dict[str, Any]:
+        """Return arguments of a small network of the same method, for a CPU.
+
+        An eighth of the channels, at most 5 levels, narrow conditions.
+
+        Args:
+            conf: Arguments of the full one (separator_conf).
+        """
+        small = dict(conf)
+        for key in ("channels", "grounding_channels"):
+            if isinstance(small.get(key), (list, tuple)):
+                small[key] = [max(1, count // 8) for count in small[key]]
+            elif small.get(key) is not None:
+                small[key] = max(1, small[key] // 8)
+        for key, most in (
+            ("layers", 5),
+            ("motion_channels", 16),
+            ("width", 16),
+            ("condition_dim", 32),
+        ):
+            if small.get(key) is not None:
+                small[key] = min(small[key], most)
+        return small
 
     def set_phase(self, name: str) -> None:
         """Prepare for a phase of the training (the config's option phases).

@@ -46,6 +46,8 @@ class CCoLSeparator(AbsAVSeparator):
     grounds = True
     beside_masks = ("grounding.",)
     phases = ("grounding", "co_learning", "cyclic")
+    rate_factors = {"grounding.": 0.5}
+    tiny = {"channels": 4, "layers": 3, "maps": 5, "grounding_channels": 2}
 
     def __init__(
         self,

@@ -36,6 +36,8 @@ class CoSeparationSeparator(AbsAVSeparator):
             layers.initialisation.INITIALISATIONS.
     """
 
+    tiny = {"channels": 4, "layers": 3}
+
     def __init__(
         self,
         visual_dim: int = 512,

@@ -1,6 +1,6 @@
 """ResUNetDecouple+ with the visual input joined at its bottleneck."""
 
-from typing import List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ class DecoupledResUNetSeparator(AbsWaveSeparator):
         hop: Samples between two frames.
         condition_dim: Channels that the visual input becomes at the bottleneck.
     """
+
+    tiny = {"channels": [8, 8], "window": 64, "hop": 16, "condition_dim": 8}
 
     def __init__(
         self,
@@ -88,6 +90,11 @@ class DecoupledResUNetSeparator(AbsWaveSeparator):
     def bottleneck_dim(self) -> int:
         """Channels of the bottleneck."""
         return self._bottleneck_dim
+
+    @classmethod
+    def small_conf(cls, conf: Mapping[str, Any]) -> Dict[str, Any]:
+        """See AbsSeparator.small_conf; a quarter of the window, for it is slow."""
+        return {**super().small_conf(conf), "window": conf["window"] // 4}
 
     def forward(self, mixture: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
         """See AbsWaveSeparator.forward."""

@@ -56,6 +56,8 @@ class HFRASeparator(AbsAVSeparator):
             layers.initialisation.INITIALISATIONS ("sound_of_pixels": CLIPSep, HFRA).
     """
 
+    tiny = {"channels": 4, "layers": 3, "width": 5}
+
     def __init__(
         self,
         visual_dim: int = 512,

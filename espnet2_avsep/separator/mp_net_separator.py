@@ -69,6 +69,8 @@ class MPNetSeparator(AbsAVSeparator):
     sees_magnitude = True
     gives_steps = True
     phases = ("minus", "plus", "both")
+    model_conf = {"mask_max": 1.0, "mask_activation": "sigmoid"}
+    tiny = {"channels": 4, "layers": 3, "width": 5}
 
     def __init__(
         self,

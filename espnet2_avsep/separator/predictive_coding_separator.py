@@ -53,6 +53,8 @@ class PredictiveCodingSeparator(AbsAVSeparator):
             over all of them.
     """
 
+    tiny = {"channels": 8, "layers": 3}
+
     def __init__(
         self,
         visual_dim: int = 64,

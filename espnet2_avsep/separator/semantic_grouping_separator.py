@@ -43,6 +43,8 @@ class SemanticGroupingSeparator(AbsAVSeparator):
         bn_statistics: See UNetDecoder.
     """
 
+    tiny = {"channels": 4, "layers": 3, "num_classes": 5, "blocks": 1, "heads": 2}
+
     def __init__(
         self,
         visual_dim: int = 512,

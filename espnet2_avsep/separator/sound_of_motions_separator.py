@@ -54,6 +54,14 @@ class SoundOfMotionsSeparator(AbsAVSeparator):
 
     needs_motion = True
     needs_flow = True
+    # Flow on a grid of 2 x 2 places has 9 values a step.
+    tiny = {
+        "channels": 4,
+        "layers": 3,
+        "places": 1,
+        "motion_dim": 9,
+        "motion_channels": 8,
+    }
 
     def __init__(
         self,

@@ -26,6 +26,8 @@ class SoundOfPixelsSeparator(AbsAVSeparator):
             layers.initialisation.INITIALISATIONS.
     """
 
+    tiny = {"channels": 4, "layers": 3}
+
     def __init__(
         self,
         visual_dim: int = 32,

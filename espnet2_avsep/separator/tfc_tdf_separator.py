@@ -66,6 +66,15 @@ class TFCTDFSeparator(AbsAVSeparator):
             over all of them.
     """
 
+    tiny = {
+        "num_bins": 16,
+        "channels": [8, 16],
+        "blocks": 1,
+        "patch": 2,
+        "width": 8,
+        "phase": False,  # complex logits: see test_tfc_tdf_separator.py
+    }
+
     def __init__(
         self,
         visual_dim: int = 512,
@@ -103,6 +112,7 @@ class TFCTDFSeparator(AbsAVSeparator):
         self.visual_dim = visual_dim
         self.num_bins = num_bins
         self.patch, self.phase = patch, phase
+        self.complex_masks = phase
         self.blocks, self.convs = blocks, convs
         self.competition, self.competition_dropout = competition, competition_dropout
         self._bottleneck_dim = channels[-1]

@@ -32,6 +32,8 @@ class WaveUNetSeparator(AbsWaveSeparator):
         condition_dim: Channels that the visual input becomes at the bottleneck.
     """
 
+    tiny = {"channels": 8, "layers": 2, "condition_dim": 8}
+
     def __init__(
         self,
         visual_dim: int = 512,

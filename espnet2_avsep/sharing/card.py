@@ -67,6 +67,7 @@ def model_card(
     said = summary(results or "")
     fusion = (config.get("separator_conf") or {}).get("fusion", "")
     system = config.get("system") or f"{config.get('separator')} {fusion}".strip()
+    is_hfra = "hfra" in system.lower()
     parts = [
         _metadata(repo_id, said, sections, licence),
         f"# {repo_id.partition('/')[2]}",
@@ -98,16 +99,12 @@ def model_card(
         "## Citation",
         f"Name the program, {plain(info['packed_by'])} (its CITATION.cff has the "
         "entry), and the paper of the method"
-        + (":" if _is_hfra(config, system) else f" ({plain(system)})."),
-        _HFRA if _is_hfra(config, system) else "",
+        + (":" if is_hfra else f" ({plain(system)})."),
+        _HFRA if is_hfra else "",
         "## Files",
         _files(info),
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
-
-
-def _is_hfra(config: Dict[str, Any], system: str) -> bool:
-    return config.get("separator") == "hfra" and "hfra" in system.lower()
 
 
 def _metadata(

@@ -39,7 +39,7 @@ class MaskGraph(nn.Module):
     @property
     def outputs(self) -> List[str]:
         """Names of what forward() returns."""
-        if getattr(self.model.separator, "phase", False):
+        if self.model.separator.complex_masks:
             return ["mask_real", "mask_imag"]
         return ["mask"]
 

@@ -9,6 +9,7 @@ from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.data.tables.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.registry import check_no_code
 from espnet2_avsep.sharing import hub
 from espnet2_avsep.sharing.archive import unpack
 
@@ -172,6 +173,7 @@ def _in_folder(folder: Path, origin: str) -> ModelFiles:
                 f"{PACK_INFO} says {expected}). Fetch the model again, or remove "
                 f"{PACK_INFO} if the change is yours."
             )
+    check_no_code(read_mapping(config), str(config))
     logging.info("model %s: %s", origin, weights)
     return ModelFiles(config, weights, origin)
 

@@ -25,21 +25,18 @@ from espnet2_avsep.data.tables.class_labels import (
     order_classes,
 )
 from espnet2_avsep.data.tables.scp import read_scp
-from espnet2_avsep.data.tables.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.layers.trajectory import flow_grid
 from espnet2_avsep.lean_imports import lean_imports
 from espnet2_avsep.model.espnet_model import ESPnetAVSeparationModel
 from espnet2_avsep.model.phases import parse_phases
 from espnet2_avsep.model.trainer import AVSeparationTrainer
+from espnet2_avsep.registry import REGISTRIES
+from espnet2_avsep.separator.abs_separator import AbsSeparator
 from espnet2_avsep.tasks.choices import (
-    CLASS_CHOICES,
-    Needs,
     build_model,
     check_visual,
-    construct,
     num_label_classes,
-    separator_needs,
 )
 from espnet2_avsep.tasks.optim_groups import parameter_groups, split_by_optimizer
 from espnet2_avsep.tasks.options import (
@@ -48,6 +45,7 @@ from espnet2_avsep.tasks.options import (
     check_options,
     check_scheduler,
 )
+from espnet2_avsep.tasks.parts import construct, separator_without_weights
 
 with lean_imports():
     from espnet2.iterators.abs_iter_factory import AbsIterFactory
@@ -144,7 +142,7 @@ class AVSeparationTask(AbsTask):
     """
 
     num_optimizers: int = 1  # of ESPnet's own options; see optim2
-    class_choices_list = CLASS_CHOICES
+    class_choices_list = list(REGISTRIES)
     trainer = AVSeparationTrainer
 
     @classmethod
@@ -210,6 +208,13 @@ class AVSeparationTask(AbsTask):
             default=[],
             help="Published scores of the system, shown beside ours: a list of "
             "{corpus, sdr, sir, sar, source, protocol}",
+        )
+        group.add_argument(
+            "--visual_encoder",
+            type=str_or_none,
+            default=None,
+            help="Encoder of the embeddings that the system is meant for, if not any "
+            "(stage 2's --visual_encoder); for avsep_table.sh",
         )
         group.add_argument(
             "--model_conf",
@@ -396,9 +401,9 @@ class AVSeparationTask(AbsTask):
     ) -> AVSeparationIterFactory:
         """Build the iterator of "train", "valid" or "plot_att" batches."""
         tables = cls._tables(iter_options.data_path_and_name_and_type)
-        needs = separator_needs(args)
-        cls._choose_motion(tables, needs.motion)
-        if needs.flow:
+        separator = separator_without_weights(args)
+        cls._choose_motion(tables, separator.needs_motion)
+        if separator.needs_flow:
             check_flow(args.dataset_conf or {}, tables)
         path = tables["visual_ref1"]
         check_visual(args, matrix_shape(next(iter(read_scp(path).values()))), path)
@@ -486,10 +491,10 @@ class AVSeparationTask(AbsTask):
         Raises:
             InputError: options that do not go together, more classes than expected.
         """
-        needs = separator_needs(args)
+        separator = separator_without_weights(args)
         num_labels = num_label_classes(args.criterions or [])
         wanted = bool((args.dataset_conf or {}).get("labels"))
-        if wanted != (needs.labels or num_labels is not None):
+        if wanted != (separator.needs_labels or num_labels is not None):
             raise InputError(
                 f"dataset_conf.labels is {str(wanted).lower()}, but "
                 + ("neither" if wanted else "either")
@@ -502,10 +507,10 @@ class AVSeparationTask(AbsTask):
         trained: List[Optional[str]] = []
         first_new = 0
         if args.classes_from is not None:
-            trained, first_new = cls._trained_classes(args, needs)
-        elif needs.new_queries:
+            trained, first_new = cls._trained_classes(args, separator)
+        elif separator.new_classes:
             raise InputError(
-                f"separator_conf.new_queries is {needs.new_queries}, but not which "
+                f"separator_conf.new_queries is {separator.new_classes}, but not which "
                 "classes are the old ones: give --classes_from, the config.yaml of the "
                 "model that --init_param names."
             )
@@ -521,8 +526,8 @@ class AVSeparationTask(AbsTask):
                 "needed (for what is none of them): set its conf.num_classes to "
                 f"{len(args.classes) + 1}."
             )
-        most = (needs.num_queries or 0) + needs.new_queries
-        if needs.labels and len(args.classes) > most:
+        most = separator.num_classes or 0
+        if separator.needs_labels and len(args.classes) > most:
             new = len(args.classes) - first_new
             raise InputError(
                 f"there are {len(args.classes)} numbers of classes "
@@ -533,25 +538,28 @@ class AVSeparationTask(AbsTask):
 
     @classmethod
     def _trained_classes(
-        cls, args: argparse.Namespace, needs: Needs
+        cls, args: argparse.Namespace, separator: AbsSeparator
     ) -> Tuple[List[Optional[str]], int]:
         """Classes of the model of classes_from, and the first number that is free."""
         path = Path(args.classes_from)
         if not path.is_file():
             raise InputError(f"--classes_from {path}: no such file.")
-        config = read_mapping(path)
+        config = read_config(path)
         trained = list((config or {}).get("classes") or [])
         if not trained:
             raise InputError(
                 f"--classes_from {path}: names no classes; expected the config.yaml of "
                 "a model trained with dataset_conf.labels: true."
             )
-        if needs.num_queries is not None and len(trained) > needs.num_queries:
+        first = len(trained)
+        if separator.num_classes is not None:
+            first = separator.num_classes - separator.new_classes
+        if len(trained) > first:
             raise InputError(
                 f"--classes_from {path}: has {len(trained)} classes, but separator_conf"
-                f".num_queries is {needs.num_queries}: set it to that model's number."
+                f".num_queries is {first}: set it to that model's number."
             )
-        return trained, needs.num_queries or len(trained)
+        return trained, first
 
     @classmethod
     def _mixture_labels(
@@ -562,7 +570,7 @@ class AVSeparationTask(AbsTask):
             return None
         classes = read_classes(Path(table).parent / "mixtures.tsv")
         unknown = None
-        if not separator_needs(args).labels:
+        if not separator_without_weights(args).needs_labels:
             unknown = num_label_classes(args.criterions) - 1
         return number_sources(classes, class_numbers(args.classes), unknown)
 

@@ -1,12 +1,13 @@
 """From the rows of a batch to one embedding per source, inside the model."""
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from espnet2_avsep.layers.standardise import Standardise
+from espnet2_avsep.visual.abs_adapter import AbsVisualAdapter
 
 
-class MeanAdapter(nn.Module):
+class MeanAdapter(AbsVisualAdapter):
     """Average the frames of each source (CLIPSep: mean of 3 frames; HFRA: one frame).
 
     Args:
@@ -23,7 +24,7 @@ class MeanAdapter(nn.Module):
         return F.normalize(visual, dim=-1) if self.normalise else visual
 
 
-class StandardiseAdapter(Standardise):
+class StandardiseAdapter(Standardise, AbsVisualAdapter):
     """Average the frames, then give each value zero mean and unit variance.
 
     Meant for frozen encoders whose embeddings lie close together (a randomly
@@ -34,6 +35,8 @@ class StandardiseAdapter(Standardise):
         dim: D, size of an embedding.
         eps: Added to the variance, as a share of its mean over the values.
     """
+
+    tiny = {"dim": 4}
 
     def __init__(self, dim: int = 512, eps: float = 1e-3):
         super().__init__(dim, eps)

@@ -76,6 +76,11 @@ def batch_of(
     """
     import torch
 
+    from espnet2_avsep.registry import visual_adapter_choices
+    from espnet2_avsep.tasks.parts import separator_without_weights
+
+    separator = separator_without_weights(config)
+    takes_frames = visual_adapter_choices[config.visual_adapter].takes_frames
     generator = torch.Generator().manual_seed(0)
     data = config.dataset_conf
     shape: Tuple[int, ...] = (batch_size, data.get("visual_frames", 1))
@@ -87,7 +92,7 @@ def batch_of(
         wav = torch.randn(batch_size, data["segment_samples"], generator=generator)
         wav *= n not in silent
         batch[f"speech_ref{n}"] = 0.1 * wav
-        if config.visual_adapter.startswith("resnet18_"):
+        if takes_frames:
             side = config.visual_adapter_conf["size"]
             size = (*shape, 3, side, side)
             frames = torch.randint(256, size, generator=generator)
@@ -95,8 +100,8 @@ def batch_of(
         else:
             visual = torch.randn(*shape, EMBEDDING, generator=generator)
             batch[f"visual_ref{n}"] = visual
-        if config.separator_conf.get("motion", config.separator == "sound_of_motions"):
-            size = (batch_size, MOTION_STEPS, config.separator_conf["motion_dim"])
+        if separator.needs_motion:
+            size = (batch_size, MOTION_STEPS, separator.motion_dim)
             batch[f"motion_ref{n}"] = torch.randn(size, generator=generator)
             lengths = torch.full((batch_size,), MOTION_STEPS)
             batch[f"motion_ref{n}_lengths"] = lengths

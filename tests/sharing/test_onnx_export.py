@@ -16,6 +16,9 @@ U_NET = {"visual_dim": DIM, "channels": 4, "layers": 3, "width": 4}
 OURS = {"visual_dim": DIM, "num_bins": 64, "channels": [4, 8], "blocks": 1}
 OURS.update(convs=1, patch=4, width=4, competition=True, profile=2)
 
+CCOL = {"visual_dim": DIM, "channels": 4, "layers": 3, "maps": 4}
+CCOL.update(grounding_channels=2)
+
 
 @pytest.mark.parametrize(
     ("name", "conf", "model_conf"),
@@ -23,8 +26,10 @@ OURS.update(convs=1, patch=4, width=4, competition=True, profile=2)
         ("hfra", U_NET, {"num_log_bins": 48}),
         ("hfra", {**U_NET, "fusion": "late"}, {"compression": "log1p"}),
         ("tfc_tdf", OURS, {"num_log_bins": None, "compression": "power"}),
+        # Its training phase was taken for TFC-TDF's phase of the masks.
+        ("ccol", CCOL, {"num_log_bins": 48, "compression": "log1p"}),
     ],
-    ids=["hierarchical", "clipsep_late", "tfc_tdf"],
+    ids=["hierarchical", "clipsep_late", "tfc_tdf", "ccol"],
 )
 def test_tracks_by_onnxruntime_equal_pytorch_s(tmp_path, name, conf, model_conf):
     """The six lines of the docs, with other numbers of frames and sources."""

@@ -6,8 +6,8 @@ from espnet2_avsep.inference.separate import SeparateAV
 from espnet2_avsep.loss.ratio_mask_l1 import RatioMaskL1
 from espnet2_avsep.separator.hfra_separator import HFRASeparator
 from espnet2_avsep.separator.query_separator import QuerySeparator
-from espnet2_avsep.tasks.choices import construct
 from espnet2_avsep.tasks.conf_values import check_values, check_weights
+from espnet2_avsep.tasks.parts import construct
 from tests.trained_model import make_trained_folder
 
 

@@ -48,7 +48,7 @@ class Options(TrainedModel, Log):
     )
     stop_db: Optional[float] = option(
         None,
-        "of models that take one source after the other (mp_net): sources are silent "
+        "of models that take one source after the other: sources are silent "
         "once what is left of the mixture is below this level of it, in dB",
     )
     shuffle_visual: str = option(

@@ -40,16 +40,12 @@ visual_ref{n} (listed mixtures).
 
 Options of this task; each may stand in the config file:
   --sample_rate HZ          sampling rate of the waveforms (11625)
-  --separator NAME          hfra, sound_of_pixels, wave_unet, decoupled_resunet,
-                            predictive_coding, semantic_grouping, co_separation,
-                            query, mp_net;
-                            --separator_conf key=value
-  --visual_adapter NAME     mean, standardise, resnet18_dilated,
-                            resnet18_co_separation, resnet18_predictive_coding;
-                            --visual_adapter_conf key=value
+  --separator NAME          {separator}; --separator_conf key=value
+  --visual_adapter NAME     {visual_adapter}; --visual_adapter_conf key=value
   --encoder, --decoder      stft; --encoder_conf n_fft=1024
-  --teacher NAME            clap, precomputed; --teacher_conf checkpoint=FILE
-  --criterions LIST         the terms of the loss, {name, conf, weight}
+  --teacher NAME            {teacher}; --teacher_conf checkpoint=FILE
+  --criterions LIST         the terms of the loss, {name, conf, weight}; names are
+                            {criterion}
   --dataset_conf key=value  how training mixtures are drawn
   --optim_groups LIST       parameters with their own settings, {prefix, lr, ...}
   --phases LIST             phases of the training, {name, epochs, freeze, lr_factor}
@@ -68,7 +64,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run the training; ``argv`` defaults to the command line."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if "-h" in argv or "--help" in argv:
-        print(HELP)
+        print(_help())
         return
     argv = ["--help" if option == "--help_all" else option for option in argv]
 
@@ -92,6 +88,26 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             return
         _train(argv)
         note_finished(argv)
+
+
+def _help() -> str:
+    """Return the help, with the names of the classes that a config may name."""
+    import textwrap
+
+    from espnet2_avsep import registry
+
+    text = HELP
+    indent = " " * 28
+    for name in ("separator", "visual_adapter", "teacher", "criterion"):
+        field = f"{{{name}}}"
+        line = next(line for line in text.splitlines() if field in line)
+        first, last = line.split(field)
+        names = ", ".join(getattr(registry, f"{name}_choices"))
+        filled = textwrap.fill(
+            names + last, 88, initial_indent=indent, subsequent_indent=indent
+        )
+        text = text.replace(line, first + filled.removeprefix(indent))
+    return text
 
 
 def _train(argv: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Dict, Tuple
 
-from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.data.tables.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError, shown
 
@@ -16,7 +16,8 @@ MOST_LEVELS = 5
 def read_config(path: PathLike) -> Dict[str, Any]:
     """Read a configuration, with what its base has and it does not say.
 
-    ``base: other.yaml`` names a file in the same folder, which may have a base too.
+    ``base: other.yaml`` names a file in the same folder (of a link, also in that of the
+    file it leads to), which may have a base too.
     A key of the file replaces that of its base, with two exceptions:
 
       * ``X_conf`` is merged with the base's key by key, unless the file chooses another
@@ -38,6 +39,22 @@ def read_config(path: PathLike) -> Dict[str, Any]:
     return _read(Path(path), ())
 
 
+def write_config(path: PathLike, output: PathLike) -> None:
+    """Write a configuration with what its base has, and its own path as ``config``.
+
+    As ESPnet writes config.yaml of a training: complete, so that it can be read
+    without the base.
+
+    Raises:
+        InputError: see :func:`read_config`.
+    """
+    import yaml
+
+    config = {"config": str(path), **read_config(path)}
+    with atomic_write(output) as f:
+        yaml.safe_dump(config, f, sort_keys=False, allow_unicode=True)
+
+
 def _read(path: Path, above: Tuple[Path, ...]) -> Dict[str, Any]:
     config = read_mapping(path)
     if BASE not in config:
@@ -55,6 +72,8 @@ def _read(path: Path, above: Tuple[Path, ...]) -> Dict[str, Any]:
             f"{', '.join(p.name for p in chain[1:])}. Is a file its own base?"
         )
     base = path.with_name(name)
+    if not base.is_file() and path.is_symlink():  # conf/train.yaml -> tuning/...
+        base = path.resolve().with_name(name)
     if not base.is_file():
         raise InputError(
             f"{path}: base is {name}, but there is no {base}. Copy it there, or write "

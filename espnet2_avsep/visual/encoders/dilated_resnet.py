@@ -14,7 +14,7 @@ only the 3x3 convolution, 147 k of 11.3 M parameters (``train_features: false``,
 """
 
 import logging
-from typing import Optional
+from typing import Any, Dict, Mapping, Optional
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from espnet2_avsep.layers.batch_norm import STATISTICS, SourceBatchNorm2d
 from espnet2_avsep.lean_imports import without_compiler
+from espnet2_avsep.visual.abs_adapter import AbsVisualAdapter
 from espnet2_avsep.visual.encoders.resnet_encoder import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -33,7 +34,7 @@ _FULL_SCALE = 255.0
 ACTIVATIONS = (None, "sigmoid")
 
 
-class DilatedResNet18(nn.Module):
+class DilatedResNet18(AbsVisualAdapter):
     """Frames -> embedding: (B, N, V, 3, H, W) -> (B, N, K).
 
     Notes:
@@ -57,6 +58,9 @@ class DilatedResNet18(nn.Module):
     """
 
     takes_frames = True
+    tiny = {"size": 64, "pretrained": "random"}
+    small_size = 32  # pixels a side in small configurations
+    always_frozen = False  # whether ResNet-18 never learns
 
     def __init__(
         self,
@@ -105,6 +109,12 @@ class DilatedResNet18(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.to(memory_format=torch.channels_last)  # faster than contiguous maps
+
+    @classmethod
+    def small_conf(cls, conf: Mapping[str, Any]) -> Dict[str, Any]:
+        """See AbsVisualAdapter.small_conf."""
+        small = {**conf, "pretrained": "random", "size": cls.small_size}
+        return small if cls.always_frozen else {**small, "train_features": False}
 
     def load_pretrained(self) -> None:
         """Load the weights that training begins with.

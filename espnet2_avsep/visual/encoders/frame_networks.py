@@ -30,6 +30,8 @@ class CoSeparationResNet18(DilatedResNet18):
         train_features: See DilatedResNet18; the head learns always.
     """
 
+    small_size = 64
+
     def __init__(
         self,
         embedding_dim: int = 512,
@@ -86,6 +88,9 @@ class PredictiveCodingResNet18(DilatedResNet18):
     Raises:
         ValueError: a size or a choice out of range.
     """
+
+    small_size = 64
+    always_frozen = True
 
     def __init__(
         self,
@@ -153,6 +158,9 @@ class CCoLResNet18(DilatedResNet18):
         pretrained: Name of torchvision weights, path of a state dict, or "random".
     """
 
+    small_size = 64
+    always_frozen = True
+
     def __init__(
         self, maps: int = 32, size: int = 224, pretrained: str = "IMAGENET1K_V1"
     ):
@@ -197,6 +205,8 @@ class SoundOfMotionsResNet18(DilatedResNet18):
         bn_statistics: See DilatedResNet18.
         train_features: See DilatedResNet18.
     """
+
+    small_size = 64
 
     def __init__(
         self,

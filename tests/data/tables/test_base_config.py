@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet2_avsep.data.tables.base_config import merge, read_config
+from espnet2_avsep.data.tables.base_config import merge, read_config, write_config
 from espnet2_avsep.errors import InputError
 
 TUNING = Path(__file__).resolve().parents[3] / "conf" / "tuning"
@@ -87,3 +87,25 @@ def test_shipped_configs_are_complete(path):
             if f"\n{key}:" in text and own.get(key) == base[key] and key != "published"
         ]
         assert repeated == []
+
+
+def test_a_link_finds_the_base_beside_its_target(tmp_path):
+    """conf/train.yaml is a link to a file of conf/tuning, where the base is."""
+    tuning = tmp_path / "tuning"
+    tuning.mkdir()
+    write(tuning, first="max_epoch: 9\nseed: 3\n", own="base: first.yaml\nseed: 4\n")
+    link = tmp_path / "train.yaml"
+    link.symlink_to("tuning/own.yaml")
+    assert read_config(link) == {"max_epoch": 9, "seed": 4}
+
+
+def test_a_written_config_is_complete(tmp_path):
+    path = write(
+        tmp_path,
+        first="trained: false\nmodel_conf: {num_log_bins: 256}\n",
+        own="base: first.yaml\nsystem: X\n",
+    )
+    write_config(path, tmp_path / "exp.yaml")
+    written = read_config(tmp_path / "exp.yaml")
+    assert written == {"config": str(path), **read_config(path)}
+    assert "base" not in written

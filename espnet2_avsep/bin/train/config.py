@@ -1,0 +1,58 @@
+"""Print what systems need, from their configurations; or write one completely.
+
+Without --output and --get, a line for each configuration: its file, whether it is
+trained (true or false), its visual input (clip or another encoder's name, frames,
+motion, flow), and the number of sources of its mixtures ("any" where it is not fixed).
+"""
+
+from dataclasses import dataclass
+from typing import List, Optional
+
+from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.errors import InputError
+
+
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    config: List[str] = option(..., "conf/tuning/*.yaml", positional=True)
+    output: Optional[str] = option(
+        None,
+        "write the configuration there, with what its base has, and its own path as "
+        "'config'",
+    )
+    get: Optional[str] = option(
+        None,
+        "print true or false instead: whether it is trained; whether its separator "
+        "tells what sounds",
+        choices=("trained", "grounds"),
+    )
+
+
+@with_options(Options)
+def main(args: Options) -> None:
+    """Run the command."""
+    if len(args.config) > 1 and (args.output or args.get):
+        raise InputError("--output and --get are of one configuration.")
+    from espnet2_avsep.data.tables.base_config import read_config, write_config
+
+    if args.output:
+        write_config(args.config[0], args.output)
+        return
+    for path in args.config:
+        config = read_config(path)
+        trained = config.get("trained") is not False
+        if args.get == "trained":
+            print(str(trained).lower())
+        elif args.get == "grounds":
+            from espnet2_avsep.registry import separator_choices
+
+            separator = separator_choices.get_class(config.get("separator"))
+            print(str(trained and separator.grounds).lower())
+        else:
+            from espnet2_avsep.tasks.system_needs import system_needs
+
+            needs = system_needs(config)
+            number = needs.num_sources or "any"
+            print(path, str(trained).lower(), needs.visual_input, number)
