@@ -13,17 +13,17 @@ find_moved_modules()
 
 
 def __getattr__(name: str):
-    """Import what is public on first use: it brings torch with it."""
-    if name in _PUBLIC:
-        from espnet2_avsep.inference import separate
-
-        return getattr(separate, name)
+    """Import what is public on first use: most of it brings torch with it."""
     if name == "separate_file":
         from espnet2_avsep.inference.file_separation import separate_file
 
         return separate_file
     from espnet2_avsep.inference.prompts import PROMPT_TYPES
 
-    if name in PROMPT_TYPES:  # of a new type
+    if name in PROMPT_TYPES:
         return PROMPT_TYPES[name]
+    if name in _PUBLIC:
+        from espnet2_avsep.inference import separate
+
+        return getattr(separate, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
