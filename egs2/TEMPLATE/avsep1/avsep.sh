@@ -523,16 +523,13 @@ separate() {
 
 # score <folder of the results> <options of the separation>: note stage 8's commands
 score() {
-    local dset data dir n used results=() pairs grounds=false
+    local dset data dir n used results=() pairs
     [ -f "$1/inference_args" ] ||
         die "$1/inference_args is missing: stage 7 has not been finished." \
             "Stage 7 writes it: run '--stage 7 --stop_stage 7' first"
     used=$(cat "$1/inference_args")
     if [ "${used}" != "$2" ] && grep -qx inference_args <<< "${given_options}"; then
         die "--inference_args '${inference_args}': stage 7 was run with '${used}'. Run stage 7 again"
-    fi
-    if "${trained}"; then
-        grounds=$("${python}" -m espnet2_avsep.bin.avsep_config --get grounds "${avsep_exp}/config.yaml")
     fi
     for dset in ${eval_sets}; do
         data=${data_feats}/${dset} dir=$1/separated_${dset}
@@ -960,6 +957,10 @@ if ! "${skip_eval}"; then
 
     if wanted 8; then
         begin_stage 8 "Scoring: ${inference_dir}/scored_*"
+        grounds=false
+        if "${trained}"; then
+            grounds=$("${python}" -m espnet2_avsep.bin.avsep_config --get grounds "${avsep_exp}/config.yaml")
+        fi
         score "${inference_dir}" "${inference_args}"
         [ -z "${shuffled_dir}" ] || score "${shuffled_dir}" "${shuffled_args}"
         if "${report}"; then
