@@ -85,6 +85,7 @@ MOVED = {
     "visual.motion_names": "visual.motion_features.motion_names",
     "data.precomputed_motion": "visual.motion_features.precomputed_motion",
     "sharing.weights": "weights",
+    "layers.precision": "precision",
     "plots": "figures.plots",
     "analysis.figures": "figures.plots",
     "report.figures": "figures.shapes",

@@ -67,7 +67,7 @@ def _as_utf8(text):
 @pytest.fixture
 def fast_bfloat16(monkeypatch):
     """Compute in bfloat16 where it is asked for, even if the CPU emulates it."""
-    from espnet2_avsep.layers import precision
+    from espnet2_avsep import precision
 
     monkeypatch.setattr(precision, "bfloat16_pays", lambda *_: True)
 
@@ -75,7 +75,7 @@ def fast_bfloat16(monkeypatch):
 @pytest.fixture
 def slow_bfloat16(monkeypatch):
     """Pretend that the CPU emulates bfloat16."""
-    from espnet2_avsep.layers import precision
+    from espnet2_avsep import precision
 
     monkeypatch.setattr(precision, "bfloat16_pays", lambda *_: False)
 

@@ -16,8 +16,8 @@ from espnet2_avsep.errors import InputError, shown
 from espnet2_avsep.inference.prompt_reader import PromptReader
 from espnet2_avsep.inference.prompts import During, Mean, Region, Text
 from espnet2_avsep.layers.mixture_consistency import mixture_consistent
-from espnet2_avsep.layers.precision import AUTO, DTYPES, usable_dtype
 from espnet2_avsep.layers.unet import make_shift_invariant
+from espnet2_avsep.precision import AUTO, DTYPES, usable_dtype
 from espnet2_avsep.registry import separator_choices
 from espnet2_avsep.sharing.source import default_weights, find_model
 from espnet2_avsep.streaming.chunked import WHOLE, Chunking, ChunkPlan, plan_chunks

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
 from espnet2_avsep.layers.grounding import SOUNDS, Grounding, grounding_accuracy
-from espnet2_avsep.layers.precision import DTYPES, usable_dtype
 from espnet2_avsep.layers.recursion import RecursionSteps
 from espnet2_avsep.lean_imports import lean_imports
 from espnet2_avsep.loss.abs_criterion import AbsCriterion, SeparationOutput
 from espnet2_avsep.metrics.si_sdr import si_sdr
+from espnet2_avsep.precision import DTYPES, usable_dtype
 from espnet2_avsep.separator.abs_separator import AbsSeparator
 
 with lean_imports():

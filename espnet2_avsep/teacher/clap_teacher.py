@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.layers.precision import DTYPES, usable_dtype
+from espnet2_avsep.precision import DTYPES, usable_dtype
 from espnet2_avsep.teacher.abs_teacher import AbsTeacher
 from espnet2_avsep.teacher.clap_checkpoint import (
     PUBLISHED,

@@ -48,7 +48,7 @@ def extract_teacher(args: TeacherOptions) -> None:
     table = read_scp(args.wav_scp)
     _check_audio(args.wav_scp, table)
 
-    from espnet2_avsep.layers.precision import usable_dtype
+    from espnet2_avsep.precision import usable_dtype
     from espnet2_avsep.teacher.clap_teacher import ClapTeacher
 
     device = choose_device(args.device)

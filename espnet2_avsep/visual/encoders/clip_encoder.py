@@ -19,8 +19,8 @@ import torch
 
 from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.layers.precision import usable_dtype
 from espnet2_avsep.media.picture import Resize
+from espnet2_avsep.precision import usable_dtype
 from espnet2_avsep.visual.encoders.clip_vit import CLIPVisionTransformer, is_plain_vit
 from espnet2_avsep.visual.encoders.frame_encoder import FrameEncoder
 from espnet2_avsep.visual.encoders.preprocessing import Preprocessing

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.layers.precision import usable_dtype
 from espnet2_avsep.media.picture import read_image
+from espnet2_avsep.precision import usable_dtype
 from espnet2_avsep.visual.encoders.preprocessing import Preprocessing
 
 

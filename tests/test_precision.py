@@ -3,8 +3,8 @@ import logging
 import pytest
 import torch
 
-from espnet2_avsep.layers import precision
-from espnet2_avsep.layers.precision import bfloat16_pays, usable_dtype
+from espnet2_avsep import precision
+from espnet2_avsep.precision import bfloat16_pays, usable_dtype
 
 
 @pytest.fixture(autouse=True)
