@@ -19,7 +19,7 @@ from tests.trained_model import make_trained_folder
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RECIPE = Path("egs2/mini_music")
-MODEL = "exp/avsep_train_avsep_mini_raw"
+MODEL = "exp/avsep_train_avsep_tfc_tdf_small_raw"
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ exec ./avsep.sh \
     --visual_every 16 \
     --fs 11625 \
     --segment_samples 65280 \
-    --train_segment_samples 32512 \
+    --train_segment_samples 16256 \
     --ref_num 2 \
     --mix_different_class true \
     --ngpu 0 \
-    --avsep_config conf/tuning/train_avsep_mini.yaml \
+    --avsep_config conf/tuning/train_avsep_tfc_tdf_small.yaml \
     --corpus_note "Generated corpus: this shows that the recipe works, not how well a method does." \
     "$@"
