@@ -39,6 +39,7 @@ OPTIONAL |= dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx")
 # Programs of version 0.1 and 0.2, besides avsep.
 ALIASES = [
     *("acoustic_axes", "baseline", "check_leaks", "collect_stats", "compare"),
+    "config",
     *("demo", "download", "extract_motion", "extract_teacher", "extract_visual"),
     *("fetch_model", "filter_clips", "format_audio", "gate_analysis"),
     *("health_report", "import_checkpoint", "inference", "linear_probe"),

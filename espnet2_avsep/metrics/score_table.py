@@ -157,10 +157,10 @@ def summarise(
         low, high = bootstrap_interval(values, groups, 0.95, resamples, seed)
         bounds = float(low[0]), float(high[0])
     instruments = {}
-    for name in sorted({row.instrument for row in rows}):
-        own = [row for row in scored if row.instrument == name]
-        number = sum(r.instrument == name and r.status != SILENT for r in rows)
-        instruments[name] = (len(own), number - len(own), _means(own))
+    for name, own in sorted(_by_instrument(rows).items()):
+        good = [row for row in own if row.status == OK]
+        number = sum(row.status != SILENT for row in own)
+        instruments[name] = (len(good), number - len(good), _means(good))
     return Summary(
         mixtures=len({row.mix_id for row in rows}),
         mixtures_scored=len({row.mix_id for row in scored}),
@@ -194,12 +194,18 @@ def instrument_intervals(
 
     found = {}
     scored = [row for row in rows if row.status == OK]
-    for name in sorted({row.instrument for row in scored}):
-        own = [row for row in scored if row.instrument == name]
+    for name, own in sorted(_by_instrument(scored).items()):
         values = [getattr(row, column) for row in own]
         groups = [row.mix_id for row in own]
         low, high = bootstrap_interval(values, groups, 0.95, resamples, seed)
         found[name] = (statistics.fmean(values), float(low), float(high))
+    return found
+
+
+def _by_instrument(rows: Sequence[ScoreRow]) -> Dict[str, List[ScoreRow]]:
+    found: Dict[str, List[ScoreRow]] = {}
+    for row in rows:
+        found.setdefault(row.instrument, []).append(row)
     return found
 
 

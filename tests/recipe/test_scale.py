@@ -16,7 +16,7 @@ def costs(tmp_path_factory):
 
 
 def test_every_step_ran_on_every_size(costs):
-    assert len(costs) == 12
+    assert len(costs) == 11
     assert all(len(found) == len(SIZES) for found in costs.values())
 
 

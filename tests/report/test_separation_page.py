@@ -215,7 +215,8 @@ for (const key of [solos[1], solos[2], solos[1], solos[2], mutes[0]]) {
 }
 const silent = all(".track.silent").map((s) => s.id);
 seek(0.5);
-await wait(0.3);
+// A busy machine draws late.
+for (let n = 0; n < 100 && Number(slider.value) < 0.6; n++) await wait(0.05);
 const second = Number(slider.value);
 play.click();
 await wait(0.2);
@@ -247,7 +248,7 @@ def test_all_tracks_have_one_position(pages, tmp_path, kind):
     # Solo: only these are heard; several add up; without any, all that is not muted.
     expected = [[1, 1, 1], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 1, 1], [0, 1, 1]]
     assert found["mixes"] == expected and found["silent"] == ["1_left"]
-    assert 0.5 < found["second"] < 1.0 and found["moved"] < 0.15
+    assert 0.6 <= found["second"] < 1.5 and found["moved"] < 0.15
     position, word, paused, at = found["third"]
     assert position == pytest.approx(SECONDS / 2, abs=0.02)
     assert float(at) == pytest.approx(0.5, abs=0.01)

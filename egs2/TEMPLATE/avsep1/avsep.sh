@@ -958,7 +958,7 @@ if ! "${skip_eval}"; then
     if wanted 8; then
         begin_stage 8 "Scoring: ${inference_dir}/scored_*"
         grounds=false
-        if "${trained}"; then
+        if "${trained}" && [ -e "${avsep_exp}/config.yaml" ]; then
             grounds=$("${python}" -m espnet2_avsep.bin.avsep_config --get grounds "${avsep_exp}/config.yaml")
         fi
         score "${inference_dir}" "${inference_args}"
