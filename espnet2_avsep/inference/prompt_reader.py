@@ -16,9 +16,12 @@ import numpy as np
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.prompts import AbsPrompt, During, Region, Span
 from espnet2_avsep.inference.prompts.abs_prompt import Read
-from espnet2_avsep.inference.region_reader import open_picture, read_region
+from espnet2_avsep.inference.region_reader import looks, open_picture, read_region
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.picture import read_image
+
+# Their names in version 0.1, which scripts outside the package import.
+_looks, _open_picture = looks, open_picture
 
 # Pictures (H, W, 3) uint8 -> (n, D), or (n, 3, H, W); texts -> (n, D).
 EncodePictures = Callable[[List[np.ndarray]], np.ndarray]

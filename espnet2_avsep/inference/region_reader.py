@@ -159,6 +159,11 @@ class _VideoReader:
                 seen.append((time, next(rows)))
 
 
+def looks(region: Region) -> Iterator[Tuple[float, np.ndarray]]:
+    """Return time in s and cut picture, (h, w, 3) uint8, of each look at a video."""
+    return ((time, _cut(image, region, time)) for time, image in _pictures_of(region))
+
+
 def _pictures_of(region: Region) -> Iterator[Tuple[float, np.ndarray]]:
     """Return time in s and whole picture of each look of a region along its video."""
     info = measure(region.source, region.audio_stream)
