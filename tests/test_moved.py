@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from espnet2_avsep import Region
 from espnet2_avsep.moved import MOVED, MovedModules, present_name
 from tests.media_fixtures import read_number, write_video
 
@@ -45,13 +46,11 @@ def test_other_names_are_not_found():
 
 
 def test_functions_of_0_1_that_scripts_import(tmp_path):
-    from espnet2_avsep import Region
-    from espnet2_avsep.prompt_reader import _as_picture, _looks, _open_picture
-
+    former = importlib.import_module("espnet2_avsep.prompt_reader")
     path = write_video(tmp_path / "clip.mp4", frames=50, fps=25)
-    looks = [(time, read_number(cut)) for time, cut in _looks(Region(path))]
+    looks = [(time, read_number(cut)) for time, cut in former._looks(Region(path))]
     assert looks == [(0.5, 12), (1.5, 37)]
     picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     Image.fromarray(picture).save(tmp_path / "p.png")
-    assert np.array_equal(_open_picture(tmp_path / "p.png", 0), picture)
-    assert np.array_equal(_as_picture(picture, 0), picture)
+    assert np.array_equal(former._open_picture(tmp_path / "p.png", 0), picture)
+    assert np.array_equal(former._as_picture(picture, 0), picture)
