@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import sys
 import types
-from typing import Iterator
+from typing import Dict, Iterator, Optional
 
 # Imported by name, and used only by what is not called here.
 DEFERRED = ("g2p_en", "tacotron_cleaner", "tacotron_cleaner.cleaners", "wandb")
@@ -24,8 +24,6 @@ DEFERRED_FUNCTIONS = {
     # Of options; it brings setuptools.
     "distutils.util": "strtobool",
 }
-
-
 # Kernels that give shapes of results.
 _META = "torch._meta_registrations"
 
@@ -39,9 +37,26 @@ class _Deferred(types.ModuleType):
         # Introspection (inspect.getmodule) asks every module for its __file__.
         if name.startswith("__"):
             raise AttributeError(name)
+        return self._imported(name)
+
+    def _imported(self, name: str):
+        """Import the module in place of this stand-in; return something of it."""
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
         return getattr(importlib.import_module(self.__name__), name)
+
+
+@contextlib.contextmanager
+def _in_place(stand_ins: Dict[str, Optional[types.ModuleType]]) -> Iterator[None]:
+    """Put stand-ins where modules are not imported yet; remove them afterwards."""
+    put = {name: new for name, new in stand_ins.items() if name not in sys.modules}
+    sys.modules.update(put)
+    try:
+        yield
+    finally:
+        for name, module in put.items():
+            if sys.modules.get(name, ...) is module:
+                del sys.modules[name]
 
 
 def _deferred_function(module: str, name: str) -> types.ModuleType:
@@ -70,17 +85,11 @@ def without_compiler() -> Iterator[None]:
     """
     complete_torch()
     name = "torch._dynamo.utils"
-    stand_in = _deferred_function(name, "is_compile_supported")
-    if name not in sys.modules:
-        sys.modules[name] = stand_in
-    try:
+    with _in_place({name: _deferred_function(name, "is_compile_supported")}):
         yield
-    finally:
-        if sys.modules.get(name) is stand_in:
-            del sys.modules[name]
 
 
-class _Compiler(types.ModuleType):
+class _Compiler(_Deferred):
     """Stand-in for torch._dynamo as long as nothing is compiled."""
 
     @staticmethod
@@ -92,13 +101,10 @@ class _Compiler(types.ModuleType):
         """Return a function, which is not compiled in any case."""
         return function
 
-    def __getattr__(self, name: str):
-        # Submodules are found by __path__; introspection asks for __file__.
-        if name.startswith("__") and name != "__path__":
-            raise AttributeError(name)
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), name)
+    @property
+    def __path__(self) -> list:
+        """Where submodules are looked for: they need the compiler itself."""
+        return self._imported("__path__")
 
 
 def defer_compiler() -> None:
@@ -118,13 +124,8 @@ def import_lean_torch() -> None:
     """
     if "torch" in sys.modules:
         return
-    stand_in = types.ModuleType(_META)
-    sys.modules[_META] = stand_in
-    try:
+    with _in_place({_META: types.ModuleType(_META)}):
         import torch  # noqa: F401
-    finally:
-        if sys.modules.get(_META) is stand_in:
-            del sys.modules[_META]
 
 
 def complete_torch() -> None:
@@ -144,19 +145,16 @@ def lean_imports() -> Iterator[None]:
     put.update(dict.fromkeys(LEFT_OUT))
     for module, name in DEFERRED_FUNCTIONS.items():
         put[module] = _deferred_function(module, name)
-    put = {name: module for name, module in put.items() if name not in sys.modules}
     for name, module in put.items():
         parent, _, child = name.rpartition(".")
         if parent in put:
             setattr(put[parent], child, module)
-    typeguard = sys.modules.get("typeguard")
+    # Its stand-in replaces it also where it is imported.
+    typeguard = sys.modules.pop("typeguard", None)
     put["typeguard"] = _unchecked()
-    sys.modules.update(put)
     try:
-        yield
+        with _in_place(put):
+            yield
     finally:
-        for name, module in put.items():
-            if sys.modules.get(name, ...) is module:
-                del sys.modules[name]
         if typeguard is not None:
             sys.modules["typeguard"] = typeguard
