@@ -17,6 +17,7 @@ from espnet2_avsep.data.audio.audio_io import (
     resample,
 )
 from espnet2_avsep.data.features import FeatureWriter, PrecomputedFeatures
+from espnet2_avsep.data.frame_store import PackedFrames
 from espnet2_avsep.data.records.journal import signature
 from espnet2_avsep.data.tables.scp import PathLike, read_scp
 from espnet2_avsep.device import choose_device
@@ -31,6 +32,7 @@ from espnet2_avsep.visual.feature_job import (
     MAX_ROWS,
     Result,
     check_positive,
+    each_clip,
     read_clips,
     run_feature_job,
     write_info,
@@ -229,20 +231,20 @@ def pack_frames(
         cut, more = _cropping(boxes, keys, device)
         write_info(writer.folder / INFO, {**info, **more})
         rate = Fraction(fps) / every
-        for key in keys:
-            try:
-                pictures = clip_pictures(
-                    videos[key],
-                    wavs[key],
-                    rate,
-                    every,
-                    packer,
-                    crop=cut and partial(cut, key),
-                    audio_stream=audio_stream,
-                )
-                yield key, packer.pack(pictures)
-            except ClipError as error:
-                yield key, error
+
+        def load(key: str) -> PackedFrames:
+            pictures = clip_pictures(
+                videos[key],
+                wavs[key],
+                rate,
+                every,
+                packer,
+                crop=cut and partial(cut, key),
+                audio_stream=audio_stream,
+            )
+            return packer.pack(pictures)
+
+        return each_clip(keys, load)
 
     settings = {**info, **_box_settings(boxes)}
     sources = _sources(videos, wavs, boxes)
@@ -279,11 +281,7 @@ def copy_precomputed(
         for key, entry in writer.entries.items():
             if key in videos and key not in to_load:
                 features.check_width(key, entry["shape"][1])
-        for key in keys:
-            try:
-                yield key, features.load(key)
-            except ClipError as error:
-                yield key, error
+        yield from each_clip(keys, features.load)
         write_info(
             writer.folder / INFO,
             {

@@ -145,6 +145,17 @@ def _matching(
     return wavs
 
 
+def each_clip(
+    keys: List[str], load: Callable[[str], Union[np.ndarray, PackedFrames]]
+) -> Iterator[Result]:
+    """Yield the features of each clip, or the error of one that cannot be used."""
+    for key in keys:
+        try:
+            yield key, load(key)
+        except ClipError as error:
+            yield key, error
+
+
 def write_info(path: PathLike, info: Dict[str, Any]) -> None:
     """Write what features were made with, as YAML."""
     import yaml

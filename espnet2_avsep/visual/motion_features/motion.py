@@ -21,6 +21,7 @@ from espnet2_avsep.visual.feature_job import (
     MAX_ROWS,
     Result,
     check_positive,
+    each_clip,
     read_clips,
     run_feature_job,
     write_info,
@@ -163,11 +164,7 @@ def copy_motion(
     def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
         info = {"encoder": "precomputed", "folder": str(folder), "dim": CHANNELS}
         write_info(writer.folder / INFO, info)
-        for key in keys:
-            try:
-                yield key, files.load(key)
-            except ClipError as error:
-                yield key, error
+        return each_clip(keys, files.load)
 
     sources: Dict[str, Any] = {}
     for key in videos:
