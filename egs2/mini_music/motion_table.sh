@@ -2,6 +2,14 @@
 # One table on the generated corpus in which only motion tells the sources apart: systems,
 # each with the motion as it is, frozen, and swapped between the sources. Small networks,
 # without network, GPU or download.
+#
+# Usage: ./motion_table.sh [options]
+#
+# Generates the corpus and prepares it (stages 1-5); trains, separates and scores each system;
+# separates and scores those that use motion once more with the motion frozen, and once with the
+# motion of the other source; writes <expdir>/compare/compare_test.md. Run again after an
+# interruption: what is finished is kept, and an interrupted training continues.
+
 set -euo pipefail
 
 log() {
@@ -13,40 +21,19 @@ die() {
 }
 SECONDS=0
 
-systems="sound_of_motions iquery dgfnet hfra" # conf/tuning/train_avsep_mini_*
-seeds=0                                       # Seeds of each training.
-train_seconds=                                # CPU time of each training (default: the configuration's).
-corpus=downloads/mini_motion                  # Folder of the generated videos.
-datadir=data_motion                           # Folder of the data directories.
-dumpdir=dump/motion_only                      # Folder for features and mixtures.
-expdir=exp/motion_only                        # Folder for experiments and the table.
-run_opts=                                     # Options of every run.sh.
-dry_run=false                                 # Whether to print the commands and do nothing.
-python=python3                                # The Python that runs everything.
-
-# shellcheck disable=SC2034  # parse_options.sh prints it
-help_message=$(
-    cat << EOF
-Usage: $0 [options]
-
-Generates the corpus and prepares it (stages 1-5); trains, separates and scores each system;
-separates and scores those that use motion once more with the motion frozen, and once with the
-motion of the other source; writes <expdir>/compare/compare_test.md. Run again after an
-interruption: what is finished is kept, and an interrupted training continues.
-
-    --systems           # Of: sound_of_motions iquery dgfnet hfra (default="${systems}").
-    --seeds             # Seeds of each training (default="${seeds}").
-    --train_seconds     # CPU time of each training in seconds (default: that of each
-                        # configuration).
-    --corpus            # Folder of the generated videos (default="${corpus}").
-    --datadir           # Folder of the data directories (default="${datadir}").
-    --dumpdir           # Folder for features and mixtures (default="${dumpdir}").
-    --expdir            # Folder for experiments and the table (default="${expdir}").
-    --run_opts          # Options of every run.sh.
-    --dry_run           # Print the commands and do nothing (default="${dry_run}").
-    --python            # The Python that runs everything (default="${python}").
-EOF
-)
+# Options
+systems="sound_of_motions iquery dgfnet hfra" # Of: sound_of_motions iquery dgfnet hfra, whose
+                              # configurations are conf/tuning/train_avsep_mini_*.
+seeds=0                       # Seeds of each training.
+train_seconds=                # CPU time of each training in seconds (default: that of each
+                              # configuration).
+corpus=downloads/mini_motion  # Folder of the generated videos.
+datadir=data_motion           # Folder of the data directories.
+dumpdir=dump/motion_only      # Folder for features and mixtures.
+expdir=exp/motion_only        # Folder for experiments and the table.
+run_opts=                     # Options of every run.sh.
+dry_run=false                 # Whether to print the commands and do nothing.
+python=python3                # The Python that runs everything.
 
 # shellcheck source=/dev/null
 . utils/parse_options.sh
