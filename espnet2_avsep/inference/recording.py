@@ -86,7 +86,8 @@ class SeparationOptions(Queries, Model, Overwrite, AudioStream, Device, Json, Qu
     )
     chunk: Optional[float] = option(
         None,
-        "seconds that the network sees at once (default: the training's segment)",
+        "seconds that the network sees at once (default: the training's segment, or "
+        "more where the network's context is known)",
         above=0,
         most=1_000_000,
         metavar="S",

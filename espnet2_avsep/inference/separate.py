@@ -351,7 +351,8 @@ class SeparateAV:
             classes: As for a call.
             channels: As for a call.
             residual: As for a call.
-            chunking: Null takes chunks as long as the training's segments.
+            chunking: Null takes the default :class:`Chunking`: chunks as long as the
+                training's segments, or as the network's context wants them.
             bandwidth: As for a call.
 
         Yields:

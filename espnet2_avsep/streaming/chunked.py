@@ -3,8 +3,9 @@
 Chunks equal one pass, up to rounding, where the process is the same everywhere and
 looks no further than the context. What holds for the separators:
 
-* TFC-TDF is built so (``context_frames``). Where the overlap has room for its context,
-  cross-fades leave it out by default.
+* TFC-TDF is built so (``context_frames``). Default chunks are long enough for it, and
+  cross-fades leave it out: the tracks are those of one pass, for at most a third more
+  frames.
 * HFRA, CLIPSep, Sound of Pixels and the other U-Nets of layers/unet.py align the
   corners of up-sampled maps: where between its neighbours a value is read depends on
   its place in the chunk, or in the whole recording, and no context makes up for that.
@@ -24,7 +25,8 @@ looks no further than the context. What holds for the separators:
   and Wave-U-Net and AVPC interpolate in their own ways: no such mode.
 
 A sample waits for the end of its chunk, and for the next one where they are faded into
-each other: at most for one chunk (5.6 s of HFRA's by default, shorter with Chunking).
+each other: at most for one chunk (by default 5.6 s of HFRA's, 7 s of the small and 22 s
+of the full TFC-TDF's, shorter with Chunking).
 """
 
 import dataclasses
@@ -47,8 +49,10 @@ class Chunking:
     whose result is not used.
 
     Attributes:
-        seconds: Length of a chunk; None takes that of the training's segments.
-        overlap: Seconds that neighbours share; None takes half a chunk.
+        seconds: Length of a chunk; None takes that of the training's segments, or four
+            times the overlap where the network's context is known.
+        overlap: Seconds that neighbours share; None takes half a chunk, or less where
+            the network's context is known: twice the context and a short fade.
         fade: Seconds of the cross-fade; None takes the whole overlap, or what the
             network's context leaves of it, where that is known and there is room.
     """
@@ -133,8 +137,9 @@ def plan_chunks(
         shortest: The fewest samples that the model takes.
         levels: How often the network halves the frames.
         context: Samples on each side that a result depends on, where the network has
-            such a limit. Where the overlap has room for them, the cross-fade leaves
-            them out by default: chunks then equal one pass.
+            such a limit; 0 where it has none. Where the overlap has room for them, as
+            it has by default, the cross-fade leaves them out: chunks then equal one
+            pass.
 
     Raises:
         InputError: a value is no positive number, or they do not go together.
@@ -145,13 +150,17 @@ def plan_chunks(
             raise InputError(
                 f"chunking: {name} is {value!r}; expected a positive number of seconds."
             )
-    chunk = segment if chunking.seconds is None else round(chunking.seconds * fs)
+    # Up to one grid is lost where the overlap is brought to it; the rest is the fade.
+    enough = 2 * context + 2 * (hop << levels) if context else 0
+    chunk = max(segment, 4 * enough)
+    if chunking.seconds is not None:
+        chunk = round(chunking.seconds * fs)
     if chunk < shortest:
         raise InputError(
             f"chunking: a chunk has {chunk} samples at {fs} Hz; the model needs at "
             f"least {shortest} ({shortest / fs:.2f} s)."
         )
-    overlap = chunk // 2
+    overlap = min(chunk // 2, enough or chunk)
     if chunking.overlap is not None:
         overlap = round(chunking.overlap * fs)
     if 2 * overlap > chunk:

@@ -69,8 +69,25 @@ def test_the_context_of_a_bounded_network_is_enough(tmp_path):
     frames = separate.model.separator.context_frames
     plan = separate.plan(Chunking(2.0))
     assert plan.context == frames * HOP + separate.model.encoder.n_fft
+    grid = HOP << separate.model.separator.layers
+    assert 0 < plan.fade <= 2 * grid
     needed = plan.context / FS
     errors = [difference(separate, share * needed) for share in (0, 0.25, 1)]
     assert errors[0] > errors[1] > errors[2] and errors[2] < -100, errors
     # No room for it: the fade takes the whole overlap.
     assert separate.plan(Chunking(SEGMENT / FS, 0.1)).context == 0
+
+
+def test_short_segments_make_no_short_chunks_of_a_bounded_network(tmp_path):
+    """By default chunks equal one pass, for at most a third more frames."""
+    separate = separator(tmp_path / "exp", "tfc_tdf", OURS)
+    needed = (
+        separate.model.separator.context_frames * HOP + separate.model.encoder.n_fft
+    )
+    plan = separate.plan(Chunking())
+    assert plan.context >= needed and plan.chunk <= 4 / 3 * plan.step + 1
+    wav, prompts = noise_and_tones(), np.eye(DIM, dtype=np.float32)[:2]
+    assert len(wav) > 2 * plan.chunk
+    whole = separate(wav, prompts, chunking="whole")
+    chunked = separate(wav, prompts, chunking=Chunking())
+    np.testing.assert_allclose(chunked, whole, atol=1e-5 * np.abs(whole).max())
