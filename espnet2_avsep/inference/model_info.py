@@ -1,25 +1,117 @@
-"""What is on record about a model: prompts, classes, corpus, scores."""
+"""What is on record about a model: its size, prompts, classes, corpus, scores."""
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence
 
 if TYPE_CHECKING:
-    from espnet2_avsep.inference.separate import SeparateAV
+    from espnet2_avsep.sharing.source import ModelFiles
+
+# The training's segment where its config does not say.
+DEFAULT_SEGMENT = 65280
+# Adapters of embeddings, which leave their size as it is.
+_EMBEDDING_ADAPTERS = ("mean", "standardise")
+# Last parts of the names of tensors that are no parameters.
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_BUFFERS += ("count", "mean", "variance", "uses_plus")
 
 
-def about(separate: "SeparateAV") -> Dict[str, Any]:
+class ModelFacts(NamedTuple):
+    """What config and weights say of a model.
+
+    Attributes:
+        train_config: The training's config.yaml.
+        system: Its name there.
+        separator: Name of the separator.
+        parameters: Their number, without buffers.
+        sample_rate: In Hz.
+        segment: Samples of a segment of the training.
+        weights_sha256: Of the file of the weights.
+        prompt_dim: Size of an embedding; None where the model takes pictures.
+        classes: That it knows by number.
+    """
+
+    train_config: Path
+    system: Optional[str]
+    separator: str
+    parameters: int
+    sample_rate: int
+    segment: int
+    weights_sha256: str
+    prompt_dim: Optional[int]
+    classes: Sequence[str]
+
+
+def read_facts(files: "ModelFiles") -> Optional[ModelFacts]:
+    """Read the facts off config and weights, without torch.
+
+    Whether the weights fit the config is not checked.
+
+    Returns:
+        None where that is not possible: for separators of other packages, models that
+        take pictures, values that the config leaves out, files that are damaged. Then
+        build the model (``SeparateAV.facts``), which says what is wrong.
+    """
+    from espnet2_avsep.data.records.digest import file_sha256
+    from espnet2_avsep.data.records.weight_shapes import read_shapes
+    from espnet2_avsep.data.tables.base_config import read_config
+    from espnet2_avsep.data.tables.class_labels import class_numbers
+    from espnet2_avsep.errors import InputError
+    from espnet2_avsep.registry import separator_choices
+    from espnet2_avsep.sharing.source import default_weights
+
+    try:
+        config = read_config(files.config)
+        weights = files.weights or default_weights(files.config.parent)
+        classes = list(class_numbers(config.get("classes") or []))
+    except InputError:
+        return None
+    separator, rate = config.get("separator"), config.get("sample_rate")
+    conf = config.get("separator_conf") or {}
+    data = config.get("dataset_conf") or {}
+    if not isinstance(conf, dict) or not isinstance(data, dict):
+        return None
+    dim, segment = conf.get("visual_dim"), data.get("segment_samples", DEFAULT_SEGMENT)
+    shapes = read_shapes(weights)
+    if (
+        not shapes
+        or config.get("visual_adapter") not in _EMBEDDING_ADAPTERS
+        or not isinstance(separator, str)
+        or separator not in separator_choices
+        or not all(type(value) is int and value > 0 for value in (rate, dim, segment))
+    ):
+        return None
+    return ModelFacts(
+        files.config,
+        config.get("system"),
+        separator,
+        sum(math.prod(size) for name, size in shapes.items() if is_parameter(name)),
+        rate,
+        segment,
+        file_sha256(weights),
+        dim,
+        classes,
+    )
+
+
+def is_parameter(name: str) -> bool:
+    """Tell whether a tensor of our models' weights is a parameter, no buffer."""
+    return name.rpartition(".")[2] not in _BUFFERS
+
+
+def about(facts: ModelFacts) -> Dict[str, Any]:
     """Return the prompts that a model takes, its classes, corpus and scores."""
-    return {"prompts": _prompts(separate), **_results(separate)}
+    return {"prompts": _prompts(facts), **_results(facts)}
 
 
-def _results(separate: "SeparateAV") -> Dict[str, Any]:
+def _results(facts: ModelFacts) -> Dict[str, Any]:
     """Return classes, corpus and scores, as far as they are on record."""
     from espnet2_avsep.sharing.results_file import summary
 
-    path = Path(separate.train_config).parent / "RESULTS.md"
+    path = Path(facts.train_config).parent / "RESULTS.md"
     if not path.is_file():
         return {
-            "classes": list(separate.classes) or "not on record",
+            "classes": list(facts.classes) or "not on record",
             "scores": "none: no RESULTS.md beside the model (stage 8 writes it)",
         }
     said = summary(path.read_text(encoding="utf-8", errors="replace"))
@@ -27,7 +119,7 @@ def _results(separate: "SeparateAV") -> Dict[str, Any]:
     for rows in said["instruments"].values():
         scored += [r["instrument"] for r in rows if r["instrument"] not in scored]
     found: Dict[str, Any] = {
-        "classes": list(separate.classes) or scored or "not on record",
+        "classes": list(facts.classes) or scored or "not on record",
         "corpus": dict(line.partition(": ")[::2] for line in said["corpus"]),
         "scores": {
             row["set"]: _score(row, "n" if "n" in row else "scored")
@@ -40,7 +132,7 @@ def _results(separate: "SeparateAV") -> Dict[str, Any]:
         }
     if said["note"]:
         found["note"] = said["note"]
-    if said["weights"] and not _is_of(said["weights"], separate):
+    if said["weights"] and not _is_of(said["weights"], facts):
         found["warning"] = f"the scores are of other weights: {said['weights']}"
     return found
 
@@ -52,7 +144,7 @@ def _score(row: Dict[str, str], number: str) -> str:
     return f"{', '.join(values)} dB (n = {row.get(number, '?')})"
 
 
-def _is_of(said: str, separate: "SeparateAV") -> bool:
+def _is_of(said: str, facts: ModelFacts) -> bool:
     """Tell whether a line with a SHA-256 is of these weights.
 
     A packed model holds them in two formats, and names both checksums.
@@ -60,19 +152,19 @@ def _is_of(said: str, separate: "SeparateAV") -> bool:
     from espnet2_avsep.data.tables.yaml_file import read_mapping
     from espnet2_avsep.sharing.source import PACK_INFO
 
-    packed = Path(separate.train_config).parent / PACK_INFO
-    digests = [separate.weights_sha256]
+    packed = Path(facts.train_config).parent / PACK_INFO
+    digests = [facts.weights_sha256]
     if packed.is_file():
         digests += map(str, (read_mapping(packed).get("sha256") or {}).values())
     return "SHA-256" not in said or any(digest in said for digest in digests)
 
 
-def _prompts(separate: "SeparateAV") -> Dict[str, str]:
+def _prompts(facts: ModelFacts) -> Dict[str, str]:
     """Say which prompts the model takes (yes), and why not the others (no: ...)."""
     from espnet2_avsep.errors import InputError
     from espnet2_avsep.visual.encoder_info import read_info, text_refusal
 
-    path = Path(separate.train_config).parent / "visual_info.yaml"
+    path = Path(facts.train_config).parent / "visual_info.yaml"
     try:
         info = read_info(path)
     except InputError as error:
@@ -81,7 +173,7 @@ def _prompts(separate: "SeparateAV") -> Dict[str, str]:
         str(info[key]) for key in ("encoder", "model", "weights") if key in info
     )
     refusal = text_refusal(path, info)
-    pictures_only = separate.prompt_dim is None
+    pictures_only = facts.prompt_dim is None
     return {
         "picture": f"yes, encoded by {encoder}",
         "region": "yes, of a video or a picture",

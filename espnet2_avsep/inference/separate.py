@@ -13,6 +13,7 @@ from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.data.tables.class_labels import class_numbers, number_sources
 from espnet2_avsep.errors import InputError, shown
+from espnet2_avsep.inference.model_info import DEFAULT_SEGMENT, ModelFacts
 from espnet2_avsep.inference.prompt_reader import PromptReader
 from espnet2_avsep.inference.prompts import During, Mean, Region, Text
 from espnet2_avsep.layers.mixture_consistency import mixture_consistent
@@ -29,8 +30,6 @@ from espnet2_avsep.weights import load_strict, read_state
 
 # Longer recordings are separated in chunks unless it is asked for otherwise.
 WHOLE_SECONDS = 30.0
-# The training's segment where its config does not say.
-DEFAULT_SEGMENT = 65280
 # Of a training's segment: three minutes at 48 kHz.
 MAX_SAMPLES = 1 << 23
 # More channels than samples, and more than this, are samples by channels.
@@ -260,6 +259,21 @@ class SeparateAV:
         if getattr(self.model.visual_adapter, "takes_frames", False):
             return None
         return self.model.separator.visual_dim
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What config and weights say of the model."""
+        return ModelFacts(
+            train_config=self.train_config,
+            system=getattr(self.config, "system", None),
+            separator=self.config.separator,
+            parameters=sum(p.numel() for p in self.model.parameters()),
+            sample_rate=self.sample_rate,
+            segment=self.segment,
+            weights_sha256=self.weights_sha256,
+            prompt_dim=self.prompt_dim,
+            classes=list(self.classes),
+        )
 
     def __call__(
         self,

@@ -664,12 +664,12 @@ def test_a_track_is_called_like_its_picture(place, monkeypatch):
 
 
 def test_something_unexpected_is_one_line_and_1(place, capsys, monkeypatch):
-    from espnet2_avsep.inference.separate import SeparateAV
+    from espnet2_avsep.inference import model_info
 
     def fail(*args, **options):
         raise RuntimeError("the\nsky falls")
 
-    monkeypatch.setattr(SeparateAV, "from_pretrained", fail)
+    monkeypatch.setattr(model_info, "read_facts", fail)
     status, out, err = run(capsys, "info", place / "model")
     assert status == 1 and "unexpected RuntimeError: the sky falls" in err
     assert "Traceback" not in err
@@ -686,12 +686,12 @@ def test_new_recipe(tmp_path, capsys):
 
 
 def test_interrupted(place, capsys, monkeypatch):
-    from espnet2_avsep.inference.separate import SeparateAV
+    from espnet2_avsep.inference import model_info
 
     def stop(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(SeparateAV, "from_pretrained", stop)
+    monkeypatch.setattr(model_info, "read_facts", stop)
     status, out, err = run(capsys, "info", place / "model")
     assert (status, out) == (130, "") and "Run the same command again" in err
 

@@ -323,11 +323,13 @@ def broken_models(folder):
         yield path
 
 
-def test_models(tmp_path, case):
-    for path in [*broken_models(tmp_path), *hostile_names()]:
-        if str(path) in ("..", "-"):
-            continue
-        case("info", "--", path)
+def test_models(place, tmp_path, case):
+    for path in broken_models(tmp_path):
+        words = [*separate_words(place)[:-1], path, "--query", place / "e.npy"]
+        case(*words, "--page", "false")
+    for path in hostile_names():
+        if path not in ("..", "-"):
+            case("info", "--", path)
     assert case.number >= 100
 
 

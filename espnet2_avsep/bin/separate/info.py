@@ -2,7 +2,7 @@
 
 Reads the folder of a training: its system, sampling rate, size, the checksum of its
 weights, which prompts it takes, and, from the RESULTS.md beside it (stage 8), corpus,
-classes and scores.
+classes and scores. Whether the weights fit the network is checked where they are used.
 """
 
 import json
@@ -29,22 +29,25 @@ def main(args: Options) -> int:
     from espnet2_avsep.sharing.source import find_model
 
     files = find_model(chosen)
-    import_lean_torch()
-    from espnet2_avsep.inference.model_info import about
-    from espnet2_avsep.inference.separate import SeparateAV
+    from espnet2_avsep.inference.model_info import about, read_facts
 
-    separate = SeparateAV.from_pretrained(files.config, model_file=files.weights)
-    config = separate.config
+    facts = read_facts(files)
+    if facts is None:
+        import_lean_torch()
+        from espnet2_avsep.inference.separate import SeparateAV
+
+        separate = SeparateAV.from_pretrained(files.config, model_file=files.weights)
+        facts = separate.facts
     found: Dict[str, Any] = {
         "model": chosen,
-        "system": getattr(config, "system", None),
-        "separator": config.separator,
-        "parameters": sum(p.numel() for p in separate.model.parameters()),
-        "sample_rate": separate.sample_rate,
-        "segment_seconds": round(separate.segment / separate.sample_rate, 3),
-        "weights_sha256": separate.weights_sha256,
-        "prompt_dim": separate.prompt_dim,
-        **about(separate),
+        "system": facts.system,
+        "separator": facts.separator,
+        "parameters": facts.parameters,
+        "sample_rate": facts.sample_rate,
+        "segment_seconds": round(facts.segment / facts.sample_rate, 3),
+        "weights_sha256": facts.weights_sha256,
+        "prompt_dim": facts.prompt_dim,
+        **about(facts),
     }
     if args.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
