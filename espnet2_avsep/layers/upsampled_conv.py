@@ -24,6 +24,7 @@ those maps are never made. The results equal those of up-sampling first, up to r
 (see the tests).
 """
 
+import functools
 from typing import Any, Iterator, Tuple
 
 import torch
@@ -70,6 +71,22 @@ def interpolation_blocks(size: int, aligned: bool = True) -> Tensor:
     return matrix.flatten(2)
 
 
+@functools.lru_cache(maxsize=64)
+def _cached_blocks(
+    size: int, aligned: bool, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """interpolation_blocks(), which are the same for every batch and chunk."""
+    with torch.inference_mode(False):  # also for a training that follows
+        return interpolation_blocks(size, aligned).to(device, dtype)
+
+
+def _blocks_for(taps: Tensor, size: int, aligned: bool) -> Tensor:
+    """The blocks of an axis in the type of ``taps``; not to be written into."""
+    if torch.compiler.is_compiling():  # sizes and tensors are symbols
+        return interpolation_blocks(size, aligned).to(taps)
+    return _cached_blocks(size, aligned, taps.dtype, taps.device)
+
+
 def tap_weights(weight: Tensor) -> Tensor:
     """Weights (O, C, 3, 3) as those of a linear map to the taps, (9 O, C).
 
@@ -106,8 +123,8 @@ class _Interpolation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, taps: Tensor, aligned_columns: bool) -> Tensor:
         num, height, width, _, _, maps = taps.shape
-        ctx.columns = interpolation_blocks(width, aligned_columns).to(taps)
-        ctx.rows = interpolation_blocks(height).to(taps)
+        ctx.columns = _blocks_for(taps, width, aligned_columns)
+        ctx.rows = _blocks_for(taps, height, True)
         x = taps.reshape(num * height, 3 * width, 3 * maps)
         x = _multiply(ctx.columns, x)  # (M H, 2 W, (i, O))
         x = x.view(num, height, 2 * width, 3, maps).transpose(2, 3)

@@ -118,3 +118,20 @@ def test_shift_invariant_blocks_read_columns_at_half_pixels(channels, size):
     maps = F.conv2d(both, last.conv.weight, last.conv.bias, padding=1)
     maps = (query[..., None, None] * maps.unflatten(0, (2, 2))).sum(dim=2)
     torch.testing.assert_close(last(x, None, query), maps, atol=1e-11, rtol=1e-11)
+
+
+def test_matrices_made_in_inference_serve_a_training_that_follows():
+    """They are kept: neither inference tensors nor another type or size return."""
+    taps = torch.randn(1, 23, 19, 9, dtype=torch.float64)
+    with torch.inference_mode():
+        expected = interpolate_taps(taps)
+        half = interpolate_taps(taps.float())
+        other = interpolate_taps(taps, aligned_columns=False)
+    assert half.dtype == torch.float32 and not torch.equal(other, expected)
+    learning = taps.clone().requires_grad_()
+    result = interpolate_taps(learning)
+    torch.testing.assert_close(result.detach(), expected.clone(), atol=0, rtol=0)
+    direction = torch.randn_like(taps)
+    result.backward(torch.ones_like(result))
+    slope = interpolate_taps(taps + direction).sum() - interpolate_taps(taps).sum()
+    torch.testing.assert_close((learning.grad * direction).sum(), slope)
