@@ -142,6 +142,20 @@ run_and_show() {
     fi
 }
 
+# set_job_numbers: set cores, and nj, inference_nj and ngpu where they are empty
+set_job_numbers() {
+    local jobs=8 gpus=1 # of a cluster, whose machines are not known here
+    # nproc obeys these variables, and path.sh sets the first one.
+    cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
+    if [[ ${cmd_backend} =~ ^(local|stdout)$ ]]; then
+        jobs=$((cores < 8 ? cores : 8))
+        gpus=$(nvidia-smi --list-gpus 2> /dev/null | grep -c '^GPU') || true
+        [ "${CUDA_VISIBLE_DEVICES-unset}" != "" ] || gpus=0
+        gpus=$((gpus < 1 ? 0 : 1))
+    fi
+    nj=${nj:-${jobs}} inference_nj=${inference_nj:-${jobs}} ngpu=${ngpu:-${gpus}}
+}
+
 # ------------------------------------- commands that one process of each job runs in turn
 
 steps=()
@@ -156,12 +170,13 @@ step_if() {
     steps+=(--step_if "$@")
 }
 
-# run_steps <what> <log> <launcher and its options>: run the noted commands, if any
+# run_steps <what> <log> <launcher with its options> [JOB=1:N]: run the noted commands, if any
 run_steps() {
-    local what=$1 log=$2
-    shift 2
+    local what=$1 log=$2 launcher=$3
+    shift 3
     [ ${#steps[@]} -gt 0 ] || return 0
-    run_and_show "${what}" "${log//JOB/*}" "$@" "${log}" \
+    # shellcheck disable=SC2086  # launchers are several words
+    run_and_show "${what}" "${log//JOB/*}" ${launcher} "$@" "${log}" \
         "${python}" utils/run_steps.py "${steps[@]}"
     steps=()
 }
@@ -213,4 +228,32 @@ merge_jobs() {
 set_count() {
     num_lines=$(wc -l < "$1")
     num_lines=$((num_lines))
+}
+
+# log_counts <what> <table> <table of what is left out>: an error if no clip is left
+log_counts() {
+    local num_clips
+    set_count "$2"
+    num_clips=${num_lines}
+    set_count "$3"
+    log "$1 of ${num_clips} clips, ${num_lines} left out ($3)"
+    [ "${num_clips}" -gt 0 ] || die "$1: no clip is left; see $3"
+}
+
+# set_triples <folder> <number of sources> <table,name,type> ...: set _triples to ESPnet's
+# descriptions of the data, an N in them standing for each source in turn, and _data to them
+# as options
+set_triples() {
+    local folder=$1 number=$2 item file n
+    shift 2
+    _triples=() _data=()
+    for item in "$@"; do
+        for ((n = 1; n <= number; n++)); do
+            file=${item//N/${n}}
+            need "${folder}/${file%%,*}" 4
+            _triples+=("${folder}/${file}")
+            _data+=(--data_path_and_name_and_type "${folder}/${file}")
+            [[ ${item} = *N* ]] || break
+        done
+    done
 }

@@ -324,6 +324,15 @@ def test_shuffled_pictures_in_the_same_run(again):
     assert result.returncode == 2 and "sees no pictures" in result.stderr
 
 
+def test_a_trained_system_whose_config_has_a_base_may_be_shuffled(again):
+    """It was rejected as a system without training."""
+    (again.recipe / "own.yaml").write_text("base: all.yaml\n")
+    (again.recipe / "all.yaml").write_text("separator: hfra\n")
+    config = ("--avsep_config", "own.yaml", "--avsep_tag", "train_raw")
+    result = again.stages(7, 7, "--shuffled_tag", "s", *config)
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize(
     ("stage", "option", "made", "by"),
     [
@@ -501,6 +510,56 @@ def test_packed_frames(again):
     call = again.calls("avsep_make_mixtures")[0]
     assert value(call, "--visual_frames") == "3"
     assert value(call, "--visual_stride") == "24"
+
+
+def test_a_config_of_visual_options(again):
+    """It stands in its place: for what is before it, and not for what follows."""
+    config = again.recipe / "visual's.yaml"
+    text = "visual_pretrained: random\nvisual_fps: 4\nmotion_encoder:\n"
+    text += "box_classes: person, $(touch MARK)\nvisual_args: --seed 3\n"
+    config.write_text(text)
+    result = again.stages(
+        2, 2, "--visual_fps", 6, "--visual_every", 2, "--motion_encoder", "s3d",
+        "--visual-config", config.name, "--visual_every", 1, "--visual_boxes", ".",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    call = again.calls("avsep_extract_visual")[0]
+    assert value(call, "--visual_pretrained") == "random"
+    assert (value(call, "--fps"), value(call, "--every")) == ("4", "1")
+    assert value(call, "--box_classes") == "person, $(touch MARK)"
+    assert value(call, "--seed") == "3"
+    assert not again.calls("avsep_extract_motion")
+    assert not list(again.root.rglob("MARK"))
+    again.forget()
+    # As if its options were given.
+    config.write_text(text.replace("fps: 4", "fps: 5"))
+    result = again.stages(5, 5, "--visual_config", config.name)
+    assert result.returncode == 2
+    assert "--visual_fps '5': stage 2 was run with '4'" in result.stderr
+    for text, message in (
+        ("visual_fsp: 5", "unknown option --visual_fsp"),
+        ("visual_dtype: half", "expected float32 or bfloat16"),
+        ("stage: 5", "has 'stage'; expected only visual_*, box_*, motion_*, mix_"),
+        ("visual_fps: [5]", "visual_fps is [5]; expected a word or a number"),
+    ):
+        config.write_text(f"{text}\n")
+        result = again.stages(2, 2, "--visual_config", config.name)
+        assert result.returncode in (1, 2) and message in result.stderr
+    result = again.stages(2, 2, "--visual_config", "none.yaml")
+    assert "--visual_config 'none.yaml': no such file" in result.stderr
+    assert not again.calls()
+
+
+@pytest.mark.parametrize("name", ["frames", "objects"])
+def test_committed_configs_of_visual_options(again, name):
+    config = f"conf/visual_{name}.yaml"
+    result = again.stages(2, 4, "--visual_config", config, "--dumpdir", "other")
+    assert result.returncode == 0, result.stderr
+    assert (
+        value(again.calls("avsep_extract_visual")[-1], "--visual_encoder") == "frames"
+    )
+    assert value(again.calls("avsep_make_mixtures")[-1], "--visual_frames") == "3"
+    assert bool(again.calls("avsep_extract_motion")) == (name == "objects")
 
 
 def test_a_system_without_training(again):

@@ -49,6 +49,9 @@ download_opts=           # Options of avsep_download, where db.sh says "download
                          # "--nj 2 --cookies_from_browser firefox".
 
 # Stage 2: visual features
+visual_config=           # [file] YAML with options visual_*, box_*, motion_* and mix_visual_*, e.g.
+                         # conf/visual_frames.yaml; they stand in its place: those after it
+                         # override them.
 visual_encoder=open_clip # The encoder of the pictures: open_clip, resnet18, or frames to pack the
                          # pictures themselves.
 visual_model=ViT-B-32    # Its architecture.
@@ -184,11 +187,17 @@ hf_dry_run=false         # Whether to only write the folder that would be upload
 
 # Kept for the experiment's run.sh; parse_options.sh consumes the arguments.
 run_args=$(utils/print_args.sh "$0" "$@")
-given_options=$(printf '%s\n' "$@" | sed -n 's/^--//p' | tr '-' '_')
+_words=("$@")
 # shellcheck source=/dev/null
 . utils/parse_options.sh
 # shellcheck source=./utils/jobs.sh
 . utils/jobs.sh
+# shellcheck source=./utils/stage_options.sh
+. utils/stage_options.sh
+# shellcheck source=./utils/features.sh
+. utils/features.sh
+# shellcheck source=./utils/evaluation.sh
+. utils/evaluation.sh
 log "${run_args}"
 [ $# -eq 0 ] || die "'$1' is not an option; there are no positional arguments. See $0 --help"
 # shellcheck source=./egs2/TEMPLATE/avsep1/path.sh
@@ -196,18 +205,21 @@ log "${run_args}"
 # shellcheck source=./egs2/TEMPLATE/avsep1/cmd.sh
 . ./cmd.sh
 
-# nproc obeys these variables, and path.sh sets the first one.
-cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
-_cores=8 _gpus=1 # of a cluster, whose machines are not known here
-if [[ ${cmd_backend} =~ ^(local|stdout)$ ]]; then
-    _cores=$((cores < 8 ? cores : 8))
-    _gpus=$(nvidia-smi --list-gpus 2> /dev/null | grep -c '^GPU') || true
-    [ "${CUDA_VISIBLE_DEVICES-unset}" != "" ] || _gpus=0
-    _gpus=$((_gpus < 1 ? 0 : 1))
+command -v "${python}" > /dev/null || die "--python '${python}': there is no such program"
+"${python}" -c 'import importlib.util as u, sys
+sys.exit(any(u.find_spec(m) is None for m in ("espnet2", "espnet2_avsep")))' ||
+    die "$(command -v "${python}") has no espnet2 or no espnet2_avsep. Run 'make setup' in the" \
+        "repository, or install them: pip install espnet, then pip install <this repository>"
+
+if [ -n "${visual_config}" ]; then
+    put_config visual_config visual_ box_ motion_ mix_visual_
+    set -- "${_words[@]}"
+    # shellcheck source=/dev/null
+    . utils/parse_options.sh
 fi
-nj=${nj:-${_cores}}
-inference_nj=${inference_nj:-${_cores}}
-ngpu=${ngpu:-${_gpus}}
+given_options=$(printf '%s\n' "${_words[@]}" | sed -n 's/^--//p' | tr '-' '_')
+
+set_job_numbers
 log "Jobs: --nj ${nj} --inference_nj ${inference_nj} --ngpu ${ngpu}"
 
 # ------------------------------------------- checks of options that belong together
@@ -236,12 +248,10 @@ esac
     die "--motion_align segment: iQuery's files cover the first 160 s of a video, so which rows" \
         "belong to a segment is not known; use --motion_align whole, or --motion_encoder"
 if [ -z "${use_motion}" ]; then
-    use_motion=false
-    [ -z "${motion_encoder}${motion_precomputed}" ] || use_motion=true
+    use_motion=$([ -z "${motion_encoder}${motion_precomputed}" ] && echo false || echo true)
 fi
-if "${leak_free}" && [ "${leak_check}" = false ]; then
+! "${leak_free}" || [ "${leak_check}" != false ] ||
     die "--leak_free true: wants --leak_check true (or strict), which says what leaks"
-fi
 [ -z "${visual_boxes}" ] || [ -z "${visual_precomputed}" ] ||
     die "--visual_boxes ${visual_boxes}: pictures are cut out before they are encoded, but" \
         "--visual_precomputed is given"
@@ -260,17 +270,10 @@ if [ -n "${real_sets}" ]; then
         die "--real_sets '${real_sets}': the two of a duet have one video, so whose motion it is" \
             "cannot be told; do without motion features, or without --real_sets"
 fi
-if [ -n "${download_model}" ] && ! "${skip_packing}"; then
+[ -z "${download_model}" ] || "${skip_packing}" ||
     die "--download_model '${download_model}' and --skip_packing false: it is packed already"
-fi
-if ! "${skip_upload_hf}" && [ -z "${hf_repo}" ]; then
+"${skip_upload_hf}" || [ -n "${hf_repo}" ] ||
     die "--skip_upload_hf false: --hf_repo <user>/<name> says where to"
-fi
-command -v "${python}" > /dev/null || die "--python '${python}': there is no such program"
-"${python}" -c 'import importlib.util as u, sys
-sys.exit(any(u.find_spec(m) is None for m in ("espnet2", "espnet2_avsep")))' ||
-    die "$(command -v "${python}") has no espnet2 or no espnet2_avsep. Run 'make setup' in the" \
-        "repository, or install them: pip install espnet, then pip install <this repository>"
 
 # -------------------------------------------------------------------- sets and names
 
@@ -283,23 +286,19 @@ done
 all_sets="${train_set} ${clip_sets}"
 # The sets of fixed mixtures: of which clips, of how many each, and which are separated.
 # Tables begin with the test sets; the validation set, which chose the weights, comes last.
-mix_sets=
-eval_sets=
+mix_sets='' eval_sets=''
 declare -A clips_of=() sources_of=()
 # add_mix_set <name> <set of clips> <number of sources>
 add_mix_set() {
     mix_sets+="${mix_sets:+ }$1"
-    clips_of[$1]=$2
-    sources_of[$1]=$3
+    clips_of[$1]=$2 sources_of[$1]=$3
     [ "$1" = "${valid_set}" ] || eval_sets+="${eval_sets:+ }$1"
 }
 for dset in ${clip_sets}; do
-    _is_test=false
-    [[ " ${test_sets} " != *" ${dset} "* ]] || _is_test=true
     if [ "${dset}" = "${valid_set}" ] || [ -z "${test_ref_nums}" ]; then
         add_mix_set "${dset}" "${dset}" "${ref_num}"
     fi
-    "${_is_test}" || continue
+    [[ " ${test_sets} " = *" ${dset} "* ]] || continue
     for n in ${test_ref_nums}; do
         add_mix_set "${dset}_${n}src" "${dset}" "${n}"
     done
@@ -321,13 +320,10 @@ if [ -z "${avsep_tag}" ] && [ -n "${download_model}" ]; then
     avsep_tag=downloaded_$(sed -e 's/^avsep_//' -e 's/[^A-Za-z0-9_.+-]/_/g' <<< "${avsep_tag}")
 elif [ -z "${avsep_tag}" ]; then
     avsep_tag=$(basename "${avsep_config}" .yaml)_raw
-    if [ -n "${avsep_args}" ]; then
-        avsep_tag+=$(sed -e 's/--/_/g' -e 's/[ |=]//g' -e 's/[^A-Za-z0-9_.+-]/_/g' <<< "${avsep_args}")
-    fi
+    avsep_tag+=$(sed -e 's/--/_/g' -e 's/[ |=]//g' -e 's/[^A-Za-z0-9_.+-]/_/g' <<< "${avsep_args}")
     # A file name has room for 255 bytes.
-    if [ ${#avsep_tag} -gt 150 ]; then
+    [ ${#avsep_tag} -le 150 ] ||
         avsep_tag=${avsep_tag:0:130}_$(cksum <<< "${avsep_tag}" | cut -d ' ' -f 1)
-    fi
 fi
 avsep_exp=${avsep_exp:-${expdir}/avsep_${avsep_tag}}
 inference_dir=${avsep_exp}${inference_tag:+/${inference_tag}}
@@ -343,15 +339,12 @@ elif [ -f "${avsep_config}" ] && grep -qE '^(trained|base) *:' "${avsep_config}"
     "${trained}" || [ -z "${avsep_args}" ] ||
         die "--avsep_args '${avsep_args}': ${avsep_config} is of a system without training;" \
             "--inference_args are options of avsep_baseline"
-    [ -z "${shuffled_tag}" ] ||
+    "${trained}" || [ -z "${shuffled_tag}" ] ||
         die "--shuffled_tag ${shuffled_tag}: ${avsep_config} is of a system without training," \
             "which sees no pictures"
 fi
-if ! "${skip_train}" && wanted 6 && [ ! -f "${avsep_config}" ]; then
+"${skip_train}" || ! wanted 6 || [ -f "${avsep_config}" ] ||
     die "--avsep_config '${avsep_config}': no such file"
-fi
-
-# --------------------------------------------------------------------------- helpers
 
 # The options of stages 1 to 4 that decide what they make.
 made_with=(
@@ -366,207 +359,6 @@ made_with=(
         test_num_mixtures mix_visual_frames mix_visual_stride motion_align valid_mixture_list
         test_mixture_list duet_prompts"
 )
-
-# note_options <stage>: keep what the stage was run with
-note_options() {
-    local name
-    mkdir -p "${data_feats}"
-    for name in ${made_with[$1]}; do
-        echo "${name}=${!name}"
-    done > "${data_feats}/.stage$1.options.tmp"
-    mv "${data_feats}/.stage$1.options.tmp" "${data_feats}/stage$1.options"
-}
-
-# check_options <stage>: an option that is given must be what the stage was run with
-check_options() {
-    local name value file=${data_feats}/stage$1.options
-    [ -f "${file}" ] || return 0
-    while IFS='=' read -r name value; do
-        if [[ $'\n'${given_options}$'\n' = *$'\n'"${name}"$'\n'* && ${value} != "${!name}" ]]; then
-            die "--${name} '${!name}': stage $1 was run with '${value}'. Run stage $1 again" \
-                "('--stage $1'), or give --${name} '${value}' (run.sh may give another one)"
-        fi
-    done < "${file}"
-}
-
-# add_opts <option>[=<variable>] ...: add to _opts, with values that are not empty
-add_opts() {
-    local word name
-    for word in "$@"; do
-        name=${word#*=}
-        [ -z "${!name}" ] || _opts+=("--${word%=*}" "${!name}")
-    done
-}
-
-# set_triples <folder> <number of sources> <table,name,type> ...: set _triples to ESPnet's
-# descriptions of the data, an N in them standing for each source in turn, and _data to them
-# as options
-set_triples() {
-    local folder=$1 number=$2 item file n
-    shift 2
-    _triples=() _data=()
-    for item in "$@"; do
-        for ((n = 1; n <= number; n++)); do
-            file=${item//N/${n}}
-            need "${folder}/${file%%,*}" 4
-            _triples+=("${folder}/${file}")
-            _data+=(--data_path_and_name_and_type "${folder}/${file}")
-            [[ ${item} = *N* ]] || break
-        done
-    done
-}
-
-# extract <visual|motion> <columns> <weights> <set or set/part of the picture> ...: stage 2
-# with the options _opts. All sets in one pass: a job does its piece of each with one encoder;
-# each of <columns> has a word for a set, "-" where it has no such table. Without <weights>
-# nothing is looked for before the jobs.
-extract() {
-    local kind=$1 columns=$2 weights=$3 part dset dir column tables=()
-    # shellcheck disable=SC2034  # used by their names
-    local video_scp=() output_dir=() audio_dir=() wav_scp=() utt2clip=() region=()
-    shift 3
-    for part in "$@"; do
-        dset=${datadir}/${part%/*}
-        dir=${data_feats}/${part}
-        need "${dset}/video.scp" 1
-        split_jobs "${dset}/video.scp" "${dir}/logs/video.JOB.scp" "${nj}"
-        video_scp+=("${dir}/logs/video.JOB.scp")
-        # Another nj has other folders, and so begins anew.
-        output_dir+=("${dir}/${kind}_split${num_pieces}/JOB")
-        # Where stage 3 will look for what is finished.
-        audio_dir+=("${data_feats}/org/${part%/*}/format_split${num_pieces}/JOB")
-        wav_scp+=("$([ -f "${dset}/wav.scp" ] && echo "${dset}/wav.scp" || echo -)")
-        utt2clip+=("$([ -f "${dset}/utt2clip" ] && echo "${dset}/utt2clip" || echo -)")
-        region+=("$([[ ${part} != */* ]] && echo whole || echo "${part#*/}")")
-        merge_later "${num_pieces}" "${dir}/logs/video.JOB.scp" "${output_dir[-1]}" "${dir}" \
-            "same:${kind}_info.yaml" "${kind}_skipped.tsv" "${kind}_shape" "${kind}.content" \
-            "${kind}.scp" "once:${kind}.scp,${kind}_skipped.tsv"
-        [ "${kind}" != visual ] || rm -f "${dir}/visual_boxes.tsv"
-        [[ ${kind}${visual_boxes} != visual?* ]] || merges+=(many:visual_boxes.tsv)
-    done
-    for column in ${columns}; do
-        local -n values=${column}
-        tables+=("--${column}" "${values[@]}")
-    done
-    # One error before the jobs, instead of one from each.
-    [ -z "${weights}" ] || have_weights "${kind}" "${weights}" "$@" ||
-        "${python}" -m "espnet2_avsep.bin.avsep_extract_${kind}" --check_weights "${_opts[@]}"
-    # shellcheck disable=SC2086  # commands are several words
-    run_and_show "${kind^} features of $*" "${data_feats}/logs/${kind}.*.log" \
-        ${_cmd} JOB=1:"${max_pieces}" "${data_feats}/logs/${kind}.JOB.log" \
-        "${python}" -m "espnet2_avsep.bin.avsep_extract_${kind}" "${_opts[@]}" "${tables[@]}"
-    merge_jobs
-    for part in "$@"; do
-        log_counts "${part}: ${kind} features" "${data_feats}/${part}/${kind}.scp" \
-            "${data_feats}/${part}/${kind}_skipped.tsv"
-    done
-}
-
-# have_weights <visual|motion> <weights> <set or set/part> ...: whether all of them have
-# features that were made with these weights, which are then known to be there
-have_weights() {
-    local kind=$1 weights=$2 part
-    shift 2
-    for part in "$@"; do
-        [ -s "${data_feats}/${part}/${kind}.scp" ] || return
-        grep -qxF "pretrained: ${weights}" "${data_feats}/${part}/${kind}_info.yaml" || return
-    done
-}
-
-# log_counts <what> <table> <table of what is left out>: an error if no clip is left
-log_counts() {
-    local num_clips
-    set_count "$2"
-    num_clips=${num_lines}
-    set_count "$3"
-    log "$1 of ${num_clips} clips, ${num_lines} left out ($3)"
-    [ "${num_clips}" -gt 0 ] || die "$1: no clip is left; see $3"
-}
-
-# separate <folder of the results> <options>: note stage 7's commands for all sets
-separate() {
-    local dset data dir split n system tables
-    mkdir -p "$1"
-    rm -f "$1/inference_args"
-    # What sounds in real mixtures is known by their prompts only.
-    for dset in ${eval_sets} $([ "$1" = "${shuffled_dir}" ] || echo "${real_sets}"); do
-        data=${data_feats}/${dset} dir=$1/separated_${dset}
-        need "${data}/wav.scp" 4
-        tables=("wav.scp,speech_mix,sound" "spkN.scp,speech_refN,sound")
-        system=(avsep_baseline --config "${avsep_exp}/config.yaml")
-        if "${trained}"; then
-            tables=("wav.scp,speech_mix,sound" "visual_spkN.scp,visual_refN,kaldi_ark")
-            ! "${use_motion}" || tables+=("motion_spkN.scp,motion_refN,kaldi_ark")
-            system=(avsep_inference --train_config "${avsep_exp}/config.yaml"
-                --model_file "${avsep_exp}/${inference_model}"
-                --ngpu "$([ "${gpu_inference}" = true ] && echo 1 || echo 0)"
-                --batch_size "${inference_batch_size}")
-        fi
-        set_triples "${data}" "${sources_of[${dset}]}" "${tables[@]}"
-        split_jobs "${data}/wav.scp" "${dir}/logs/keys.JOB.scp" "${inference_nj}"
-        # Another inference_nj has other folders, and so begins anew.
-        split=${dir}/split${num_pieces}
-        # What is there is of an earlier run until all jobs have ended.
-        rm -f "${dir}/made_from.json"
-        # shellcheck disable=SC2086  # options are several words
-        step_if "${dir}/logs/keys.JOB.scp" "${system[@]}" --key_file "${dir}/logs/keys.JOB.scp" \
-            --output_dir "${split}/JOB" --fs "${fs}" \
-            "${_data[@]}" $2
-        merge_later "${num_pieces}" "${dir}/logs/keys.JOB.scp" "${split}/JOB" "${dir}"
-        for ((n = 1; n <= sources_of[${dset}]; n++)); do
-            merges+=("spk${n}.content" "spk${n}.scp" "once:spk${n}.scp")
-        done
-        # All jobs have the same but for paths.
-        merges+=(first:made_from.json)
-    done
-}
-
-# score <folder of the results> <options of the separation>: note stage 8's commands
-score() {
-    local dset data dir n used results=() pairs
-    [ -f "$1/inference_args" ] ||
-        die "$1/inference_args is missing: stage 7 has not been finished." \
-            "Stage 7 writes it: run '--stage 7 --stop_stage 7' first"
-    used=$(cat "$1/inference_args")
-    if [ "${used}" != "$2" ] && grep -qx inference_args <<< "${given_options}"; then
-        die "--inference_args '${inference_args}': stage 7 was run with '${used}'. Run stage 7 again"
-    fi
-    for dset in ${eval_sets}; do
-        data=${data_feats}/${dset} dir=$1/separated_${dset}
-        need "${data}/mixtures.tsv" 4
-        pairs=()
-        for ((n = 1; n <= sources_of[${dset}]; n++)); do
-            need "${dir}/spk${n}.scp" 7
-            pairs+=(--ref_scp "${data}/spk${n}.scp" --inf_scp "${dir}/spk${n}.scp")
-        done
-        # The mixtures' own scores are kept for every system that is scored on them.
-        # shellcheck disable=SC2086  # scoring_opts is several words
-        step avsep_scoring "${pairs[@]}" --separated_dir "${dir}" --mix_scp "${data}/wav.scp" \
-            --mixtures "${data}/mixtures.tsv" --mix_scores "${data}/mixture_scores.tsv" \
-            --output_dir "$1/scored_${dset}" --backend "${scoring_backend}" ${scoring_opts}
-        results+=(--set "${dset}:$1/scored_${dset}:${data}")
-        # Of systems that also tell what sounds.
-        dir=$1/grounded_${dset}
-        rm -f "${dir}/grounding.tsv"
-        if "${grounds}"; then
-            step avsep_score_grounding --train_config "${avsep_exp}/config.yaml" \
-                --model_file "${avsep_exp}/${inference_model}" --set_dir "${data}" \
-                --output_dir "${dir}"
-        fi
-    done
-    if [ "${leak_check}" != false ]; then
-        need "${data_feats}/leaks.tsv" 4
-        results+=(--leaks "${data_feats}/leaks.tsv" --leak_free "${leak_free}")
-    fi
-    for dset in $([ "$1" = "${shuffled_dir}" ] || echo "${real_sets}"); do
-        need "$1/separated_${dset}/spk1.scp" 7
-        results+=(--real_set "${dset}:$1/separated_${dset}:${data_feats}/${dset}")
-    done
-    step avsep_results --avsep_exp "${avsep_exp}" --inference_model "${inference_model}" \
-        --corpus_note "${corpus_note}" --inference_args="${used}" \
-        --training_set "${train_set}:${data_feats}/${train_set}" --output "$1/RESULTS.md" \
-        "${results[@]}"
-}
 
 # ========================= Main stages start from here. =========================
 
@@ -591,90 +383,9 @@ if ! "${skip_data_prep}"; then
 
     if wanted 2; then
         begin_stage 2 "Visual features: ${datadir}/ -> ${data_feats}/"
-        [ -z "${motion_precomputed}" ] || [ -d "${motion_precomputed}" ] ||
-            die "--motion_precomputed '${motion_precomputed}': no such folder"
-        [ -z "${visual_boxes}" ] || [ "${visual_boxes}" = detector ] || [ -d "${visual_boxes}" ] ||
-            die "--visual_boxes '${visual_boxes}': expected detector, or a folder of box files"
-        [ -z "${visual_precomputed}" ] || [ -f "${visual_precomputed}" ] ||
-            die "--visual_precomputed '${visual_precomputed}': no such file"
-        if [ -n "${visual_precomputed}" ]; then
-            log "Features are taken as they are from ${visual_precomputed}"
-        elif [ "${visual_encoder}" = frames ]; then
-            log "Pictures are packed as they are, ${visual_size} x ${visual_size} pixels"
-        else
-            log "Encoder: ${visual_encoder} ${visual_model}, weights: ${visual_pretrained}"
-            [ "${visual_pretrained}" != random ] ||
-                log "Note: these weights are RANDOM, the encoder has learnt nothing" \
-                    "(--visual_pretrained openai fetches CLIP's)"
-        fi
-        [ -z "${visual_boxes}" ] || log "Pictures are cropped to boxes: ${visual_boxes}" \
-            "$([ "${visual_boxes}" != detector ] || echo "${box_detector}, weights: ${box_pretrained}")"
-        _cmd=${train_cmd}
-        [ "${visual_device}" != cuda ] || _cmd="${cuda_cmd} --gpu 1"
-        _parts=${all_sets}
-        if [ "${duet_prompts}" = halves ]; then
-            for dset in ${real_sets}; do
-                _parts+=" ${dset}/left ${dset}/right"
-            done
-        fi
-        _columns="video_scp output_dir wav_scp utt2clip"
-        _weights=${visual_pretrained}
-        _opts=(--allow_empty true --allow_pipes "${allow_pipes}")
-        add_opts audio_stream precomputed=visual_precomputed
-        if [ -z "${visual_precomputed}" ]; then
-            add_opts visual_encoder visual_model visual_pretrained fps=visual_fps \
-                every=visual_every batch_size=visual_batch_size visual_size \
-                device=visual_device dtype=visual_dtype
-            if "${one_pass}" && [ "${visual_encoder}" != frames ]; then
-                _columns+=" audio_dir"
-                add_opts fs audio_format
-            fi
-        fi
-        [ -z "${visual_boxes}" ] || add_opts visual_boxes box_detector box_pretrained box_score \
-            box_margin box_fps box_batch_size box_classes box_size
-        if [ -n "${visual_precomputed}" ] ||
-            { [ "${visual_encoder}" = frames ] && [ "${visual_boxes}" != detector ]; }; then
-            _weights=
-        fi
-        [ "${_parts}" = "${all_sets}" ] || _columns+=" region"
-        # shellcheck disable=SC2206  # visual_args is several words
-        _opts+=(${visual_args})
-        # shellcheck disable=SC2086  # several sets
-        extract visual "${_columns}" "${_weights}" ${_parts}
-        for _part in ${visual_boxes:+${_parts}}; do
-            _dir=${data_feats}/${_part}
-            set_count "${_dir}/visual_boxes.tsv"
-            _whole=$(grep -c 'whole_frame$' "${_dir}/visual_boxes.tsv" || true)
-            { cat "${_dir}/visual_info.yaml" && echo "box_rows: ${num_lines}" &&
-                echo "box_rows_whole: ${_whole}"; } > "${_dir}/visual_info.yaml.tmp"
-            mv "${_dir}/visual_info.yaml.tmp" "${_dir}/visual_info.yaml"
-            log "${_part}: ${_whole} of ${num_lines} pictures have no box and stay whole" \
-                "(${_dir}/visual_boxes.tsv)"
-            [ "${_whole}" -ne "${num_lines}" ] || log "Note: NO picture of ${_part} has a box;" \
-                "look at --visual_boxes, --box_classes and --box_score"
-        done
-
-        if [ -n "${motion_encoder}${motion_precomputed}" ]; then
-            _columns="video_scp output_dir utt2clip"
-            _weights=
-            _opts=(--allow_empty true --allow_pipes "${allow_pipes}")
-            add_opts audio_stream motion_precomputed
-            if [ -n "${motion_precomputed}" ]; then
-                log "Motion features are taken as they are from ${motion_precomputed}"
-            else
-                _columns="video_scp output_dir wav_scp"
-                _weights=${motion_pretrained}
-                log "Motion: ${motion_encoder}, weights: ${motion_pretrained:-none, a classical method}"
-                [ "${motion_pretrained}" != random ] ||
-                    log "Note: these weights are RANDOM, the network has learnt nothing"
-                add_opts motion_encoder motion_rate motion_pretrained \
-                    batch_size=motion_batch_size device=visual_device dtype=visual_dtype
-            fi
-            # shellcheck disable=SC2206  # motion_args is several words
-            _opts+=(${motion_args})
-            # shellcheck disable=SC2086  # several sets
-            extract motion "${_columns}" "${_weights}" ${all_sets}
-        fi
+        check_feature_paths
+        visual_features
+        motion_features
         note_options 2
     fi
 
@@ -684,8 +395,7 @@ if ! "${skip_data_prep}"; then
         add_opts fs audio_format allow_pipes audio_stream
         for dset in ${all_sets} ${real_sets}; do
             need "${datadir}/${dset}/wav.scp" 1
-            _dir=${data_feats}/org/${dset}
-            _keys=${_dir}/logs/wav.JOB.scp
+            _dir=${data_feats}/org/${dset} _keys=${data_feats}/org/${dset}/logs/wav.JOB.scp
             split_jobs "${datadir}/${dset}/wav.scp" "${_keys}" "${nj}"
             # Another nj has other folders, and so begins anew.
             _split=${_dir}/format_split${num_pieces}
@@ -694,9 +404,8 @@ if ! "${skip_data_prep}"; then
             merge_later "${num_pieces}" "${_keys}" "${_split}/JOB" "${_dir}" \
                 skipped.tsv utt2num_samples wav.content wav.scp once:wav.scp,skipped.tsv
         done
-        # shellcheck disable=SC2086  # commands are several words
         run_steps "Audio of ${all_sets}${real_sets:+ ${real_sets}}" \
-            "${data_feats}/logs/format_audio.JOB.log" ${train_cmd} JOB=1:"${max_pieces}"
+            "${data_feats}/logs/format_audio.JOB.log" "${train_cmd}" JOB=1:"${max_pieces}"
         merge_jobs
         for dset in ${all_sets} ${real_sets}; do
             _dir=${data_feats}/org/${dset}
@@ -745,18 +454,16 @@ if ! "${skip_data_prep}"; then
                     --visual_stride "${mix_visual_stride}" "${_segments[@]}" "${_opts[@]}"
             done
         done
-        if [ "${leak_check}" != false ]; then
+        [ "${leak_check}" = false ] ||
             step avsep_check_leaks "${_leaks[@]}" --output "${data_feats}/leaks.tsv" \
                 --cache_dir "${data_feats}/fingerprints" --nj "${nj}" \
                 --strict "$([ "${leak_check}" = strict ] && echo true || echo false)"
-        fi
-        if "${health_report}"; then
-            # shellcheck disable=SC2086  # all_sets is several words
+        # shellcheck disable=SC2086  # all_sets is several words
+        ! "${health_report}" ||
             step avsep_health_report --sets ${all_sets} --data_dir "${datadir}" \
                 --dump_dir "${data_feats}" --output_dir "${data_feats}/report" --fs "${fs}" \
                 --max_videos "${health_max_videos}" --leaks "${data_feats}/leaks.tsv" \
                 --title "Health of ${corpus:-$(basename "${PWD%/avsep[0-9]*}")}"
-        fi
         for dset in ${real_sets}; do
             need "${datadir}/${dset}/utt2pair" 1
             need "${data_feats}/org/${dset}/wav.scp" 3
@@ -768,9 +475,8 @@ if ! "${skip_data_prep}"; then
                 --wav_dir "${data_feats}/org/${dset}" --output_dir "${_dir}" \
                 --prompts "${duet_prompts}" "${_segments[@]}" "${_opts[@]}"
         done
-        # shellcheck disable=SC2086  # commands are several words
         run_steps "Clips and mixtures of ${all_sets}${real_sets:+ ${real_sets}}" \
-            "${data_feats}/logs/clips_and_mixtures.log" ${train_cmd} --num-threads "${nj}"
+            "${data_feats}/logs/clips_and_mixtures.log" "${train_cmd} --num-threads ${nj}"
 
         for mset in ${mix_sets}; do
             _dir=${data_feats}/${mset} dset=${clips_of[${mset}]}
@@ -796,22 +502,23 @@ if ! "${skip_data_prep}"; then
             log "Clips that two sets (or two classes) share: $((num_lines - 1)) (${data_feats}/leaks.tsv)"
         fi
         ! "${health_report}" ||
-            log "What became of the corpus: ${data_feats}/report/index.html (open it in a browser)"
+            log "Corpus health report: ${data_feats}/report/index.html (open it in a browser)"
         note_options 4
     fi
 else
     log "Skip stages 1-4 (data preparation)"
 fi
 
+_motion_table=motion_spkN.scp,motion_refN,kaldi_ark
+
 # set_training_data <train|valid>: set _triples to the data of training or validation
 set_training_data() {
-    local tables=("spkN.scp,speech_refN,sound" "visual_spkN.scp,visual_refN,kaldi_ark")
-    ! "${use_motion}" || tables+=("motion_spkN.scp,motion_refN,kaldi_ark")
-    if [ "$1" = train ]; then
-        set_triples "${data_feats}/${train_set}" 1 "${tables[@]}"
-    else
-        set_triples "${data_feats}/${valid_set}" "${ref_num}" wav.scp,speech_mix,sound "${tables[@]}"
-    fi
+    local dset=${train_set} number=1 tables=("spkN.scp,speech_refN,sound")
+    [ "$1" = train ] ||
+        dset=${valid_set} number=${ref_num} tables=("wav.scp,speech_mix,sound" "${tables[@]}")
+    tables+=("visual_spkN.scp,visual_refN,kaldi_ark")
+    ! "${use_motion}" || tables+=("${_motion_table}")
+    set_triples "${data_feats}/${dset}" "${number}" "${tables[@]}"
 }
 
 if ! "${trained}"; then
@@ -823,11 +530,9 @@ elif ! "${skip_train}"; then
         begin_stage 5 "Statistics: ${data_feats}/ -> ${avsep_stats_dir}/"
         for _part in train valid; do
             set_training_data "${_part}"
-            step avsep_collect_stats --output_dir "${avsep_stats_dir}/${_part}" \
-                "${_data[@]}"
+            step avsep_collect_stats --output_dir "${avsep_stats_dir}/${_part}" "${_data[@]}"
         done
-        # shellcheck disable=SC2086  # commands are several words
-        run_steps "Statistics" "${avsep_stats_dir}/collect_stats.log" ${train_cmd}
+        run_steps "Statistics" "${avsep_stats_dir}/collect_stats.log" "${train_cmd}"
     fi
 
     if wanted 6; then
@@ -848,10 +553,8 @@ elif ! "${skip_train}"; then
             done
         done
         ! "${use_motion}" || _opts+=(--dataset_conf "motion_align=${motion_align}")
-        # shellcheck disable=SC2206  # several files may be given
-        [ -z "${init_param}" ] || _opts+=(--init_param ${init_param})
-        # shellcheck disable=SC2206  # avsep_args is several words
-        _opts+=(${avsep_args})
+        add_words "${init_param:+--init_param ${init_param}}" # several files may be given
+        add_words "${avsep_args}"
         train_threads=${train_threads:-$((ngpu == 0 ? cores : 1))}
 
         # Nothing is written where the checkpoint is that of another training.
@@ -862,11 +565,8 @@ elif ! "${skip_train}"; then
         ! "${use_motion}" || cp "${data_feats}/${train_set}/motion_info.yaml" "${avsep_exp}/motion_info.yaml"
 
         log "Write '${avsep_exp}/run.sh'; it trains again with the same options, from this folder"
-        cat > "${avsep_exp}/run.sh.tmp" << EOF
-#!/usr/bin/env bash
-# To be run in the recipe's folder.
-exec ${run_args} --stage 6 "\$@"
-EOF
+        printf '%s\n' '#!/usr/bin/env bash' "# To be run in the recipe's folder." \
+            "exec ${run_args} --stage 6 \"\$@\"" > "${avsep_exp}/run.sh.tmp"
         chmod +x "${avsep_exp}/run.sh.tmp"
         # Renamed, not written over: it may be running this.
         mv "${avsep_exp}/run.sh.tmp" "${avsep_exp}/run.sh"
@@ -875,7 +575,6 @@ EOF
             log "The training has ended, and nothing has changed since"
         else
             # Training continues from the last checkpoint, if there is one.
-            # shellcheck disable=SC2086  # commands are several words
             run_and_show "Training" "${avsep_exp}/train.log" \
                 env OMP_NUM_THREADS="${train_threads}" "${python}" -m espnet2.bin.launch \
                 --cmd "${cuda_cmd} --name $(basename "${avsep_exp}" | sed 's/[^A-Za-z0-9_.+-]/_/g')" \
@@ -898,19 +597,6 @@ if [ "${inference_model}" = valid.si_sdr_i.best.pth ] && "${trained}" &&
     log "${avsep_exp} was trained with the loss as best_model_criterion; using ${inference_model}"
 fi
 
-# set_made_by: set _made_by to options on what made the features that the model is given
-set_made_by() {
-    local dset kind
-    _made_by=()
-    for dset in ${eval_sets}; do
-        for kind in visual motion; do
-            [ "${kind}" = visual ] || "${use_motion}" || continue
-            need "${data_feats}/${dset}/${kind}_info.yaml" 2
-            _made_by+=(--made_by "${data_feats}/${dset}/${kind}_info.yaml")
-        done
-    done
-}
-
 if ! "${skip_eval}"; then
     if [ -n "${download_model}" ] && { wanted 7 || wanted 8; }; then
         log "The model is ${download_model}: ${avsep_exp}"
@@ -922,7 +608,12 @@ if ! "${skip_eval}"; then
     fi
     if wanted 7; then
         begin_stage 7 "Separation: ${inference_dir}/separated_*"
-        if "${trained}"; then
+        if ! "${trained}"; then
+            [ ! -e "${avsep_exp}/config.yaml" ] || grep -q '^trained: *false' "${avsep_exp}/config.yaml" ||
+                die "${avsep_exp} holds a trained system; give ${avsep_config} its own --avsep_tag"
+            mkdir -p "${avsep_exp}"
+            "${python}" -m espnet2_avsep.bin.avsep_config --output "${avsep_exp}/config.yaml" "${avsep_config}"
+        else
             need "${avsep_exp}/config.yaml" 6
             need "${avsep_exp}/${inference_model}" 6
             if [ -z "${download_model}" ]; then
@@ -930,25 +621,18 @@ if ! "${skip_eval}"; then
                 "${python}" -m espnet2_avsep.bin.avsep_made_from model \
                     --avsep_exp "${avsep_exp}" --as_it_is "${skip_train}" "${_made_by[@]}"
             fi
-        else
-            if [ -e "${avsep_exp}/config.yaml" ] && ! grep -q '^trained: *false' "${avsep_exp}/config.yaml"; then
-                die "${avsep_exp} holds a trained system; give ${avsep_config} its own --avsep_tag"
-            fi
-            mkdir -p "${avsep_exp}"
-            "${python}" -m espnet2_avsep.bin.avsep_config --output "${avsep_exp}/config.yaml" "${avsep_config}"
         fi
-        separate "${inference_dir}" "${inference_args}"
-        [ -z "${shuffled_dir}" ] || separate "${shuffled_dir}" "${shuffled_args}"
-        _cmd=${decode_cmd}
-        ! "${gpu_inference}" || _cmd="${cuda_cmd} --gpu 1"
-        # shellcheck disable=SC2086  # commands are several words
+        separate "${inference_dir}" "${inference_args}" "${eval_sets} ${real_sets}"
+        # What sounds in real mixtures is known by their prompts only: these are not shuffled.
+        [ -z "${shuffled_dir}" ] || separate "${shuffled_dir}" "${shuffled_args}" "${eval_sets}"
         run_steps "Separation of ${eval_sets}${real_sets:+ ${real_sets}}" \
-            "${inference_dir}/logs/inference.JOB.log" ${_cmd} JOB=1:"${max_pieces}"
+            "${inference_dir}/logs/inference.JOB.log" \
+            "$("${gpu_inference}" && echo "${cuda_cmd} --gpu 1" || echo "${decode_cmd}")" \
+            JOB=1:"${max_pieces}"
         merge_jobs
         for dset in ${eval_sets} ${real_sets}; do
-            _dir=${inference_dir}/separated_${dset}
-            set_count "${_dir}/spk1.scp"
-            log "${dset}: separated ${num_lines} mixtures: ${_dir}/spk*.scp"
+            set_count "${inference_dir}/separated_${dset}/spk1.scp"
+            log "${dset}: separated ${num_lines} mixtures: ${inference_dir}/separated_${dset}/spk*.scp"
         done
         # For the tables that name what the separation was run with.
         echo "${inference_args}" > "${inference_dir}/inference_args"
@@ -961,19 +645,17 @@ if ! "${skip_eval}"; then
         if "${trained}" && [ -e "${avsep_exp}/config.yaml" ]; then
             grounds=$("${python}" -m espnet2_avsep.bin.avsep_config --get grounds "${avsep_exp}/config.yaml")
         fi
-        score "${inference_dir}" "${inference_args}"
-        [ -z "${shuffled_dir}" ] || score "${shuffled_dir}" "${shuffled_args}"
-        if "${report}"; then
-            _opts=()
-            [ "${leak_check}" = false ] || _opts=(--leaks "${data_feats}/leaks.tsv")
-            # shellcheck disable=SC2086  # sets are several words
+        score "${inference_dir}" "${inference_args}" "${real_sets}"
+        [ -z "${shuffled_dir}" ] || score "${shuffled_dir}" "${shuffled_args}" ""
+        _opts=()
+        [ "${leak_check}" = false ] || _opts=(--leaks "${data_feats}/leaks.tsv")
+        # shellcheck disable=SC2086  # sets are several words
+        ! "${report}" ||
             step avsep_report --experiment "${inference_dir}" --sets ${eval_sets} \
                 --real_sets ${real_sets} --data_dir "${datadir}" --dump_dir "${data_feats}" \
                 --output_dir "${inference_dir}/report" --max_mixtures "${report_mixtures}" \
                 --inference_model "${inference_model}" --corpus_note "${corpus_note}" "${_opts[@]}"
-        fi
-        # shellcheck disable=SC2086  # commands are several words
-        run_steps "Scores and results" "${inference_dir}/scoring.log" ${decode_cmd}
+        run_steps "Scores and results" "${inference_dir}/scoring.log" "${decode_cmd}"
         # Up to the second heading: the scores.
         awk '/^## / && n++ { exit } { print }' "${inference_dir}/RESULTS.md"
         log "This table, those of each instrument and all settings: ${inference_dir}/RESULTS.md"
@@ -992,44 +674,37 @@ else
 fi
 
 packed_model=${avsep_exp}/$(basename "${avsep_exp}")_${inference_model%.*}.zip
-if ! "${skip_packing}"; then
-    if wanted 9; then
-        begin_stage 9 "Packing: ${packed_model}"
-        "${trained}" || die "${avsep_config} is of a system without training: there is nothing to pack"
-        for f in config.yaml visual_info.yaml "${inference_model}"; do
-            need "${avsep_exp}/${f}" 6
-        done
+if ! "${skip_packing}" && wanted 9; then
+    begin_stage 9 "Packing: ${packed_model}"
+    "${trained}" || die "${avsep_config} is of a system without training: there is nothing to pack"
+    for f in config.yaml visual_info.yaml "${inference_model}"; do
+        need "${avsep_exp}/${f}" 6
+    done
+    _opts=(--results "${inference_dir}/RESULTS.md")
+    if [ ! -f "${inference_dir}/RESULTS.md" ]; then
         _opts=()
-        if [ -f "${inference_dir}/RESULTS.md" ]; then
-            _opts=(--results "${inference_dir}/RESULTS.md")
-        else
-            log "Warning: no ${inference_dir}/RESULTS.md (stage 8); the model is packed without scores"
-        fi
-        step avsep_pack --avsep_exp "${avsep_exp}" --inference_model "${inference_model}" \
-            --outpath "${packed_model}" "${_opts[@]}"
-        # shellcheck disable=SC2086  # commands are several words
-        run_steps "Packing" "${avsep_exp}/pack.log" ${train_cmd}
+        log "Warning: no ${inference_dir}/RESULTS.md (stage 8); the model is packed without scores"
     fi
-elif [ "${stage}" -eq 9 ]; then
+    step avsep_pack --avsep_exp "${avsep_exp}" --inference_model "${inference_model}" \
+        --outpath "${packed_model}" "${_opts[@]}"
+    run_steps "Packing" "${avsep_exp}/pack.log" "${train_cmd}"
+elif "${skip_packing}" && [ "${stage}" -eq 9 ]; then
     log "Skip stage 9 (packing); --skip_packing false does it"
 fi
 
-if ! "${skip_upload_hf}"; then
-    if wanted 10; then
-        begin_stage 10 "Upload: ${packed_model} -> ${hf_repo}"
-        need "${packed_model}" 9
-        step avsep_upload --packed_model "${packed_model}" --hf_repo "${hf_repo}" \
-            --output_dir "${avsep_exp}/hf_repo" --license "${hf_license}" \
-            --private "${hf_private}" --dry_run "${hf_dry_run}"
-        # shellcheck disable=SC2086  # commands are several words
-        run_steps "Upload" "${avsep_exp}/upload.log" ${train_cmd}
-        if "${hf_dry_run}"; then
-            log "Not uploaded (--hf_dry_run true). What would be: ${avsep_exp}/hf_repo"
-        else
-            log "Published: https://huggingface.co/${hf_repo}"
-        fi
+if ! "${skip_upload_hf}" && wanted 10; then
+    begin_stage 10 "Upload: ${packed_model} -> ${hf_repo}"
+    need "${packed_model}" 9
+    step avsep_upload --packed_model "${packed_model}" --hf_repo "${hf_repo}" \
+        --output_dir "${avsep_exp}/hf_repo" --license "${hf_license}" \
+        --private "${hf_private}" --dry_run "${hf_dry_run}"
+    run_steps "Upload" "${avsep_exp}/upload.log" "${train_cmd}"
+    if "${hf_dry_run}"; then
+        log "Not uploaded (--hf_dry_run true). What would be: ${avsep_exp}/hf_repo"
+    else
+        log "Published: https://huggingface.co/${hf_repo}"
     fi
-elif [ "${stage}" -eq 10 ]; then
+elif "${skip_upload_hf}" && [ "${stage}" -eq 10 ]; then
     log "Skip stage 10 (upload); --skip_upload_hf false does it"
 fi
 

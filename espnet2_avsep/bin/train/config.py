@@ -1,10 +1,11 @@
 """Print what systems need, from their configurations; or write one completely.
 
-Without --output and --get, a line for each configuration: its file, whether it is
-trained (true or false), its visual input (clip or another encoder's name, frames,
+Without --output, --get and --words, a line for each configuration: its file, whether it
+is trained (true or false), its visual input (clip or another encoder's name, frames,
 motion, flow), and the number of sources of its mixtures ("any" where it is not fixed).
 """
 
+import shlex
 from dataclasses import dataclass
 from typing import List, Optional
 
@@ -22,6 +23,12 @@ class Options(Log):
         "write the configuration there, with what its base has, and its own path as "
         "'config'",
     )
+    words: Optional[str] = option(
+        None,
+        "print its keys, which begin with one of these, and values as options, quoted "
+        "for a shell",
+        metavar="PREFIXES",
+    )
     get: Optional[str] = option(
         None,
         "print true or false instead: whether it is trained; whether its separator "
@@ -33,12 +40,19 @@ class Options(Log):
 @with_options(Options)
 def main(args: Options) -> None:
     """Run the command."""
-    if len(args.config) > 1 and (args.output or args.get):
-        raise InputError("--output and --get are of one configuration.")
-    from espnet2_avsep.data.tables.base_config import read_config, write_config
+    if len(args.config) > 1 and (args.output or args.get or args.words is not None):
+        raise InputError("--output, --get and --words are of one configuration.")
+    from espnet2_avsep.data.tables.base_config import (
+        config_words,
+        read_config,
+        write_config,
+    )
 
     if args.output:
         write_config(args.config[0], args.output)
+        return
+    if args.words is not None:
+        print(shlex.join(config_words(args.config[0], args.words.split())))
         return
     for path in args.config:
         config = read_config(path)

@@ -1,7 +1,7 @@
 """Configurations that name another one as their base, and say only what differs."""
 
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.data.tables.yaml_file import read_mapping
@@ -53,6 +53,35 @@ def write_config(path: PathLike, output: PathLike) -> None:
     config = {"config": str(path), **read_config(path)}
     with atomic_write(output) as f:
         yaml.safe_dump(config, f, sort_keys=False, allow_unicode=True)
+
+
+def config_words(path: PathLike, prefixes: Sequence[str]) -> List[str]:
+    """Return the keys of a configuration and their values as words of a command line.
+
+    Args:
+        path: A YAML file of options; it may have a base.
+        prefixes: Of which each key has one.
+
+    Returns:
+        --key value --key value ...: true and false for a bool, an empty word for null.
+
+    Raises:
+        InputError: see :func:`read_config`; another key, or a value of several parts.
+    """
+    words = []
+    for key, value in read_config(path).items():
+        if not isinstance(key, str) or not key.startswith(tuple(prefixes)):
+            names = ", ".join(f"{prefix}*" for prefix in prefixes)
+            raise InputError(f"{path}: has {shown(key)}; expected only {names}.")
+        if isinstance(value, (dict, list)):
+            raise InputError(
+                f"{path}: {key} is {shown(value)}; expected a word or a number, as on "
+                "the command line."
+            )
+        if value is None or isinstance(value, bool):
+            value = {None: "", True: "true", False: "false"}[value]
+        words += [f"--{key}", str(value)]
+    return words
 
 
 def _read(path: Path, above: Tuple[Path, ...]) -> Dict[str, Any]:

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from espnet2_avsep.data.tables.base_config import merge, read_config, write_config
+from espnet2_avsep.data.tables.base_config import (
+    config_words,
+    merge,
+    read_config,
+    write_config,
+)
 from espnet2_avsep.errors import InputError
 
 TUNING = Path(__file__).resolve().parents[3] / "conf" / "tuning"
@@ -109,3 +114,20 @@ def test_a_written_config_is_complete(tmp_path):
     written = read_config(tmp_path / "exp.yaml")
     assert written == {"config": str(path), **read_config(path)}
     assert "base" not in written
+
+
+def test_options_as_words(tmp_path):
+    path = write(
+        tmp_path,
+        first="visual_fps: 8\nbox_score: 0.3\n",
+        own="base: first.yaml\nbox_score: 0.5\nvisual_on: true\nbox_size:\n",
+    )
+    assert config_words(path, ["visual_", "box_"]) == [
+        *("--visual_fps", "8", "--box_score", "0.5"),
+        *("--visual_on", "true", "--box_size", ""),
+    ]
+    with pytest.raises(InputError, match="has 'box_score'; expected only visual_"):
+        config_words(path, ["visual_"])
+    write(tmp_path, own="visual_fps: {a: 1}\n")
+    with pytest.raises(InputError, match="visual_fps is .*; expected a word or a"):
+        config_words(path, ["visual_"])
