@@ -1,5 +1,15 @@
 #!/usr/bin/env bash
 # Stage 1: from a corpus to data/<set>/, checked.
+#
+# Usage: local/data.sh [options] [options of local/prepare_<corpus>.py]
+#
+# Runs local/prepare_<corpus>.py on the folder that the variable <CORPUS> of db.sh or of the
+# environment names (the environment wins), then sorts and checks data/<set>/. Where the
+# variable is "downloads", the corpus is fetched to downloads/<corpus> first; mini_music is
+# generated. To be run in a recipe's folder. All other options are passed on: to
+# local/prepare_mini_music.py for mini_music (for example --seed 1), else to
+# local/prepare_<corpus>.py (for example --splits <folder>).
+
 set -euo pipefail
 
 log() {
@@ -11,60 +21,19 @@ die() {
 }
 SECONDS=0
 
-corpus=
-train_set=train
-valid_set=valid
-test_sets="test"
-real_sets=
-data_dir=data
-download_opts=
-python=python3
+corpus=           # Name of the corpus (default: the name of the recipe's folder).
+train_set=train   # Name of the training set.
+valid_set=valid   # Name of the validation set.
+test_sets="test"  # Names of the test sets.
+real_sets=        # Name of a set for real mixtures (duets), where the corpus has some.
+data_dir=data     # Where the sets go.
+download_opts=    # Options of avsep_download, for <CORPUS>=downloads: the corpus is then fetched
+                  # into downloads/<corpus>.
+python=python3    # The Python that is used.
 
-help_message=$(
-    cat << EOF
-Usage: $0 [--corpus <name>] [options] [options of local/prepare_<corpus>.py]
-
-Runs local/prepare_<corpus>.py on the folder that the variable <CORPUS> of db.sh or of the
-environment names (the environment wins), then sorts and checks data/<set>/. Where the
-variable is "downloads", the corpus is fetched to downloads/<corpus> first; mini_music is
-generated. To be run in a recipe's folder.
-
-    --corpus     # Name of the corpus (default: the name of the recipe's folder).
-    --train_set  # Name of the training set (default="${train_set}").
-    --valid_set  # Name of the validation set (default="${valid_set}").
-    --test_sets  # Names of the test sets (default="${test_sets}").
-    --real_sets  # Name of a set for real mixtures (duets), where the corpus has some.
-    --data_dir   # Where the sets go (default="${data_dir}").
-    --download_opts # Options of avsep_download, for <CORPUS>=downloads: the corpus is then
-                 # fetched into downloads/<corpus> (default="${download_opts}").
-    --python     # The Python that is used (default="${python}").
-
-All other words are given on: to local/prepare_mini_music.py for mini_music (for example
---seed 1), else to local/prepare_<corpus>.py (for example --splits <folder>).
-EOF
-)
-
-rest=()
-while [ $# -gt 0 ]; do
-    name=${1#--}
-    name=${name//-/_}
-    case "$1" in
-        --help | -h)
-            echo "${help_message}"
-            exit 0
-            ;;
-        --corpus | --train[-_]set | --valid[-_]set | --test[-_]sets | --real[-_]sets | --data[-_]dir | \
-            --download[-_]opts | --python)
-            [ $# -ge 2 ] || die "$1: its value is missing"
-            printf -v "${name}" '%s' "$2"
-            shift 2
-            ;;
-        *)
-            rest+=("$1")
-            shift
-            ;;
-    esac
-done
+pass_on=()
+# shellcheck source=/dev/null
+. utils/parse_options.sh
 
 for file in path.sh db.sh; do
     [ -e "${file}" ] || die "${file} is not here; run this in a recipe's folder, e.g. egs2/music"
@@ -102,7 +71,7 @@ if [ "${corpus}" = mini_music ]; then
         folder=downloads/mini_music
     fi
     log "Generating the corpus in ${folder}"
-    "${python}" local/prepare_mini_music.py --corpus_dir "${folder}" ${rest[@]+"${rest[@]}"}
+    "${python}" local/prepare_mini_music.py --corpus_dir "${folder}" "${pass_on[@]}"
     # From here on it is a corpus like MUSIC.
     [ -z "${real_sets}" ] || die "--real_sets '${real_sets}': mini_music has no duets"
     "${python}" local/prepare_music.py --music_dir "${folder}" --splits "${folder}/splits" \
@@ -117,7 +86,7 @@ else
     fi
     [ -d "${folder}" ] || die "${variable}=${folder}: no such folder. Correct it in db.sh or in the environment"
     log "Reading the corpus in ${folder}"
-    "${python}" "local/prepare_${corpus}.py" "--${corpus}_dir" "${folder}" ${rest[@]+"${rest[@]}"} \
+    "${python}" "local/prepare_${corpus}.py" "--${corpus}_dir" "${folder}" "${pass_on[@]}" \
         "${sets[@]}" ${real_sets:+--real_sets "${real_sets}"} --data_dir "${data_dir}"
 fi
 

@@ -22,13 +22,17 @@
 #   list=         # [file] A list of mixtures.
 #
 # Where the default is empty, so may be the value. These are errors as above.
+#
+# With an array pass_on=(), words that are no options with such a comment are added to it, for
+# another program, instead of being errors.
 
 # Set _parse_options_variable to the variable of the option $1; fail if there is none.
 _parse_options_find() {
     _parse_options_variable=${1#--}
     _parse_options_variable=${_parse_options_variable//-/_}
     [[ ${_parse_options_variable} =~ ^[a-z][a-zA-Z0-9_]*$ ]] &&
-        [ -n "${!_parse_options_variable+set}" ]
+        [ -n "${!_parse_options_variable+set}" ] &&
+        { [ -z "${_parse_options_passes}" ] || grep -q "^${_parse_options_variable}=.* # " "$0"; }
 }
 
 _parse_options_fail() {
@@ -102,7 +106,15 @@ _parse_options_rules=$(
     sed -nE 's/^([a-z][A-Za-z0-9_]*)=([^ ]*) +# \[([^]]*)\] .*/\1:\2:\3/p' "$0"
 )
 
+_parse_options_passes=
+[[ $(declare -p pass_on 2> /dev/null) != "declare -a"* ]] || _parse_options_passes=true
 while [ $# -gt 0 ]; do
+    if [ -n "${_parse_options_passes}" ] && [[ $1 != --help && $1 != -h ]] &&
+        { [[ $1 != --* ]] || ! _parse_options_find "$1"; }; then
+        pass_on+=("$1")
+        shift
+        continue
+    fi
     case "$1" in
         --help | -h)
             if [ -n "${help_message+set}" ]; then

@@ -1,6 +1,12 @@
 #!/usr/bin/env bash
 # One table of all systems on the generated corpus, small, without network, GPU or download;
 # and, with --real_corpus, the same on a real corpus in MUSIC's layout.
+#
+# Usage: ./table.sh [options] [options of avsep_table.sh, see below]
+#
+# Runs avsep_table.sh with small networks: on the generated corpus, and, with --real_corpus,
+# then on a real one, with the same options, into <dumpdir>_real and <expdir>_real.
+
 set -euo pipefail
 
 die() {
@@ -8,49 +14,22 @@ die() {
     exit 2
 }
 
-real_corpus=
-real_embeddings=
-dumpdir=dump/table
-expdir=exp/table
-run_opts=
-help=
-args=()
-while [ $# -gt 0 ]; do
-    name=${1#--}
-    name=${name//-/_}
-    case ${name} in
-        real_corpus | real_embeddings | dumpdir | expdir | run_opts)
-            [ $# -ge 2 ] || die "$1: its value is missing"
-            printf -v "${name}" '%s' "$2"
-            shift 2
-            ;;
-        help | -h)
-            help=true
-            shift
-            ;;
-        *)
-            args+=("$1")
-            shift
-            ;;
-    esac
-done
-if [ -n "${help}" ]; then
-    cat << EOF
-Usage: $0 [options]
+# Options
+real_corpus=        # Folder of a corpus in MUSIC's layout: videos/<category>/<id>.mp4,
+                    # MUSIC_solo_videos.json, splits/. It is read where it is.
+real_embeddings=    # Its embeddings, as --visual_precomputed of avsep.sh, for the systems that
+                    # take embeddings (default: an encoder with random weights).
+dumpdir=dump/table  # Folder for features and mixtures.
+expdir=exp/table    # Folder for experiments and for the table.
+run_opts=           # Options of every run.sh.
 
-Runs avsep_table.sh with small networks: on the generated corpus, and, with --real_corpus,
-then on a real one, with the same options, into <dumpdir>_real and <expdir>_real.
+case " $* " in
+    *" --help "* | *" -h "*) trap 'echo && ./avsep_table.sh --help' EXIT ;;
+esac
+pass_on=()
+# shellcheck source=/dev/null
+. utils/parse_options.sh
 
-    --real_corpus       # Folder of a corpus in MUSIC's layout: videos/<category>/<id>.mp4,
-                        # MUSIC_solo_videos.json, splits/. It is read where it is.
-    --real_embeddings   # Its embeddings, as --visual_precomputed of avsep.sh, for the systems
-                        # that take embeddings (default: an encoder with random weights).
-
-The options of avsep_table.sh:
-
-EOF
-    exec ./avsep_table.sh --help
-fi
 for path in "${real_corpus}" "${real_embeddings}"; do
     [ -z "${path}" ] || [ -e "${path}" ] || die "${path}: no such file or folder"
     # It becomes a word of options that are split at blanks.
@@ -69,7 +48,7 @@ table() {
         --motion_opts "--motion_pretrained random --motion_rate 0.25" \
         --flow_opts "--motion_encoder lucas_kanade" \
         --resnet18_weights random \
-        --dumpdir "$1" --expdir "$2" --run_opts "$3" "${@:4}" "${args[@]}" &
+        --dumpdir "$1" --expdir "$2" --run_opts "$3" "${@:4}" "${pass_on[@]}" &
     job=$!
     trap 'kill -TERM "${job}" 2> /dev/null || true; wait; exit 143' INT TERM HUP
     wait "${job}" || status=$?

@@ -174,3 +174,28 @@ def test_print_args_reads_back():
     line = run(UTILS / "print_args.sh", *words).stdout
     assert shlex.split(line) == words
     assert line.startswith("./run.sh --a 'b c' ''")
+
+
+PASSES = """\
+#!/usr/bin/env bash
+# Passes on what it does not know.
+nj=4     # Number of jobs.
+kept=1
+pass_on=()
+. {utils}/parse_options.sh
+echo "nj=${{nj}} kept=${{kept}}"
+printf '%s\\n' "${{pass_on[@]}}"
+"""
+
+
+def test_options_of_another_program_are_passed_on(tmp_path):
+    """Also those whose names are variables of the script, or of the environment."""
+    script = write(tmp_path / "s.sh", PASSES.format(utils=UTILS))
+    words = ["--x", "--y=1", "-z", "a b", "--kept", "2", "--home", "--", "last"]
+    result = run("bash", script, *words[:3], "--nj", "8", *words[3:])
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == ["nj=8 kept=1", *words]
+    result = run("bash", script, "--x", "--nj")
+    assert result.returncode == 1 and "--nj: its value is missing" in result.stderr
+    result = run("bash", script, "--x", "--help")
+    assert "--nj " in result.stdout and "--kept" not in result.stdout

@@ -1,86 +1,50 @@
 #!/usr/bin/env bash
-# One table of all systems, from one preparation of the data: stages 1-4 once for each kind
-# of visual input, then training, separation and scoring of every system, then avsep_compare.
+# One table of all systems, from one preparation of the data.
+#
+# Usage: ./avsep_table.sh [options]
+#
+# Prepares the data (stages 1-4) for each kind of visual input, all with the same mixtures;
+# trains, separates and scores every system, one seed of all after the other; separates with
+# each once more, with pictures of classes that are not in the mixture; writes
+# <expdir>/compare/compare_<set>.{md,csv}. Run again after an interruption: what is finished
+# is kept, and an interrupted training continues. A system that fails is reported, the rest
+# goes on, and the exit status is 1.
+
 set -euo pipefail
 
 SECONDS=0
 
-seeds="0 1 2"          # Seeds of HFRA and its ablations.
-other_seeds=           # Seeds of the other trained systems (default: the same).
-systems=               # Only these, names of configurations (default: those below).
-nj=2                   # Experiments that run at a time, one thread each.
-small=false            # Whether configs are made small by local/make_small_config.py.
-max_epoch=             # With it: epochs of each training.
-num_iters_per_epoch=   # With it: steps of an epoch.
-train_seconds=         # With it: CPU time of each training instead, in seconds.
+# Options
+systems=               # Only these: the names of any of conf/tuning/train_avsep_<name>.yaml and
+                       # untrained_<name>.yaml (default: all of them but variants: mini*, *_small,
+                       # *_released, *_pictures, *_label_free, *_new_class, *_no_motion, *_ave).
+seeds="0 1 2"          # Seeds of HFRA and its ablations, hfra*.
+other_seeds=           # Seeds of the other trained systems (default: those of --seeds).
+nj=2                   # [1 or more] Experiments that run at a time, one thread each.
+small=false            # Whether configs are made small by local/make_small_config.py, for a CPU
+                       # and no downloads.
+max_epoch=             # [1 or more] With --small true: epochs of each training (default: that
+                       # script's).
+num_iters_per_epoch=   # [1 or more] With --small true: steps of an epoch (default: that script's).
+train_seconds=         # [1 or more] With --small true: CPU time of each training in seconds,
+                       # instead of a number of steps, so that fast and slow systems get the same.
 train_args=            # Options of every training, e.g. "--num_workers 2".
-train_ref_nums=        # As in avsep.sh: numbers of sources in training.
-test_ref_nums=         # As in avsep.sh: numbers of sources of the test mixtures.
+train_ref_nums=        # Numbers of sources in training, e.g. "2 3 4", as in avsep.sh.
+test_ref_nums=         # Numbers of sources of the test mixtures, e.g. "2 3 4", as in avsep.sh: a
+                       # table for each, and one by number of sources. RPCA has two only.
 dumpdir=dump/table     # Folder for features and mixtures.
 expdir=exp/table       # Folder for experiments and for the table.
-run_opts=              # Options of every run.sh.
+run_opts=              # Options of every run.sh, e.g. "--ngpu 1".
 prepare_opts=          # Options of run.sh for stages 1-4, e.g. "--test_num_mixtures 32".
 clip_opts=             # The same, of the embeddings only, e.g. "--visual_precomputed x.h5".
 frames_opts=           # The same, of the packed pictures only, e.g. "--visual_size 72".
 motion_opts=           # The same, of the motion features, e.g. "--motion_pretrained random".
-flow_opts=             # The same, of optical flow, e.g. "--motion_encoder lucas_kanade".
+flow_opts=             # The same, of optical flow, e.g. "--motion_encoder lucas_kanade", for
+                       # which no weights are needed.
 resnet18_weights=IMAGENET1K_V1 # Weights of the frozen ResNet-18.
 corpus_note=           # A sentence for the top of the table and of each RESULTS.md.
 dry_run=false          # Whether to print the commands and do nothing.
 python=python3         # The Python that runs everything.
-
-# conf/tuning/{train_avsep,untrained}_<name>.yaml: HFRA and the ablations of its table 6, which
-# have the seeds of --seeds; others; systems without training. What each needs (visual input,
-# number of sources) is read from its configuration.
-ablations="hfra hfra_hierarchical hfra_late_align hfra_late hfra_middle hfra_resnet18_late"
-others="clipsep_late clipsep_middle sound_of_pixels av_mix_and_separate co_separation wave_unet
-decoupled_resunet predictive_coding semantic_grouping tfc_tdf mp_net ccol iquery dgfnet
-dgfnet_attention dgfnet_mul dgfnet_gate sound_of_motions"
-untrained="nmf_mfcc rpca ideal_binary_mask ideal_ratio_mask"
-names="${ablations} ${others} ${untrained}"
-
-# shellcheck disable=SC2034  # parse_options.sh prints it
-help_message=$(
-    cat << EOF
-Usage: $0 [options]
-
-Prepares the data (stages 1-4) for each kind of visual input, all with the same mixtures;
-trains, separates and scores every system, one seed of all after the other; separates with
-each once more, with pictures of classes that are not in the mixture; writes
-<expdir>/compare/compare_<set>.{md,csv}. Run again after an interruption: what is finished
-is kept, and an interrupted training continues. A system that fails is reported, the rest
-goes on, and the exit status is 1.
-
-    --seeds             # Seeds of HFRA and its ablations (default="${seeds}").
-    --other_seeds       # Seeds of the other trained systems (default: those of --seeds).
-    --systems           # Only these: the names of any of conf/tuning/train_avsep_<name>.yaml and
-                        # untrained_<name>.yaml. Default: $(fold -s -w 66 <<< "${names//$'\n'/ }" | sed '2,$s/^/                        # /; s/ *$//')
-    --nj                # Experiments that run at a time (default="${nj}").
-    --small             # Whether configs are made small by local/make_small_config.py, for
-                        # a CPU and no downloads (default="${small}").
-    --max_epoch         # With --small true: epochs of each training (default: that script's).
-    --num_iters_per_epoch # With --small true: steps of an epoch (default: that script's).
-    --train_seconds     # With --small true: CPU time of each training in seconds, instead of
-                        # a number of steps, so that fast and slow systems get the same.
-    --train_args        # Options of every training, e.g. "--num_workers 2".
-    --train_ref_nums    # Numbers of sources in training, e.g. "2 3 4", as in avsep.sh.
-    --test_ref_nums     # Numbers of sources of the test mixtures, e.g. "2 3 4", as in avsep.sh:
-                        # a table for each, and one by number of sources. RPCA has two only.
-    --dumpdir           # Folder for features and mixtures (default="${dumpdir}").
-    --expdir            # Folder for experiments and the table (default="${expdir}").
-    --run_opts          # Options of every run.sh, e.g. "--ngpu 1".
-    --prepare_opts      # Options of run.sh for stages 1-4, e.g. "--test_num_mixtures 32".
-    --clip_opts         # The same, of embeddings only, e.g. "--visual_precomputed x.h5".
-    --frames_opts       # The same, of packed pictures only, e.g. "--visual_size 72".
-    --motion_opts       # The same, of motion features, e.g. "--motion_pretrained random".
-    --flow_opts         # The same, of optical flow, e.g. "--motion_encoder lucas_kanade", for
-                        # which no weights are needed.
-    --resnet18_weights  # Weights of the frozen ResNet-18 (default="${resnet18_weights}").
-    --corpus_note       # A sentence for the top of the table and of each RESULTS.md.
-    --dry_run           # Print the commands and do nothing (default="${dry_run}").
-    --python            # The Python that runs everything (default="${python}").
-EOF
-)
 
 # shellcheck source=/dev/null
 . utils/parse_options.sh
@@ -91,20 +55,21 @@ EOF
 . ./path.sh
 
 other_seeds=${other_seeds:-${seeds}}
-for _name in nj ${max_epoch:+max_epoch} ${num_iters_per_epoch:+num_iters_per_epoch} \
-    ${train_seconds:+train_seconds}; do
-    [[ ${!_name} =~ ^[1-9][0-9]{0,8}$ ]] || die "--${_name} '${!_name}': expected a whole number, 1 or more"
-done
 for _seed in ${seeds} ${other_seeds}; do
     [[ ${_seed} =~ ^[0-9]{1,9}$ ]] || die "seed '${_seed}': expected a whole number, 0 or more"
 done
+# Of what the configurations need (visual input, number of sources), avsep_config tells below.
+names=$(find -L conf/tuning -name '*.yaml' | sed -nE 's|.*/(train_avsep\|untrained)_(.*)\.yaml$|\1 \2|p' |
+    sort | cut -d ' ' -f 2 |
+    grep -vE '^mini|_(small|released|pictures|label_free|new_class|no_motion|ave)$')
+names="$(grep '^hfra' <<< "${names}") $(grep -v '^hfra' <<< "${names}")"
 configs=()
 # shellcheck disable=SC2086  # names are several words
 for _name in $(printf '%s\n' ${systems:-${names}} | awk '!seen[$0]++'); do
     _config=conf/tuning/train_avsep_${_name}.yaml
     [ -f "${_config}" ] || _config=conf/tuning/untrained_${_name}.yaml
     [ -f "${_config}" ] || die "--systems: there is no conf/tuning/train_avsep_${_name}.yaml," \
-        "and no untrained_${_name}.yaml; the systems of the paper's tables are: $(xargs <<< "${names}")"
+        "and no untrained_${_name}.yaml; the systems without --systems are: $(xargs <<< "${names}")"
     configs+=("${_config}")
 done
 # Lines "<configuration> <trained> <visual input> <number of sources>".
@@ -252,7 +217,7 @@ for seed in $(printf '%s\n' ${seeds} ${other_seeds} | awk '!seen[$0]++') none; d
         if ! "${trained}"; then
             _seeds=none
             [ "${number}" = any ] || [[ " ${test_ref_nums:-2} " == *" ${number} "* ]] || continue
-        elif [[ " $(xargs <<< "${ablations}") " == *" ${system} "* ]]; then
+        elif [[ ${system} = hfra* ]]; then
             _seeds=${seeds}
         else
             _seeds=${other_seeds}
