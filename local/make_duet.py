@@ -5,35 +5,31 @@ duet.mp4 shows two players side by side and mixes their sounds; left.jpg and rig
 are pictures of them. Both are takes of the test set.
 """
 
-import argparse
 import sys
-from typing import Optional, Sequence
+from dataclasses import dataclass
 
-from espnet2_avsep.cli.command import command
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--output_dir", required=True, help="where the files go")
-    parser.add_argument("--left", default="flute", help="instrument on the left")
-    parser.add_argument("--right", default="cello", help="instrument on the right")
-    parser.add_argument("--seed", type=int, default=0, help="that of the corpus")
-    parser.add_argument("--duration", type=float, default=8.0, help="in seconds")
-    return parser
+from espnet2_avsep.cli.options import Log, option, with_options
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    args = get_parser().parse_args(argv)
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    output_dir: str = option(..., "where the files go")
+    left: str = option("flute", "instrument on the left")
+    right: str = option("cello", "instrument on the right")
+    seed: int = option(0, "that of the corpus")
+    duration: float = option(8.0, "in seconds")
+
+
+@with_options(Options, script=True)
+def main(args: Options) -> None:
     from espnet2_avsep.corpus.mini_music.corpus import Parameters
     from espnet2_avsep.corpus.mini_music.duet import write_duet
 
     parameters = Parameters(seed=args.seed, duration=args.duration)
     for path in write_duet(args.output_dir, args.left, args.right, parameters):
         print(path)
-    return 0
 
 
 if __name__ == "__main__":

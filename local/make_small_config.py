@@ -28,14 +28,14 @@ With --train_seconds, all systems train for the same CPU time instead of the sam
 of steps; see avsep_train --help, --max_train_seconds.
 """
 
-import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional
 
 import yaml
 
-from espnet2_avsep.cli.command import command
+from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
@@ -49,35 +49,24 @@ MINI = "train_avsep_mini"
 TINY_HTSAT = {"embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
 
 
-def get_parser() -> argparse.ArgumentParser:
-    """Return the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    config: str = option(..., "conf/tuning/train_avsep_*.yaml")
+    output: str = option(..., "the small configuration")
+    max_epoch: int = option(4, "epochs of the training", least=1)
+    num_iters_per_epoch: Optional[int] = option(
+        None, "steps of an epoch (default: 75); not with --train_seconds", least=1
     )
-    parser.add_argument(
-        "--config", required=True, help="conf/tuning/train_avsep_*.yaml"
+    train_seconds: Optional[int] = option(
+        None, "CPU time of the training, s, instead of a number of steps", least=1
     )
-    parser.add_argument("--output", required=True, help="the small configuration")
-    parser.add_argument("--max_epoch", type=int, default=4, help="default: 4")
-    parser.add_argument(
-        "--num_iters_per_epoch", type=int, help="default: 75; not with --train_seconds"
-    )
-    parser.add_argument(
-        "--train_seconds",
-        type=int,
-        help="CPU time of the training, s, instead of a number of steps",
-    )
-    return parser
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+@with_options(Options, script=True)
+def main(args: Options) -> None:
     """Run the command."""
-    args = get_parser().parse_args(argv)
-    for name in ("max_epoch", "num_iters_per_epoch", "train_seconds"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name} {value}: expected 1 or more.")
     if args.train_seconds and args.num_iters_per_epoch:
         raise InputError("--num_iters_per_epoch and --train_seconds: give one of them.")
     path = Path(args.config)

@@ -11,21 +11,16 @@ A video with events of several classes is a clip of each; clips are whole videos
 """
 
 import sys
-from typing import Optional, Sequence
+from pathlib import Path
 
-from espnet2_avsep.cli.command import command, setup_logging
-from espnet2_avsep.cli.corpus_options import corpus_folder, corpus_parser, plan_of
+from espnet2_avsep.cli.corpus_options import CorpusOptions, corpus_command
+from espnet2_avsep.corpus.ave import read_ave
+from espnet2_avsep.corpus.clip import Corpus
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    args = corpus_parser("ave", __doc__).parse_args(argv)
-    setup_logging(args.log_level)
-    from espnet2_avsep.corpus.ave import read_ave
-    from espnet2_avsep.corpus.prepare import prepare
-
-    folder, plan = corpus_folder(args), plan_of(args)
-    prepare(read_ave(folder, args.frame_count == "check"), plan)
+@corpus_command("ave")
+def main(args: CorpusOptions, folder: Path) -> Corpus:
+    return read_ave(folder, args.checks_count)
 
 
 if __name__ == "__main__":

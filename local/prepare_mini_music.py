@@ -6,91 +6,77 @@ Synthesised melodies of eight instruments with drawn, moving pictures, as mp4 fi
 a folder made with other parameters is generated anew.
 """
 
-import argparse
 import logging
 import sys
 import time
-from typing import Optional, Sequence
+from dataclasses import dataclass
+from typing import List, Optional
 
-from espnet2_avsep.cli.command import command, setup_logging, str2bool
+from espnet2_avsep.cli.options import Log, option, with_options
 
 # Set -> takes of each instrument, and of the only one with --same_instrument true.
 TAKES = {"train": (8, 64), "valid": (2, 12), "test": (3, 24)}
-FIELDS = ("seed", "duration", "instruments", "same_instrument")
 
 
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+def takes_option(name: str) -> Optional[int]:
+    """Declare the option of a set's takes."""
+    takes, more = TAKES[name]
+    return option(
+        None,
+        f"videos of each instrument in {name} (default: {takes}; with "
+        f"--same_instrument true {more})",
     )
-    parser.add_argument(
-        "--corpus_dir",
-        required=True,
-        default=argparse.SUPPRESS,
-        help="where the corpus goes",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
-    for name, (takes, more) in TAKES.items():
-        parser.add_argument(
-            f"--{name}_takes",
-            type=int,
-            default=argparse.SUPPRESS,
-            help=f"videos of each instrument in {name} (default: {takes}; with "
-            f"--same_instrument true {more})",
-        )
-    parser.add_argument(
-        "--duration",
-        type=float,
-        default=8.0,
-        help="seconds of every video; the recipe's segments need 5.7",
-    )
-    parser.add_argument(
-        "--instruments",
-        nargs="+",
-        metavar="NAME",
-        default=argparse.SUPPRESS,
-        help="generate only these instruments (default: all)",
-    )
-    parser.add_argument(
-        "--same_instrument",
-        type=str2bool,
-        default=False,
-        help="true: only cellos, all of one timbre and one drawing, whose bow moves "
-        "while a note sounds, so that only motion tells two of them apart",
-    )
-    parser.add_argument("--nj", type=int, default=2, help="processes")
-    parser.add_argument(
-        "--log_level",
-        default="INFO",
-        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
-        help="what is told on stderr",
-    )
-    return parser
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
+@dataclass(kw_only=True)
+class Options(Log):
+    """The options of the command."""
+
+    corpus_dir: str = option(..., "where the corpus goes")
+    seed: int = option(0, "of everything random")
+    train_takes: Optional[int] = takes_option("train")
+    valid_takes: Optional[int] = takes_option("valid")
+    test_takes: Optional[int] = takes_option("test")
+    duration: float = option(
+        8.0, "seconds of every video; the recipe's segments need 5.7"
+    )
+    instruments: Optional[List[str]] = option(
+        None, "generate only these instruments (default: all)", metavar="NAME"
+    )
+    same_instrument: bool = option(
+        False,
+        "true: only cellos, all of one timbre and one drawing, whose bow moves while a "
+        "note sounds, so that only motion tells two of them apart",
+    )
+    nj: int = option(2, "processes")
+
+
+@with_options(Options, script=True)
+def main(args: Options) -> None:
     from espnet2_avsep.corpus.mini_music.corpus import BOWED, Parameters, generate
 
     begin = time.monotonic()
-    options = {name: value for name, value in vars(args).items() if name in FIELDS}
-    if "instruments" in options:
-        options["instruments"] = tuple(options["instruments"])
+    options = {}
+    for name, takes in TAKES.items():
+        given = getattr(args, f"{name}_takes")
+        default = takes[args.same_instrument]
+        options[f"{name}_takes"] = default if given is None else given
+    if args.instruments is not None:
+        options["instruments"] = tuple(args.instruments)
     elif args.same_instrument:
         options["instruments"] = (BOWED,)
-    for name, takes in TAKES.items():
-        default = takes[args.same_instrument]
-        options[f"{name}_takes"] = getattr(args, f"{name}_takes", default)
-    parameters = Parameters(**options)
+    parameters = Parameters(
+        seed=args.seed,
+        duration=args.duration,
+        same_instrument=args.same_instrument,
+        **options,
+    )
 
     def report(message: str) -> None:
         logging.info("%s (%.0f s)", message, time.monotonic() - begin)
 
     takes = generate(args.corpus_dir, parameters, args.nj, report)
     report(f"{args.corpus_dir}: complete, {len(takes)} videos")
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,16 +2,10 @@
 """Turn a folder of MUSIC-21, in one of its layouts, into data/<set>/; see --help."""
 
 import sys
-from typing import Optional, Sequence
 
-from espnet2_avsep.cli.command import command
-from espnet2_avsep.cli.music_corpus import prepare_music
+from espnet2_avsep.cli.music_corpus import music_command
 
-
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    prepare_music("music21", "MUSIC-21", argv)
-
+main = music_command("music21", "MUSIC-21")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,36 +14,28 @@ vggsound.csv has no validation list: it is drawn out of training, by --valid_rat
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Optional
 
-from espnet2_avsep.cli.command import command, setup_logging
-from espnet2_avsep.cli.corpus_options import corpus_folder, corpus_parser, plan_of
-
-
-def get_parser():
-    parser = corpus_parser("vggsound", __doc__)
-    parser.add_argument("--list", help="vggsound.csv (default: within the folder)")
-    parser.add_argument("--extract_dir", help="where videos out of archives go")
-    parser.set_defaults(valid_ratio=0.02)
-    return parser
+from espnet2_avsep.cli.corpus_options import CorpusOptions, corpus_command
+from espnet2_avsep.cli.options import option
+from espnet2_avsep.corpus.clip import Corpus
+from espnet2_avsep.corpus.vggsound import read_vggsound
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    args = get_parser().parse_args(argv)
-    setup_logging(args.log_level)
-    from espnet2_avsep.corpus.prepare import prepare
-    from espnet2_avsep.corpus.vggsound import read_vggsound
+@dataclass(kw_only=True)
+class Options(CorpusOptions):
+    """What VGGSound has besides."""
 
-    folder, plan = corpus_folder(args), plan_of(args)
-    corpus = read_vggsound(
-        folder,
-        list_file=Path(args.list) if args.list else None,
-        extract_dir=Path(args.extract_dir) if args.extract_dir else None,
-        check_count=args.frame_count == "check",
-    )
-    prepare(corpus, plan)
+    list: Optional[Path] = option(None, "vggsound.csv (default: within the folder)")
+    extract_dir: Optional[Path] = option(None, "where videos out of archives go")
+    valid_ratio: float = option(0.02, "share of valid")
+
+
+@corpus_command("vggsound", Options)
+def main(args: Options, folder: Path) -> Corpus:
+    return read_vggsound(folder, args.list, args.extract_dir, args.checks_count)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """The options that all local/prepare_<corpus>.py share."""
 
 import argparse
+import functools
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable, Optional
 
+from espnet2_avsep.cli.options import Log, get_parser, make_main, option
 from espnet2_avsep.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,57 +30,88 @@ the training list, by the rule, with --valid_ratio.
 """
 
 
-def corpus_parser(corpus: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser with the options that every corpus has.
+@dataclass(kw_only=True)
+class CorpusOptions(Log):
+    """The options that every corpus has; that of the folder is --<corpus>_dir."""
+
+    corpus_dir: str = option(..., "the folder")
+    splits: Optional[str] = option(None, "folder of lists of the sets")
+    split_rule: Optional[str] = option(
+        None, "draw the sets by this rule instead", choices=("hash",)
+    )
+    valid_ratio: float = option(0.1, "share of valid")
+    test_ratio: float = option(0.2, "share of test")
+    overlap: str = option(
+        "error",
+        "a clip that is in several lists: an error; taken out of training; or kept in "
+        "both, as published",
+        choices=("error", "train", "keep"),
+    )
+    max_missing: float = option(
+        0.5, "largest share of the listed clips that may be missing"
+    )
+    frame_count: str = option(
+        "check",
+        "whether a folder of frames must hold as many images as its CSV list says",
+        choices=("check", "ignore"),
+    )
+    train_set: str = option("train", "name of the training set")
+    valid_set: str = option("valid", "name of the validation set")
+    test_sets: str = option("test", "names of the test sets")
+    real_sets: str = option(
+        "", "name of a set of duets, real mixtures that have no references"
+    )
+    data_dir: str = option("data", "where the sets go")
+
+    @property
+    def checks_count(self) -> bool:
+        """Whether the number of images in a folder is checked."""
+        return self.frame_count == "check"
+
+
+def corpus_parser(
+    corpus: str, description: str, options: type = CorpusOptions
+) -> argparse.ArgumentParser:
+    """Return the parser of local/prepare_<corpus>.py.
 
     Args:
         corpus: Its name; the folder's option is --<corpus>_dir.
         description: What layouts it comes in.
+        options: CorpusOptions, or a subclass with more of them.
     """
-    parser = argparse.ArgumentParser(
-        description=f"{description}\n{SPLITS}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add(f"--{corpus}_dir", dest="corpus_dir", required=True, help="the folder")
-    add("--splits", help="folder of lists of the sets")
-    add("--split_rule", choices=("hash",), help="draw the sets by this rule instead")
-    add("--valid_ratio", type=float, default=0.1, help="share of valid (default: 0.1)")
-    add("--test_ratio", type=float, default=0.2, help="share of test (default: 0.2)")
-    add(
-        "--overlap",
-        choices=("error", "train", "keep"),
-        default="error",
-        help="a clip that is in several lists: an error; taken out of training; or "
-        "kept in both, as published (default: error)",
-    )
-    add(
-        "--max_missing",
-        type=float,
-        default=0.5,
-        help="largest share of the listed clips that may be missing (default: 0.5)",
-    )
-    add(
-        "--frame_count",
-        choices=("check", "ignore"),
-        default="check",
-        help="whether a folder of frames must hold as many images as its CSV list says "
-        "(default: check)",
-    )
-    add("--train_set", default="train", help="name of the training set")
-    add("--valid_set", default="valid", help="name of the validation set")
-    add("--test_sets", default="test", help="names of the test sets")
-    add(
-        "--real_sets",
-        default="",
-        help="name of a set of duets, real mixtures that have no references",
-    )
-    add("--data_dir", default="data", help="where the sets go (default: data)")
-    add("--log_level", default="INFO")
-    return parser
+    text, names = f"{description}\n{SPLITS}", {"corpus_dir": f"{corpus}_dir"}
+    return get_parser(options, f"prepare_{corpus}.py", text, names=names)
 
 
-def corpus_folder(args: argparse.Namespace) -> Path:
+def corpus_command(
+    corpus: str, options: type = CorpusOptions, description: str = ""
+) -> Callable:
+    """Decorate ``main(args: options, folder: Path) -> Corpus``, which reads a corpus.
+
+    The result, main(argv=None) -> status, also writes data/<set>/.
+
+    Args:
+        corpus: Its name, that of local/prepare_<corpus>.py.
+        options: CorpusOptions, or a subclass with more of them.
+        description: What layouts it comes in (default: the docstring of the module).
+    """
+
+    def decorate(read: Callable) -> Callable:
+        def run(args: CorpusOptions) -> None:
+            from espnet2_avsep.corpus.prepare import prepare
+
+            folder = corpus_folder(args)
+            plan = plan_of(args, getattr(args, "videos", "listed"))
+            prepare(read(args, folder), plan)
+
+        text = description or read.__globals__["__doc__"]
+        make = functools.partial(corpus_parser, corpus, text, options)
+        return make_main(functools.update_wrapper(run, read), options, make)
+
+    return decorate
+
+
+def corpus_folder(args: CorpusOptions) -> Path:
     """Return the folder of the corpus.
 
     Raises:
@@ -89,7 +123,7 @@ def corpus_folder(args: argparse.Namespace) -> Path:
     return folder
 
 
-def plan_of(args: argparse.Namespace, videos: str = "listed") -> "Plan":
+def plan_of(args: CorpusOptions, videos: str = "listed") -> "Plan":
     """Return what is to be made of the corpus.
 
     Raises:

@@ -1,10 +1,14 @@
 """What local/prepare_music.py and local/prepare_music21.py do."""
 
-import argparse
-from typing import Optional, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable
 
-from espnet2_avsep.cli.command import setup_logging
-from espnet2_avsep.cli.corpus_options import corpus_folder, corpus_parser, plan_of
+from espnet2_avsep.cli.corpus_options import CorpusOptions, corpus_command
+from espnet2_avsep.cli.options import option
+
+if TYPE_CHECKING:
+    from espnet2_avsep.corpus.clip import Corpus
 
 DESCRIPTION = """\
 Turn a folder of {name} into data/<set>/.
@@ -21,44 +25,43 @@ Layouts of the folder, of which the first that fits is taken (--layout chooses):
 """
 
 
-def get_parser(corpus: str, name: str) -> argparse.ArgumentParser:
-    """Return the command line.
+@dataclass(kw_only=True)
+class MusicOptions(CorpusOptions):
+    """The options of both commands."""
+
+    layout: str = option(
+        "auto",
+        "how the folder is laid out",
+        choices=("auto", "json", "csv", "files"),
+    )
+    videos: str = option(
+        "listed",
+        "what the sets hold: lists as they are, and solos where the rule draws; or "
+        "only solos, duets or all",
+        choices=("listed", "solo", "duet", "all"),
+    )
+
+
+def music_command(corpus: str, name: str) -> Callable:
+    """Return main(argv=None) -> status of local/prepare_<corpus>.py.
 
     Args:
         corpus: "music" or "music21".
         name: As papers write it.
     """
-    description = DESCRIPTION.format(name=name, prefix=corpus.upper())
-    parser = corpus_parser(corpus, description)
-    parser.add_argument(
-        "--layout",
-        choices=("auto", "json", "csv", "files"),
-        default="auto",
-        help="how the folder is laid out (default: auto)",
-    )
-    parser.add_argument(
-        "--videos",
-        choices=("listed", "solo", "duet", "all"),
-        default="listed",
-        help="what the sets hold: lists as they are, and solos where the rule draws; "
-        "or only solos, duets or all (default: listed)",
-    )
-    return parser
+    prefix = corpus.upper()
+    description = DESCRIPTION.format(name=name, prefix=prefix)
 
+    @corpus_command(corpus, MusicOptions, description)
+    def main(args: MusicOptions, folder: Path) -> "Corpus":
+        from espnet2_avsep.corpus.music import read_music
 
-def prepare_music(corpus: str, name: str, argv: Optional[Sequence[str]] = None) -> None:
-    """Run the command."""
-    args = get_parser(corpus, name).parse_args(argv)
-    setup_logging(args.log_level)
-    from espnet2_avsep.corpus.music import read_music
-    from espnet2_avsep.corpus.prepare import prepare
+        return read_music(
+            folder,
+            solo_json=f"{prefix}_solo_videos.json",
+            duet_json=f"{prefix}_duet_videos.json",
+            layout=args.layout,
+            check_count=args.checks_count,
+        )
 
-    folder, plan = corpus_folder(args), plan_of(args, args.videos)
-    found = read_music(
-        folder,
-        solo_json=f"{corpus.upper()}_solo_videos.json",
-        duet_json=f"{corpus.upper()}_duet_videos.json",
-        layout=args.layout,
-        check_count=args.frame_count == "check",
-    )
-    prepare(found, plan)
+    return main

@@ -15,7 +15,6 @@ import difflib
 import functools
 import inspect
 import logging
-import sys
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,9 +90,21 @@ class Log:
 
 
 def get_parser(
-    options: type, prog: str, description: str = "", epilog: str = ""
+    options: type,
+    prog: str,
+    description: str = "",
+    epilog: str = "",
+    names: Optional[Dict[str, str]] = None,
 ) -> argparse.ArgumentParser:
-    """Return the parser of a dataclass of options."""
+    """Return the parser of a dataclass of options.
+
+    Args:
+        options: The dataclass.
+        prog: Name of the program.
+        description: Text before the options in --help.
+        epilog: Text after them.
+        names: Field -> name of its option without dashes, where it is another one.
+    """
     parser = argparse.ArgumentParser(
         prog=prog,
         description=description,
@@ -101,7 +112,11 @@ def get_parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for field, kind, is_list in _fields(options):
-        parser.add_argument(*_names(field), **_settings(field, kind, is_list))
+        settings = _settings(field, kind, is_list)
+        if field.name in (names or {}):
+            parser.add_argument(f"--{names[field.name]}", dest=field.name, **settings)
+        else:
+            parser.add_argument(*_names(field), **settings)
     return parser
 
 
@@ -134,31 +149,58 @@ def parse(parser: argparse.ArgumentParser, options: type, argv: Sequence[str]) -
 
 
 def with_options(
-    options: type, epilog: str = "", interrupted: str = INTERRUPTED
+    options: type,
+    epilog: str = "",
+    interrupted: str = INTERRUPTED,
+    script: bool = False,
 ) -> Callable:
     """Decorate ``main(args: options)`` of a command: main(argv=None) -> status.
 
     The help page is the docstring of the command's module. The result has
     ``get_parser()``, and ``run``, which takes an instance of ``options``.
+
+    Args:
+        options: A dataclass of options.
+        epilog: Text after the options in --help.
+        interrupted: What Ctrl-C prints.
+        script: Whether it is a file of local/, which calls main() itself.
     """
 
     def decorate(run: Callable) -> Callable:
-        prog = f"avsep {Path(run.__code__.co_filename).stem.replace('_', '-')}"
-        if run.__module__ == "__main__":  # nothing would call main()
+        path = Path(run.__code__.co_filename)
+        prog = path.name if script else f"avsep {path.stem.replace('_', '-')}"
+        if run.__module__ == "__main__" and not script:  # nothing would call main()
             raise SystemExit(f"error: this file is a command; run {prog}.")
-        description = (sys.modules[run.__module__].__doc__ or "").strip()
+        description = (run.__globals__["__doc__"] or "").strip()
         make = functools.partial(get_parser, options, prog, description, epilog)
-
-        def main(argv: Sequence[str]) -> int:
-            args = parse(make(), options, argv)
-            setup_logging(args.log_level)
-            return run(args)
-
-        main = command(functools.update_wrapper(main, run), interrupted)
-        main.get_parser, main.run = make, run
-        return main
+        return make_main(run, options, make, interrupted)
 
     return decorate
+
+
+def make_main(
+    run: Callable,
+    options: type,
+    make: Callable[[], argparse.ArgumentParser],
+    interrupted: str = INTERRUPTED,
+) -> Callable:
+    """Return main(argv=None) of a command; see :func:`with_options`.
+
+    Args:
+        run: Does what the command does, given an instance of ``options``.
+        options: A dataclass of options.
+        make: Returns its parser.
+        interrupted: What Ctrl-C prints.
+    """
+
+    def main(argv: Sequence[str]) -> int:
+        args = parse(make(), options, argv)
+        setup_logging(args.log_level)
+        return run(args)
+
+    main = command(functools.update_wrapper(main, run), interrupted)
+    main.get_parser, main.run = make, run
+    return main
 
 
 def _fields(options: type) -> Iterator[Tuple[dataclasses.Field, type, bool]]:

@@ -194,7 +194,7 @@ def test_setup_makes_a_recipe_that_runs(checkout):
     assert sorted(path.name for path in made.iterdir()) == names.split()
     prepare = checkout.root / "local" / "prepare_my_corpus.py"
     assert os.access(prepare, os.X_OK)
-    assert 'corpus_parser("my_corpus", __doc__)' in prepare.read_text()
+    assert '@corpus_command("my_corpus")' in prepare.read_text()
     checkout.recipe = made
     result = checkout.stages(1, 1, MY_CORPUS="/tmp")
     assert result.returncode == 0, result.stderr

@@ -9,30 +9,23 @@ in data/<set>/skipped.tsv. Lists of the sets that come with a corpus are given a
 """
 
 import sys
-from typing import Optional, Sequence
+from pathlib import Path
 
-from espnet2_avsep.cli.command import command, setup_logging
-from espnet2_avsep.cli.corpus_options import corpus_folder, corpus_parser, plan_of
+from espnet2_avsep.cli.corpus_options import CorpusOptions, corpus_command
+from espnet2_avsep.corpus.clip import Clip, Corpus
 from espnet2_avsep.errors import InputError
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Run the command; ``argv`` defaults to the command line."""
-    args = corpus_parser("my_corpus", __doc__).parse_args(argv)
-    setup_logging(args.log_level)
-    from espnet2_avsep.corpus.clip import Clip, Corpus
-    from espnet2_avsep.corpus.prepare import prepare
-
-    folder = corpus_folder(args)
+@corpus_command("my_corpus")
+def main(args: CorpusOptions, folder: Path) -> Corpus:
+    """Read the corpus, which is then split and written."""
     clips = [
         Clip(path.parent.name, path.stem, sound=str(path), picture=str(path))
         for path in sorted(folder.glob("*/*.mp4"))
     ]
     if not clips:
         raise InputError(f"{folder}: holds no videos <class>/<id>.mp4.")
-    corpus = Corpus("class/id.mp4", {clip.name: clip for clip in clips})
-    prepare(corpus, plan_of(args))
+    return Corpus("class/id.mp4", {clip.name: clip for clip in clips})
 
 
 if __name__ == "__main__":
