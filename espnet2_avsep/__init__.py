@@ -1,7 +1,18 @@
 """Audio-visual sound source separation for the ESPnet community."""
 
+from typing import TYPE_CHECKING
+
 from espnet2_avsep.environment import prepare_environment
 from espnet2_avsep.moved import find_moved_modules
+
+if TYPE_CHECKING:
+    from espnet2_avsep.inference.file_separation import separate_file as separate_file
+    from espnet2_avsep.inference.prompts import During as During
+    from espnet2_avsep.inference.prompts import Mean as Mean
+    from espnet2_avsep.inference.prompts import Region as Region
+    from espnet2_avsep.inference.prompts import Text as Text
+    from espnet2_avsep.inference.separate import SeparateAV as SeparateAV
+    from espnet2_avsep.streaming.chunked import Chunking as Chunking
 
 __version__ = "0.2.0"
 

@@ -79,7 +79,7 @@ def windows(grid: int) -> List[Box]:
 
 
 def heat_map(
-    boxes: Sequence[Box], values: Sequence[float], size: Tuple[int, int]
+    boxes: Sequence[Box], values: "Sequence[float] | np.ndarray", size: Tuple[int, int]
 ) -> np.ndarray:
     """Average the values of boxes over each pixel.
 
@@ -135,8 +135,8 @@ def ground_picture(
 def middle_picture(video: PathLike, audio_stream: Optional[int] = None) -> np.ndarray:
     """Return the picture in the middle of a video's sound, (H, W, 3) uint8."""
     info = measure(video, audio_stream)
-    end = info.audio_end if info.audio_end is not None else info.video_end
-    middle = [Fraction(end - info.zero) / 2]
+    ends = [end for end in (info.audio_end, info.video_end) if end is not None]
+    middle = [Fraction(ends[0] - info.zero) / 2]
     ((_, picture),) = video_frames(video, middle, start=info.zero)
     return picture
 

@@ -12,6 +12,7 @@ from typing import (
     Mapping,
     Optional,
     Sequence,
+    Set,
     Tuple,
 )
 
@@ -253,7 +254,7 @@ def pending(
     """
     from espnet2_avsep.data.records.content import changed_keys
 
-    missing = set()
+    missing: Set[str] = set()
     for n in range(1, num_sources + 1):
         tracks = {key: str(track_path(output_dir, key, n)) for key in keys}
         missing.update(key for key, path in tracks.items() if not Path(path).exists())

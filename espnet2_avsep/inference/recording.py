@@ -184,7 +184,7 @@ def prepare_job(source: Path, out: Path, args: SeparationOptions) -> Job:
     _check_spans(queries, source, info.audio_duration)
     files = [path for query in queries for path in query.files]
     outputs = OutputFolder(
-        out, "separate", [source, args.model, *files], args.overwrite
+        out, "separate", [source, str(args.model), *files], args.overwrite
     )
     outputs.check(_file_names([q.name for q in queries], args, video is not None))
     return Job(source, video, queries, outputs)

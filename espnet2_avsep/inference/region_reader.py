@@ -6,7 +6,7 @@ import itertools
 import math
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Callable, Deque, Iterator, List, Tuple
+from typing import Any, Callable, Deque, Iterator, List, Tuple, cast
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def _rows(
 def _held(region: Region, reader: PromptEncoder, index: int) -> np.ndarray:
     """Return the mean of a region's looks, or the middle one of pictures."""
     times = [Fraction(region.at)]
-    if region.every is not None:
+    if region.every is not None and region.seen is not None:
         begin, end = map(Fraction, region.seen)
         _check_number(region, float(end - begin))
         rate = 1 / Fraction(region.every)
@@ -169,7 +169,8 @@ def _pictures_of(region: Region) -> Iterator[Tuple[float, np.ndarray]]:
     info = measure(region.source, region.audio_stream)
     duration = _duration(info)
     _check_number(region, duration)
-    times = sample_times(duration, 1 / Fraction(region.every))
+    every = cast(float, region.every)  # else there is one look: _held
+    times = sample_times(duration, 1 / Fraction(every))
     return video_frames(region.source, times, start=info.zero)
 
 
@@ -180,7 +181,7 @@ def _duration(info: MediaInfo) -> float:
 
 
 def _check_number(region: Region, seconds: float) -> None:
-    if seconds / region.every > _MAX_LOOKS:
+    if region.every is not None and seconds / region.every > _MAX_LOOKS:
         raise InputError(
             f"{region.source}: {seconds:.0f} s of video, a look every {region.every} "
             f"s; more than {_MAX_LOOKS} looks."

@@ -333,8 +333,9 @@ class SeparateAV:
                     f"chunking={chunking!r}: expected 'auto', 'whole' or a Chunking."
                 )
             long = wav.shape[-1] > WHOLE_SECONDS * fs
-            chunking = Chunking() if chunking == "auto" and long else None
-        plan = WHOLE if chunking is None else self.plan(chunking)
+            plan = self.plan(Chunking()) if chunking == "auto" and long else WHOLE
+        else:
+            plan = self.plan(chunking)
         total = -(-wav.shape[-1] * self.sample_rate // fs)
         stream = self._stream(
             prompts, fs, plan, channels, residual, bandwidth, classes, motion, total
@@ -589,7 +590,7 @@ class SeparateAV:
             rate = self.sample_rate
             visual = reader(start / rate, (start + samples) / rate)
             told = conditions
-            if motion is not None:
+            if motion is not None and total is not None:
                 told = {**told, **self._motion(motion, start, samples, total)}
             return self._separate_chunk(chunk, visual, told)
 
@@ -647,7 +648,7 @@ class SeparateAV:
                     if needed
                     else f"{name} were given: this model takes no {name}."
                 )
-            if needed and len(given) != num_sources:
+            if given is not None and len(given) != num_sources:
                 raise InputError(
                     f"{len(given)} {name} were given for {num_sources} prompts."
                 )

@@ -1,12 +1,13 @@
 """Open media files, and say plainly why one cannot be used."""
 
 import contextlib
+import os
 from pathlib import Path
 from typing import BinaryIO, Iterator, Optional, Union
 
 from espnet2_avsep.errors import InputError
 
-PathLike = Union[str, Path]
+PathLike = Union[str, "os.PathLike[str]"]
 
 # What may be opened: files that hold their own content. Lists of other files (concat,
 # HLS, DASH, SDP, ...), scripts, devices and network streams are not among them.

@@ -38,7 +38,9 @@ _MAX_ROUNDING = Fraction(1, 2000)
 Demux = Callable[["av.container.InputContainer"], Iterator["av.Packet"]]  # noqa: F821
 
 
-def sample_times(duration: float, rate: Union[float, Fraction]) -> List[Fraction]:
+def sample_times(
+    duration: Union[float, Fraction], rate: Union[float, Fraction]
+) -> List[Fraction]:
     """Return the times in s of a clip's n = ceil(duration * rate) rows, at least one.
 
     Row i is at the middle of its part of the clip, (i + 1/2) / n of the duration:
@@ -49,9 +51,9 @@ def sample_times(duration: float, rate: Union[float, Fraction]) -> List[Fraction
         duration: Seconds of sound of the clip.
         rate: Pictures per second.
     """
-    duration = Fraction(duration)
-    count = max(1, math.ceil(duration * Fraction(rate)))
-    return [duration * (2 * i + 1) / (2 * count) for i in range(count)]
+    exact = Fraction(duration)
+    count = max(1, math.ceil(exact * Fraction(rate)))
+    return [exact * (2 * i + 1) / (2 * count) for i in range(count)]
 
 
 def video_frames(

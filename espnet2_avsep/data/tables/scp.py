@@ -9,16 +9,16 @@ import csv
 import os
 import tempfile
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, NamedTuple, TextIO, Union
+from typing import IO, Any, Dict, Iterator, List, Mapping, NamedTuple, Union
 
 from espnet2_avsep.data.tables.clip_id import is_printable, nfc
 from espnet2_avsep.errors import InputError
 
-PathLike = Union[str, Path]
+PathLike = Union[str, "os.PathLike[str]"]
 
 
 @contextlib.contextmanager
-def atomic_write(path: PathLike, mode: str = "w") -> Iterator[TextIO]:
+def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside ``path``; rename it to ``path`` on success.
 
     On an exception the temporary file is removed and ``path`` is left as it was.

@@ -7,11 +7,17 @@ type of prompt, whose text form the commands know. All of them import fast.
 import importlib
 import inspect
 from pathlib import Path
-from typing import Dict, Type
+from typing import TYPE_CHECKING, Dict, Type
 
 from espnet2_avsep.inference.prompts.abs_prompt import AbsPrompt, InputVideo
 from espnet2_avsep.inference.prompts.region import LEFT, RIGHT, WHOLE, Box, check_box
 from espnet2_avsep.inference.prompts.span import Span, check_span
+
+if TYPE_CHECKING:  # what _find_types finds
+    from espnet2_avsep.inference.prompts.during import During as During
+    from espnet2_avsep.inference.prompts.mean import Mean as Mean
+    from espnet2_avsep.inference.prompts.region import Region as Region
+    from espnet2_avsep.inference.prompts.text import Text as Text
 
 
 def _find_types() -> Dict[str, Type[AbsPrompt]]:

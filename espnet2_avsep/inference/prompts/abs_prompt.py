@@ -139,4 +139,4 @@ def prompt_files(prompt: Any) -> Tuple[str, ...]:
     """Return the files that a prompt of any kind names; a path is its own file."""
     if isinstance(prompt, AbsPrompt):
         return prompt.files()
-    return (prompt,) if isinstance(prompt, (str, os.PathLike)) else ()
+    return (os.fspath(prompt),) if isinstance(prompt, (str, os.PathLike)) else ()

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import re
-from typing import TYPE_CHECKING, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple, Union, cast
 
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.prompts.abs_prompt import (
@@ -110,13 +110,14 @@ box:L,T,R,B   the region of the input video, as shares of its width and height
             check_span(self.seen, f"the region of {self.source}: seen")
 
     def _track(self) -> Track:
+        boxes: List[Any]
         try:
             boxes = list(self.box)
             if boxes and all(
                 isinstance(entry, (tuple, list)) and len(entry) == 2 for entry in boxes
             ):
                 return [(time, box) for time, box in boxes]
-            return [(0.0, tuple(boxes))]
+            return [(0.0, cast(Box, tuple(boxes)))]
         except TypeError:
             raise InputError(
                 f"the region of {self.source}: box={self.box!r}; expected (left, top, "
@@ -130,9 +131,10 @@ box:L,T,R,B   the region of the input video, as shares of its width and height
         after = [entry for entry in track if entry[0] > time] or track[-1:]
         (begin, first), (end, last) = before[-1], after[0]
         share = 0.0 if end <= begin else max(0.0, (time - begin) / (end - begin))
-        return tuple(
+        left, top, right, bottom = (
             float(a + share * (b - a)) for a, b in zip(first, last, strict=True)
         )
+        return left, top, right, bottom
 
     def pixels(self, time: float, height: int, width: int) -> Tuple[slice, slice]:
         """Return the rows and columns of a picture that the box holds at a time."""
@@ -163,7 +165,7 @@ box:L,T,R,B   the region of the input video, as shares of its width and height
                 f"--query {text!r}: expected box:left,top,right,bottom with four "
                 "numbers, e.g. box:0,0,0.5,1, or box:0,0,0.5,1,seen=3-5."
             ) from None
-        return cls.of_video(text, box, video, seen)
+        return cls.of_video(text, cast(Box, box), video, seen)
 
     @classmethod
     def of_video(
@@ -205,7 +207,7 @@ box:L,T,R,B   the region of the input video, as shares of its width and height
 
     def files(self) -> Tuple[str, ...]:
         """Return the video or picture."""
-        return (self.source,)
+        return (os.fspath(self.source),)
 
 
 def _span(begin: float, end: float, size: int) -> slice:
