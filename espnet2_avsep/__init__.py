@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from espnet2_avsep.inference.prompts import Mean as Mean
     from espnet2_avsep.inference.prompts import Region as Region
     from espnet2_avsep.inference.prompts import Text as Text
+    from espnet2_avsep.inference.separate import Chunking as Chunking
     from espnet2_avsep.inference.separate import SeparateAV as SeparateAV
-    from espnet2_avsep.streaming.chunked import Chunking as Chunking
 
 __version__ = "0.2.0"
 

@@ -13,6 +13,7 @@ from typing import (
     Optional,
     Protocol,
     Tuple,
+    Union,
 )
 
 from espnet2_avsep.errors import InputError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # Begin and end of a stretch in s -> the visual input of one source.
 Read = Callable[[float, float], "np.ndarray"]
+PathLike = Union[str, "os.PathLike[str]"]
 
 
 class InputVideo(NamedTuple):
@@ -130,13 +132,13 @@ class AbsPrompt(ABC):
         row = self.row(reader, index)
         return lambda begin, end: row
 
-    def files(self) -> Tuple[str, ...]:
+    def files(self) -> Tuple[PathLike, ...]:
         """Return the files that it names."""
         return ()
 
 
-def prompt_files(prompt: Any) -> Tuple[str, ...]:
+def prompt_files(prompt: Any) -> Tuple[PathLike, ...]:
     """Return the files that a prompt of any kind names; a path is its own file."""
     if isinstance(prompt, AbsPrompt):
         return prompt.files()
-    return (os.fspath(prompt),) if isinstance(prompt, (str, os.PathLike)) else ()
+    return (prompt,) if isinstance(prompt, (str, os.PathLike)) else ()

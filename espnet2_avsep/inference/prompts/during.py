@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Sequence, Tuple
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.prompts.abs_prompt import (
     AbsPrompt,
+    PathLike,
     PromptEncoder,
     Read,
     prompt_files,
@@ -63,6 +64,6 @@ class During(AbsPrompt):
         """Return the function of time of its prompt."""
         return reader.read(self.prompt, index)
 
-    def files(self) -> Tuple[str, ...]:
+    def files(self) -> Tuple[PathLike, ...]:
         """Return the files that its prompt names."""
         return prompt_files(self.prompt)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Sequence, Tuple
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.prompts.abs_prompt import (
     AbsPrompt,
+    PathLike,
     PromptEncoder,
     Read,
     prompt_files,
@@ -59,7 +60,7 @@ class Mean(AbsPrompt):
         parts = [reader.read(part, index) for part in self.prompts]
         return lambda begin, end: np.mean([read(begin, end) for read in parts], 0)
 
-    def files(self) -> Tuple[str, ...]:
+    def files(self) -> Tuple[PathLike, ...]:
         """Return the files that its parts name."""
         return tuple(file for part in self.prompts for file in prompt_files(part))
 

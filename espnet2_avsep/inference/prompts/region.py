@@ -9,6 +9,7 @@ from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.prompts.abs_prompt import (
     AbsPrompt,
     InputVideo,
+    PathLike,
     PromptEncoder,
     Read,
 )
@@ -205,9 +206,9 @@ box:L,T,R,B   the region of the input video, as shares of its width and height
         """See AbsPrompt.read."""
         return reader.region(self, index)
 
-    def files(self) -> Tuple[str, ...]:
+    def files(self) -> Tuple[PathLike, ...]:
         """Return the video or picture."""
-        return (os.fspath(self.source),)
+        return (self.source,)
 
 
 def _span(begin: float, end: float, size: int) -> slice:
