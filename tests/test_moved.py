@@ -10,7 +10,7 @@ from PIL import Image
 
 from espnet2_avsep import Region
 from espnet2_avsep.moved import MOVED, MovedModules, present_name
-from tests.media_fixtures import read_number, write_video
+from tests.support.media_fixtures import read_number, write_video
 
 
 @pytest.mark.parametrize("former", MOVED)

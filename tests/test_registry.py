@@ -24,7 +24,7 @@ from espnet2_avsep.separator.abs_separator import AbsAVSeparator
 from espnet2_avsep.sharing.source import find_model
 from espnet2_avsep.tasks.choices import build_model
 from espnet2_avsep.tasks.system_needs import system_needs
-from tests.trained_model import make_trained_folder
+from tests.support.trained_model import make_trained_folder
 
 TUNING = Path(__file__).resolve().parents[1] / "conf" / "tuning"
 # What configs of version 0.1 can name: these files must load for ever.

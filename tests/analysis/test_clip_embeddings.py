@@ -15,9 +15,9 @@ from espnet2_avsep.analysis.clip_embeddings import (
 from espnet2_avsep.data.segment_reader import read_matrix
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.separate import SeparateAV
-from tests.tiny_corpus import FS, SEGMENT
-from tests.tone_clips import make_tone_clips
-from tests.trained_model import make_trained_folder
+from tests.support.tiny_corpus import FS, SEGMENT
+from tests.support.tone_clips import make_tone_clips
+from tests.support.trained_model import make_trained_folder
 
 
 @pytest.fixture(scope="module")

@@ -208,7 +208,7 @@ def write_inputs(other: Build, this: Build, folder: Path) -> None:
     import soundfile
     import yaml
 
-    from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus
+    from tests.support.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus
 
     model = folder / "model"
     model.mkdir()
@@ -278,7 +278,7 @@ def command_of(name: str, inputs: Path, build: Build) -> Callable[[], Cost]:
     def run() -> Cost:
         shutil.rmtree(out, ignore_errors=True)
         if name == "train_start":
-            from tests.tiny_corpus import train_command
+            from tests.support.tiny_corpus import train_command
 
             argv = train_command(inputs / "corpus", inputs / "train.yaml", out)
             return build.run("-m", "espnet2_avsep.bin.avsep_train", *argv)

@@ -32,7 +32,7 @@ from espnet2_avsep.bin import avsep  # noqa: E402
 from espnet2_avsep.data.tables.scp import read_scp  # noqa: E402
 from espnet2_avsep.metrics.bss_eval import bss_eval_sources  # noqa: E402
 from espnet2_avsep.visual.frames import video_frames  # noqa: E402
-from tests.media_fixtures import write_video  # noqa: E402
+from tests.support.media_fixtures import write_video  # noqa: E402
 
 RATE, FPS, HEIGHT, WIDTH = 44100, 25, 240, 320
 

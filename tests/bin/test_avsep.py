@@ -21,10 +21,10 @@ from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference import query
 from espnet2_avsep.inference.prompts import LEFT, During, Mean, Region, Text
 from espnet2_avsep.visual import build
-from tests.media_fixtures import tone, truncate, write_video
-from tests.number_encoder import number_encoder
-from tests.tiny_corpus import DIM
-from tests.trained_model import make_trained_folder
+from tests.support.media_fixtures import tone, truncate, write_video
+from tests.support.number_encoder import number_encoder
+from tests.support.tiny_corpus import DIM
+from tests.support.trained_model import make_trained_folder
 
 RATE = 8000
 

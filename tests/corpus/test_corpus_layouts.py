@@ -20,8 +20,8 @@ from espnet2_avsep.corpus.tree import Tree
 from espnet2_avsep.corpus.vggsound import read_rows, read_vggsound
 from espnet2_avsep.data.tables.scp import read_scp, read_skipped
 from espnet2_avsep.errors import InputError
-from tests import corpus_layouts as layouts
-from tests.killed import Killed
+from tests.support import corpus_layouts as layouts
+from tests.support.killed import Killed
 
 LISTS = {
     "train": ["cello/c0", "cello/c1", "flute/-f0", "flute/f_1"],

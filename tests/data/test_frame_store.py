@@ -25,7 +25,7 @@ from espnet2_avsep.data.segment_reader import (
 )
 from espnet2_avsep.errors import InputError
 from tests.data.clip_corpus import FS, write_corpus, write_stages
-from tests.frame_fixtures import pack, read_plain, write_frames
+from tests.support.frame_fixtures import pack, read_plain, write_frames
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from espnet2_avsep import Chunking, SeparateAV
 from espnet2_avsep.bin.separate.demo import app_of
 from espnet2_avsep.demo.app import build_app, start
 from espnet2_avsep.errors import InputError
-from tests.chromium import ask as ask_browser
-from tests.chromium import needs_chromium
-from tests.media_fixtures import tone, write_clip, write_wav
-from tests.tiny_corpus import DIM, FS
-from tests.trained_model import make_trained_folder
+from tests.support.chromium import ask as ask_browser
+from tests.support.chromium import needs_chromium
+from tests.support.media_fixtures import tone, write_clip, write_wav
+from tests.support.tiny_corpus import DIM, FS
+from tests.support.trained_model import make_trained_folder
 
 pytest.importorskip("gradio", reason="the extra 'demo' is not installed")
 

@@ -14,7 +14,7 @@ from espnet2_avsep.demo.request import (
 )
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.query import parse_queries
-from tests.media_fixtures import read_number, tone, write_video, write_wav
+from tests.support.media_fixtures import read_number, tone, write_video, write_wav
 
 
 def test_regions_are_read_and_written():

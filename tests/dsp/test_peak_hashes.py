@@ -4,7 +4,7 @@ import torch
 
 from espnet2_avsep.dsp import peak_hashes as module
 from espnet2_avsep.dsp.peak_hashes import HASH_BITS, HOP, N_FFT, peak_hashes, peaks
-from tests.melodies import RATE, melody
+from tests.support.melodies import RATE, melody
 
 
 def note(hertz, at, seconds=4.0):

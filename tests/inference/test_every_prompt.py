@@ -10,7 +10,7 @@ from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.prompt_reader import PromptReader
 from espnet2_avsep.inference.prompts import PROMPT_TYPES, During, Mean
 from espnet2_avsep.inference.query import RULE, parse_queries
-from tests.media_fixtures import tone, write_video
+from tests.support.media_fixtures import tone, write_video
 
 DIM = 3
 WITH_TEXT_FORM = {name: cls for name, cls in PROMPT_TYPES.items() if cls.prefix}

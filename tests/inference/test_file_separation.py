@@ -4,9 +4,9 @@ import soundfile
 
 from espnet2_avsep import Chunking, SeparateAV, separate_file
 from espnet2_avsep.errors import InputError
-from tests.media_fixtures import truncate, write_video
-from tests.tiny_corpus import DIM
-from tests.trained_model import make_trained_folder
+from tests.support.media_fixtures import truncate, write_video
+from tests.support.tiny_corpus import DIM
+from tests.support.trained_model import make_trained_folder
 
 RATE = 8000
 

@@ -9,9 +9,9 @@ from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference import grounding_map
 from espnet2_avsep.inference.prompts import During
 from espnet2_avsep.inference.separate import SeparateAV
-from tests.media_fixtures import tone, write_video
-from tests.tiny_corpus import DIM
-from tests.trained_model import make_trained_folder
+from tests.support.media_fixtures import tone, write_video
+from tests.support.tiny_corpus import DIM
+from tests.support.trained_model import make_trained_folder
 
 RATE = 8000
 CCOL = {

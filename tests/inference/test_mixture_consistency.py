@@ -6,8 +6,8 @@ import torch
 
 from espnet2_avsep import SeparateAV
 from espnet2_avsep.layers.mixture_consistency import mixture_consistent
-from tests.tiny_corpus import DIM, SEGMENT
-from tests.trained_model import make_trained_folder
+from tests.support.tiny_corpus import DIM, SEGMENT
+from tests.support.trained_model import make_trained_folder
 
 SYSTEMS = {
     "hfra": {},

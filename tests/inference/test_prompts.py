@@ -15,7 +15,7 @@ from espnet2_avsep.inference.prompts import (
     Region,
     Text,
 )
-from tests.media_fixtures import paint_number, read_number, tone, write_video
+from tests.support.media_fixtures import paint_number, read_number, tone, write_video
 
 
 def numbers(images):

@@ -13,8 +13,8 @@ from espnet2_avsep import Chunking, During, Mean, SeparateAV, Text
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.prompts import PROMPT_TYPES, span
 from espnet2_avsep.inference.separate import load_weights
-from tests.tiny_corpus import DIM, FS, SEGMENT
-from tests.trained_model import make_trained_folder
+from tests.support.tiny_corpus import DIM, FS, SEGMENT
+from tests.support.trained_model import make_trained_folder
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
 from espnet2_avsep.media.container import ClipError, open_media
 from espnet2_avsep.media.stream import measure, probe
-from tests.media_fixtures import (
+from tests.support.media_fixtures import (
     tone,
     truncate,
     write_clip,

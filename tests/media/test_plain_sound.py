@@ -13,7 +13,7 @@ from espnet2_avsep.data.audio.audio_io import audio_span, read_audio
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.plain_sound import plain_sound
 from espnet2_avsep.media.stream import probe
-from tests.media_fixtures import tone
+from tests.support.media_fixtures import tone
 
 FS = 8000
 

@@ -16,7 +16,7 @@ from espnet2_avsep.data.audio.audio_io import load_audio, read_audio
 from espnet2_avsep.media import sound
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.sound import DownMix, find_sound
-from tests.media_fixtures import tone, write_clip
+from tests.support.media_fixtures import tone, write_clip
 
 RATE, PACKET = 16000, 320
 

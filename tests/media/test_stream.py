@@ -20,7 +20,7 @@ from espnet2_avsep.visual.extract import pack_frames
 from espnet2_avsep.visual.frames import video_frames
 from tests.media import clock_files
 from tests.media.clock_files import CLICK, FLASH, FPS, SECONDS, write_clocked
-from tests.media_fixtures import paint_number, read_number, tone, write_clip
+from tests.support.media_fixtures import paint_number, read_number, tone, write_clip
 
 
 @pytest.mark.parametrize(

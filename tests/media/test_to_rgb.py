@@ -11,7 +11,7 @@ from espnet2_avsep.media.orientation import _MATRICES
 from espnet2_avsep.media.picture import GROUND, Resize
 from espnet2_avsep.media.to_rgb import ToRGB
 from espnet2_avsep.visual.frames import video_frames
-from tests.media_fixtures import set_matrix, write_video
+from tests.support.media_fixtures import set_matrix, write_video
 
 
 def yuv_frame(luma, width=1280, height=720, pixels="yuv420p", full=False):

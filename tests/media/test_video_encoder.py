@@ -13,14 +13,14 @@ from espnet2_avsep.media.picture import GROUND
 from espnet2_avsep.media.timed_frames import timed_frames
 from espnet2_avsep.media.to_rgb import ToRGB, pixel_aspect
 from espnet2_avsep.media.video_encoder import VideoEncoder
-from tests.media_fixtures import (
+from tests.support.media_fixtures import (
     paint_number,
     read_number,
     set_matrix,
     tone,
     write_wav,
 )
-from tests.media_fixtures import write_video as make_video
+from tests.support.media_fixtures import write_video as make_video
 
 
 @pytest.fixture(scope="module")

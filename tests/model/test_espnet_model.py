@@ -480,7 +480,7 @@ def ccol_model(**changes):
     import argparse
 
     from espnet2_avsep.tasks.choices import build_model
-    from tests.tiny_corpus import MODEL_OPTIONS
+    from tests.support.tiny_corpus import MODEL_OPTIONS
 
     torch.manual_seed(0)
     config = {

@@ -6,7 +6,7 @@ import torch
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.model.espnet_wave_model import ESPnetAVWaveModel
 from espnet2_avsep.tasks.choices import build_model
-from tests.tiny_corpus import DIM, FS, HOP, N_FFT, SEGMENT
+from tests.support.tiny_corpus import DIM, FS, HOP, N_FFT, SEGMENT
 
 
 def build(criterions=("wave_l1",), separator="wave_unet"):

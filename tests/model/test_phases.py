@@ -12,7 +12,12 @@ from espnet2_avsep.inference.separate import load_config, load_weights
 from espnet2_avsep.model import checkpoints, trainer
 from espnet2_avsep.model.phases import Phase, parse_phases
 from espnet2_avsep.tasks.choices import build_model
-from tests.tiny_corpus import DIM, MODEL_OPTIONS, make_tiny_corpus, train_command
+from tests.support.tiny_corpus import (
+    DIM,
+    MODEL_OPTIONS,
+    make_tiny_corpus,
+    train_command,
+)
 
 PHASES = [
     {"name": "minus", "epochs": 2, "freeze": ["separator.plus."]},

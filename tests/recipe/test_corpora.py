@@ -14,10 +14,10 @@ import soundfile
 import yaml
 
 from espnet2_avsep.data.tables.scp import read_scp, read_skipped
-from tests import corpus_layouts as layouts
-from tests.media_fixtures import write_clip
 from tests.recipe.real_recipe import copy_recipe, run, scores_of
-from tests.tiny_corpus import DIM, FS, MODEL_OPTIONS, SEGMENT
+from tests.support import corpus_layouts as layouts
+from tests.support.media_fixtures import write_clip
+from tests.support.tiny_corpus import DIM, FS, MODEL_OPTIONS, SEGMENT
 
 SETS = {
     "MUSIC": {

@@ -12,8 +12,8 @@ import sys
 import pytest
 
 from espnet2_avsep.data.tables.scp import read_scp, read_skipped
-from tests.media_fixtures import write_clip
 from tests.recipe.shell_checkout import ROOT
+from tests.support.media_fixtures import write_clip
 
 REFUSED = {
     "a;touch MARK;b/clip1.q|": "a_touch_MARK_b-clip1",

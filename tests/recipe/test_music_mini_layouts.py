@@ -11,9 +11,9 @@ import json
 import pytest
 
 from espnet2_avsep.data.tables.scp import read_scp
-from tests import corpus_layouts as layouts
 from tests.recipe.real_recipe import REPOSITORY
 from tests.recipe.test_music_mini import CORPUS, pytestmark  # noqa: F401
+from tests.support import corpus_layouts as layouts
 
 SETS = {"train": "train", "val": "valid", "test": "test"}
 PUT = layouts.Stub()

@@ -3,7 +3,7 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
-from tests.chromium import ask
+from tests.support.chromium import ask
 
 
 class Page(HTMLParser):
@@ -95,7 +95,7 @@ def check_on_a_phone(page: Path, profile: Path) -> None:
 
 
 def browse(page: Path, script: str, profile: Path, width: int = 500):
-    """Open a copy of a page in Chromium; see tests.chromium.ask.
+    """Open a copy of a page in Chromium; see tests.support.chromium.ask.
 
     Args:
         page: The page; the copy lies beside it.

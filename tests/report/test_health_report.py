@@ -10,9 +10,9 @@ from espnet2_avsep.errors import InputError
 from espnet2_avsep.report.health_page import TOP
 from espnet2_avsep.report.health_report import write_health_report
 from espnet2_avsep.report.prepared_set import read_prepared_set, reason_kind
-from tests.chromium import needs_chromium
 from tests.report.health_corpus import FS, write_health_corpus
 from tests.report.page_reader import Page, browse, check_on_a_phone
+from tests.support.chromium import needs_chromium
 
 SETS = ["train", "test"]
 

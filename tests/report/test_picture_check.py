@@ -9,8 +9,8 @@ from espnet2_avsep.report.picture_check import (
     look_at_videos,
     sample_pictures,
 )
-from tests.media_fixtures import read_number, write_clip
 from tests.report.health_corpus import pictures_of, write_pictures
+from tests.support.media_fixtures import read_number, write_clip
 
 
 @pytest.mark.parametrize("kind", ["ok", "black", "one colour", "frozen"])

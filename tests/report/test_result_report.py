@@ -14,9 +14,9 @@ from espnet2_avsep.report.listening import file_name
 from espnet2_avsep.report.render import inline
 from espnet2_avsep.report.result_page import TOP_ROWS, pair_id
 from espnet2_avsep.scoring.score_files import read_scores
-from tests.chromium import needs_chromium
 from tests.report.page_reader import Page, browse, check_on_a_phone
 from tests.report.scored_experiment import FS, HOSTILE, SAMPLES, ScoredCorpus, tone
+from tests.support.chromium import needs_chromium
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from PIL import Image
 
 from espnet2_avsep.figures import spectrogram
 from espnet2_avsep.report.separation_page import Shown, separation_page
-from tests.chromium import needs_chromium
-from tests.media_fixtures import tone, write_video
 from tests.report.page_reader import Page, browse, check_on_a_phone
+from tests.support.chromium import needs_chromium
+from tests.support.media_fixtures import tone, write_video
 
 RATE, SECONDS = 8000, 2
 HOSTILE = '"><script>alert(1)</script>'

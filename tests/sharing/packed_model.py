@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.tiny_corpus import DIM
-from tests.trained_model import make_trained_folder
+from tests.support.tiny_corpus import DIM
+from tests.support.trained_model import make_trained_folder
 
 RESULTS = """\
 # RESULTS of avsep_tiny

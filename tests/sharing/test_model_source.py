@@ -19,7 +19,7 @@ from espnet2_avsep.sharing.source import (
     find_model,
 )
 from espnet2_avsep.weights import read_state, write_safetensors
-from tests.tiny_corpus import DIM, SEGMENT
+from tests.support.tiny_corpus import DIM, SEGMENT
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from espnet2_avsep import SeparateAV
 from espnet2_avsep.bin import avsep
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.sharing.onnx_export import export_onnx
-from tests.tiny_corpus import DIM, HOP, N_FFT
-from tests.trained_model import make_trained_folder
+from tests.support.tiny_corpus import DIM, HOP, N_FFT
+from tests.support.trained_model import make_trained_folder
 
 U_NET = {"visual_dim": DIM, "channels": 4, "layers": 3, "width": 4}
 OURS = {"visual_dim": DIM, "num_bins": 64, "channels": [4, 8], "blocks": 1}

@@ -15,7 +15,7 @@ from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.sharing.card import model_card
 from espnet2_avsep.sharing.pack import pack, teacher_info, without_folders
-from tests.tiny_corpus import DIM, SEGMENT
+from tests.support.tiny_corpus import DIM, SEGMENT
 
 CHANGES = {
     "teacher": "clap",

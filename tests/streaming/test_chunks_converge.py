@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from espnet2_avsep import Chunking, SeparateAV
-from tests.tiny_corpus import DIM, FS, HOP, SEGMENT
-from tests.trained_model import make_trained_folder
+from tests.support.tiny_corpus import DIM, FS, HOP, SEGMENT
+from tests.support.trained_model import make_trained_folder
 
 U_NET = {"visual_dim": DIM, "channels": 4, "layers": 3, "width": 4}
 OURS = {"visual_dim": DIM, "num_bins": 64, "channels": [4, 8], "blocks": 1}

@@ -12,7 +12,7 @@ from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.inference.separate import load_config, load_weights
 from espnet2_avsep.tasks.choices import build_model
-from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
+from tests.support.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = sorted((REPOSITORY / "conf" / "tuning").glob("train_avsep_*.yaml"))

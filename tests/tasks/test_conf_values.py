@@ -8,7 +8,7 @@ from espnet2_avsep.separator.hfra_separator import HFRASeparator
 from espnet2_avsep.separator.query_separator import QuerySeparator
 from espnet2_avsep.tasks.conf_values import check_values, check_weights
 from espnet2_avsep.tasks.parts import construct
-from tests.trained_model import make_trained_folder
+from tests.support.trained_model import make_trained_folder
 
 
 @pytest.mark.parametrize(

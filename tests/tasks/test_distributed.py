@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from espnet2_avsep.bin.train.train import main
-from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
+from tests.support.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
 REPOSITORY = Path(__file__).parents[2]
 

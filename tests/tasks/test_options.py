@@ -9,7 +9,7 @@ import yaml
 from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.tasks.options import as_numbers, check_init_param
-from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
+from tests.support.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,13 @@ from espnet2_avsep.bin.train.inference import main as infer
 from espnet2_avsep.bin.train.train import main as train
 from espnet2_avsep.data.tables.scp import read_scp, write_scp
 from espnet2_avsep.errors import InputError
-from tests.frame_fixtures import pack, write_frames
-from tests.tiny_corpus import MODEL_OPTIONS, TONES, make_tiny_corpus, train_command
+from tests.support.frame_fixtures import pack, write_frames
+from tests.support.tiny_corpus import (
+    MODEL_OPTIONS,
+    TONES,
+    make_tiny_corpus,
+    train_command,
+)
 
 SYSTEM = {
     "visual_adapter": "resnet18_dilated",

@@ -9,7 +9,12 @@ import yaml
 from espnet2_avsep.bin.train.inference import main as separate_main
 from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.data.tables.scp import read_scp
-from tests.tiny_corpus import DIM, MODEL_OPTIONS, make_tiny_corpus, train_command
+from tests.support.tiny_corpus import (
+    DIM,
+    MODEL_OPTIONS,
+    make_tiny_corpus,
+    train_command,
+)
 
 FLOW_DIM = 2 * 2**2 + 1
 SEPARATOR = {

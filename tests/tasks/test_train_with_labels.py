@@ -8,7 +8,7 @@ import yaml
 
 from espnet2_avsep import SeparateAV
 from espnet2_avsep.bin.train.train import main
-from tests.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
+from tests.support.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
 PAIRS = [("low", "high"), ("mid", "top"), ("top", "low"), ("high", "new")]
 

@@ -18,7 +18,7 @@ from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.data.tables.scp import read_scp, write_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.listed_mixtures import mixtures_of
-from tests.tiny_corpus import (
+from tests.support.tiny_corpus import (
     DIM,
     MODEL_OPTIONS,
     SEGMENT,

@@ -6,7 +6,7 @@ import pytest
 
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.visual.extract import clip_pictures, encode_clips, in_background
-from tests.media_fixtures import write_clip
+from tests.support.media_fixtures import write_clip
 
 
 def test_items_come_in_order():

@@ -15,7 +15,7 @@ from espnet2_avsep.visual.frames import (
     sample_times,
     video_frames,
 )
-from tests.media_fixtures import (
+from tests.support.media_fixtures import (
     blank_out,
     paint_number,
     read_number,

@@ -10,8 +10,8 @@ from espnet2_avsep.data.segment_reader import matrix_shape, read_matrix
 from espnet2_avsep.data.tables.scp import read_scp, read_skipped, write_scp
 from espnet2_avsep.visual import frame_packer
 from espnet2_avsep.visual.build import encoder_from_info
-from tests.killed import Killed
-from tests.media_fixtures import paint_number, read_number, write_clip
+from tests.support.killed import Killed
+from tests.support.media_fixtures import paint_number, read_number, write_clip
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,9 @@
 """Open what a table or an option names: commands, matrices, arrays and HDF5 files.
 
 The only module that runs a command of a table, calls kaldiio's readers, numpy.load and
-h5py (tests/test_dangerous_calls.py). A name never runs anything by itself: "cmd |" is
-refused unless the caller read the table with ``allow_pipes``. No content is unpickled.
+h5py (tests/repository/test_dangerous_calls.py). A name never runs anything by itself:
+"cmd |" is refused unless the caller read the table with ``allow_pipes``. No content is
+unpickled.
 """
 
 import io

@@ -12,7 +12,7 @@ from espnet2_avsep.corpus.download.archive import unpack
 from espnet2_avsep.corpus.download.catalogue import Video
 from espnet2_avsep.corpus.download.manifest import read_manifest
 from espnet2_avsep.errors import InputError
-from tests.media_fixtures import truncate, write_video
+from tests.support.media_fixtures import truncate, write_video
 
 IDS = [f"id_{n:08d}" for n in range(4)]
 

@@ -11,7 +11,7 @@ from espnet2_avsep.corpus.download.clip_writer import write_clip
 from espnet2_avsep.corpus.download.verify import verify
 from espnet2_avsep.corpus.download.video_error import VideoError
 from espnet2_avsep.data.audio.audio_io import read_audio
-from tests.media_fixtures import read_number, rotate, truncate, write_video
+from tests.support.media_fixtures import read_number, rotate, truncate, write_video
 
 RATE, FPS, SECONDS = 44100, 25, 16
 PACKET = 1024  # samples of AAC

@@ -19,7 +19,7 @@ from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.stream import probe
 from tests.corpus.download.fake_yt_dlp import make
-from tests.media_fixtures import write_video
+from tests.support.media_fixtures import write_video
 
 QUICK = RequestPolicy(timeout=60, retries=1, retry_wait=0.05, sleep_interval=0)
 RATE = 44100

@@ -20,8 +20,8 @@ from espnet2_avsep.corpus.leaks.fingerprints import (
 )
 from espnet2_avsep.dsp.peak_hashes import HOP
 from espnet2_avsep.errors import InputError
-from tests.media_fixtures import write_wav
-from tests.melodies import RATE, coded, melody
+from tests.support.media_fixtures import write_wav
+from tests.support.melodies import RATE, coded, melody
 
 CLIPS, SECONDS = 20, 6.0
 

@@ -6,7 +6,13 @@ import soundfile
 from espnet2_avsep.data.audio import audio_blocks
 from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
 from espnet2_avsep.media.container import ClipError
-from tests.media_fixtures import tone, truncate, write_clip, write_video, write_wav
+from tests.support.media_fixtures import (
+    tone,
+    truncate,
+    write_clip,
+    write_video,
+    write_wav,
+)
 
 
 def read(path):

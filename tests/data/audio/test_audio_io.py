@@ -15,7 +15,7 @@ from espnet2_avsep.data.audio.audio_io import (
 from espnet2_avsep.data.tables.table_entry import Command
 from espnet2_avsep.errors import InputError, clear_disk_errors
 from espnet2_avsep.media.container import ClipError
-from tests.media_fixtures import (
+from tests.support.media_fixtures import (
     blank_out,
     tone,
     truncate,

@@ -6,8 +6,8 @@ import soundfile
 from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
 from espnet2_avsep.data.audio.video_writer import write_video
 from espnet2_avsep.errors import InputError
-from tests.media_fixtures import read_number, tone, write_wav
-from tests.media_fixtures import write_video as make_video
+from tests.support.media_fixtures import read_number, tone, write_wav
+from tests.support.media_fixtures import write_video as make_video
 
 
 def packets(path):

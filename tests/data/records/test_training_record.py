@@ -17,7 +17,7 @@ from espnet2_avsep.data.records.training_record import (
 )
 from espnet2_avsep.data.shape_files import collect_shapes
 from espnet2_avsep.errors import InputError
-from tests.tiny_corpus import make_tiny_corpus
+from tests.support.tiny_corpus import make_tiny_corpus
 
 CONFIG = {
     "optim": "adam",

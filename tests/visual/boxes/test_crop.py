@@ -18,7 +18,7 @@ from espnet2_avsep.visual.boxes.box_files import Box
 from espnet2_avsep.visual.boxes.crop import CropOptions, Cropper, read_classes
 from espnet2_avsep.visual.encoders.frame_encoder import FrameEncoder, Preprocessing
 from espnet2_avsep.visual.frames import Resize
-from tests.killed import Killed
+from tests.support.killed import Killed
 
 SIZE, SIDE, HEIGHT, WIDTH = 24, 16, 64, 128
 DARK = 20
@@ -78,7 +78,7 @@ def bright(monkeypatch):
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    from tests.media_fixtures import write_clip
+    from tests.support.media_fixtures import write_clip
 
     folder = tmp_path_factory.mktemp("clips")
     table = {}

@@ -15,8 +15,8 @@ from espnet2_avsep.visual.encoders.frame_encoder import FrameEncoder, Preprocess
 from espnet2_avsep.visual.frames import Resize
 from espnet2_avsep.visual.motion_features import motion_encoder
 from espnet2_avsep.visual.motion_features.motion import clip_windows, window_times
-from tests.killed import Killed
-from tests.media_fixtures import paint_number, read_number, write_clip
+from tests.support.killed import Killed
+from tests.support.media_fixtures import paint_number, read_number, write_clip
 
 HEIGHT, WIDTH, SIDE = 48, 96, 12
 

@@ -10,7 +10,7 @@ from espnet2_avsep.data.tables.scp import read_skipped, write_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.motion_features.flow_encoder import FlowRows, is_cut
 from espnet2_avsep.visual.motion_features.motion_encoder import load_motion_encoder
-from tests.media_fixtures import write_clip
+from tests.support.media_fixtures import write_clip
 
 HEIGHT, WIDTH = 96, 160
 
