@@ -11,8 +11,8 @@ from espnet2_avsep.inference.model_info import is_parameter, read_facts
 from espnet2_avsep.registry import separator_choices
 from espnet2_avsep.sharing.source import find_model
 from espnet2_avsep.visual.adapter import StandardiseAdapter
-from tests.tiny_corpus import DIM
-from tests.trained_model import make_trained_folder
+from tests.support.tiny_corpus import DIM
+from tests.support.trained_model import make_trained_folder
 
 
 @pytest.mark.parametrize("name", ["hfra", "mp_net", "tfc_tdf"])
