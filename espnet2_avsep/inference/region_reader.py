@@ -129,7 +129,7 @@ class _VideoReader:
 
         def read(begin: float, end: float) -> np.ndarray:
             while self._last < end:
-                self._look(end)
+                self._look()
             # The last look before is kept: it holds until the next.
             while len(seen) > 1 and seen[1][0] <= begin:
                 seen.popleft()
@@ -141,11 +141,15 @@ class _VideoReader:
 
         return read
 
-    def _look(self, end: float) -> None:
-        """Encode the next looks, at most up to the first one at or after ``end``."""
+    def _look(self) -> None:
+        """Encode the next looks, also those of later stretches.
+
+        A pass of the encoder reads all of its weights: with the two or three pictures
+        of a short stretch, that takes as long as the rest.
+        """
         times: List[float] = []
         images: List[np.ndarray] = []
-        while len(times) < _LOOKS_AT_ONCE and self._last < end:
+        while len(times) < _LOOKS_AT_ONCE and self._last < math.inf:
             time, image = next(self._pictures, (math.inf, None))
             self._last = time
             if image is not None:

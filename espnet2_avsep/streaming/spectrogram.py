@@ -37,7 +37,9 @@ def pooled_spectrogram(
             part = frames[begin : begin + _BATCH]
             magnitude = np.abs(np.fft.rfft(part * window)).astype(np.float32)
             at = (done + np.arange(len(part))) * columns // number
-            np.maximum.at(picture, np.minimum(at, columns - 1), magnitude)
+            at, first = np.unique(np.minimum(at, columns - 1), return_index=True)
+            largest = np.maximum.reduceat(magnitude, first)
+            picture[at] = np.maximum(picture[at], largest)
             done += len(part)
         return done
 

@@ -165,7 +165,8 @@ def test_regions_of_one_video_are_decoded_once(video, monkeypatch):
     np.testing.assert_array_equal(rows[1][1:2], alone(2.3, 4.0))
 
 
-def test_looks_of_a_stretch_are_encoded_together(video):
+def test_looks_of_several_stretches_are_encoded_together(video):
+    """Those of the next stretch are encoded ahead, so that no batch is small."""
     sizes = []
 
     def encode(images):
@@ -175,7 +176,9 @@ def test_looks_of_a_stretch_are_encoded_together(video):
     read = reader([Region(video, every=0.1)], encode)
     np.testing.assert_allclose(read(0.0, 0.5), [[2, 160]])
     np.testing.assert_allclose(read(0.5, 3.0), [[17, 160]])
-    assert sizes[0] == 6 and max(sizes) == 8 and sum(sizes) == 31
+    assert sizes == [8] * 4
+    np.testing.assert_allclose(read(3.0, 9.0), [[34.5, 160]])
+    assert sizes == [8] * 5
 
 
 def test_looks_of_all_regions_are_encoded_together(video):
@@ -188,7 +191,7 @@ def test_looks_of_all_regions_are_encoded_together(video):
     boxes = (WHOLE, LEFT)
     read = reader([Region(video, box, every=0.5) for box in boxes], encode)
     rows = read(0.0, 1.0)
-    assert sizes == [[160, 80] * 3]
+    assert sizes == [[160, 80] * 8]
     for row, box in zip(rows, boxes, strict=True):
         alone = reader([Region(video, box, every=0.5)], brightness)(0.0, 1.0)
         np.testing.assert_array_equal(row, alone[0])
