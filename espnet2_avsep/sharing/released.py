@@ -78,7 +78,17 @@ import itertools
 import logging
 import math
 import re
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import torch
 from torch import Tensor
@@ -107,7 +117,6 @@ _RESNET = {  # place in the Sequential -> torchvision's name
     "1": "bn1",
     **{str(3 + n): f"layer{n}" for n in range(1, 5)},
 }
-_NORM = ("weight", "bias", "running_mean", "running_var")
 _MUSIC = (  # the classes of MUSIC, in the order of iQuery's queries
     *("accordion", "acoustic_guitar", "cello", "clarinet", "erhu", "flute"),
     *("saxophone", "trumpet", "tuba", "violin", "xylophone"),
@@ -115,10 +124,18 @@ _MUSIC = (  # the classes of MUSIC, in the order of iQuery's queries
 
 
 class _Source:
-    """Tensors of a checkpoint, each to be taken once."""
+    """Tensors of a checkpoint, each to be taken once.
+
+    Attributes:
+        state: Those that are left.
+        moved: Those that were moved, under the names of the model.
+        unused: Names of those that no mask depends on.
+    """
 
     def __init__(self, state: Mapping[str, Tensor]):
         self.state = dict(state)
+        self.moved: State = {}
+        self.unused: List[str] = []
 
     def __contains__(self, name: str) -> bool:
         return name in self.state
@@ -131,18 +148,46 @@ class _Source:
             )
         return self.state.pop(name)
 
-    def take_norm(self, name: str, target: str) -> State:
-        """Take a BatchNorm; its counter is missing in the oldest checkpoints."""
-        found = {f"{target}.{key}": self.take(f"{name}.{key}") for key in _NORM}
+    def move(
+        self, name: str, target: str, keys: Sequence[str] = ("weight", "bias")
+    ) -> None:
+        """Move the tensors ``name.key`` to ``target.key``."""
+        for key in keys:
+            self.moved[f"{target}.{key}"] = self.take(f"{name}.{key}")
+
+    def move_norm(self, name: str, target: str) -> None:
+        """Move a BatchNorm; its counter is missing in the oldest checkpoints."""
+        self.move(name, target, ("weight", "bias", "running_mean", "running_var"))
         counter = self.state.pop(f"{name}.num_batches_tracked", torch.tensor(0))
-        return {**found, f"{target}.num_batches_tracked": counter}
+        self.moved[f"{target}.num_batches_tracked"] = counter
+
+    def move_linear(self, name: str, target: str) -> Tuple[int, int]:
+        """Move a linear layer, or a 1-D convolution of kernel 1, which is one.
+
+        Returns:
+            The sizes of its output and input.
+        """
+        self.move(name, target)
+        weight = self.moved[f"{target}.weight"]
+        if weight.dim() == 3 and weight.size(2) == 1:
+            weight = self.moved[f"{target}.weight"] = weight.squeeze(2)
+        if weight.dim() != 2:
+            raise InputError(
+                f"{name}.weight has the shape {tuple(weight.shape)}; expected "
+                "(out, in)."
+            )
+        return weight.size(0), weight.size(1)
 
     def drop(self, prefix: str) -> List[str]:
-        """Take what begins so, unused."""
+        """Remove what begins with the prefix; return its names."""
         names = [name for name in self.state if name.startswith(prefix)]
         for name in names:
             del self.state[name]
         return names
+
+    def leave(self, prefix: str) -> None:
+        """Remove what begins with the prefix, and list it as unused."""
+        self.unused += self.drop(prefix)
 
 
 @dataclasses.dataclass
@@ -229,7 +274,7 @@ def convert(
         raise InputError(f"condition {condition!r}: {found[0]} has no such choice.")
     entry = LAYOUTS[found[0]]
     source = _Source(state)
-    separator, conf, adapter, unused, weights = entry.convert(source)
+    separator, conf, adapter = entry.convert(source)
     if source.state:
         raise InputError(
             f"{len(source.state)} tensors of the checkpoint are not part of the layout "
@@ -264,14 +309,15 @@ def convert(
             f"{name}: {value} (what the weights were trained with: "
             f"{entry.model[name]}); it changes the tracks"
         )
-    for name in unused:
+    for name in source.unused:
         logging.info(f"not used: {name}")
     if found[0] == "dgfnet":
         logging.warning(
             "the layout dgfnet is derived, not verified with a released program; see "
             "espnet2_avsep/sharing/released.py"
         )
-    return Converted(found[0], config, dict(entry.visual), weights, unused)
+    visual = dict(entry.visual)
+    return Converted(found[0], config, visual, source.moved, source.unused)
 
 
 def _unwrap(checkpoint: Mapping[str, Any]) -> State:
@@ -345,88 +391,68 @@ def _numbered_levels(source: _Source, prefix: str) -> List[_Level]:
     ]
 
 
-def _named_levels(source: _Source, prefix: str) -> Tuple[List[_Level], List[str]]:
-    """Name the levels of a U-Net of named parts, and take its two unused norms."""
-    levels, unused = [], []
+def _named_levels(source: _Source, prefix: str) -> List[_Level]:
+    """Name the levels of a U-Net of named parts, and leave its two unused norms."""
+    levels: List[_Level] = []
     while True:
         outermost = not levels
         innermost = f"{prefix}submodule.downconv.weight" not in source
         norm: Optional[str] = f"{prefix}downnorm"
         if outermost or innermost:
             # It is there in every block; the first and the last do not call it.
-            unused += source.drop(f"{norm}.")
+            source.leave(f"{norm}.")
             norm = None
         up_norm = None if outermost else f"{prefix}upnorm"
         levels.append(_Level(f"{prefix}downconv", norm, f"{prefix}upconv", up_norm))
         if innermost:
-            return levels, unused
+            return levels
         prefix += "submodule."
 
 
 def _unet(
     source: _Source, norm: str, levels: List[_Level], output_bias: bool = True
-) -> Tuple[State, int, int, int]:
-    """Take a U-Net.
+) -> Tuple[int, int, int]:
+    """Move a U-Net.
 
     Returns:
-        The weights, channels of the first level, number of levels and of output maps.
+        Channels of the first level, number of levels and of output maps.
     """
-    state = source.take_norm(norm, "separator.encoder.input_norm")
+    source.move_norm(norm, "separator.encoder.input_norm")
     widths = []
     for n, level in enumerate(levels):
-        weight = source.take(f"{level.down}.weight")
-        state[f"separator.encoder.convs.{n}.weight"] = weight
-        widths.append(len(weight))
+        target = f"separator.encoder.convs.{n}"
+        source.move(level.down, target, ["weight"])
+        widths.append(len(source.moved[f"{target}.weight"]))
         if level.down_norm:
-            target = f"separator.encoder.norms.{n}"
-            state.update(source.take_norm(level.down_norm, target))
+            source.move_norm(level.down_norm, f"separator.encoder.norms.{n}")
         target = f"separator.decoder.blocks.{len(levels) - 1 - n}"
-        weight = source.take(f"{level.up}.weight")
-        state[f"{target}.conv.weight"] = weight
+        source.move(level.up, f"{target}.conv", ["weight"])
         if level.up_norm:
-            state.update(source.take_norm(level.up_norm, f"{target}.norm"))
+            source.move_norm(level.up_norm, f"{target}.norm")
         else:
-            maps = len(weight)
+            maps = len(source.moved[f"{target}.conv.weight"])
             if output_bias:
-                state[f"{target}.conv.bias"] = source.take(f"{level.up}.bias")
+                source.move(level.up, f"{target}.conv", ["bias"])
     if len(levels) < 2 or widths != level_widths(widths[0], len(widths)):
         raise InputError(
             f"the U-Net's levels have {widths} channels; expected each to double, up "
             "to 8 times the first."
         )
-    return state, widths[0], len(levels), maps
+    return widths[0], len(levels), maps
 
 
-def _linear(source: _Source, name: str, target: str, state: State) -> Tuple[int, int]:
-    """Take a linear layer, or a 1-D convolution of kernel 1, which is one.
-
-    Returns:
-        The sizes of its output and input.
-    """
-    weight = source.take(f"{name}.weight")
-    if weight.dim() == 3 and weight.size(2) == 1:
-        weight = weight.squeeze(2)
-    state[f"{target}.weight"] = weight
-    state[f"{target}.bias"] = source.take(f"{name}.bias")
-    if weight.dim() != 2:
-        raise InputError(
-            f"{name}.weight has the shape {tuple(weight.shape)}; expected (out, in)."
-        )
-    return weight.size(0), weight.size(1)
-
-
-_Result = Tuple[str, Dict[str, Any], Dict[str, Any], List[str], State]
+# Name of the separator, its arguments, and the config's entries of the adapter.
+_Result = Tuple[str, Dict[str, Any], Dict[str, Any]]
 _MEAN = {"visual_adapter": "mean", "visual_adapter_conf": {}}
+_MIDDLE, _LATE = "separator.middle_projection.0", "separator.late_projection.0"
 
 
 def _from_sound_of_pixels(source: _Source) -> _Result:
     levels = _sequential_levels(source, "net_sound.unet_block.")
-    state, channels, layers, maps = _unet(source, "net_sound.bn0", levels)
-    state["separator.scale"] = source.take("net_synthesizer.scale")
-    state["separator.bias"] = source.take("net_synthesizer.bias")
-    _resnet(source, "net_frame.features.", state)
-    for key in ("weight", "bias"):
-        state[f"visual_adapter.projection.{key}"] = source.take(f"net_frame.fc.{key}")
+    channels, layers, maps = _unet(source, "net_sound.bn0", levels)
+    source.move("net_synthesizer", "separator", ("scale", "bias"))
+    _resnet(source, "net_frame.features.")
+    source.move("net_frame.fc", "visual_adapter.projection")
     conf = {
         "visual_dim": maps,
         "channels": channels,
@@ -437,45 +463,43 @@ def _from_sound_of_pixels(source: _Source) -> _Result:
         "visual_adapter": "resnet18_dilated",
         "visual_adapter_conf": {"embedding_dim": maps, "size": 224},
     }
-    return "sound_of_pixels", conf, adapter, [], state
+    return "sound_of_pixels", conf, adapter
 
 
 def _from_clipsep(source: _Source) -> _Result:
     levels = _sequential_levels(source, "sound_net.unet_block.")
-    state, channels, layers, maps = _unet(source, "sound_net.bn0", levels)
-    late = "separator.late_projection.0"
-    _, visual_dim = _linear(source, "frame_net", late, state)
-    _inner_product(source, state)
+    channels, layers, maps = _unet(source, "sound_net.bn0", levels)
+    _, visual_dim = source.move_linear("frame_net", _LATE)
+    _inner_product(source)
+    source.leave("pit_nets.")
     conf = _hfra_conf("late", visual_dim, channels, layers, maps)
-    return "hfra", conf, dict(_MEAN), source.drop("pit_nets."), state
+    return "hfra", conf, dict(_MEAN)
 
 
 def _from_clipsep_middle(source: _Source) -> _Result:
-    levels, unused = _named_levels(source, "sound_net.unet_block.")
-    state, channels, layers, maps = _unet(source, "sound_net.bn0", levels)
+    levels = _named_levels(source, "sound_net.unet_block.")
+    channels, layers, maps = _unet(source, "sound_net.bn0", levels)
     if maps != 1:
         raise InputError(f"the U-Net has {maps} output maps; middle fusion has one.")
-    middle = "separator.middle_projection.0"
-    condition, visual_dim = _linear(source, "frame_net", middle, state)
-    unused += source.drop("synth_net.")
+    condition, visual_dim = source.move_linear("frame_net", _MIDDLE)
+    source.leave("synth_net.")
     conf = _hfra_conf("middle", visual_dim, channels, layers, condition)
-    return "hfra", {**conf, "condition_dim": condition}, dict(_MEAN), unused, state
+    return "hfra", {**conf, "condition_dim": condition}, dict(_MEAN)
 
 
 def _from_hfra(source: _Source) -> _Result:
-    levels, unused = _named_levels(source, "sound_net.unet_block.")
-    state, channels, layers, maps = _unet(source, "sound_net.bn0", levels)
-    middle, late = "separator.middle_projection.0", "separator.late_projection.0"
-    condition, visual_dim = _linear(source, "frame_net_mid", middle, state)
-    _linear(source, "frame_net_late", late, state)
-    _inner_product(source, state)
+    levels = _named_levels(source, "sound_net.unet_block.")
+    channels, layers, maps = _unet(source, "sound_net.bn0", levels)
+    condition, visual_dim = source.move_linear("frame_net_mid", _MIDDLE)
+    source.move_linear("frame_net_late", _LATE)
+    _inner_product(source)
     conf = _hfra_conf("hierarchical", visual_dim, channels, layers, maps)
-    return "hfra", {**conf, "condition_dim": condition}, dict(_MEAN), unused, state
+    return "hfra", {**conf, "condition_dim": condition}, dict(_MEAN)
 
 
-def _inner_product(source: _Source, state: State) -> None:
-    state["separator.late_scale"] = source.take("synth_net.scale")
-    state["separator.late_bias"] = source.take("synth_net.bias")
+def _inner_product(source: _Source) -> None:
+    for key in ("scale", "bias"):
+        source.moved[f"separator.late_{key}"] = source.take(f"synth_net.{key}")
 
 
 def _hfra_conf(
@@ -492,22 +516,20 @@ def _hfra_conf(
     }
 
 
-def _resnet(source: _Source, prefix: str, state: State) -> None:
+def _resnet(source: _Source, prefix: str) -> None:
     """Take ResNet-18, whose children are numbered, without pooling and classifier."""
     for name in [n for n in source.state if n.startswith(prefix)]:
         place, _, rest = name[len(prefix) :].partition(".")
         if place in _RESNET:
             target = f"visual_adapter.features.{_RESNET[place]}.{rest}"
-            state[target] = source.take(name)
+            source.moved[target] = source.take(name)
 
 
 def _from_queries(source: _Source) -> _Result:
     levels = _numbered_levels(source, "net_sound.")
-    state, channels, layers, maps = _unet(
-        source, "net_sound.bn0", levels, output_bias=False
-    )
-    blocks = f"separator.decoder.blocks.{layers - 1}.conv.weight"
-    state["separator.decoder.last.conv.weight"] = state.pop(blocks)
+    channels, layers, maps = _unet(source, "net_sound.bn0", levels, output_bias=False)
+    last = source.moved.pop(f"separator.decoder.blocks.{layers - 1}.conv.weight")
+    source.moved["separator.decoder.last.conv.weight"] = last
     conf: Dict[str, Any] = {
         "channels": channels,
         "layers": layers,
@@ -530,13 +552,13 @@ def _from_queries(source: _Source) -> _Result:
         conf["audio_attention"] = sorted(attentions, reverse=True)
     for level, name in attentions.items():
         target = f"separator.decoder.attentions.{layers - level}"
-        _attention_of_maps(source, name, target, state)
-    _resnet(source, "net_frame.features.", state)
-    for key in ("weight", "bias"):
-        state[f"visual_adapter.projection.{key}"] = source.take(f"net_frame.fc.{key}")
-    visual_dim = len(state["visual_adapter.projection.bias"])
-    unused = _fusion(source, visual_dim, conf, state) if attentions else []
-    unused += _query_transformer(source, conf, state)
+        _attention_of_maps(source, name, target)
+    _resnet(source, "net_frame.features.")
+    source.move("net_frame.fc", "visual_adapter.projection")
+    visual_dim = len(source.moved["visual_adapter.projection.bias"])
+    if attentions:
+        _fusion(source, visual_dim, conf)
+    _query_transformer(source, conf)
     adapter = {
         "visual_adapter": "resnet18_dilated",
         "visual_adapter_conf": {
@@ -547,7 +569,7 @@ def _from_queries(source: _Source) -> _Result:
         },
         "classes": _names_of_queries(conf["num_queries"]),
     }
-    return "query", conf, adapter, unused, state
+    return "query", conf, adapter
 
 
 def _names_of_queries(number: int) -> List[Optional[str]]:
@@ -581,25 +603,21 @@ def _attentions_of_levels(source: _Source, layers: int) -> Dict[int, str]:
     return found
 
 
-def _attention_of_maps(source: _Source, name: str, target: str, state: State) -> None:
-    for ours, theirs in (("axes", "conv1x1"), ("norm", "gn")):
-        for key in ("weight", "bias"):
-            state[f"{target}.{ours}.{key}"] = source.take(f"{name}.{theirs}.{key}")
-    state[f"{target}.local.weight"] = source.take(f"{name}.conv3x3.0.weight")
-    norm = source.take_norm(f"{name}.conv3x3.1", f"{target}.local_norm")
+def _attention_of_maps(source: _Source, name: str, target: str) -> None:
+    source.move(f"{name}.conv1x1", f"{target}.axes")
+    source.move(f"{name}.gn", f"{target}.norm")
+    source.move(f"{name}.conv3x3.0", f"{target}.local", ["weight"])
+    source.move_norm(f"{name}.conv3x3.1", f"{target}.local_norm")
     if f"{name}.conv3x3.0.bias" in source:  # ours has none: it only moves the mean
         mean = f"{target}.local_norm.running_mean"
-        norm[mean] = norm[mean] - source.take(f"{name}.conv3x3.0.bias")
-    state.update(norm)
+        bias = source.take(f"{name}.conv3x3.0.bias")
+        source.moved[mean] = source.moved[mean] - bias
 
 
-def _fusion(
-    source: _Source, visual_dim: int, conf: Dict[str, Any], state: State
-) -> List[str]:
-    """Take DGFNet's fusion from what is left of the sound network.
+def _fusion(source: _Source, visual_dim: int, conf: Dict[str, Any]) -> None:
+    """Move DGFNet's fusion from what is left of the sound network.
 
-    Returns:
-        Names of its gate, whose result the released code does not use.
+    The result of its gate is not used by the released code.
     """
     left = {k: v for k, v in source.state.items() if k.startswith("net_sound.")}
     linear = [
@@ -608,38 +626,29 @@ def _fusion(
     if len(linear) == 1:
         conf["gate"] = "multiply"
         name = linear[0].removesuffix(".weight")
-        _linear(source, name, "separator.fusion.projection", state)
-    gates = [k for k, v in left.items() if v.dim() == 4 and len(v) == 1]
-    prefixes = [name.removesuffix("weight") for name in gates]
-    return [name for prefix in prefixes for name in source.drop(prefix)]
+        source.move_linear(name, "separator.fusion.projection")
+    for name, value in left.items():
+        if value.dim() == 4 and len(value) == 1:
+            source.leave(name.removesuffix("weight"))
 
 
-def _query_transformer(
-    source: _Source, conf: Dict[str, Any], state: State
-) -> List[str]:
-    """Take the transformer with what precedes and follows it.
-
-    Returns:
-        Names of what its decoder layers have and do not use.
-    """
+def _query_transformer(source: _Source, conf: Dict[str, Any]) -> None:
+    """Move the transformer with what precedes and follows it."""
     prefix = "net_maskformer."
     base = source.take(f"{prefix}query_embed.weight")
-    state["separator.queries.base"] = base
+    source.moved["separator.queries.base"] = base
     number, dim = base.shape
     attention = ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
-    pair = ("weight", "bias")
 
-    def move(theirs: str, ours: str, keys: Tuple[str, ...] = pair) -> None:
-        for key in keys:
-            name = f"separator.transformer.{ours}.{key}"
-            state[name] = source.take(f"{prefix}transformer.{theirs}.{key}")
+    def move(theirs: str, ours: str, *keys: Sequence[str]) -> None:
+        name = f"{prefix}transformer.{theirs}"
+        source.move(name, f"separator.transformer.{ours}", *keys)
 
     encoder = "encoder.layers.0"
     move(f"{encoder}.self_attn", "encoder.0.self_attn", attention)
     for name in ("linear1", "linear2", "norm1", "norm2"):
         move(f"{encoder}.{name}", f"encoder.0.{name}")
     layers = _numbered(source, prefix + "transformer.decoder.layers.{}.norm3.weight")
-    unused = []
     for n in range(layers):
         theirs = f"decoder.layers.{n}"
         ours = f"layers.{n - 1}" if n else "motion_layer"
@@ -654,18 +663,18 @@ def _query_transformer(
             move(f"{theirs}.norm4", f"{ours}.cross_norm")
             idle = ("self_attn", "norm1", "multihead_attn", "norm2")
         for name in idle:
-            unused += source.drop(f"{prefix}transformer.{theirs}.{name}.")
+            source.leave(f"{prefix}transformer.{theirs}.{name}.")
         move(f"{theirs}.linear1", f"{ours}.feedforward.0")
         move(f"{theirs}.linear2", f"{ours}.feedforward.2")
         move(f"{theirs}.norm3", f"{ours}.feedforward_norm")
     move("decoder.norm", "final_norm")
     for n in range(3):
         name = f"{prefix}mask_embed.layers.{n}"
-        _linear(source, name, f"separator.mask_head.{2 * n}", state)
+        source.move_linear(name, f"separator.mask_head.{2 * n}")
     target = "separator.queries.projection"
-    _, visual_dim = _linear(source, f"{prefix}upobj", target, state)
+    _, visual_dim = source.move_linear(f"{prefix}upobj", target)
     target = "separator.transformer.motion_projection"
-    _, motion_dim = _linear(source, f"{prefix}down", target, state)
+    _, motion_dim = source.move_linear(f"{prefix}down", target)
     conf.update(
         visual_dim=visual_dim,
         num_queries=number,
@@ -673,9 +682,10 @@ def _query_transformer(
         motion_dim=motion_dim,
         dim=dim,
         decoder_layers=layers - 1,
-        feedforward_dim=len(state["separator.transformer.encoder.0.linear1.bias"]),
+        feedforward_dim=len(
+            source.moved["separator.transformer.encoder.0.linear1.bias"]
+        ),
     )
-    return unused
 
 
 def _numbered(source: _Source, name: str, first: int = 0) -> int:
@@ -685,29 +695,23 @@ def _numbered(source: _Source, name: str, first: int = 0) -> int:
 
 
 def _from_co_separation(source: _Source) -> _Result:
-    state: State = {}
     layers = _numbered(source, "net_unet.audionet_convlayer{}.0.weight", 1)
     for n in range(layers):
         for way, norms in (("conv", "down"), ("upconv", "up")):
             name = f"net_unet.audionet_{way}layer{n + 1}"
-            for key in ("weight", "bias"):
-                state[f"separator.{norms}.{n}.{key}"] = source.take(f"{name}.0.{key}")
+            source.move(f"{name}.0", f"separator.{norms}.{n}")
             if (way, n) != ("upconv", layers - 1):
-                target = f"separator.{norms}_norms.{n}"
-                state.update(source.take_norm(f"{name}.1", target))
+                source.move_norm(f"{name}.1", f"separator.{norms}_norms.{n}")
     source.drop("net_visual.feature_extraction.0.")  # the same as conv1
-    target = "visual_adapter.features.conv1.weight"
-    state[target] = source.take("net_visual.conv1.weight")
-    _resnet(source, "net_visual.feature_extraction.", state)
-    for key in ("weight", "bias"):
-        name = f"visual_adapter.projection.0.{key}"
-        state[name] = source.take(f"net_visual.conv1x1.0.{key}")
-    target = "visual_adapter.projection.1"
-    state.update(source.take_norm("net_visual.conv1x1.1", target))
-    target = "visual_adapter.projection.4"
-    visual_dim, values = _linear(source, "net_visual.fc", target, state)
-    maps = len(state["visual_adapter.projection.0.weight"])
-    channels = len(state["separator.down.0.weight"])
+    source.move("net_visual.conv1", "visual_adapter.features.conv1", ["weight"])
+    _resnet(source, "net_visual.feature_extraction.")
+    projection = "visual_adapter.projection"
+    source.move("net_visual.conv1x1.0", f"{projection}.0")
+    source.move_norm("net_visual.conv1x1.1", f"{projection}.1")
+    visual_dim, values = source.move_linear("net_visual.fc", f"{projection}.4")
+    source.leave("net_classifier.")
+    maps = len(source.moved[f"{projection}.0.weight"])
+    channels = len(source.moved["separator.down.0.weight"])
     conf = {"visual_dim": visual_dim, "channels": channels, "layers": layers}
     adapter = {
         "visual_adapter": "resnet18_co_separation",
@@ -717,11 +721,10 @@ def _from_co_separation(source: _Source) -> _Result:
             "size": 32 * math.isqrt(values // maps),
         },
     }
-    return "co_separation", conf, adapter, source.drop("net_classifier."), state
+    return "co_separation", conf, adapter
 
 
 def _from_avpc(source: _Source) -> _Result:
-    state: State = {}
     layers = _numbered(source, "net_sound.a0.{}")
     cycles = _numbered(source, "net_sound.BNUp_step.{}.weight") // max(layers, 1)
     weights = {
@@ -733,13 +736,13 @@ def _from_avpc(source: _Source) -> _Result:
         },
     }
     for target, name in weights.items():
-        state[f"separator.{target}.weight"] = source.take(f"net_sound.{name}.weight")
+        source.move(f"net_sound.{name}", f"separator.{target}", ["weight"])
     norms = {"input_norm": f"BNDown.{layers}"}
     for n in range(layers):  # theirs are numbered from the top down
         level = layers - 1 - n
         for target, name in (("rate_up", "a0"), ("rate_down", "b0")):
             rate = source.take(f"net_sound.{name}.{n}")
-            state[f"separator.{target}.{level}"] = rate.squeeze(0)
+            source.moved[f"separator.{target}.{level}"] = rate.squeeze(0)
         norms[f"start_norms.{level}"] = f"BNDown.{n}"
         norms[f"refine_norms.0.{level}"] = f"BNUp.{n}"
         for cycle in range(cycles):
@@ -749,17 +752,14 @@ def _from_avpc(source: _Source) -> _Result:
                 number = (layers - 1) * cycle + n
                 norms[f"predict_norms.{cycle}.{level - 1}"] = f"BNDown_step.{number}"
     for target, name in norms.items():
-        state.update(source.take_norm(f"net_sound.{name}", f"separator.{target}"))
-    _resnet(source, "net_frame.features.", state)
-    for key in ("weight", "bias"):
-        name = f"visual_adapter.projection.0.{key}"
-        state[name] = source.take(f"net_frame.fc.0.{key}")
-    target = "visual_adapter.projection.1"
-    state.update(source.take_norm("net_frame.fc.1", target))
-    maps, _, side, _ = state["visual_adapter.projection.0.weight"].shape
+        source.move_norm(f"net_sound.{name}", f"separator.{target}")
+    _resnet(source, "net_frame.features.")
+    source.move("net_frame.fc.0", "visual_adapter.projection.0")
+    source.move_norm("net_frame.fc.1", "visual_adapter.projection.1")
+    maps, _, side, _ = source.moved["visual_adapter.projection.0.weight"].shape
     conf = {
         "visual_dim": maps * 4,
-        "channels": len(state["separator.down.0.weight"]),
+        "channels": len(source.moved["separator.down.0.weight"]),
         "layers": layers,
         "cycles": cycles,
         "width": maps,
@@ -768,7 +768,7 @@ def _from_avpc(source: _Source) -> _Result:
         "visual_adapter": "resnet18_predictive_coding",
         "visual_adapter_conf": {"maps": maps, "size": 32 * (side + 1)},
     }
-    return "predictive_coding", conf, adapter, [], state
+    return "predictive_coding", conf, adapter
 
 
 @dataclasses.dataclass
