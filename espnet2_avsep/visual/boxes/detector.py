@@ -6,7 +6,6 @@ Notes:
     musical instruments: its "person" finds the players.
 """
 
-import logging
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
@@ -15,8 +14,7 @@ import torch
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.visual.boxes.box_files import Box
-from espnet2_avsep.visual.encoder_info import RANDOM
-from espnet2_avsep.visual.pretrained.torchvision_weights import load_weights
+from espnet2_avsep.visual.pretrained.torchvision_weights import build_network
 
 DETECTORS = {
     "fasterrcnn_resnet50_fpn_v2": "Faster R-CNN",
@@ -124,27 +122,16 @@ def load_detector(
         raise InputError(
             f"--box_detector {model}: unknown; expected one of {', '.join(DETECTORS)}."
         )
-    with without_compiler():
-        import torchvision
-
     labels = coco_labels(model)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = getattr(torchvision.models.detection, model)(
-            weights=None, weights_backbone=None, num_classes=len(labels)
-        )
-    info: Dict[str, Any] = {"detector": model, "box_pretrained": pretrained}
-    if pretrained == RANDOM:
-        logging.warning(
-            "%s: randomly initialised (seed %d), not trained on anything: its boxes "
-            "mean nothing",
-            DETECTORS[model],
-            seed,
-        )
-        info["box_weights"] = f"random, seed {seed}"
-    else:
-        loaded = load_weights(
-            network, model, DETECTORS[model], pretrained, "--box_pretrained", cache_dir
-        )
-        info["box_weights"] = loaded["weights"]
+    network, loaded = build_network(
+        *(model, DETECTORS[model], pretrained, "--box_pretrained", seed, cache_dir),
+        effect="not trained on anything: its boxes mean nothing",
+        weights_backbone=None,
+        num_classes=len(labels),
+    )
+    info = {
+        "detector": model,
+        "box_pretrained": pretrained,
+        "box_weights": loaded["weights"],
+    }
     return Detector(network, labels, info, device)

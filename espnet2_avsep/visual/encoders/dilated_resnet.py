@@ -61,6 +61,7 @@ class DilatedResNet18(AbsVisualAdapter):
     tiny = {"size": 64, "pretrained": "random"}
     small_size = 32  # pixels a side in small configurations
     always_frozen = False  # whether ResNet-18 never learns
+    normalises_head = False  # whether the projection has a BatchNorm
 
     def __init__(
         self,
@@ -136,16 +137,12 @@ class DilatedResNet18(AbsVisualAdapter):
                 "works on frames (B, N, V, 3, H, W): pack them in stage 2 with "
                 "--visual_encoder frames."
             )
-        by_batch = self.training and self._has_batch_statistics
+        # Whether a BatchNorm normalises by the batch.
+        by_batch = self.training and (self.train_features or self.normalises_head)
         if by_batch and self.bn_statistics == "per_source":
             parts = visual.split(1, dim=1)
             return torch.cat([self._embed(part) for part in parts], dim=1)
         return self._embed(visual)
-
-    @property
-    def _has_batch_statistics(self) -> bool:
-        """Whether a BatchNorm normalises by the batch in training."""
-        return self.train_features
 
     def _embed(self, visual: Tensor) -> Tensor:
         x = self._features(self._pixels(visual))

@@ -31,6 +31,7 @@ class CoSeparationResNet18(DilatedResNet18):
     """
 
     small_size = 64
+    normalises_head = True
 
     def __init__(
         self,
@@ -58,10 +59,6 @@ class CoSeparationResNet18(DilatedResNet18):
             nn.Linear(maps * positions, embedding_dim),
         )
         initialise(self.projection, "co_separation")
-
-    @property
-    def _has_batch_statistics(self) -> bool:
-        return True  # the head's
 
     def _reduce(self, x: Tensor) -> Tensor:
         return x.mean(dim=2)
@@ -91,6 +88,7 @@ class PredictiveCodingResNet18(DilatedResNet18):
 
     small_size = 64
     always_frozen = True
+    normalises_head = True
 
     def __init__(
         self,
@@ -123,10 +121,6 @@ class PredictiveCodingResNet18(DilatedResNet18):
             nn.LeakyReLU(0.2),
             nn.Flatten(),
         )
-
-    @property
-    def _has_batch_statistics(self) -> bool:
-        return True  # the head's
 
     def _features(self, x: Tensor) -> Tensor:
         # The mode is set here since what is frozen is put into evaluation mode by the

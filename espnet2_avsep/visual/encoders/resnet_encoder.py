@@ -9,13 +9,10 @@ from typing import Any, Dict, Optional, Tuple
 
 import torch
 
-from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.media.picture import Resize
-from espnet2_avsep.visual.encoder_info import RANDOM
 from espnet2_avsep.visual.encoders.frame_encoder import FrameEncoder
 from espnet2_avsep.visual.encoders.preprocessing import Preprocessing
-from espnet2_avsep.visual.pretrained.torchvision_weights import load_weights
-from espnet2_avsep.visual.pretrained.weights import warn_random
+from espnet2_avsep.visual.pretrained.torchvision_weights import build_network
 
 DEFAULT_WEIGHTS = "IMAGENET1K_V1"
 # What torchvision states for its ImageNet weights of this network.
@@ -78,15 +75,6 @@ def build_resnet18(
     Raises:
         InputError: see :func:`load_resnet18`.
     """
-    with without_compiler():
-        import torchvision
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = torchvision.models.resnet18(weights=None)
-    network.fc = torch.nn.Identity()
-    if pretrained == RANDOM:
-        return network, {"weights": warn_random("ResNet-18", seed), "seed": seed}
-    return network, load_weights(
-        network, "resnet18", "ResNet-18", pretrained, option, cache_dir, ("fc.",)
+    return build_network(
+        "resnet18", "ResNet-18", pretrained, option, seed, cache_dir, without="fc"
     )

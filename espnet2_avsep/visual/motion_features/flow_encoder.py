@@ -19,14 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.visual.encoder_info import RANDOM
 from espnet2_avsep.visual.encoders.frame_encoder import FrameEncoder
 from espnet2_avsep.visual.encoders.preprocessing import Preprocessing
 from espnet2_avsep.visual.motion_features.lucas_kanade import LucasKanade
 from espnet2_avsep.visual.motion_features.motion_names import LUCAS_KANADE, RAFT
-from espnet2_avsep.visual.pretrained.torchvision_weights import load_weights
+from espnet2_avsep.visual.pretrained.torchvision_weights import build_network
 
 # Side of the pictures in pixels; they are squashed to squares.
 _SIDES = {RAFT: 224, LUCAS_KANADE: 112}
@@ -152,21 +151,11 @@ def load_flow_encoder(
 def _raft(
     pretrained: str, option: str, seed: int, cache_dir: Optional[str]
 ) -> Tuple[nn.Module, Dict[str, Any]]:
-    with without_compiler():
-        from torchvision.models.optical_flow import raft_small
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = raft_small(weights=None)
-    info: Dict[str, Any] = {"pretrained": pretrained}
+    network, info = build_network(
+        *(RAFT, "RAFT", pretrained, option, seed, cache_dir),
+        effect=f"so the flow is meaningless; --motion_encoder {LUCAS_KANADE} gives a "
+        "real flow without weights",
+    )
     if pretrained == RANDOM:
-        logging.warning(
-            "RAFT: randomly initialised (seed %d), so the flow is meaningless; "
-            "--motion_encoder %s gives a real flow without weights",
-            seed,
-            LUCAS_KANADE,
-        )
-        info.update(weights=f"random, seed {seed}: meaningless flow", seed=seed)
-    else:
-        info.update(load_weights(network, RAFT, "RAFT", pretrained, option, cache_dir))
-    return network, info
+        info["weights"] += ": meaningless flow"
+    return network, {"pretrained": pretrained, **info}

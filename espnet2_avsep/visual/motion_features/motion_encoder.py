@@ -10,20 +10,17 @@ Notes:
     filtered when they are scaled down, torchvision's are not.
 """
 
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 import torch
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.media.picture import Resize
-from espnet2_avsep.visual.encoder_info import RANDOM
 from espnet2_avsep.visual.encoders.frame_encoder import FrameEncoder
 from espnet2_avsep.visual.encoders.preprocessing import Preprocessing
 from espnet2_avsep.visual.motion_features.flow_encoder import load_flow_encoder
 from espnet2_avsep.visual.motion_features.motion_names import FLOWS, WEIGHTS
-from espnet2_avsep.visual.pretrained.torchvision_weights import load_weights
-from espnet2_avsep.visual.pretrained.weights import warn_random
+from espnet2_avsep.visual.pretrained.torchvision_weights import build_network
 
 OPTION = "--motion_pretrained"
 _KINETICS = {
@@ -124,27 +121,15 @@ def load_motion_encoder(
             model, pretrained, OPTION, seed, cache_dir, **options
         )
         return encoder, None
-    with without_compiler():
-        import torchvision
-
     expected = NETWORKS[model]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = getattr(torchvision.models.video, model)(weights=None)
-    setattr(network, expected.classifier, torch.nn.Identity())
+    network, weights = build_network(
+        *(model, expected.title, pretrained, OPTION, seed, cache_dir),
+        without=expected.classifier,
+    )
     if model == "s3d":
         # The same average over such a window, and bfloat16 works on CPUs.
         network.avgpool = torch.nn.AdaptiveAvgPool3d(1)
-    info: Dict[str, Any] = {"encoder": model, "pretrained": pretrained}
-    if pretrained == RANDOM:
-        info.update(weights=warn_random(expected.title, seed), seed=seed)
-    else:
-        without = (f"{expected.classifier}.",)
-        info.update(
-            load_weights(
-                network, model, expected.title, pretrained, OPTION, cache_dir, without
-            )
-        )
+    info = {"encoder": model, "pretrained": pretrained, **weights}
     encoder = FrameEncoder(
         network, expected.preprocessing, info, window=expected.window, **options
     )

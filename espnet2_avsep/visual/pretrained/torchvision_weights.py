@@ -1,8 +1,8 @@
-"""Weights of torchvision's models: by their published name, or from a file."""
+"""torchvision's models, with weights by their published name or from a file."""
 
 import logging
 import os
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 
@@ -11,45 +11,65 @@ from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import without_compiler
 from espnet2_avsep.visual.encoder_info import RANDOM
-from espnet2_avsep.visual.pretrained.weights import connection_problem, weights_error
+from espnet2_avsep.visual.pretrained.weights import (
+    connection_problem,
+    warn_random,
+    weights_error,
+)
 from espnet2_avsep.weights import load_strict, read_state
 
 
-def load_weights(
-    network: torch.nn.Module,
+def build_network(
     model: str,
     title: str,
     pretrained: str,
     option: str,
+    seed: int = 0,
     cache_dir: Optional[str] = None,
-    without: Sequence[str] = (),
-) -> Dict[str, Any]:
-    """Load weights into a network, every key of it, without pickle.
+    without: Optional[str] = None,
+    effect: str = "",
+    **arguments: Any,
+) -> Tuple[torch.nn.Module, Dict[str, Any]]:
+    """Build a network; its weights are read without pickle, every key of them.
 
     Args:
-        network: Gets the weights.
         model: torchvision's name of the model, e.g. "resnet18".
         title: Its name in messages.
-        pretrained: The name of torchvision weights, or the path of a state dict.
+        pretrained: The name of torchvision weights, the path of a state dict (with or
+            without the classifier), or "random".
         option: What names the weights on the command line, for messages.
+        seed: Of random weights.
         cache_dir: Where downloads are kept; default: torch's hub folder.
-        without: Beginnings of keys that the file may have and the network has not.
+        without: Name of the classifier, which is left out; None: nothing is.
+        effect: What random weights mean; see weights.warn_random.
+        **arguments: Of torchvision's function.
 
     Returns:
-        What the weights are, for logs and result files.
+        The network, and what its weights are, for logs and result files.
 
     Raises:
         InputError: unknown name, weights that are neither here nor within reach, a
             file that does not fit.
     """
+    with without_compiler():
+        import torchvision
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = torchvision.models.get_model(model, weights=None, **arguments)
+    if without is not None:
+        setattr(network, without, torch.nn.Identity())
     path = find_file(model, title, pretrained, option, cache_dir)
+    if path is None:
+        return network, {"weights": warn_random(title, seed, effect), "seed": seed}
     state = read_state(path)
-    state = {k: v for k, v in state.items() if not k.startswith(tuple(without))}
+    if without is not None:
+        state = {k: v for k, v in state.items() if not k.startswith(f"{without}.")}
     hint = f"A state dict of torchvision's {model} was expected."
     load_strict(network, state, f"{option} {path}: does not fit {title}", hint)
     sha256 = file_sha256(path)
     logging.info("%s: loaded %s (sha256 %s)", title, path, sha256)
-    return {"weights": f"sha256 {sha256}"}
+    return network, {"weights": f"sha256 {sha256}"}
 
 
 def find_file(
@@ -62,10 +82,9 @@ def find_file(
     """Return the file of some weights, which are fetched where they are not here yet.
 
     Args:
-        model: See :func:`load_weights`.
+        model: See :func:`build_network`.
         title: As above.
-        pretrained: The name of torchvision weights, the path of a state dict, or
-            "random", for which there is no file.
+        pretrained: As above; there is no file of "random".
         option: As above.
         cache_dir: As above.
 

@@ -10,14 +10,19 @@ from espnet2_avsep.visual.encoder_info import RANDOM
 CONNECT_TIMEOUT = 10
 
 
-def warn_random(what: str, seed: int) -> str:
-    """Log that an encoder is not trained; return how result files name its weights."""
-    logging.warning(
-        "%s: randomly initialised (seed %d), not CLIP and not trained on anything: its "
-        "embeddings tell pictures apart only roughly",
-        what,
-        seed,
+def warn_random(what: str, seed: int, effect: str = "") -> str:
+    """Log that a network is not trained; return how result files name its weights.
+
+    Args:
+        what: Its title.
+        seed: Of its weights.
+        effect: What that means; default: that of an encoder of pictures.
+    """
+    effect = effect or (
+        "not CLIP and not trained on anything: its embeddings tell pictures apart only "
+        "roughly"
     )
+    logging.warning("%s: randomly initialised (seed %d), %s", what, seed, effect)
     return f"random, seed {seed}"
 
 
