@@ -3,15 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Dict,
-    Iterator,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-)
+from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from espnet2_avsep.cli.options import Log, option
 from espnet2_avsep.cli.shared_options import TrainedModel
@@ -19,6 +11,7 @@ from espnet2_avsep.data.tables.clip_id import file_stem
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.listed_mixtures import (
     Tables,
+    load_separator,
     mixture_dataset,
     mixtures_of,
     read_tables,
@@ -70,28 +63,23 @@ class GateOptions(TrainedModel, Log):
 
 def analyse_gates(args: GateOptions) -> None:
     """Write the table of the gates, and the pictures."""
-    from espnet2_avsep.inference.separate import SeparateAV
-
-    tables = read_tables(
-        args.data_path_and_name_and_type, ("speech_mix", "visual_ref1")
-    )
-    separate = SeparateAV(
-        args.train_config, args.model_file, device="cuda" if args.ngpu else "cpu"
-    )
+    tables, num_sources = read_tables(args.data_path_and_name_and_type, "visual_ref")
+    separate = load_separator(args)
     if not hasattr(separate.model.separator, "explain"):
         raise InputError(
             f"{args.train_config}: its separator has neither a gate nor queries; give "
             "a training with 'separator: query' (iQuery, DGFNet)."
         )
-    analyse(args, separate, tables)
+    analyse(args, separate, tables, num_sources)
 
 
-def analyse(args: GateOptions, separate: "SeparateAV", tables: Tables) -> None:
+def analyse(
+    args: GateOptions, separate: "SeparateAV", tables: Tables, num_sources: int
+) -> None:
     """Run the separator over the mixtures; write the table and the figures."""
     from espnet2_avsep.figures.plots import attention_maps, gate_histogram, gate_maps
 
     keys = list(tables["speech_mix"])
-    num_sources = sum(name.startswith("visual_ref") for name in tables)
     mixtures = mixtures_of(args)
     dataset = mixture_dataset(separate, tables, keys, num_sources, mixtures)
     categories = _categories(mixtures, keys, num_sources)
@@ -205,13 +193,11 @@ def _categories(
 
 def _write(path: Path, gates: Sequence[Gate]) -> None:
     """Write the table, and log what figure 6 is about."""
-    from espnet2_avsep.data.tables.scp import atomic_write
+    from espnet2_avsep.data.tables.tsv import write_tsv
     from espnet2_avsep.figures.plots import EXTREMES
 
-    with atomic_write(path) as f:
-        f.write("mix_id\tsource\tclass\tmean_gate\n")
-        for gate in gates:
-            f.write(f"{gate.key}\t{gate.source}\t{gate.category}\t{gate.mean:.6f}\n")
+    rows = ((*gate[:3], f"{gate.mean:.6f}") for gate in gates)
+    write_tsv(path, ("mix_id", "source", "class", "mean_gate"), rows)
     low, high = EXTREMES
     means = [gate.mean for gate in gates]
     logging.info(

@@ -2,12 +2,14 @@
 
 import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
     Callable,
     Dict,
+    Iterable,
     List,
     Mapping,
     Optional,
@@ -16,28 +18,46 @@ from typing import (
     Tuple,
 )
 
+from espnet2_avsep.cli.options import Log, option
 from espnet2_avsep.data.tables.clip_id import file_stem
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.lean_imports import import_lean_torch
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
+    from espnet2_avsep.cli.shared_options import TrainedModel
     from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
     from espnet2_avsep.data.records.made_from import Record
     from espnet2_avsep.inference.separate import SeparateAV
 
 Tables = Mapping[str, Mapping[str, str]]
+# Mixture, its tracks (N, L), sampling rate in Hz.
+Separated = Tuple[str, "np.ndarray", int]
 MOTION_CHANGES = ("frozen", "swapped")
 
 
+@dataclass(kw_only=True)
+class ListedOptions(Log):
+    """What a command takes that separates listed mixtures."""
+
+    output_dir: str = option(..., "where tracks are written")
+    key_file: Optional[str] = option(None, "list of the mixtures to separate")
+    num_threads: Optional[int] = option(None, "CPU threads")
+
+
 def read_tables(
-    triples: Sequence[str], needed: Sequence[str]
-) -> Dict[str, Dict[str, str]]:
-    """Read the tables of ``path,name,type`` triples: name -> table.
+    triples: Sequence[str], reference: str
+) -> Tuple[Dict[str, Dict[str, str]], int]:
+    """Read the tables of ``path,name,type`` triples.
 
     Args:
         triples: As they are given.
-        needed: Names that must be there.
+        reference: Name of the tables of each source, without its number.
+
+    Returns:
+        Name -> table, and the number of sources.
 
     Raises:
         InputError: a triple is malformed, a name is missing, tables disagree.
@@ -52,7 +72,7 @@ def read_tables(
                 f"--data_path_and_name_and_type {triple}: expected path,name,type."
             )
         tables[fields[1]] = read_scp(fields[0])
-    for name in needed:
+    for name in ("speech_mix", f"{reference}1"):
         if name not in tables:
             raise InputError(
                 f"--data_path_and_name_and_type: {name} is missing; given: "
@@ -67,7 +87,7 @@ def read_tables(
                 f"are in only one of them, the first is {wrong[0]}. Run stage 4 "
                 "again."
             )
-    return tables
+    return tables, sum(name.startswith(reference) for name in tables)
 
 
 def table_paths(triples: Sequence[str]) -> Dict[str, str]:
@@ -83,6 +103,22 @@ def mixtures_of(args: Any) -> Path:
     folder = Path(mix.split(",")[0]).parent
     real = folder / "real_mixtures.tsv"
     return real if real.is_file() else folder / "mixtures.tsv"
+
+
+def load_separator(args: "TrainedModel", **options: Any) -> "SeparateAV":
+    """Load the model that a command names, on the device that it names.
+
+    Raises:
+        InputError: there is no such model, or no GPU.
+    """
+    import torch
+
+    from espnet2_avsep.inference.separate import SeparateAV
+
+    if args.ngpu and not torch.cuda.is_available():
+        raise InputError("--ngpu 1: no CUDA device is available; give --ngpu 0.")
+    device = "cuda" if args.ngpu else "cpu"
+    return SeparateAV(args.train_config, args.model_file, device=device, **options)
 
 
 def mixture_dataset(
@@ -175,28 +211,27 @@ def change_motion(
 
 
 def separate_listed(
+    args: ListedOptions,
     tables: Tables,
-    key_file: Optional[str],
-    output_dir: Path,
     num_sources: int,
     record: "Record",
-    separate: Callable[[List[str]], None],
+    separate: Callable[[List[str]], Iterable[Separated]],
 ) -> None:
     """Separate the mixtures whose tracks are not there yet, then write the tables.
 
     Args:
+        args: The command line; output_dir gets wavs/spk{n}/, made_from.json and, last,
+            spk{n}.content and spk{n}.scp.
         tables: What read_tables returned.
-        key_file: Lists the mixtures to separate; None: all.
-        output_dir: Gets wavs/spk{n}/, made_from.json and, last, spk{n}.content and
-            spk{n}.scp.
         num_sources: Number of sources N.
         record: What the tracks depend on (data/records/made_from.py); where it has
             changed, earlier tracks are removed.
-        separate: Writes the tracks of some mixtures, each atomically.
+        separate: Separates some mixtures, in any order.
 
     Raises:
         InputError: the key file names a mixture that is not in the tables.
     """
+    from espnet2_avsep.data.audio.wav_writer import write_float_wav
     from espnet2_avsep.data.records.content import (
         content_of,
         content_path,
@@ -210,15 +245,17 @@ def separate_listed(
     from espnet2_avsep.data.tables.clip_id import check_id
     from espnet2_avsep.data.tables.scp import read_scp, write_scp
 
+    output_dir = Path(args.output_dir)
     keys = list(tables["speech_mix"])
     for key in keys:
         check_id("speech_mix", key)
-    if key_file:
-        wanted = read_scp(key_file)
+    if args.key_file:
+        wanted = read_scp(args.key_file)
         unknown = sorted(set(wanted) - set(keys))
         if unknown:
             raise InputError(
-                f"{key_file}: {unknown[0]} is not among the mixtures of speech_mix."
+                f"{args.key_file}: {unknown[0]} is not among the mixtures of "
+                "speech_mix."
             )
         keys = [key for key in keys if key in wanted]
     before = read_record(output_dir)
@@ -237,7 +274,14 @@ def separate_listed(
     if done:
         logging.info(f"{len(done)} of {len(keys)} mixtures are separated already")
     if todo:
-        separate(todo)
+        import_lean_torch()
+        if args.num_threads:
+            import torch
+
+            torch.set_num_threads(args.num_threads)
+        for key, sources, rate in separate(todo):
+            for n, track in enumerate(sources, 1):
+                write_float_wav(track_path(output_dir, key, n), track, rate)
     for n in range(1, num_sources + 1):
         scp = output_dir / f"spk{n}.scp"
         tracks = {key: str(track_path(output_dir, key, n)) for key in keys}

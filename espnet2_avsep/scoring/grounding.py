@@ -39,11 +39,9 @@ def ground(args: GroundingOptions) -> List[GroundedPair]:
     from espnet2_avsep.data.mixing.visual_shuffle import shuffle_visual
     from espnet2_avsep.data.segment_reader import read_matrix, read_segment
     from espnet2_avsep.data.tables.scp import read_scp
-    from espnet2_avsep.inference.separate import SeparateAV
+    from espnet2_avsep.inference.listed_mixtures import load_separator
 
-    separate = SeparateAV(
-        args.train_config, args.model_file, device="cuda" if args.ngpu else "cpu"
-    )
+    separate = load_separator(args)
     if not separate.model.separator.grounds:
         raise InputError(
             f"{args.train_config}: the separator {separate.config.separator} has no "

@@ -57,6 +57,7 @@ ALLOWED = {
         *("streaming", "baseline", "metrics", "cli", "report", "figures"),
         "weights",
         "registry",
+        "lean_imports",
     },
     "scoring": {
         *("inference", "data", "metrics", "report", "sharing", "visual", "media"),

@@ -5,16 +5,17 @@ Ideal masks, NMF-MFCC and RPCA; visual inputs are not used.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional
+from typing import Iterator, List, Optional
 
-from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.cli.options import option, with_options
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.listed_mixtures import (
+    ListedOptions,
+    Separated,
     Tables,
     read_tables,
     separate_listed,
     table_paths,
-    track_path,
 )
 
 # To be raised when the same inputs give other tracks.
@@ -22,15 +23,13 @@ VERSION = 1
 
 
 @dataclass(kw_only=True)
-class Options(Log):
+class Options(ListedOptions):
     """The options of the command."""
 
     config: str = option(..., "YAML with 'trained: false'")
-    output_dir: str = option(..., "where tracks are written")
     data_path_and_name_and_type: List[str] = option(
         ..., "path,name,type; names are speech_mix and speech_ref{n}", repeat=True
     )
-    key_file: Optional[str] = option(None, "list of the mixtures to separate")
     assignment: Optional[str] = option(
         None,
         "which output is which source, where the system does not know: as they come, "
@@ -38,16 +37,12 @@ class Options(Log):
         choices=("order", "oracle"),
     )
     fs: Optional[int] = option(None, "sampling rate (default: the config's)")
-    num_threads: Optional[int] = option(None, "CPU threads")
 
 
 @with_options(Options)
 def main(args: Options) -> None:
     """Run the command."""
-    tables = read_tables(
-        args.data_path_and_name_and_type, ("speech_mix", "speech_ref1")
-    )
-    num_sources = sum(name.startswith("speech_ref") for name in tables)
+    tables, num_sources = read_tables(args.data_path_and_name_and_type, "speech_ref")
     config = Path(args.config)
     if not config.is_file():
         raise InputError(
@@ -62,34 +57,23 @@ def main(args: Options) -> None:
         {"assignment": args.assignment, "fs": args.fs},
         VERSION,
     )
-    output_dir = Path(args.output_dir)
-    separate_listed(
-        tables,
-        args.key_file,
-        output_dir,
-        num_sources,
-        record,
-        lambda keys: _separate(args, keys, tables, num_sources, output_dir),
-    )
+
+    def separate(keys: List[str]) -> Iterator[Separated]:
+        return _separate(args, keys, tables, num_sources)
+
+    separate_listed(args, tables, num_sources, record, separate)
 
 
 def _separate(
-    args: Options,
-    keys: List[str],
-    tables: Tables,
-    num_sources: int,
-    output_dir: Path,
-) -> None:
+    args: Options, keys: List[str], tables: Tables, num_sources: int
+) -> Iterator[Separated]:
     import torch
     from tqdm import tqdm
 
-    from espnet2_avsep.data.audio.wav_writer import write_float_wav
     from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
     from espnet2_avsep.data.segment_reader import check_sample_rate
     from espnet2_avsep.inference.untrained import UntrainedAV
 
-    if args.num_threads:
-        torch.set_num_threads(args.num_threads)
     system = UntrainedAV(args.config, args.fs, args.assignment)
     rate = system.model.sample_rate
     names = ["speech_mix"] + [f"speech_ref{n}" for n in range(1, num_sources + 1)]
@@ -99,8 +83,6 @@ def _separate(
     check_sample_rate(tables["speech_mix"][keys[0]], rate)
     for index in tqdm(range(len(dataset)), mininterval=10, desc="separate"):
         key, data = dataset[index]
-        waves = {name: torch.from_numpy(data[name]) for name in names}
-        reference = torch.stack([waves[name] for name in names[1:]])
-        tracks = system.separate_batch(waves["speech_mix"][None], reference[None])[0]
-        for n, track in enumerate(tracks.numpy(), 1):
-            write_float_wav(track_path(output_dir, key, n), track, rate)
+        mixture, *sources = (torch.from_numpy(data[name]) for name in names)
+        tracks = system.separate_batch(mixture[None], torch.stack(sources)[None])
+        yield key, tracks[0].numpy(), rate

@@ -2,37 +2,36 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
-from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.cli.options import option, with_options
 from espnet2_avsep.cli.shared_options import TrainedModel
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.listed_mixtures import (
     MOTION_CHANGES,
+    ListedOptions,
+    Separated,
     Tables,
     change_motion,
+    load_separator,
     mixture_dataset,
     mixtures_of,
     read_tables,
     separate_listed,
     table_paths,
-    track_path,
 )
-from espnet2_avsep.lean_imports import import_lean_torch
 
 
 @dataclass(kw_only=True)
-class Options(TrainedModel, Log):
+class Options(ListedOptions, TrainedModel):
     """The options of the command."""
 
-    output_dir: str = option(..., "where tracks are written")
     data_path_and_name_and_type: List[str] = option(
         ...,
         "path,name,type; names are speech_mix, visual_ref{n}, and motion_ref{n} for "
         "models that need motion features",
         repeat=True,
     )
-    key_file: Optional[str] = option(None, "list of the mixtures to separate")
     batch_size: int = option(1, "mixtures at a time", least=1)
     dtype: str = option(
         "float32", "of the computation", choices=("float32", "bfloat16")
@@ -73,31 +72,23 @@ class Options(TrainedModel, Log):
         "models need (default: beside speech_mix's table)",
     )
     fs: Optional[int] = option(None, "expected sampling rate; checked")
-    num_threads: Optional[int] = option(None, "CPU threads")
 
 
 @with_options(Options)
 def main(args: Options) -> None:
     """Run the command."""
-    tables = read_tables(
-        args.data_path_and_name_and_type, ("speech_mix", "visual_ref1")
-    )
-    num_sources = sum(name.startswith("visual_ref") for name in tables)
+    tables, num_sources = read_tables(args.data_path_and_name_and_type, "visual_ref")
     if args.shuffle_visual != "no":
         from espnet2_avsep.data.mixing.visual_shuffle import shuffle_visual
 
         tables = shuffle_visual(
             tables, mixtures_of(args), args.shuffle_visual, args.shuffle_seed
         )
-    output_dir = Path(args.output_dir)
-    separate_listed(
-        tables,
-        args.key_file,
-        output_dir,
-        num_sources,
-        _record(args),
-        lambda keys: _separate(args, keys, tables, num_sources, output_dir),
-    )
+
+    def separate(keys: List[str]) -> Iterator[Separated]:
+        return _separate(args, keys, tables, num_sources)
+
+    separate_listed(args, tables, num_sources, _record(args), separate)
 
 
 # To be raised when the same inputs give other tracks.
@@ -136,29 +127,15 @@ def _record(args: Options) -> Dict[str, Any]:
 
 
 def _separate(
-    args: Options,
-    keys: List[str],
-    tables: Tables,
-    num_sources: int,
-    output_dir: Path,
-) -> None:
-    import_lean_torch()
-    import torch
+    args: Options, keys: List[str], tables: Tables, num_sources: int
+) -> Iterator[Separated]:
     from tqdm import tqdm
 
-    from espnet2_avsep.data.audio.wav_writer import write_float_wav
     from espnet2_avsep.data.collate import collate
     from espnet2_avsep.data.segment_reader import check_sample_rate
-    from espnet2_avsep.inference.separate import SeparateAV
 
-    if args.ngpu and not torch.cuda.is_available():
-        raise InputError("--ngpu 1: no CUDA device is available; give --ngpu 0.")
-    if args.num_threads:
-        torch.set_num_threads(args.num_threads)
-    separate = SeparateAV(
-        args.train_config,
-        args.model_file,
-        device="cuda" if args.ngpu else "cpu",
+    separate = load_separator(
+        args,
         dtype=args.dtype,
         binary_mask=args.binary_mask,
         threshold=args.threshold,
@@ -171,19 +148,14 @@ def _separate(
         )
     dataset = mixture_dataset(separate, tables, keys, num_sources, mixtures_of(args))
     check_sample_rate(tables["speech_mix"][keys[0]], separate.sample_rate)
-    batches = [
-        range(i, min(i + args.batch_size, len(dataset)))
-        for i in range(0, len(dataset), args.batch_size)
-    ]
-    for indices in tqdm(batches, unit="batch", mininterval=10, desc="separate"):
-        names_of_batch, batch = collate([dataset[i] for i in indices])
+    begins = range(0, len(dataset), args.batch_size)
+    for begin in tqdm(begins, unit="batch", mininterval=10, desc="separate"):
+        end = min(begin + args.batch_size, len(dataset))
+        names, batch = collate([dataset[i] for i in range(begin, end)])
         visual, conditions = separate.model.source_inputs(batch)
         if args.change_motion != "no":
             flow = separate.model.separator.needs_flow
             conditions = change_motion(conditions, args.change_motion, flow)
         tracks = separate.separate_batch(batch["speech_mix"], visual, **conditions)
-        tracks = tracks.cpu().numpy()
-        for key, sources in zip(names_of_batch, tracks, strict=True):
-            for n, track in enumerate(sources, 1):
-                path = track_path(output_dir, key, n)
-                write_float_wav(path, track, separate.sample_rate)
+        for name, sources in zip(names, tracks.cpu().numpy(), strict=True):
+            yield name, sources, separate.sample_rate
