@@ -1,8 +1,9 @@
 """What the commands share that look at embeddings of single clips."""
 
 import logging
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 CLAP = "CLAP"
 
 
+def split_name(text: str) -> Tuple[str, Path]:
+    """Return name, or "", and folder of an option [NAME=]DIR."""
+    name, equals, path = text.partition("=")
+    return (name, Path(path)) if equals else ("", Path(text))
+
+
 def named_folders(given: Sequence[str]) -> Dict[str, Path]:
     """Name -> folder, of the options [NAME=]DIR.
 
@@ -26,10 +33,7 @@ def named_folders(given: Sequence[str]) -> Dict[str, Path]:
     """
     folders: Dict[str, Path] = {}
     for text in given:
-        name, equals, path = text.partition("=")
-        if not equals:
-            name, path = "", text
-        folder = Path(path)
+        name, folder = split_name(text)
         if not folder.is_dir():
             raise InputError(f"--experiment {text}: there is no folder {folder}.")
         name = name or read_yaml(folder / "config.yaml").get("system")
@@ -130,21 +134,35 @@ def with_interval(
 
 def write_texts(folder: Path, texts: Dict[str, str]) -> None:
     """Write text files: name -> content."""
-    from espnet2_avsep.data.tables.scp import atomic_write
+    from espnet2_avsep.data.tables.scp import write_file
 
     for name, content in texts.items():
-        with atomic_write(folder / name) as f:
-            f.write(content)
+        write_file(folder / name, content)
         logging.info("wrote %s", folder / name)
 
 
-def write_figures(folder: Path, figures: Dict[str, object]) -> None:
+def write_figures(folder: Path, figures: Dict[str, object], dpi: int = 150) -> None:
     """Write figures as PNG: name -> figure."""
     from espnet2_avsep.figures.plots import write_png
 
     for name, figure in figures.items():
-        write_png(figure, folder / name, dpi=150)
+        write_png(figure, folder / name, dpi)
         logging.info("wrote %s", folder / name)
+
+
+def finite_bounds(bounds: Sequence[float]) -> List[Optional[float]]:
+    """Return the bounds of an interval for JSON, which knows no NaN."""
+    return [float(x) if math.isfinite(x) else None for x in bounds]
+
+
+def segment_words(summary: Mapping[str, Any]) -> str:
+    """Say which segments of a clip its embedding is of."""
+    count = summary["segments"]
+    crop = f"mean over {count} segments" if count > 1 else "centre crop"
+    return (
+        f"{crop}; a segment: {summary['segment_samples']} samples at "
+        f"{summary['sample_rate']} Hz"
+    )
 
 
 def bullet_list(lines: Sequence[str]) -> str:
@@ -152,9 +170,12 @@ def bullet_list(lines: Sequence[str]) -> str:
     return "\n".join(f"* {line}" for line in lines)
 
 
-def experiment_lines(experiments: Dict[str, Path]) -> List[str]:
-    """What the names mean."""
-    lines = []
+def about_run(
+    args: "ClipAnalysis", description: str, experiments: Dict[str, Path]
+) -> List[str]:
+    """Say what CLAP is, and what the names of the experiments mean."""
+    untrained = ": it has learnt nothing, and tells nothing about CLAP"
+    lines = [f"CLAP: {description or 'left out'}" + untrained * (args.clap == "random")]
     for name, folder in experiments.items():
         config = read_yaml(folder / "config.yaml")
         seed = f", seed {config['seed']}" if "seed" in config else ""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
+from espnet2_avsep.analysis.clip_analysis import write_figures
 from espnet2_avsep.cli.options import Log, option
 from espnet2_avsep.cli.shared_options import TrainedModel
 from espnet2_avsep.data.tables.clip_id import file_stem
@@ -19,7 +20,6 @@ from espnet2_avsep.inference.listed_mixtures import (
 
 if TYPE_CHECKING:
     import numpy as np
-    from matplotlib.figure import Figure
 
     from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
     from espnet2_avsep.inference.separate import SeparateAV
@@ -102,14 +102,15 @@ def analyse(
                 motion = list(found.motion)
             sources = list(zip(names, found.attention, motion, strict=True))
             figure = attention_maps(found.mixture, sources, f"{found.key}: attention")
-            _save(figure, folder / "attention" / f"{file_stem(found.key)}.png")
+            drawn = {f"{file_stem(found.key)}.png": figure}
+            write_figures(folder / "attention", drawn, dpi=110)
     if not gates:
         logging.info("this separator has no gate: only its attention was drawn")
         return
     _write(folder / "gates.tsv", gates)
     means = [gate.mean for gate in gates]
     title = f"{len(means)} sources of {len(keys)} mixtures"
-    _save(gate_histogram(means, title), folder / "gate_histogram.png")
+    figures = {"gate_histogram.png": gate_histogram(means, title)}
 
     ordered = sorted(gates, key=lambda gate: (gate.mean, gate.key, gate.source))
     number = min(args.num_extremes, len(ordered) // 2) or 1
@@ -126,7 +127,8 @@ def analyse(
         for gate in extremes
     ]
     title = f"the {number} lowest and the {len(rows) - number} highest mean gates"
-    _save(gate_maps(rows, title), folder / "gate_maps.png")
+    figures["gate_maps.png"] = gate_maps(rows, title)
+    write_figures(folder, figures, dpi=110)
 
 
 class _Found(NamedTuple):
@@ -205,11 +207,3 @@ def _write(path: Path, gates: Sequence[Gate]) -> None:
         f"{sum(mean < low for mean in means)} below {low}, "
         f"{sum(mean > high for mean in means)} above {high}"
     )
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    """Write a figure."""
-    from espnet2_avsep.figures.plots import write_png
-
-    write_png(figure, path, dpi=110)
-    logging.info(f"{path}")

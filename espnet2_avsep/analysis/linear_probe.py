@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import math
 import statistics
 from collections import Counter
 from dataclasses import dataclass
@@ -12,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 from espnet2_avsep.analysis.clip_analysis import (
     CLAP,
+    about_run,
     bullet_list,
-    experiment_lines,
+    finite_bounds,
     load_clap,
     read_experiments,
     segment_of,
+    segment_words,
     with_interval,
     write_texts,
 )
@@ -24,7 +25,7 @@ from espnet2_avsep.cli.analysis_options import ClipAnalysis
 from espnet2_avsep.cli.options import option
 from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.metrics.markdown import markdown_table
+from espnet2_avsep.metrics.markdown import bold, document, markdown_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -195,7 +196,7 @@ def summarise(
         bounds = bootstrap_interval(
             values, test.keys, 0.95, args.resamples, args.bootstrap_seed
         )
-        return [float(x) if math.isfinite(x) else None for x in bounds]
+        return finite_bounds(bounds)
 
     counts = Counter(train.categories)
     classes = sorted(counts)
@@ -264,35 +265,30 @@ def markdown(
         )
     for name, key in BASELINES.items():
         lines.append([name, "", percent(summary[key]), "", ""])
-    crop = f"mean over {args.segments} segments" if args.segments > 1 else "centre crop"
-    untrained = ": it has learnt nothing, and tells nothing about CLAP"
     settings = [
         f"trained on {summary['train_clips']} clips of "
         f"{len(summary['train_classes'])} classes (`{args.train_dir}`), a random "
         f"segment of each a seed (seeds {', '.join(map(str, args.seeds))})",
-        f"tested on {summary['test_clips']} clips (`{args.test_dir}`), {crop}; a "
-        f"segment: {summary['segment_samples']} samples at {summary['sample_rate']} Hz",
+        f"tested on {summary['test_clips']} clips (`{args.test_dir}`), "
+        f"{segment_words(summary)}",
         "single clips, not mixtures; bottleneck: mean over its positions (z_a)",
         "probe: multinomial logistic regression on standardised embeddings, penalty "
         f"{args.penalty:g}",
         "intervals: 95 %, percentile bootstrap over the test clips, "
         f"{args.resamples} resamples, seed {args.bootstrap_seed}",
-        f"CLAP: {summary['clap'] or 'left out'}" + untrained * (args.clap == "random"),
-        *experiment_lines(experiments),
+        *about_run(args, summary["clap"], experiments),
     ]
     if summary["unknown_classes"]:
         unknown = ", ".join(summary["unknown_classes"])
         settings.append(f"test classes without training clips, always wrong: {unknown}")
-    note = args.corpus_note.strip()
-    parts = [
+    return document(
         "# Linear probe",
-        f"**{note}**" if note else "",
+        bold(args.corpus_note),
         "Share of the test clips whose class a linear map of the embedding tells.",
         markdown_table(lines),
         bullet_list(settings),
         PUBLISHED,
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    )
 
 
 def percent(value: float, interval: Sequence[Optional[float]] = (None, None)) -> str:
@@ -304,9 +300,12 @@ def prediction_lines(
     args: ProbeOptions, results: Dict[str, Probed], test: "ClipSegments"
 ) -> str:
     """Return a line for each representation, seed and test clip."""
-    lines = [["representation", "seed", "clip", "class", "predicted"]]
-    for name, found in results.items():
-        for seed, row in zip(args.seeds, found.predicted, strict=True):
-            for clip, true, guess in zip(test.keys, test.categories, row, strict=True):
-                lines.append([name, str(seed), clip, true, guess])
-    return "".join("\t".join(line) + "\n" for line in lines)
+    from espnet2_avsep.data.tables.tsv import format_tsv
+
+    rows = (
+        (name, seed, *row)
+        for name, found in results.items()
+        for seed, predicted in zip(args.seeds, found.predicted, strict=True)
+        for row in zip(test.keys, test.categories, predicted, strict=True)
+    )
+    return format_tsv(("representation", "seed", "clip", "class", "predicted"), rows)

@@ -2,18 +2,19 @@
 
 import json
 import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
 from espnet2_avsep.analysis.clip_analysis import (
     CLAP,
+    about_run,
     bullet_list,
-    experiment_lines,
+    finite_bounds,
     load_clap,
     read_experiments,
     segment_of,
+    segment_words,
     with_interval,
     write_figures,
     write_texts,
@@ -22,7 +23,7 @@ from espnet2_avsep.cli.analysis_options import ClipAnalysis
 from espnet2_avsep.cli.options import option
 from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.metrics.markdown import markdown_table
+from espnet2_avsep.metrics.markdown import bold, document, markdown_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,7 +150,7 @@ def summarise(
                 bounds = modality_gap_interval(
                     x, y, 0.95, args.resamples, args.bootstrap_seed
                 )
-                row["interval"] = [v if math.isfinite(v) else None for v in bounds]
+                row["interval"] = finite_bounds(bounds)
             found[name][pair_name(one, two)] = row
     return {
         "clips_dir": args.clips_dir,
@@ -178,28 +179,23 @@ def markdown(
     lines = [["experiment", *(name.replace(CLAP, CLAP + note) for name in columns)]]
     for name, gaps in found.items():
         lines.append([name, *(cell(gaps.get(column)) for column in columns)])
-    crop = f"mean over {args.segments} segments" if args.segments > 1 else "centre crop"
-    untrained = ": it has learnt nothing, and tells nothing about CLAP"
     settings = [
-        f"{summary['clips']} single clips (`{args.clips_dir}`), {crop}; a segment: "
-        f"{summary['segment_samples']} samples at {summary['sample_rate']} Hz",
+        f"{summary['clips']} single clips (`{args.clips_dir}`), "
+        f"{segment_words(summary)}",
         "intervals: 95 %, percentile bootstrap over the clips, "
         f"{args.resamples} resamples, seed {args.bootstrap_seed} (of gaps near 0 they "
         "lie too high, as a distance cannot be negative)",
-        f"CLAP: {summary['clap'] or 'left out'}" + untrained * (args.clap == "random"),
-        *experiment_lines(experiments),
+        *about_run(args, summary["clap"], experiments),
     ]
-    title = args.corpus_note.strip()
-    parts = [
+    return document(
         "# Modality gap",
-        f"**{title}**" if title else "",
+        bold(args.corpus_note),
         SPACES,
         markdown_table(lines),
         bullet_list(settings),
         PUBLISHED,
         "![modality_gap.png](modality_gap.png)" if args.plots else "",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    )
 
 
 def cell(row: Optional[Mapping[str, Any]]) -> str:

@@ -10,7 +10,7 @@ from typing import Dict, NamedTuple
 
 import numpy as np
 
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike, write_file
 from espnet2_avsep.figures.shapes import round_step
 
 N_FFT, HOP, ROWS = 1024, 256, 256
@@ -146,6 +146,5 @@ def write_picture(
     content = io.BytesIO()
     # Four times faster than level 9, for 1 % more bytes.
     image.save(content, "PNG", compress_level=6)
-    with atomic_write(path, "wb") as f:
-        f.write(content.getvalue())
+    write_file(path, content.getvalue())
     return len(content.getvalue())

@@ -1,8 +1,6 @@
 """Which regions of a video sound: probabilities of queries, and a heat map."""
 
-import io
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -169,7 +167,5 @@ def write_heat_map(
         frame = [left * width, top * height, right * width - 1, bottom * height - 1]
         draw.rectangle(frame, outline=(255, 255, 255))
         draw.text((frame[0] + 4, frame[1] + 3), text, fill=(255, 255, 255))
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    with atomic_write(Path(path), "wb") as f:
-        f.write(content.getvalue())
+    with atomic_write(path, "wb") as f:
+        image.save(f, "PNG")

@@ -389,7 +389,6 @@ def _write_page(out: Path, result: Dict, job: Job, embed: bool, start: float) ->
 
 
 def _write_text(path: Path, text: str) -> None:
-    from espnet2_avsep.data.tables.scp import atomic_write
+    from espnet2_avsep.data.tables.scp import write_file
 
-    with atomic_write(path) as f:
-        f.write(text.encode("utf-8", "replace").decode("utf-8"))
+    write_file(path, text.encode("utf-8", "replace"))

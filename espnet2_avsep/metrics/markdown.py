@@ -25,6 +25,16 @@ def fenced(text: str, language: str = "") -> str:
     return f"{fence}{language}\n{visible(text)}\n{fence}"
 
 
+def document(*parts: str) -> str:
+    """Join the parts of a page by blank lines; empty ones are left out."""
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def bold(text: str) -> str:
+    """Markdown of bold text; "" of none."""
+    return f"**{text.strip()}**" if text.strip() else ""
+
+
 def bullets(lines: Mapping[str, object]) -> str:
     """Markdown list of "key: value"."""
     return "\n".join(f"* {plain(f'{key}: {value}')}" for key, value in lines.items())

@@ -137,25 +137,7 @@ def summarise(
 ) -> Summary:
     """Average rows; see :class:`Summary`."""
     scored = [row for row in rows if row.status == OK]
-    interval = dict.fromkeys(SCORES, (math.nan, math.nan))
-    if scored:
-        from espnet2_avsep.metrics.bootstrap import bootstrap_interval
-
-        values = [[getattr(row, name) for name in SCORES] for row in scored]
-        groups = [row.mix_id for row in scored]
-        low, high = bootstrap_interval(values, groups, 0.95, resamples, seed)
-        for k, name in enumerate(SCORES):
-            interval[name] = (float(low[k]), float(high[k]))
     silent = [row for row in rows if row.status == SILENT]
-    leakage, bounds = math.nan, (math.nan, math.nan)
-    if silent:
-        from espnet2_avsep.metrics.bootstrap import bootstrap_interval
-
-        leakage = statistics.fmean(row.leakage for row in silent)
-        values = [[row.leakage] for row in silent]
-        groups = [row.mix_id for row in silent]
-        low, high = bootstrap_interval(values, groups, 0.95, resamples, seed)
-        bounds = float(low[0]), float(high[0])
     instruments = {}
     for name, own in sorted(_by_instrument(rows).items()):
         good = [row for row in own if row.status == OK]
@@ -168,11 +150,11 @@ def summarise(
         scored=len(scored),
         skipped=count_reasons([row.reason for row in rows if row.status == SKIPPED]),
         mean=_means(scored),
-        interval=interval,
+        interval=_intervals(scored, SCORES, resamples, seed),
         instruments=instruments,
         silent=len(silent),
-        leakage=leakage,
-        leakage_interval=bounds,
+        leakage=_mean(silent, LEAKAGE),
+        leakage_interval=_intervals(silent, [LEAKAGE], resamples, seed)[LEAKAGE],
     )
 
 
@@ -190,16 +172,11 @@ def instrument_intervals(
     Returns:
         Instrument -> (mean, low, high); NaN bounds where it is in a single mixture.
     """
-    from espnet2_avsep.metrics.bootstrap import bootstrap_interval
-
-    found = {}
     scored = [row for row in rows if row.status == OK]
-    for name, own in sorted(_by_instrument(scored).items()):
-        values = [getattr(row, column) for row in own]
-        groups = [row.mix_id for row in own]
-        low, high = bootstrap_interval(values, groups, 0.95, resamples, seed)
-        found[name] = (statistics.fmean(values), float(low), float(high))
-    return found
+    return {
+        name: (_mean(own, column), *_intervals(own, [column], resamples, seed)[column])
+        for name, own in sorted(_by_instrument(scored).items())
+    }
 
 
 def _by_instrument(rows: Sequence[ScoreRow]) -> Dict[str, List[ScoreRow]]:
@@ -210,10 +187,26 @@ def _by_instrument(rows: Sequence[ScoreRow]) -> Dict[str, List[ScoreRow]]:
 
 
 def _means(rows: Sequence[ScoreRow]) -> Dict[str, float]:
-    return {
-        name: statistics.fmean(getattr(row, name) for row in rows) if rows else math.nan
-        for name in SCORES
-    }
+    return {name: _mean(rows, name) for name in SCORES}
+
+
+def _mean(rows: Sequence[ScoreRow], column: str) -> float:
+    return statistics.fmean(getattr(r, column) for r in rows) if rows else math.nan
+
+
+def _intervals(
+    rows: Sequence[ScoreRow], columns: Sequence[str], resamples: int, seed: int
+) -> Dict[str, Tuple[float, float]]:
+    """Return the 95 % bootstrap interval of each column's mean; NaN without rows."""
+    if not rows:
+        return dict.fromkeys(columns, (math.nan, math.nan))
+    from espnet2_avsep.metrics.bootstrap import bootstrap_interval
+
+    values = [[getattr(row, name) for name in columns] for row in rows]
+    groups = [row.mix_id for row in rows]
+    bounds = bootstrap_interval(values, groups, 0.95, resamples, seed)
+    pairs = zip(*(bound.tolist() for bound in bounds), strict=True)
+    return dict(zip(columns, pairs, strict=True))
 
 
 def score_table(summary: Summary) -> str:

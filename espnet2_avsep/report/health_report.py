@@ -8,7 +8,7 @@ from typing import Dict, Iterator, List, Optional, Sequence
 
 from espnet2_avsep.corpus.leaks.table import read_leaks
 from espnet2_avsep.data.records.journal import remove_leftovers
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike, write_file
 from espnet2_avsep.data.tables.tsv import write_tsv
 from espnet2_avsep.errors import InputError, clear_disk_errors
 from espnet2_avsep.report.findings import (
@@ -100,11 +100,9 @@ def write_health_report(
                 for f in health.sound + health.pictures
             ),
         )
-        with atomic_write(folder / "health.json") as f:
-            json.dump(summary(health), f, indent=1, allow_nan=False)
-            f.write("\n")
-        with atomic_write(folder / "index.html") as f:
-            f.write(page(health, folder))
+        numbers = json.dumps(summary(health), indent=1, allow_nan=False)
+        write_file(folder / "health.json", numbers + "\n")
+        write_file(folder / "index.html", page(health, folder))
     logging.info(
         "%s: %d sets, %d clips, %d videos looked at",
         folder / "index.html",

@@ -15,7 +15,7 @@ import numpy as np
 from espnet2_avsep.data.audio.audio_io import read_audio, write_audio
 from espnet2_avsep.data.records.journal import Journal, remove_leftovers, signature
 from espnet2_avsep.data.records.progress import Progress
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike, write_file
 from espnet2_avsep.errors import InputError, clear_disk_errors
 from espnet2_avsep.figures.spectrogram import (
     canvas,
@@ -142,8 +142,7 @@ def copy_files(
                     continue
                 stem = path.stem if title == path.name else file_name(title)
                 copy = place / f"{stem}{path.suffix}"
-                with atomic_write(copy, "wb") as f:
-                    f.write(path.read_bytes())
+                write_file(copy, path.read_bytes())
                 copies.add(copy)
                 found[name][title] = copy.relative_to(folder.parent).as_posix()
         for path in [*folder.glob("*/*"), *folder.glob("*")]:
@@ -228,7 +227,9 @@ def _write(mixture: AudibleMixture, place: Path) -> Dict[str, Any]:
             continue
         prompts.append("")
         name = f"prompt{n}.jpg"
-        files[name] = _write_jpeg(place / name, pictures)
+        content = jpeg(pictures)
+        write_file(place / name, content)
+        files[name] = len(content)
     return {
         "seconds": len(audio) / fs,
         "fs": fs,
@@ -252,13 +253,6 @@ def _same_rate(path: str, fs: int, mixture: str) -> np.ndarray:
             "stages 4 and 7 again with one --fs."
         )
     return audio
-
-
-def _write_jpeg(path: Path, picture: np.ndarray) -> int:
-    content = jpeg(picture)
-    with atomic_write(path, "wb") as f:
-        f.write(content)
-    return len(content)
 
 
 def _signatures(mixture: AudibleMixture) -> List[Any]:

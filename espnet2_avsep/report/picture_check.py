@@ -16,7 +16,7 @@ import numpy as np
 from espnet2_avsep.data.records.journal import Journal, remove_leftovers, signature
 from espnet2_avsep.data.records.progress import Progress
 from espnet2_avsep.data.tables.clip_id import file_stem
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike, write_file
 from espnet2_avsep.errors import clear_disk_errors
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.stream import measure, probe
@@ -213,8 +213,8 @@ def _look(video: Video, thumbnail: Path, num_pictures: int) -> Dict[str, Any]:
         thumbnail.unlink(missing_ok=True)
         return {"look": Look(error=error.reason)._asdict(), "bytes": 0}
     content = jpeg(np.hstack(pictures), _QUALITY)
-    with clear_disk_errors(thumbnail), atomic_write(thumbnail, "wb") as f:
-        f.write(content)
+    with clear_disk_errors(thumbnail):
+        write_file(thumbnail, content)
     return {"look": describe(pictures)._asdict(), "bytes": len(content)}
 
 

@@ -1,11 +1,22 @@
-"""Fill the templates of the pages; autoescape makes all that is put into them text."""
+"""Fill the templates of pages, which autoescape what is put in, and of model cards."""
 
 import functools
 import io
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+)
 from urllib.parse import quote
+
+from espnet2_avsep.metrics.markdown import markdown_table, plain
 
 if TYPE_CHECKING:
     import jinja2
@@ -90,9 +101,9 @@ def inline(text: object) -> "Markup":
 
     pieces = re.split(r"\*\*(.+?)\*\*|`([^`]+)`", str(text))
     parts = [Markup.escape(pieces[0])]
-    for bold, code, plain in zip(*(pieces[n::3] for n in (1, 2, 3)), strict=True):
+    for bold, code, rest in zip(*(pieces[n::3] for n in (1, 2, 3)), strict=True):
         tag = "<b>{}</b>" if bold else "<code>{}</code>"
-        parts += [Markup(tag).format(bold or code), Markup.escape(plain)]
+        parts += [Markup(tag).format(bold or code), Markup.escape(rest)]
     return Markup("").join(parts)
 
 
@@ -107,17 +118,23 @@ def jpeg(picture: "np.ndarray", quality: int = 80) -> bytes:
     return content.getvalue()
 
 
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Return Markdown of rows, column -> cell; the first one has all columns."""
+    names = list(rows[0])
+    return markdown_table([names, *([row.get(n, "") for n in names] for row in rows)])
+
+
 @functools.cache
 def _environment() -> "jinja2.Environment":
     import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(["html"]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(inline=inline, url=quote)
+    environment.filters.update(inline=inline, url=quote, plain=plain, table=_table)
     return environment

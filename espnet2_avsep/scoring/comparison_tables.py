@@ -8,15 +8,18 @@ import statistics
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from espnet2_avsep.data.tables.scp import atomic_write
+from espnet2_avsep.analysis.clip_analysis import split_name
+from espnet2_avsep.data.tables.scp import write_file
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.comparison import MIXTURE, Comparison, compare
-from espnet2_avsep.metrics.markdown import bullets, markdown_table, plain
-from espnet2_avsep.metrics.score_table import (
-    METRICS,
-    TITLES,
-    decibel,
+from espnet2_avsep.metrics.markdown import (
+    bold,
+    bullets,
+    document,
+    markdown_table,
+    plain,
 )
+from espnet2_avsep.metrics.score_table import METRICS, TITLES, decibel
 from espnet2_avsep.scoring import compare_counts
 from espnet2_avsep.scoring.compare_options import CompareOptions
 from espnet2_avsep.scoring.config_curve import CurvePoint, curve_lines, curve_points
@@ -35,14 +38,8 @@ from espnet2_avsep.scoring.experiments import (
 from espnet2_avsep.scoring.results import is_random, mixture_hashes
 
 PUBLISHED = ("sdr", "sir", "sar")
-
-
 MAIN_COLUMNS = (*METRICS, "sdr_i")
-
-
 WITH_INTERVAL = ("sdr", "sdr_i")
-
-
 # Of a system's run with the pictures of other sources; whether it is better than that.
 LEARNED = (
     "SDRi, swapped pictures",
@@ -51,8 +48,6 @@ LEARNED = (
     "SDRi - swapped high",
     "learned",
 )
-
-
 # With more systems, the page shows only the differences from the first one.
 MANY_SYSTEMS = 6
 
@@ -69,7 +64,7 @@ def scored_on(name: str, args: CompareOptions) -> List[str]:
         return args.experiment
     wanted = []
     for text in args.experiment:
-        folder = Path(text.partition("=")[2] or text)
+        _, folder = split_name(text)
         found = [n for n in args.set if (folder / f"scored_{n}").is_dir()]
         if not found:
             read_experiment(text, name)
@@ -127,7 +122,7 @@ def compare_numbers(args: CompareOptions, results: Mapping[str, Comparison]) -> 
     write_csv(folder / f"{stem}.csv", compare_counts.csv_lines(results))
     parts = [
         "# Systems by number of sources",
-        f"**{args.corpus_note.strip()}**" if args.corpus_note.strip() else "",
+        bold(args.corpus_note),
         "SDRi in dB with its 95 % interval (percentile bootstrap over mixtures, "
         f"{args.resamples} resamples, seed {args.seed}); SDR of the mixtures. The "
         "numbers are those of compare_<set>.md: over the sources that all systems of a "
@@ -142,7 +137,7 @@ def compare_numbers(args: CompareOptions, results: Mapping[str, Comparison]) -> 
         figure = score_curves(curves, "sources in a mixture", "SDRi, dB")
         write_png(figure, folder / f"{stem}.png")
         parts.append(f"![{stem}.png]({stem}.png)")
-    write_page(folder / f"{stem}.md", "\n\n".join(p for p in parts if p) + "\n")
+    write_page(folder / f"{stem}.md", document(*parts))
 
 
 def set_note(result: Comparison) -> str:
@@ -155,8 +150,7 @@ def set_note(result: Comparison) -> str:
 
 def write_page(path: Path, text: str) -> None:
     """Write a page, and print it."""
-    with atomic_write(path) as f:
-        f.write(text)
+    write_file(path, text)
     print(text)
     logging.info("wrote %s", path)
 
@@ -280,8 +274,7 @@ def write_csv(path: Path, lines: Sequence[Sequence[str]]) -> None:
     """Write a table as CSV."""
     content = io.StringIO()
     csv.writer(content, lineterminator="\n").writerows(lines)
-    with atomic_write(path) as f:
-        f.write(content.getvalue())
+    write_file(path, content.getvalue())
 
 
 def draw(folder: Path, stem: str, result: Comparison) -> List[str]:
@@ -326,8 +319,7 @@ def over_section(points: Sequence[CurvePoint], key: str) -> str:
     for line in curve_lines(points, key):
         cells = line[:2]
         for start in range(2, len(line), 3):
-            value, low, high = line[start : start + 3]
-            cells.append(f"{value} [{low}, {high}]" if lines and low else value)
+            cells.append(bracketed(line[start : start + 3], header=not lines))
         lines.append(cells)
     return f"## Over {plain(key)}\n\n{markdown_table(lines)}\n"
 
@@ -348,9 +340,9 @@ def markdown(
             "intervals tell the scatter of mixtures, the brackets of the seeds' column "
             "the least and greatest SDRi of a single training."
         )
-    parts = [
+    return document(
         f"# Systems on {plain(args.set)}",
-        f"**{args.corpus_note.strip()}**" if args.corpus_note.strip() else "",
+        bold(args.corpus_note),
         f"Means in dB over the {result.common} sources of {result.mixtures} mixtures "
         f"that every system was scored on, of {result.sources} listed; n: how many a "
         "system was scored on itself. Intervals: 95 %, percentile bootstrap over "
@@ -373,8 +365,7 @@ def markdown(
         + markdown_table(instrument_lines(experiments, result)),
         "## Experiments\n\n" + "\n".join(map(experiment_line, experiments)),
         "\n".join(f"![{name}]({name})" for name in pictures),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    )
 
 
 def main_tables(

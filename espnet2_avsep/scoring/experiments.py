@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from espnet2_avsep.analysis.clip_analysis import split_name
 from espnet2_avsep.data.records.made_from import check_current
 from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
@@ -23,12 +24,8 @@ _NOT_THE_SYSTEM = {
     *("output_dir", "train_shape_file", "valid_shape_file"),
     *("ngpu", "num_workers", "resume", "dist_backend", "dist_init_method"),
     *("dist_world_size", "dist_rank", "local_rank", "dist_master_addr"),
-    *(
-        "dist_master_port",
-        "dist_launcher",
-        "multiprocessing_distributed",
-        "distributed",
-    ),
+    *("dist_master_port", "dist_launcher", "multiprocessing_distributed"),
+    "distributed",
     *("log_level", "log_interval", "num_att_plot", "picture_interval"),
 }
 
@@ -39,6 +36,7 @@ class Experiment(NamedTuple):
     Attributes:
         name: In the tables.
         folder: Holds scored_<set>.
+        home: Holds config.yaml and the log of the training: it, or the folder above.
         config: Of the training, or of the system without one.
         head: "key: value" lines at the head of result_<set>.txt.
         rows: Its scores; of several seeds, the means over them.
@@ -49,6 +47,7 @@ class Experiment(NamedTuple):
 
     name: str
     folder: Path
+    home: Path
     config: Dict[str, Any]
     head: Dict[str, str]
     rows: List[ScoreRow]
@@ -118,31 +117,29 @@ def read_experiment(text: str, set_name: str) -> Experiment:
     Raises:
         InputError: no such folder, or not scored.
     """
-    name, equals, path = text.partition("=")
-    if not equals:
-        name, path = "", text
-    folder = Path(path)
+    name, folder = split_name(text)
     scores = folder / f"scored_{set_name}"
     if not scores.is_dir():
         raise InputError(
             f"--experiment {text}: there is no {scores}. Give a folder that stage 8 "
             "scored, and with --set the name of the set."
         )
-    own = folder.resolve()
-    config, tag = read_yaml(own / "config.yaml"), ""
-    if not config and (own.parent / "config.yaml").is_file():
-        config, tag, own = read_yaml(own.parent / "config.yaml"), own.name, own.parent
+    home, tag = folder.resolve(), ""
+    config = read_yaml(home / "config.yaml")
+    if not config and (home.parent / "config.yaml").is_file():
+        home, tag = home.parent, home.name
+        config = read_yaml(home / "config.yaml")
     noted = folder / "inference_args"
     options = noted.read_text(encoding="utf-8").strip() if noted.is_file() else ""
     if not name:
         notes = [note for note in (tag, system_kind(config, options)) if note]
-        name = config.get("system") or own.name
+        name = config.get("system") or home.name
         name += f" ({', '.join(notes)})" if notes else ""
     check_current(scores)
     head = read_head(scores)
     rows = read_scored_rows(scores, head)
-    visual = read_yaml(own / "visual_info.yaml")
-    return Experiment(name, folder, config, head, rows, options, visual)
+    visual = read_yaml(home / "visual_info.yaml")
+    return Experiment(name, folder, home, config, head, rows, options, visual)
 
 
 def merge_seeds(experiments: Sequence[Experiment]) -> List[Experiment]:

@@ -1,5 +1,6 @@
 """Instruments on two acoustic axes, and which fusion wins there (HFRA, figure 1)."""
 
+import contextlib
 import itertools
 import json
 import logging
@@ -8,29 +9,26 @@ import statistics
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.analysis.clip_analysis import (
     bullet_list,
+    finite_bounds,
     with_interval,
     write_figures,
     write_texts,
 )
 from espnet2_avsep.cli.options import Log, option
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.metrics.markdown import markdown_table
+from espnet2_avsep.metrics.markdown import bold, document, markdown_table
 from espnet2_avsep.metrics.score_table import OK, ScoreRow
 from espnet2_avsep.scoring.experiments import (
-    BOUND,
-    ORACLE,
+    REFERENCE,
     Experiment,
     check_comparable,
     merge_seeds,
     read_experiment,
 )
-
-if TYPE_CHECKING:
-    pass
 
 DEFINITION = (
     "Amplitude ratio: max|x| / rms(x). Harmonic complexity: 1 - sum(E_i / i) / "
@@ -160,13 +158,12 @@ def measure_all(args: AxesOptions, clips: Dict[str, Tuple[str, str]]) -> List[Me
     tasks = [(args, clip, *clips[clip]) for clip in sorted(clips, key=str.encode)]
     progress = Progress(len(tasks))
     found: List[Measured] = []
-    if args.nj == 1:
-        for task in tasks:
-            found.append(measure(task))
-            progress.step()
-        return found
-    with multiprocessing.get_context("fork").Pool(min(args.nj, len(tasks))) as pool:
-        for row in pool.imap(measure, tasks):
+    with contextlib.ExitStack() as stack:
+        rows = map(measure, tasks)
+        if args.nj > 1:
+            pool = multiprocessing.get_context("fork").Pool(min(args.nj, len(tasks)))
+            rows = stack.enter_context(pool).imap(measure, tasks)
+        for row in rows:
             found.append(row)
             progress.step()
     return found
@@ -218,7 +215,7 @@ def mean_with_interval(
     bounds = bootstrap_interval(values, groups, 0.95, args.resamples, args.seed)
     return {
         "mean": statistics.fmean(values),
-        "interval": [float(x) if math.isfinite(x) else None for x in bounds],
+        "interval": finite_bounds(bounds),
         "n": len(values),
     }
 
@@ -241,7 +238,7 @@ def summarise(
             f"{reasons[0][1]} of them: {reasons[0][0]}."
         )
     scores = common_scores(experiments)
-    rivals = [e.name for e in experiments if e.kind not in (BOUND, ORACLE)]
+    rivals = [e.name for e in experiments if e.group != REFERENCE]
     instruments: Dict[str, Any] = {}
     for name in sorted({row.instrument for row in measured}):
         own = [row for row in good if row.instrument == name]
@@ -384,17 +381,15 @@ def markdown(
     if summary["scored_but_not_measured"]:
         names_left = ", ".join(summary["scored_but_not_measured"])
         settings.append(f"scored, and not among the clips measured: {names_left}")
-    note = args.corpus_note.strip()
-    parts = [
+    return document(
         "# Acoustic axes",
-        f"**{note}**" if note else "",
+        bold(args.corpus_note),
         DEFINITION,
         markdown_table(lines),
         fusion_section(summary) if names else "",
         bullet_list(settings),
         "![acoustic_axes.png](acoustic_axes.png)" if args.plots else "",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    )
 
 
 def fusion_section(summary: Dict[str, Any]) -> str:
@@ -435,5 +430,5 @@ def draw(summary: Dict[str, Any], experiments: Sequence[Experiment]):
         places[name] = place
         if "best" in entry:
             winners[name] = entry["best"], is_clear(entry)
-    systems = [e.name for e in experiments if e.kind not in (BOUND, ORACLE)]
+    systems = [e.name for e in experiments if e.group != REFERENCE]
     return instrument_axes(places, winners, systems)

@@ -4,7 +4,7 @@ import logging
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from espnet2_avsep.cli.options import Log, option
 from espnet2_avsep.errors import InputError
@@ -77,24 +77,8 @@ class ReportOptions(Log):
     )
 
 
-class System(NamedTuple):
-    """One experiment and its scored sets.
-
-    Attributes:
-        name: On the page.
-        folder: Holds separated_<set> and scored_<set>.
-        home: Holds config.yaml and the log of the training.
-        config: Of the training, or of the system without one.
-        options: What the separation was run with.
-        scored: Set -> the experiment as the comparison sees it.
-    """
-
-    name: str
-    folder: Path
-    home: Path
-    config: Dict[str, Any]
-    options: str
-    scored: Dict[str, Experiment]
+# Set -> the experiments, as the comparison sees them.
+Scored = Mapping[str, List[Experiment]]
 
 
 def make_report(args: ReportOptions) -> None:
@@ -104,7 +88,11 @@ def make_report(args: ReportOptions) -> None:
         raise InputError(f"{' '.join(names)}: expected sets, each once.")
     if args.output_dir is None and len(args.experiment) > 1:
         raise InputError("--output_dir: say where the page of several systems goes.")
-    systems = [read_system(text, args.sets) for text in args.experiment]
+    scored = {
+        name: [read_experiment(text, name) for text in args.experiment]
+        for name in args.sets
+    }
+    systems = scored[args.sets[0]]
     seen = {MIXTURE}
     for system in systems:
         if system.name in seen:
@@ -113,41 +101,32 @@ def make_report(args: ReportOptions) -> None:
                 "give another name: --experiment NAME=DIR."
             )
         seen.add(system.name)
-    for name in args.sets:
-        check_comparable([system.scored[name] for system in systems])
+    for experiments in scored.values():
+        check_comparable(experiments)
     folder = Path(args.output_dir or systems[0].folder / "report")
-    write_report(args, systems, folder)
+    write_report(args, scored, folder)
     print(folder / "index.html")
 
 
-def read_system(text: str, sets: Sequence[str]) -> System:
-    """Read the experiment of an --experiment option."""
-    scored = {name: read_experiment(text, name) for name in sets}
-    first = next(iter(scored.values()))
-    home = first.folder.resolve()
-    if not (home / "config.yaml").is_file() and (home.parent / "config.yaml").is_file():
-        home = home.parent
-    return System(first.name, first.folder, home, first.config, first.options, scored)
-
-
-def write_report(args: ReportOptions, systems: Sequence[System], folder: Path) -> None:
+def write_report(args: ReportOptions, experiments: Scored, folder: Path) -> None:
     """Write the sounds and pictures, then, last and in one step, index.html."""
     from espnet2_avsep.data.records.journal import remove_leftovers
-    from espnet2_avsep.data.tables.scp import atomic_write
+    from espnet2_avsep.data.tables.scp import write_file
     from espnet2_avsep.errors import clear_disk_errors
     from espnet2_avsep.report.audible_mixture import evenly, read_real_mixtures
     from espnet2_avsep.report.listening import copy_files, write_media
     from espnet2_avsep.report.result_page import RealPart, Results, page
     from espnet2_avsep.report.training_log import read_curves
 
+    systems = experiments[args.sets[0]]
     sets = {
         system.name: [read_scored_set(args, system, name) for name in args.sets]
         for system in systems
     }
     links = copy_files(result_files(args, systems), folder / "files")
     scored = [
-        scored_part(args, systems, [own[n] for own in sets.values()], links[name])
-        for n, name in enumerate(args.sets)
+        scored_part(args, own, [s[n] for s in sets.values()], links[name])
+        for n, (name, own) in enumerate(experiments.items())
     ]
     real = []
     for name in args.real_sets:
@@ -175,8 +154,7 @@ def write_report(args: ReportOptions, systems: Sequence[System], folder: Path) -
     )
     with clear_disk_errors(folder):
         remove_leftovers(folder)
-        with atomic_write(folder / "index.html") as f:
-            f.write(page(results, folder))
+        write_file(folder / "index.html", page(results, folder))
     logging.info(
         "%s: %d systems, %d mixtures to listen to",
         folder / "index.html",
@@ -185,13 +163,13 @@ def write_report(args: ReportOptions, systems: Sequence[System], folder: Path) -
     )
 
 
-def read_scored_set(args: ReportOptions, system: System, name: str) -> ScoredSet:
+def read_scored_set(args: ReportOptions, system: Experiment, name: str) -> ScoredSet:
     """Read one system's scores of a set, as RESULTS.md averages them."""
     folders = f"{system.folder / f'scored_{name}'}:{Path(args.dump_dir) / name}"
     return ScoredSet.read(f"{name}:{folders}", args.leaks)
 
 
-def set_folders(args: ReportOptions, systems: Sequence[System], name: str):
+def set_folders(args: ReportOptions, systems: Sequence[Experiment], name: str):
     """Return where the stages left a set, and the systems what they made of it."""
     from espnet2_avsep.report.audible_mixture import Folders
 
@@ -206,7 +184,7 @@ def set_folders(args: ReportOptions, systems: Sequence[System], name: str):
 
 
 def result_files(
-    args: ReportOptions, systems: Sequence[System]
+    args: ReportOptions, systems: Sequence[Experiment]
 ) -> Dict[str, Dict[str, Path]]:
     """Return the files that the page links: set, "" for all -> title -> file."""
     found: Dict[str, Dict[str, Path]] = {"": {}}
@@ -221,11 +199,11 @@ def result_files(
     return found
 
 
-def groups_of(systems: Sequence[System]) -> Dict[str, List[System]]:
+def groups_of(systems: Sequence[Experiment]) -> Dict[str, List[Experiment]]:
     """Return the systems in groups, what was made with the references on its own."""
-    found: Dict[str, List[System]] = {group: [] for group in GROUPS}
+    found: Dict[str, List[Experiment]] = {group: [] for group in GROUPS}
     for system in systems:
-        found[next(iter(system.scored.values())).group].append(system)
+        found[system.group].append(system)
     titles = {SYSTEM: "systems", REFERENCE: "bounds and oracles, made or ordered with "}
     titles[REFERENCE] += "the references"
     return {titles.get(group, group): own for group, own in found.items() if own}
@@ -233,7 +211,7 @@ def groups_of(systems: Sequence[System]) -> Dict[str, List[System]]:
 
 def overall(
     names: Sequence[str],
-    systems: Sequence[System],
+    systems: Sequence[Experiment],
     sets: Mapping[str, Sequence[ScoredSet]],
 ) -> Dict[str, List[List[str]]]:
     """Return the tables of all sets, one for each group of systems."""
@@ -252,7 +230,7 @@ def overall(
 
 def scored_part(
     args: ReportOptions,
-    systems: Sequence[System],
+    systems: Sequence[Experiment],
     sets: Sequence[ScoredSet],
     links: Mapping[str, str],
 ):
@@ -260,7 +238,7 @@ def scored_part(
 
     Args:
         args: The command line.
-        systems: The systems.
+        systems: The systems, scored on this set.
         sets: The set's scores, of each system.
         links: Title -> file of the page's folder.
     """
@@ -273,7 +251,7 @@ def scored_part(
     from espnet2_avsep.report.result_page import ScoredPart
 
     name = sets[0].name
-    rows = {system.name: system.scored[name].rows for system in systems}
+    rows = {system.name: system.rows for system in systems}
     mixtures = read_scored_mixtures(name, set_folders(args, systems, name))
     for system, table in rows.items():
         unknown = sorted({row.mix_id for row in table} - set(mixtures))
@@ -325,10 +303,9 @@ def single_tables(scored: ScoredSet) -> Dict[str, List[List[str]]]:
 
 
 def compared(
-    systems: Sequence[System], name: str
+    experiments: Sequence[Experiment], name: str
 ) -> Tuple[Dict[str, object], Dict[str, List[List[str]]]]:
     """Return facts and tables of several systems on one set, as avsep_compare's."""
-    experiments = [system.scored[name] for system in systems]
     try:
         result = compare({e.name: e.rows for e in experiments})
     except ValueError as error:
@@ -380,10 +357,9 @@ def intervals(
     """Return each instrument's mean SDRi of some systems, over all's common sources."""
     from espnet2_avsep.figures.shapes import Interval
 
-    tables = list(rows.values())
     common = [
         n
-        for n, own in enumerate(zip(*tables, strict=True))
+        for n, own in enumerate(zip(*rows.values(), strict=True))
         if all(row.status == OK for row in own)
     ]
     seed = bootstrap_seed(sets[0].head)
@@ -397,7 +373,7 @@ def intervals(
 
 
 def system_facts(
-    system: System, sets: Sequence[ScoredSet], args: ReportOptions
+    system: Experiment, sets: Sequence[ScoredSet], args: ReportOptions
 ) -> Dict[str, object]:
     """Return what a system is, as RESULTS.md says it."""
     if system.config.get("trained") is False:
@@ -412,7 +388,7 @@ def system_facts(
     return facts
 
 
-def prompt_note(systems: Sequence[System]) -> str:
+def prompt_note(systems: Sequence[Experiment]) -> str:
     """Say what the pictures of prompts have to do with what was separated."""
     notes = ["Prompts: the pictures whose features stand in the list of mixtures."]
     for system in systems:

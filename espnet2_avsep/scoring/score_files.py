@@ -1,15 +1,14 @@
 """The tables of scores: scores.tsv, and the mixtures' own scores that are kept."""
 
 import csv
-import dataclasses
 import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from espnet2_avsep.data.tables.key_check import shorten
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write
-from espnet2_avsep.data.tables.tsv import read_tsv
+from espnet2_avsep.data.tables.scp import PathLike, write_file
+from espnet2_avsep.data.tables.tsv import format_tsv, read_tsv, write_tsv
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import (
     COLUMNS,
@@ -79,20 +78,13 @@ class MixtureScores:
         """Write the file where anything is new; rows in the order of the ids given."""
         if not self._changed:
             return
-        with atomic_write(self.path) as f:
-            f.write(f"{self.title}\n")
-            writer = _writer(f)
-            writer.writerow(CACHE_COLUMNS)
-            for mix_id in order:
-                crc, scores = self._scores.get(mix_id, (None, []))
-                for source, values in enumerate(scores, 1):
-                    writer.writerow([mix_id, source, crc, *map(repr, values)])
-
-
-def _writer(f):
-    return csv.writer(
-        f, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None
-    )
+        rows = (
+            (mix_id, source, self._scores[mix_id][0], *map(repr, values))
+            for mix_id in order
+            if mix_id in self._scores
+            for source, values in enumerate(self._scores[mix_id][1], 1)
+        )
+        write_file(self.path, f"{self.title}\n{format_tsv(CACHE_COLUMNS, rows)}")
 
 
 def write_scores(path: PathLike, rows: Sequence[ScoreRow]) -> None:
@@ -101,17 +93,13 @@ def write_scores(path: PathLike, rows: Sequence[ScoreRow]) -> None:
     The last column, leakage, is there where there are silent sources.
     """
     with_leakage = any(row.status == SILENT for row in rows)
-    with atomic_write(path) as f:
-        writer = _writer(f)
-        writer.writerow((*COLUMNS, LEAKAGE) if with_leakage else COLUMNS)
-        for row in rows:
-            fields = dataclasses.asdict(row)
-            if not with_leakage:
-                del fields[LEAKAGE]
-            for name in fields.keys() & {*SCORES, LEAKAGE}:
-                fields[name] = f"{fields[name]:.6f}"
-            fields["reason"] = " ".join(row.reason.split())
-            writer.writerow(fields.values())
+    columns = (*COLUMNS, LEAKAGE) if with_leakage else COLUMNS
+    cells = ([getattr(row, name) for name in columns] for row in rows)
+    write_tsv(
+        path,
+        columns,
+        ([f"{x:.6f}" if isinstance(x, float) else x for x in row] for row in cells),
+    )
 
 
 def read_scores(

@@ -24,7 +24,7 @@ from espnet2_avsep.data.records.made_from import (
     write_record,
 )
 from espnet2_avsep.data.tables.key_check import check_same_keys, shorten
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write, read_scp
+from espnet2_avsep.data.tables.scp import PathLike, read_scp, write_file
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import import_lean_torch
 from espnet2_avsep.metrics.score_table import (
@@ -150,8 +150,7 @@ def score_set(args: ScoringOptions) -> None:
         "bootstrap": f"{RESAMPLES} resamples of the mixtures, seed {args.seed}",
     }
     text = result_text(head, summary)
-    with atomic_write(result_file) as f:
-        f.write(text)
+    write_file(result_file, text)
     outputs = (result_file, output_dir / "scores.tsv", Path(args.mix_scores))
     write_record(output_dir, with_outputs(record, filter(Path.is_file, outputs)))
     print(text)

@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Tuple
 import torch
 from torch import Tensor, nn
 
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike, write_file
 from espnet2_avsep.errors import InputError
 
 OPSET = 18
@@ -141,8 +141,7 @@ def export_onnx(model: nn.Module, path: PathLike, config: Dict[str, Any]) -> flo
             f"the graph's masks differ from PyTorch's by {worst:.2g}; expected at most "
             f"{TOLERANCE:g}. Nothing was written."
         )
-    with atomic_write(path, "wb") as file:
-        file.write(content)
+    write_file(path, content)
     return worst
 
 

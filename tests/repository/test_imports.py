@@ -47,7 +47,7 @@ ALLOWED = {
     },
     "streaming": set(),
     "demo": {"media", "visual"},
-    "sharing": {"data", "layers", "metrics", "weights", "registry"},
+    "sharing": {"data", "layers", "metrics", "report", "weights", "registry"},
     "model": {
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "metrics"),
         *("figures", "data", "lean_imports"),

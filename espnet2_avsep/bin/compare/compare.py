@@ -10,8 +10,8 @@ compare_<set>_instruments.csv and .png files.
 """
 
 import dataclasses
-from pathlib import Path
 
+from espnet2_avsep.analysis.clip_analysis import split_name
 from espnet2_avsep.cli.options import with_options
 from espnet2_avsep.scoring.compare_options import CompareOptions
 from espnet2_avsep.scoring.comparison_tables import (
@@ -26,8 +26,7 @@ from espnet2_avsep.scoring.results import corpus_notes
 def main(args: CompareOptions) -> None:
     """Run the command."""
     if args.corpus_note is None:
-        folders = (Path(e.partition("=")[2] or e) for e in args.experiment)
-        args.corpus_note = corpus_notes(folders)
+        args.corpus_note = corpus_notes(split_name(e)[1] for e in args.experiment)
     results = {}
     for name in dict.fromkeys(args.set):
         one = dataclasses.replace(args, set=name)

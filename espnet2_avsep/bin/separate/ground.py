@@ -54,6 +54,7 @@ def main(args: Options) -> int:
     source = Path(args.input)
 
     from espnet2_avsep.data.records.output_folder import OutputFolder
+    from espnet2_avsep.data.tables.scp import write_file
     from espnet2_avsep.media.stream import probe
 
     info = probe(source, args.audio_stream)
@@ -121,20 +122,14 @@ def main(args: Options) -> int:
         )
         outputs.add(HEAT_MAP)
         result["heat_map"] = HEAT_MAP
-    _write(outputs, result)
+    text = json.dumps(result, indent=2, ensure_ascii=False)
+    write_file(outputs.folder / RESULT, text + "\n")
+    outputs.add(RESULT)
     if args.json:
-        print(json.dumps(result, indent=2, ensure_ascii=False))
+        print(text)
         return 0
     for entry in result["queries"]:
         word = "sounds" if entry["sounds"] else "silent"
         print(f"{entry['probability']:.2f}\t{word}\t{entry['query']}")
     print(f"{outputs.folder / (HEAT_MAP if with_map else RESULT)}")
     return 0
-
-
-def _write(outputs: Any, result: Dict[str, Any]) -> None:
-    from espnet2_avsep.data.tables.scp import atomic_write
-
-    with atomic_write(outputs.folder / RESULT) as f:
-        f.write(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    outputs.add(RESULT)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import List, Optional
 
 from espnet2_avsep.cli.options import Log, option, with_options
-from espnet2_avsep.data.tables.scp import atomic_write
+from espnet2_avsep.data.tables.scp import atomic_write, write_file
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.sharing.encoder_check import check_encoder
 
@@ -59,8 +59,7 @@ def main(args: Options) -> None:
         raise InputError(f"{weights}: no such file; the model is not complete.")
     read_mapping(folder / "visual_info.yaml")
     infos = [p for p in folder.glob("*_info.yaml") if p.name != PACK_INFO]
-    with atomic_write(origin) as f:
-        f.write(f"{files.origin}\n")
+    write_file(origin, f"{files.origin}\n")
     for source in (files.config, weights, *infos):
         with source.open("rb") as f, atomic_write(output / source.name, "wb") as g:
             shutil.copyfileobj(f, g)

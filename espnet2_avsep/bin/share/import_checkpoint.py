@@ -70,8 +70,6 @@ class Options(Log):
 @with_options(Options)
 def main(args: Options) -> None:
     """Run the command."""
-    import io
-
     import torch
     import yaml
 
@@ -103,11 +101,9 @@ def main(args: Options) -> None:
         "files": {"model_file": WEIGHTS},
         "yaml_files": {"train_config": "config.yaml"},
     }
-    content = io.BytesIO()
-    torch.save(model.state, content)
     (output / META).unlink(missing_ok=True)  # comes last: until then it is no model
     with atomic_write(output / WEIGHTS, "wb") as f:
-        f.write(content.getvalue())
+        torch.save(model.state, f)
     info = {
         "imported_from": {Path(p).name: file_sha256(p) for p in args.checkpoint},
         "layout": model.layout,

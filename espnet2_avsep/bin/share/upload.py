@@ -10,7 +10,7 @@ from pathlib import Path
 
 from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.data.records.made_from import check_current
-from espnet2_avsep.data.tables.scp import atomic_write
+from espnet2_avsep.data.tables.scp import write_file
 from espnet2_avsep.errors import InputError
 
 
@@ -72,5 +72,4 @@ def write_folder(packed: Path, folder: Path, repo_id: str, licence: str) -> None
         results.read_text(encoding="utf-8") if results.is_file() else None,
         licence,
     )
-    with atomic_write(folder / "README.md") as f:
-        f.write(card)
+    write_file(folder / "README.md", card)

@@ -15,10 +15,10 @@ from espnet2_avsep.data.records.made_from import (
     write_record,
 )
 from espnet2_avsep.data.records.output_folder import protect
-from espnet2_avsep.data.tables.scp import atomic_write
+from espnet2_avsep.data.tables.scp import write_file
 from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.metrics.markdown import bullets, plain
+from espnet2_avsep.metrics.markdown import bold, bullets, document, plain
 from espnet2_avsep.scoring.results import (
     ScoredSet,
     check_model,
@@ -109,7 +109,7 @@ def main(args: Options) -> None:
         lines["separated with"] = f"`{args.inference_args.strip()}`"
     sections = [
         f"# RESULTS of {plain(exp.resolve().name)}",
-        f"**{args.corpus_note.strip()}**" if args.corpus_note.strip() else "",
+        bold(args.corpus_note),
         headline(sets),
         scores_section(sets),
         "## Environment\n\n" + bullets(environment()),
@@ -123,8 +123,7 @@ def main(args: Options) -> None:
     ]
     output = Path(args.output or exp / "RESULTS.md")
     protect([output], [exp / "config.yaml", *([args.leaks] if args.leaks else [])])
-    with atomic_write(output) as f:
-        f.write("\n\n".join(section for section in sections if section) + "\n")
+    write_file(output, document(*sections))
     files = {f"scores of {s.name}": record_path(s.scores) for s in sets}
     files = {name: path for name, path in files.items() if path.is_file()}
     if config.get("trained") is not False and model.is_file():

@@ -48,6 +48,12 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO[Any]]:
         raise
 
 
+def write_file(path: PathLike, content: Union[str, bytes]) -> None:
+    """Write a whole file atomically: text as UTF-8, or bytes."""
+    with atomic_write(path, "w" if isinstance(content, str) else "wb") as f:
+        f.write(content)
+
+
 def _umask() -> int:
     value = os.umask(0)
     os.umask(value)
