@@ -88,6 +88,7 @@ MOVED = {
     "layers.precision": "precision",
     "plots": "figures.plots",
     "analysis.figures": "figures.plots",
+    "analysis.frequency_axis": "figures.spectrogram",
     "report.figures": "figures.shapes",
     "report.spectrogram": "figures.spectrogram",
     "data.corpus": "corpus",

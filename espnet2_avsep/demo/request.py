@@ -128,12 +128,7 @@ def outline(picture: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
     draw = ImageDraw.Draw(image)
     width, height = image.size
     for number, (left, top, right, bottom) in enumerate(boxes, 1):
-        corners = (
-            left * width,
-            top * height,
-            right * width - 1,
-            bottom * height - 1,
-        )
+        corners = (left * width, top * height, right * width - 1, bottom * height - 1)
         draw.rectangle(corners, outline=(255, 220, 0), width=3)
         draw.text((corners[0] + 6, corners[1] + 4), str(number), fill=(255, 220, 0))
     return np.asarray(image)

@@ -6,7 +6,7 @@ that every system is shown alike, also one that knows no masks.
 
 import io
 import math
-from typing import Dict, NamedTuple
+from typing import Dict, List, NamedTuple, Sequence
 
 import numpy as np
 
@@ -76,12 +76,31 @@ def ticks(nyquist: float, is_log: bool = False) -> Dict[str, float]:
     marks = _TICKS if is_log else [step * n for n in range(1, 5)]
     found = {}
     for hertz in (*marks, nyquist):
-        share = hertz / nyquist
-        share = math.log(1 + 20 * share) / math.log(21) if is_log else share
+        share = log_share(hertz / nyquist) if is_log else hertz / nyquist
         if hertz == nyquist or 0.15 < share < 0.85:
             unit = f"{hertz / 1000:.3g} kHz" if hertz >= 1000 else f"{hertz} Hz"
             found[unit] = share
     return found
+
+
+def log_share(share: float) -> float:
+    """Return the place of a frequency on the axis of LogFrequencyWarp, 0 to 1.
+
+    Args:
+        share: Of half the sampling rate.
+    """
+    return math.log(1 + 20 * share) / math.log(21)
+
+
+def rows_of(frequencies: Sequence[float], fs: int, num_rows: int) -> List[float]:
+    """Return the row (not rounded) of a log-frequency spectrogram of each frequency.
+
+    Args:
+        frequencies: In Hz, from 0 to fs / 2.
+        fs: Sampling rate in Hz.
+        num_rows: Rows of the spectrogram.
+    """
+    return [log_share(hertz / (fs / 2)) * (num_rows - 1) for hertz in frequencies]
 
 
 def canvas(mixture: np.ndarray) -> Canvas:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import math
 from pathlib import Path
@@ -115,7 +116,8 @@ def separate_file(
         )
     suffix = TRACK_FORMATS[audio_format].suffix
     paths = [Path(output_dir) / f"{name}{suffix}" for name in names]
-    protect(paths, [source, *_files(prompts)])
+    files = [file for prompt in prompts for file in prompt_files(prompt)]
+    protect(paths, [source, *files])
     blocks = AudioBlocks(source, audio_stream)
     number = 1 if channels == "mean" else blocks.channels
     limit = math.inf if max_seconds is None else max_seconds
@@ -125,7 +127,7 @@ def separate_file(
         length = measure(source, audio_stream).samples
     mix = DownMix()
     tracks = separate.stream(
-        _told(blocks, length, mix, channels == "mean", progress, limit),
+        _pieces(blocks, length, mix, channels == "mean", progress, limit),
         prompts,
         blocks.fs,
         classes=classes,
@@ -144,11 +146,11 @@ def separate_file(
             )
             for path in paths
         ]
-        for stretch in _chain(first, tracks):
+        for stretch in itertools.chain([first], tracks):
             for writer, track in zip(writers, stretch, strict=True):
                 writer.write(track)
             samples += stretch.shape[-1]
-    notes = [*blocks.notes]
+    notes = list(blocks.notes)
     if mix.note():
         hint = "--channels each (channels='each') keeps them"
         if channels != "mean":
@@ -203,12 +205,7 @@ def track_names(names: Optional[Sequence[str]], number: int) -> List[str]:
     return names
 
 
-def _files(prompts: Sequence[Any]) -> List[PathLike]:
-    """Return the files that prompts name."""
-    return [file for prompt in prompts for file in prompt_files(prompt)]
-
-
-def _told(
+def _pieces(
     blocks: AudioBlocks,
     length: Optional[int],
     mix: DownMix,
@@ -231,8 +228,3 @@ def _told(
         if progress is not None:
             seconds = done / blocks.fs
             progress(seconds if total is None else min(seconds, total), total)
-
-
-def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    yield first
-    yield from rest

@@ -227,6 +227,7 @@ def separate_job(
     max_seconds: Optional[float] = None,
 ) -> Dict[str, Any]:
     """Separate a recording and write all its files; return what result.json holds."""
+    from espnet2_avsep.data.tables.scp import write_file
     from espnet2_avsep.inference.file_separation import separate_file
     from espnet2_avsep.inference.separate import Chunking
 
@@ -277,7 +278,7 @@ def separate_job(
         _write_page(outputs.folder, result, job, embed, found.start)
         outputs.add(PAGE)
     text = json.dumps(result, indent=2, ensure_ascii=False)
-    _write_text(outputs.folder / RESULT, text + "\n")
+    write_file(outputs.folder / RESULT, f"{text}\n".encode("utf-8", "replace"))
     outputs.add(RESULT)
     return result
 
@@ -374,6 +375,7 @@ def _draw(
 
 
 def _write_page(out: Path, result: Dict, job: Job, embed: bool, start: float) -> None:
+    from espnet2_avsep.data.tables.scp import write_file
     from espnet2_avsep.inference.prompts import During, Region
     from espnet2_avsep.report.separation_page import Shown, separation_page
 
@@ -385,10 +387,4 @@ def _write_page(out: Path, result: Dict, job: Job, embed: bool, start: float) ->
         pictures = [path for path in query.files if is_picture(path)]
         queries[query.name] = Shown(query.text, box, pictures)
     text = separation_page(result, queries, out, embed, job.video, start)
-    _write_text(out / PAGE, text)
-
-
-def _write_text(path: Path, text: str) -> None:
-    from espnet2_avsep.data.tables.scp import write_file
-
-    write_file(path, text.encode("utf-8", "replace"))
+    write_file(out / PAGE, text.encode("utf-8", "replace"))

@@ -383,13 +383,8 @@ class SeparateAV:
         stream = self._stream(
             prompts, self._rate(fs), plan, channels, residual, bandwidth, classes
         )
-        empty = True
-        for piece in pieces:
-            wav = _check_mixture(piece, may_be_empty=True)
-            empty = empty and wav.shape[-1] == 0
+        for wav in _check_pieces(pieces):
             yield from stream.feed(wav)
-        if empty:
-            raise InputError("the mixture is empty: no piece held any sample.")
         yield from stream.finish()
 
     def ground(
@@ -442,13 +437,8 @@ class SeparateAV:
     def _resampled(self, pieces: Iterable[Mixture], fs: int) -> Iterator[np.ndarray]:
         """Yield the mean of the channels of a recording, (L'') at the model's rate."""
         resampler = Resampler(fs, self.sample_rate)
-        empty = True
-        for piece in pieces:
-            wav = _check_mixture(piece, may_be_empty=True).mean(axis=0, keepdims=True)
-            empty = empty and wav.shape[-1] == 0
-            yield resampler(wav)[0]
-        if empty:
-            raise InputError("the mixture is empty: no piece held any sample.")
+        for wav in _check_pieces(pieces):
+            yield resampler(wav.mean(axis=0, keepdims=True))[0]
         yield resampler(np.zeros((1, 0), np.float32), last=True)[0]
 
     def batch(
@@ -625,9 +615,9 @@ class SeparateAV:
 
     def _consistent(self, tracks: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
         """What the tracks (B, N, ..., L) become with ``mixture_consistency``."""
-        return (
-            mixture_consistent(tracks, mixture) if self.mixture_consistency else tracks
-        )
+        if self.mixture_consistency:
+            return mixture_consistent(tracks, mixture)
+        return tracks
 
     def _conditions(
         self,
@@ -844,6 +834,17 @@ def _check_mixture(mixture: Mixture, may_be_empty: bool = False) -> np.ndarray:
     if not np.isfinite(wav).all():
         raise InputError("the mixture holds NaN or infinite samples.")
     return wav
+
+
+def _check_pieces(pieces: Iterable[Mixture]) -> Iterator[np.ndarray]:
+    """Yield pieces as (C, L) float32; at the end, raise where all were empty."""
+    empty = True
+    for piece in pieces:
+        wav = _check_mixture(piece, may_be_empty=True)
+        empty = empty and wav.shape[-1] == 0
+        yield wav
+    if empty:
+        raise InputError("the mixture is empty: no piece held any sample.")
 
 
 def _set_stop(separator: torch.nn.Module, level: float) -> None:

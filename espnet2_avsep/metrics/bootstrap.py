@@ -5,7 +5,7 @@ section 13.3 (percentile interval). The sources of one mixture are scored on the
 sound and are not independent, so whole mixtures are drawn, each with all its sources.
 """
 
-from typing import Hashable, Sequence, Tuple, Union
+from typing import Hashable, Iterator, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -52,15 +52,33 @@ def bootstrap_interval(
     np.add.at(sums, index, rows)
     sizes = np.bincount(index, minlength=len(number))
 
-    # How often each group was drawn says all about a resample of groups.
-    rng = np.random.default_rng(seed)
-    chance = np.full(len(number), 1 / len(number))
-    means = np.empty((resamples, rows.shape[1]))
-    chunk = max(1, 1_000_000 // len(number))
-    for start in range(0, resamples, chunk):
-        end = min(start + chunk, resamples)
-        drawn = rng.multinomial(len(number), chance, size=end - start)
-        means[start:end] = (drawn @ sums) / (drawn @ sizes)[:, None]
-    tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    means = [
+        (drawn @ sums) / (drawn @ sizes)[:, None]
+        for drawn in drawn_counts(len(number), resamples, seed)
+    ]
+    low, high = percentile_interval(np.concatenate(means), level)
     return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
+
+
+def drawn_counts(number: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Draw groups with replacement, as many as there are.
+
+    Args:
+        number: Of groups.
+        resamples: How often all are drawn.
+        seed: Of the draws.
+
+    Yields:
+        How often each group was drawn, of some resamples: (some, number).
+    """
+    rng = np.random.default_rng(seed)
+    chance = np.full(number, 1 / number)
+    chunk = max(1, 1_000_000 // number)
+    for start in range(0, resamples, chunk):
+        yield rng.multinomial(number, chance, size=min(chunk, resamples - start))
+
+
+def percentile_interval(values: np.ndarray, level: float) -> np.ndarray:
+    """Return low and high, (2, ...), between which a share of (n, ...) lies."""
+    tail = (1 - level) / 2
+    return np.quantile(values, [tail, 1 - tail], axis=0)

@@ -10,6 +10,8 @@ from typing import Tuple
 
 import numpy as np
 
+from espnet2_avsep.metrics.bootstrap import drawn_counts, percentile_interval
+
 
 def modality_gap(x: np.ndarray, y: np.ndarray) -> float:
     """Return the norm of (mean of unit x - mean of unit y).
@@ -51,16 +53,11 @@ def modality_gap_interval(
     count = len(difference)
     if count < 2:
         return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    chance = np.full(count, 1 / count)
-    gaps = np.empty(resamples)
-    chunk = max(1, 10_000_000 // (count + difference.shape[1]))
-    for start in range(0, resamples, chunk):
-        end = min(start + chunk, resamples)
-        drawn = rng.multinomial(count, chance, size=end - start)
-        gaps[start:end] = np.linalg.norm(drawn @ difference / count, axis=1)
-    tail = (1 - level) / 2
-    low, high = np.quantile(gaps, [tail, 1 - tail])
+    gaps = [
+        np.linalg.norm(drawn @ difference / count, axis=1)
+        for drawn in drawn_counts(count, resamples, seed)
+    ]
+    low, high = percentile_interval(np.concatenate(gaps), level)
     return float(low), float(high)
 
 

@@ -266,6 +266,14 @@ def instrument_lines(summary: Summary) -> List[List[str]]:
     return lines
 
 
+def skip_lines(summary: Summary, title: str) -> List[List[str]]:
+    """A header with a title, then each reason with its number of sources."""
+    return [
+        [title, "sources"],
+        *([reason, str(number)] for reason, number in summary.skipped.items()),
+    ]
+
+
 def decibel(value: float) -> str:
     """Two decimals, or "n/a"."""
     return f"{value:.2f}" if math.isfinite(value) else "n/a"

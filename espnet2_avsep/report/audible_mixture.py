@@ -96,16 +96,11 @@ def read_scored_mixtures(dset: str, folders: Folders) -> Dict[str, AudibleMixtur
     found = {}
     for mix_id, clips in listed.items():
         sources = []
-        for n, (clip, instrument) in enumerate(clips):
-            sources.append(
-                Source(
-                    instrument,
-                    clip,
-                    _value(references[n], mix_id, folders.dump / f"spk{n + 1}.scp"),
-                    tuple(_track(table, mix_id) for table in tracks[n]),
-                    times.prompt(clip, rows[mix_id].get(f"frame{n + 1}")),
-                )
-            )
+        for n, (clip, instrument) in enumerate(clips, 1):
+            reference = _value(references[n - 1], mix_id, folders.dump / f"spk{n}.scp")
+            estimates = tuple(_track(table, mix_id) for table in tracks[n - 1])
+            prompt = times.prompt(clip, rows[mix_id].get(f"frame{n}"))
+            sources.append(Source(instrument, clip, reference, estimates, prompt))
         sound = _value(sounds, mix_id, folders.dump / "wav.scp")
         found[mix_id] = AudibleMixture(dset, mix_id, sound, tuple(sources))
     return found
@@ -173,12 +168,10 @@ class _PromptTimes:
         num_rows = int(shape.split(",")[0])
         seconds = self._seconds(clip)
         rows = strided_rows(int(row), self._count, self._stride, num_rows)
-        times = []
-        for number in rows:
-            if self._step is not None:
-                times.append(float(number * self._step))
-            else:
-                times.append((number + 0.5) / num_rows * seconds)
+        if self._step is not None:
+            times = [float(number * self._step) for number in rows]
+        else:
+            times = [(number + 0.5) / num_rows * seconds for number in rows]
         words = f"{clip} at {', '.join(f'{time:.2f}' for time in times)} s"
         return self.at(clip, tuple(times), "whole", words)
 
@@ -253,9 +246,7 @@ def choose_mixtures(scores: Mapping[str, float], most: int) -> List[str]:
         return ranked
     ends = most // 4
     middle = ranked[ends : len(ranked) - ends]
-    wanted = most - 2 * ends
-    step = len(middle) / max(wanted, 1)
-    between = [middle[int((n + 0.5) * step)] for n in range(wanted)]
+    between = evenly(middle, most - 2 * ends)
     return ranked[:ends] + between + ranked[len(ranked) - ends :]
 
 

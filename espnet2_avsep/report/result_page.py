@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 from urllib.parse import quote
 
+import numpy as np
+
 from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.figures.shapes import (
     Figure,
@@ -303,13 +305,10 @@ def _every_source(part: ScoredPart, results: Results) -> Table:
         else:
             values = [r.sdr if r.status == OK else math.nan for r in own]
             line += [_number(value) for value in values]
-            gap = values[0] - values[1]
-            if len(values) > 2:
-                gap = (
-                    max(values) - min(values)
-                    if all(map(math.isfinite, values))
-                    else math.nan
-                )
+            if len(values) == 2:
+                gap = values[0] - values[1]
+            else:  # NaN where one is
+                gap = float(np.max(values) - np.min(values))
             line.append(_number(gap))
         reasons = (_reason(r) for r in own if r.status != OK)
         line.append("; ".join(dict.fromkeys(reasons)))
@@ -335,12 +334,8 @@ def _pairs(
     }
     pairs = []
     for mixture in mixtures:
-        media, numbers = (
-            results.media[dset, mixture.mix_id],
-            range(1, len(mixture.sources) + 1),
-        )
-        first = results.systems[0]
-        keys = [(first, mixture.mix_id, n) for n in numbers]
+        media, first = results.media[dset, mixture.mix_id], results.systems[0]
+        keys = [(first, mixture.mix_id, n + 1) for n in range(len(mixture.sources))]
         gains = ", ".join(decibel(scores[key].sdr_i) for key in keys if key in scores)
         whose = f" of {first}" if len(results.systems) > 1 else ""
         shots = _Shots(media, folder)

@@ -33,6 +33,7 @@ class GroundingOptions(TrainedModel, Log):
 
 def ground(args: GroundingOptions) -> List[GroundedPair]:
     """Ask about every mixture of the set."""
+    import numpy as np
     import torch
 
     from espnet2_avsep.data.mixing.mixture_table import read_silent
@@ -55,32 +56,18 @@ def ground(args: GroundingOptions) -> List[GroundedPair]:
         f"visual_ref{n}": read_scp(folder / f"visual_spk{n}.scp") for n in numbers
     }
     others = shuffle_visual(own, folder / "mixtures.tsv", "class", args.seed)
+    pictures = [table[f"visual_ref{n}"] for table in (own, others) for n in numbers]
     pairs: List[GroundedPair] = []
     keys = list(silent)
     for begin in range(0, len(keys), args.batch_size):
         batch = keys[begin : begin + args.batch_size]
-        waves = torch.stack(
-            [
-                torch.stack([torch.as_tensor(read_segment(t[key])) for t in sounds])
-                for key in batch
-            ]
-        )
+        waves = [[read_segment(table[key]) for table in sounds] for key in batch]
+        visual = [[read_matrix(table[key]) for table in pictures] for key in batch]
+        waves = torch.from_numpy(np.array(waves))  # (B, N, L)
         mixture = waves.sum(dim=1, keepdim=True)
-        visual = torch.stack(
-            [
-                torch.stack(
-                    [
-                        torch.as_tensor(read_matrix(table[f"visual_ref{n}"][key]))
-                        for table in (own, others)
-                        for n in numbers
-                    ]
-                )
-                for key in batch
-            ]
-        )
         found = separate.model.ground_each(
             torch.cat([mixture, waves], dim=1).to(separate.device),
-            visual.to(separate.device),
+            torch.from_numpy(np.array(visual)).to(separate.device),
         ).tolist()  # (B, 1 + N, 2 * N)
         for key, answers in zip(batch, found, strict=True):
             pairs += _pairs(key, silent[key], answers)

@@ -296,8 +296,7 @@ def single_tables(scored: ScoredSet) -> Dict[str, List[List[str]]]:
         f"{scored.name}: instruments": score_table.instrument_lines(summary),
     }
     if summary.skipped:
-        skips = [["not scored, by reason", "sources"]]
-        skips += [[reason, str(n)] for reason, n in summary.skipped.items()]
+        skips = score_table.skip_lines(summary, "not scored, by reason")
         tables[f"{scored.name}: not scored"] = skips
     return tables
 

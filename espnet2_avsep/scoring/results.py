@@ -14,10 +14,7 @@ from espnet2_avsep.corpus.leaks.table import leaking_clips, read_leaks
 from espnet2_avsep.data.mixing.mixture_table import read_sources
 from espnet2_avsep.data.records.content import file_digest
 from espnet2_avsep.data.records.digest import file_sha256
-from espnet2_avsep.data.records.made_from import (
-    check_current,
-    read_record,
-)
+from espnet2_avsep.data.records.made_from import check_current, read_record
 from espnet2_avsep.data.tables.scp import PathLike, read_skipped
 from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
@@ -33,6 +30,7 @@ from espnet2_avsep.metrics.score_table import (
     instrument_table,
     leakage_line,
     score_table,
+    skip_lines,
     summarise,
 )
 from espnet2_avsep.scoring.score_files import read_scores
@@ -328,28 +326,26 @@ def environment() -> Dict[str, str]:
 
 def git_commit(folder: Path) -> str:
     """Return the commit that the package's files belong to; "" where there is none."""
-
-    def git(*arguments: str) -> Optional[str]:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(folder), *arguments],
-                capture_output=True,
-                text=True,
-                timeout=10,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
+    git = ("git", "-C", str(folder))
     # Installed files may lie within the checkout of something else.
-    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+    if output_of(*git, "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return ""
-    commit = git("rev-parse", "HEAD")
+    commit = output_of(*git, "rev-parse", "HEAD")
     if not commit:
         return ""
-    changed = git("status", "--porcelain", "--untracked-files=no", ".")
+    changed = output_of(*git, "status", "--porcelain", "--untracked-files=no", ".")
     return f"{commit} with local changes" if changed else commit
+
+
+def output_of(*command: str) -> Optional[str]:
+    """Return what a program prints; None where it fails or is not installed."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def cpu_model() -> str:
@@ -366,14 +362,10 @@ def gpu_names() -> str:
     """Return the names of NVIDIA's GPUs, without the seconds that torch takes."""
     if not shutil.which("nvidia-smi"):
         return "none"
-    command_line = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(
-            command_line, capture_output=True, text=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+    found = output_of("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    if found is None:
         return "unknown"
-    names = Counter(line.strip() for line in done.stdout.splitlines() if line.strip())
+    names = Counter(line.strip() for line in found.splitlines() if line.strip())
     return ", ".join(f"{n} x {name}" for name, n in names.items()) or "none"
 
 
@@ -402,10 +394,9 @@ def experiment(
         lines = {"tag": lines["tag"], "config": f"no config.yaml in {name}"}
     model = weights_of(exp, inference_model)
     if model.is_file():
-        digest = file_sha256(model)
         target = f" -> {model.resolve().name}" if model.is_symlink() else ""
         lines["model"] = f"{model.name}{target}"
-        lines["SHA-256 of the weights"] = digest
+        lines["SHA-256 of the weights"] = file_sha256(model)
     else:
         lines["model"] = f"{model.name} (no such file)"
     return lines
@@ -527,9 +518,7 @@ def set_section(s: ScoredSet) -> str:
     summary = s.summary
     parts = [f"## {plain(s.name)}", bullets(set_lines(s))]
     if summary.skipped:
-        skips = [["skipped, by reason", "sources"]]
-        skips += [[reason, str(n)] for reason, n in summary.skipped.items()]
-        parts.append(markdown_table(skips))
+        parts.append(markdown_table(skip_lines(summary, "skipped, by reason")))
     parts += [leakage_line(summary)] if summary.silent else []
     parts += [score_table(summary), MIXTURE_SAR, instrument_table(summary)]
     if s.clean is not None:

@@ -102,14 +102,13 @@ def draw(
     args: PanelOptions, mixture: "AudibleMixture", scores: Dict[str, Scores]
 ) -> "Figure":
     """Draw a mixture."""
-    from espnet2_avsep.analysis.frequency_axis import rows_of
     from espnet2_avsep.data.segment_reader import (
         audio_info,
         check_sample_rate,
         read_segment,
     )
     from espnet2_avsep.figures.plots import Panel, spectrogram_grid
-    from espnet2_avsep.figures.spectrogram import ROWS, magnitudes
+    from espnet2_avsep.figures.spectrogram import ROWS, magnitudes, rows_of
 
     key = mixture.mix_id
     samples, fs = audio_info(mixture.sound)

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -50,6 +50,32 @@ def encode_clips(encoder, events: Iterable[Tuple[str, Any]]) -> Iterator[Result]
             if not waiting:
                 yield from flush()
     yield from flush()
+
+
+def encode_each(
+    encoder, keys: Iterable[str], items: Callable[[str], Iterable[np.ndarray]]
+) -> Iterator[Result]:
+    """Encode the pictures, or windows, of clips, read ahead in the background.
+
+    Args:
+        encoder: A :class:`FrameEncoder`.
+        keys: The clips.
+        items: Clip -> its pictures or windows; may raise a ClipError.
+
+    Yields:
+        See :func:`encode_clips`.
+    """
+
+    def events() -> Iterator[Tuple[str, Any]]:
+        for key in keys:
+            try:
+                for item in items(key):
+                    yield key, item
+                yield key, None
+            except ClipError as error:
+                yield key, error
+
+    return encode_clips(encoder, in_background(events(), 2 * encoder.batch_size))
 
 
 def in_background(items: Iterable[Any], depth: int) -> Iterator[Any]:

@@ -26,7 +26,7 @@ from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.file_name import is_image_name
 from espnet2_avsep.media.picture import read_image
 from espnet2_avsep.media.stream import probe
-from espnet2_avsep.visual.batches import encode_clips, in_background
+from espnet2_avsep.visual.batches import encode_each
 from espnet2_avsep.visual.boxes.box_source import BoxSource
 from espnet2_avsep.visual.feature_job import (
     MAX_ROWS,
@@ -147,37 +147,25 @@ def extract_visual(
         logging.info("encoder: %s, on %s", network.info, network.device)
         rate = Fraction(fps) / every
 
-        def events() -> Iterator[Tuple[str, Any]]:
-            for key in keys:
-                tap = None
-                if (
-                    audio is not None
-                    and _shares_its_file(videos[key], wavs[key])
-                    and not audio.is_finished(key, wavs[key])
-                ):
-                    tap = AudioTap(wavs[key], audio_stream)
-                try:
-                    for image in clip_pictures(
-                        videos[key],
-                        wavs[key],
-                        rate,
-                        every,
-                        network,
-                        tap,
-                        region,
-                        cut and partial(cut, key),
-                        audio_stream,
-                    ):
-                        if tap is not None and tap.audio is not None:
-                            samples = resample(*tap.audio, audio.fs)
-                            tap.audio = None
-                            audio.write(key, samples, wavs[key])
-                        yield key, image
-                    yield key, None
-                except ClipError as error:
-                    yield key, error
+        def pictures(key: str) -> Iterator[np.ndarray]:
+            video, wav, tap = videos[key], wavs[key], None
+            if (
+                audio is not None
+                and _shares_its_file(video, wav)
+                and not audio.is_finished(key, wav)
+            ):
+                tap = AudioTap(wav, audio_stream)
+            crop = cut and partial(cut, key)
+            for image in clip_pictures(
+                *(video, wav, rate, every, network, tap, region, crop, audio_stream)
+            ):
+                if tap is not None and tap.audio is not None:
+                    samples = resample(*tap.audio, audio.fs)
+                    tap.audio = None
+                    audio.write(key, samples, wav)
+                yield image
 
-        return encode_clips(network, in_background(events(), 2 * batch_size))
+        return encode_each(network, keys, pictures)
 
     sources = _sources(videos, wavs, boxes)
     run_feature_job(

@@ -61,7 +61,6 @@ def video_frames(
     times: List[Fraction],
     resize: Optional[Resize] = None,
     start: Union[float, Fraction] = 0,
-    threads: int = 1,
     demux: Optional[Demux] = None,
 ) -> Iterator[Tuple[float, np.ndarray]]:
     """Yield the picture that a video shows at each of some times.
@@ -74,7 +73,6 @@ def video_frames(
         times: Ascending times in s.
         resize: Size to scale to while converting; None keeps the video's size.
         start: Time on the file's clock of ``times`` = 0 in s.
-        threads: Threads of the decoder (0: one a core).
         demux: Reads the packets in the one pass over the whole file, which comes before
             the first picture; may make use of those of other streams.
 
@@ -88,12 +86,12 @@ def video_frames(
     index = _read_index(path, demux)
     done = 0
     if index is not None:
-        for image in _indexed_frames(path, index, wanted, resize, threads):
+        for image in _indexed_frames(path, index, wanted, resize):
             yield float(times[done]), image
             done += 1
     if done < len(times):
         # No usable time stamps, or the decoder left out a picture: decode all.
-        frames = _all_frames(path, wanted[done:], resize, threads)
+        frames = _all_frames(path, wanted[done:], resize)
         for time, image in zip(times[done:], frames, strict=True):
             yield float(time), image
 
@@ -220,7 +218,6 @@ def _indexed_frames(
     index: _Index,
     wanted: List[Fraction],
     resize: Optional[Resize],
-    threads: int,
 ) -> Iterator[np.ndarray]:
     """Decode only what the wanted pictures need; stop early where one is not found.
 
@@ -229,7 +226,6 @@ def _indexed_frames(
         index: Its time stamps.
         wanted: Ascending times on the file's clock in s.
         resize: As for :func:`video_frames`.
-        threads: As for :func:`video_frames`.
 
     Yields:
         One picture per wanted time, in order.
@@ -241,7 +237,7 @@ def _indexed_frames(
     images: Dict[int, np.ndarray] = {}
     to_rgb = _ToRGB(resize, index.aspect)
     done = 0
-    for frame in _decode_packets(path, index, to_send, threads):
+    for frame in _decode_packets(path, index, to_send):
         if frame.pts in keep:
             images[frame.pts] = to_rgb(frame)
         while done < len(chosen) and chosen[done] in images:
@@ -263,7 +259,7 @@ def _rounding(time_base: Optional[Fraction]) -> Fraction:
 
 
 def _decode_packets(
-    path: PathLike, index: _Index, to_send: List[int], threads: int
+    path: PathLike, index: _Index, to_send: List[int]
 ) -> Iterator["av.VideoFrame"]:  # noqa: F821
     """Decode a video as far as some of its pictures need it.
 
@@ -271,7 +267,6 @@ def _decode_packets(
         path: The video.
         index: Its time stamps.
         to_send: Ascending positions of the wanted pictures in ``index.pts``.
-        threads: Threads of the decoder.
 
     Yields:
         The wanted pictures and some others, in the order of their time stamps.
@@ -281,8 +276,7 @@ def _decode_packets(
     with open_media(path) as container:
         stream = _video(path, container)
         decoder = stream.codec_context
-        decoder.thread_type = "AUTO"
-        decoder.thread_count = threads
+        decoder.thread_count = 1
         can_skip = decoder.name in _CAN_SKIP
         wanted = set(to_send)
         # Where decoding may begin for each wanted picture and all that follow it.
@@ -329,7 +323,7 @@ def _key_before(index: _Index, number: int) -> int:
 
 
 def _all_frames(
-    path: PathLike, wanted: List[Fraction], resize: Optional[Resize], threads: int
+    path: PathLike, wanted: List[Fraction], resize: Optional[Resize]
 ) -> Iterator[np.ndarray]:
     """Decode a whole video and pick the wanted pictures by their own time stamps."""
     import av
@@ -339,8 +333,7 @@ def _all_frames(
     with open_media(path) as container:
         stream = _video(path, container)
         to_rgb = _ToRGB(resize, pixel_aspect(stream))
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = threads
+        stream.codec_context.thread_count = 1
         stated = _stated(container, stream)
         time = start = Fraction(0)
         try:

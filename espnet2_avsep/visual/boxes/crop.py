@@ -1,5 +1,6 @@
 """Pictures cut out around the best box, with a record of where each box came from."""
 
+import itertools
 from pathlib import Path
 from typing import (
     Any,
@@ -153,7 +154,7 @@ class Cropper:
     ) -> Iterator[Tuple[np.ndarray, List[Box], str]]:
         if self.files is None:
             pictures = (image for _, image in images)
-            for batch in _batches(pictures, self.batch_size):
+            while batch := list(itertools.islice(pictures, self.batch_size)):
                 for image, boxes in zip(
                     batch, self.detector.detect(batch), strict=True
                 ):
@@ -237,14 +238,3 @@ def write_box_table(
                 cells = ["-" if v is None else " ".join(str(v).split()) for v in values]
                 f.write("\t".join([key, str(row), *cells]) + "\n")
     return counts
-
-
-def _batches(images: Iterable[np.ndarray], size: int) -> Iterator[List[np.ndarray]]:
-    batch: List[np.ndarray] = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

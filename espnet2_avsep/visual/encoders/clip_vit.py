@@ -118,11 +118,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor, wanted: Optional[int] = None) -> Tensor:
         """Return (B, T, width) of (B, T, width), or of the first ``wanted`` tokens."""
         normed = self.ln_1(x)
-        weight, bias, width = (
-            self.attn.in_proj_weight,
-            self.attn.in_proj_bias,
-            x.size(2),
-        )
+        weight, bias = self.attn.in_proj_weight, self.attn.in_proj_bias
         if wanted is None:
             query, key, value = F.linear(normed, weight, bias).chunk(3, dim=-1)
         else:

@@ -15,7 +15,7 @@ from espnet2_avsep.data.tables.scp import PathLike, read_scp
 from espnet2_avsep.device import choose_device
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.picture import read_image
-from espnet2_avsep.visual.batches import encode_clips, in_background
+from espnet2_avsep.visual.batches import encode_each
 from espnet2_avsep.visual.extract import sound_on_video
 from espnet2_avsep.visual.feature_job import (
     MAX_ROWS,
@@ -119,19 +119,11 @@ def extract_motion(
         write_info(writer.folder / INFO, {**network.info, **window, **how})
         logging.info("motion: %s, on %s", network.info, network.device)
 
-        def events() -> Iterator[Tuple[str, Any]]:
-            for key in keys:
-                try:
-                    for rows in clip_windows(
-                        *(videos[key], wavs[key], rows_per_second, rate, network),
-                        audio_stream=audio_stream,
-                    ):
-                        yield key, rows
-                    yield key, None
-                except ClipError as error:
-                    yield key, error
+        def windows(key: str) -> Iterator[np.ndarray]:
+            how_many = (rows_per_second, rate, network, audio_stream)
+            return clip_windows(videos[key], wavs[key], *how_many)
 
-        return encode_clips(network, in_background(events(), 2 * batch_size))
+        return encode_each(network, keys, windows)
 
     sources = {key: [signature(videos[key]), signature(wavs[key])] for key in videos}
     run_feature_job(

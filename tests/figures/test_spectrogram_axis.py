@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from espnet2_avsep.analysis.frequency_axis import rows_of
-from espnet2_avsep.figures.spectrogram import ROWS, magnitudes
+from espnet2_avsep.figures.spectrogram import ROWS, magnitudes, rows_of
 
 FS = 11625
 
