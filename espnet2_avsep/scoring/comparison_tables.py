@@ -8,7 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from espnet2_avsep.analysis.clip_analysis import split_name
+from espnet2_avsep.analysis.clip_analysis import split_name, write_figures
 from espnet2_avsep.data.tables.scp import write_file
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.comparison import MIXTURE, Comparison, compare
@@ -131,11 +131,11 @@ def compare_numbers(args: CompareOptions, results: Mapping[str, Comparison]) -> 
         bullets({name: set_note(result) for name, result in results.items()}),
     ]
     if args.plots:
-        from espnet2_avsep.figures.plots import score_curves, write_png
+        from espnet2_avsep.figures.plots import score_curves
 
         curves = compare_counts.curves(results)
         figure = score_curves(curves, "sources in a mixture", "SDRi, dB")
-        write_png(figure, folder / f"{stem}.png")
+        write_figures(folder, {f"{stem}.png": figure}, dpi=100)
         parts.append(f"![{stem}.png]({stem}.png)")
     write_page(folder / f"{stem}.md", document(*parts))
 
@@ -279,28 +279,27 @@ def write_csv(path: Path, lines: Sequence[Sequence[str]]) -> None:
 
 def draw(folder: Path, stem: str, result: Comparison) -> List[str]:
     """Draw the pictures; return their names."""
-    from espnet2_avsep.figures.plots import instrument_bars, score_bars, write_png
+    from espnet2_avsep.figures.plots import instrument_bars, score_bars
 
     figures = {
-        "scores": score_bars(
+        f"{stem}_scores.png": score_bars(
             {n: result.mean[n]["sdr_i"] for n in result.systems},
             {n: result.interval[n]["sdr_i"] for n in result.systems},
             "SDRi, dB",
         ),
-        "instruments": instrument_bars(
+        f"{stem}_instruments.png": instrument_bars(
             {k: means for k, (count, means) in result.instruments.items() if count},
             result.systems,
             "SDR, dB",
         ),
     }
-    for name, figure in figures.items():
-        write_png(figure, folder / f"{stem}_{name}.png")
-    return [f"{stem}_{name}.png" for name in figures]
+    write_figures(folder, figures, dpi=100)
+    return list(figures)
 
 
 def draw_curve(folder: Path, stem: str, points: Sequence[CurvePoint], key: str) -> str:
     """Draw the scores over a value; return the picture's name."""
-    from espnet2_avsep.figures.plots import value_curves, write_png
+    from espnet2_avsep.figures.plots import value_curves
 
     metrics = {TITLES[metric]: metric for metric in PUBLISHED}
     figure = value_curves(
@@ -309,7 +308,7 @@ def draw_curve(folder: Path, stem: str, points: Sequence[CurvePoint], key: str) 
         {title: [p.interval[m] for p in points] for title, m in metrics.items()},
         key,
     )
-    write_png(figure, folder / f"{stem}_over.png")
+    write_figures(folder, {f"{stem}_over.png": figure}, dpi=100)
     return f"{stem}_over.png"
 
 
