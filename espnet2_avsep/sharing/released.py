@@ -283,10 +283,16 @@ def convert(
         )
     if condition != "own":
         conf["middle_condition"] = condition
+    stft = {**entry.audio, **(audio or {})}
+    sample_rate = stft.pop("sample_rate")
     config = {
         "system": entry.system,
         "imported_from": f"released checkpoint, layout {found[0]}",
-        **_audio_config({**entry.audio, **(audio or {})}),
+        "sample_rate": sample_rate,
+        "encoder": "stft",
+        "encoder_conf": stft,
+        "decoder": "stft",
+        "decoder_conf": dict(stft),
         **adapter,
         "separator": separator,
         "separator_conf": conf,
@@ -342,17 +348,6 @@ def _unwrap(checkpoint: Mapping[str, Any]) -> State:
 def _some(names: Iterable[Any]) -> str:
     """Show a few names."""
     return shorten(sorted(map(str, names))) or "nothing"
-
-
-def _audio_config(audio: Mapping[str, int]) -> Dict[str, Any]:
-    stft = {"n_fft": audio["n_fft"], "hop_length": audio["hop_length"]}
-    return {
-        "sample_rate": audio["sample_rate"],
-        "encoder": "stft",
-        "encoder_conf": stft,
-        "decoder": "stft",
-        "decoder_conf": dict(stft),
-    }
 
 
 @dataclasses.dataclass
@@ -778,8 +773,8 @@ class _Layout:
     Attributes:
         system: Its name.
         names: What its tensors are called, for messages.
-        needs: One name that begins with each of these is there ...
-        lacks: ... and none that begins with one of these. "*" matches any characters.
+        needs: One name that begins with each of these is there. "*" matches any
+            characters.
         convert: Takes the tensors.
         audio: sample_rate, n_fft, hop_length of the released model.
         visual: What made its visual input; which weights, its files do not say.
@@ -787,18 +782,19 @@ class _Layout:
             training.
         criterion: What it was trained with.
         visual_frames: Pictures of a source.
+        lacks: No name that begins with one of these is there; see ``needs``.
     """
 
     system: str
     names: str
     needs: Tuple[str, ...]
-    lacks: Tuple[str, ...]
     convert: Callable[[_Source], _Result]
     audio: Dict[str, int]
     visual: Dict[str, Any]
     model: Dict[str, Any]
     criterion: str = "binary_mask_bce"
     visual_frames: int = 3
+    lacks: Tuple[str, ...] = ()
 
     def fits(self, state: Mapping[str, Tensor]) -> bool:
         def there(prefix: str) -> bool:
@@ -826,7 +822,6 @@ LAYOUTS: Dict[str, _Layout] = {
         "Sound of Pixels",
         "net_sound, net_frame, net_synthesizer, or a file of each",
         ("net_sound.bn0.", "net_frame.fc.", "net_synthesizer."),
-        (),
         _from_sound_of_pixels,
         _AUDIO_11025,
         _FRAMES,
@@ -836,7 +831,6 @@ LAYOUTS: Dict[str, _Layout] = {
         "CLIPSep late",
         "sound_net.unet_block.model, frame_net, synth_net, perhaps pit_nets",
         ("sound_net.unet_block.model.", "frame_net.weight", "synth_net.scale"),
-        (),
         _from_clipsep,
         _AUDIO_16000,
         _CLIP,
@@ -846,17 +840,16 @@ LAYOUTS: Dict[str, _Layout] = {
         "CLIPSep middle",
         "sound_net.unet_block.downconv, frame_net",
         ("sound_net.unet_block.downconv.", "frame_net.weight"),
-        ("frame_net_mid.",),
         _from_clipsep_middle,
         _AUDIO_16000,
         _CLIP,
         _CORNERS,
+        lacks=("frame_net_mid.",),
     ),
     "hfra": _Layout(
         "HFRA",
         "sound_net.unet_block.downconv, frame_net_mid, frame_net_late, synth_net",
         ("sound_net.unet_block.downconv.", "frame_net_mid.", "frame_net_late."),
-        (),
         _from_hfra,
         {"sample_rate": 11625, "n_fft": 1024, "hop_length": 256},
         _CLIP,
@@ -866,7 +859,6 @@ LAYOUTS: Dict[str, _Layout] = {
         "Co-Separation",
         "net_unet, net_visual, perhaps net_classifier: a file of each",
         ("net_unet.audionet_convlayer1.", "net_visual.conv1x1."),
-        (),
         _from_co_separation,
         _AUDIO_11025,
         _FRAMES,
@@ -878,12 +870,12 @@ LAYOUTS: Dict[str, _Layout] = {
         "iQuery",
         "net_sound with downconv1, net_frame, net_maskformer: a file of each",
         ("net_sound.downconv1.", "net_frame.fc.", "net_maskformer.query_embed."),
-        ("net_sound.*.gn.",),
         _from_queries,
         _AUDIO_11025,
         _FRAMES,
         {**_QUERIES, "warp_align_corners": False},
         "ratio_mask_l1",
+        lacks=("net_sound.*.gn.",),
     ),
     "dgfnet": _Layout(
         "DGFNet",
@@ -892,7 +884,6 @@ LAYOUTS: Dict[str, _Layout] = {
             *("net_sound.downconv1.", "net_sound.*.gn."),
             *("net_frame.fc.", "net_maskformer.query_embed."),
         ),
-        (),
         _from_queries,
         _AUDIO_11025,
         _FRAMES,
@@ -903,7 +894,6 @@ LAYOUTS: Dict[str, _Layout] = {
         "AVPC",
         "net_sound, net_frame: a file of each",
         ("net_sound.DownConvs.", "net_sound.BNDown.", "net_frame.fc.0."),
-        (),
         _from_avpc,
         _AUDIO_11025,
         _FRAMES,
