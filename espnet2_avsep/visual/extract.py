@@ -26,7 +26,11 @@ from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.file_name import is_image_name
 from espnet2_avsep.media.picture import read_image
 from espnet2_avsep.media.stream import probe
-from espnet2_avsep.visual.batches import encode_each
+from espnet2_avsep.visual.batches import (  # noqa: F401  (names of version 0.1)
+    encode_clips,
+    encode_each,
+    in_background,
+)
 from espnet2_avsep.visual.boxes.box_source import BoxSource
 from espnet2_avsep.visual.feature_job import (
     MAX_ROWS,
