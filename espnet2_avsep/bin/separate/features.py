@@ -15,10 +15,6 @@ from espnet2_avsep.cli.shared_options import Device, Json, QuietLog
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import import_lean_torch
 
-WRITTEN = ("inputs.scp", "visual.ark", "visual.scp", "visual_shape")
-WRITTEN += ("visual_skipped.tsv", "visual_info.yaml")
-# A few pictures: the last batch is padded to this number (see FrameEncoder).
-BATCH_SIZE = 8
 ENCODER_OPTIONS = ("visual_encoder", "visual_model", "visual_pretrained")
 
 
@@ -55,71 +51,16 @@ def main(args: Options) -> int:
     out = Path(args.out)
     if "\0" in args.out or (out.exists() and not out.is_dir()):
         raise InputError(f"--out {args.out!r}: is no folder; choose another name.")
-    from espnet2_avsep.data.tables.clip_id import file_stem, nfc
+    from espnet2_avsep.visual.encode_inputs import encode_inputs, input_table
 
-    table = {}
-    for text in args.inputs:
-        path = Path(text)
-        try:
-            there = bool(text.strip()) and path.exists()
-        except (OSError, ValueError):  # no name that a file can have
-            there = False
-        if not there:
-            raise InputError(f"{text!r:.200}: no such file or folder.")
-        if path.resolve().as_posix() != " ".join(path.resolve().as_posix().split()):
-            raise InputError(
-                f"{text!r}: has white space that a table cannot hold; rename it."
-            )
-        _check_picture(path)
-        key = nfc(path.stem).replace(" ", "_") or "input"
-        while key in table:
-            key += "_"
-        table[key] = path.resolve()
+    table = input_table(args.inputs)
     import_lean_torch()
     encoder = _encoder(args)
-
-    import numpy as np
-
     from espnet2_avsep.data.records.output_folder import OutputFolder
-    from espnet2_avsep.data.tables.scp import (
-        atomic_write,
-        read_scp,
-        read_skipped,
-        write_scp,
-    )
-    from espnet2_avsep.data.tables.table_entry import load_matrix
-    from espnet2_avsep.visual.extract import extract_visual
 
     outputs = OutputFolder(out, "features", table.values(), args.overwrite)
-    arrays = {key: f"{file_stem(key)}.npy" for key in table}
-    if not outputs.is_own:  # of its own, a run that was cut off goes on
-        outputs.check(WRITTEN)
-    outputs.check(list(arrays.values()))
-    out.mkdir(parents=True, exist_ok=True)
-    write_scp(out / "inputs.scp", table)
-    outputs.add("inputs.scp")
-    extract_visual(
-        out / "inputs.scp",
-        out,
-        fps=args.fps,
-        every=args.every,
-        device=args.device,
-        batch_size=BATCH_SIZE,
-        **encoder,
-    )
-    rows = read_scp(out / "visual.scp")
-    for key, entry in rows.items():
-        with atomic_write(out / arrays[key], "wb") as f:
-            np.save(f, load_matrix(entry))
-        outputs.add(arrays[key])
-    found = {
-        "queries": {key: str(out / arrays[key]) for key in rows},
-        "shapes": read_scp(out / "visual_shape"),
-        "skipped": {
-            row.key: row.reason for row in read_skipped(out / "visual_skipped.tsv")
-        },
-        "scp": str(out / "visual.scp"),
-    }
+    sampling = {"fps": args.fps, "every": args.every, "device": args.device}
+    found = encode_inputs(table, outputs, **sampling, **encoder)
     if args.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
@@ -129,19 +70,6 @@ def main(args: Options) -> int:
         print(f"{key}: left out, {reason}")
     print(f"wrote {found['scp']}")
     return 0
-
-
-def _check_picture(path: Path) -> None:
-    from espnet2_avsep.media.file_name import is_image_name
-    from espnet2_avsep.media.stream import probe
-
-    if path.is_dir() or is_image_name(path.name):
-        return
-    if not probe(path).has_video:
-        raise InputError(
-            f"{path}: has no picture. Give a picture, a video, or a folder of numbered "
-            "pictures."
-        )
 
 
 def _encoder(args: Options) -> Dict[str, Any]:
