@@ -46,7 +46,7 @@ NAMES = {
     "criterion": "spectrogram_l1=SpectrogramL1 binary_mask_bce=BinaryMaskBCE "
     "ratio_mask_l1=RatioMaskL1 recursive_mask=RecursiveMaskLoss wave_l1=WaveL1 "
     "alignment=AlignmentLoss object_classification=ObjectClassification "
-    "soft_snr=SoftSNR co_learning=CoLearning",
+    "soft_snr=SoftSNR co_learning=CoLearning presence_bce=PresenceBCE",
     "baseline": "ideal_binary_mask=IdealBinaryMask ideal_ratio_mask=IdealRatioMask "
     "nmf_mfcc=NMFMFCC rpca=RPCA",
 }

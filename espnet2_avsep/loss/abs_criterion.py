@@ -27,6 +27,8 @@ class SeparationOutput(NamedTuple):
         labels: Number of each source's class, (B, N), or None.
         steps: Of separators that take one source after the other, or None.
         grounding: Of separators that tell what sounds, or None.
+        presence: Logits of "the query is in the mixture", (B, N), where a criterion
+            needs them.
     """
 
     logits: Optional[Tensor]
@@ -40,6 +42,7 @@ class SeparationOutput(NamedTuple):
     labels: Optional[Tensor] = None
     steps: Optional[RecursionSteps] = None
     grounding: Optional[Grounding] = None
+    presence: Optional[Tensor] = None
 
 
 class AbsCriterion(nn.Module, ABC):
@@ -51,6 +54,7 @@ class AbsCriterion(nn.Module, ABC):
         needs_labels: Whether it needs the classes of the sources.
         needs_steps: Whether it needs the steps of a recursive separator.
         needs_grounding: Whether it needs a separator that tells what sounds.
+        needs_presence: Whether it needs a separator with ``tells_presence``.
         needs_teacher: Whether it needs the teacher's embeddings, of ``teacher_dim``
             values. Its constructor then takes ``audio_dim``, the size of the
             separator's bottleneck.
@@ -62,6 +66,7 @@ class AbsCriterion(nn.Module, ABC):
     needs_labels = False
     needs_steps = False
     needs_grounding = False
+    needs_presence = False
     needs_teacher = False
     model_conf: Mapping[str, Any] = {}
     num_sources: Optional[int] = None

@@ -280,6 +280,13 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             given = self._prepare(magnitude[:, :1], visual, conditions)
             logits, bottleneck, steps = self._run_separator(given)
             grounding = self._grounding(magnitude, given["visual"])
+            presence = None
+            if any(c.needs_presence for c in self.criterions.values()):
+                # Separation learns as it does without: see TFCTDFSeparator.
+                found = self.separator.presence(
+                    bottleneck[:, None].detach(), given["visual"].detach()
+                )
+                presence = found[:, 0].float()
         mask = self._mask(logits)
         output = SeparationOutput(
             logits=logits.real,
@@ -289,6 +296,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             bottleneck=bottleneck,
             steps=steps,
             grounding=grounding,
+            presence=presence,
         )
 
         def tracks() -> Tensor:

@@ -31,9 +31,11 @@ class AbsSeparator(nn.Module, ABC):
         context_frames: Frames on each side that a mask depends on; 0: not known.
         gives_steps: Whether run() returns the steps of a recursion.
         phases: Names of the training phases that set_phase() knows.
-        grounds: Whether it has the method ground(), see CCoLSeparator, and an attribute
-            ``phase``.
-        beside_masks: Prefixes of the names of weights that have no part in the masks.
+        grounds: Whether it has the method ground(), see CCoLSeparator; with ``phases``,
+            also an attribute ``phase``.
+        tells_presence: Whether it has the method presence(), see TFCTDFSeparator.
+        beside_masks: Prefixes of the names of weights that have no part in the masks
+            of training.
         num_classes: With needs_labels: for how many classes it is built.
         new_classes: How many of them are added to a trained model, and come last.
         model_conf: Values that options of the model around it must have.
@@ -54,6 +56,7 @@ class AbsSeparator(nn.Module, ABC):
     gives_steps: bool = False
     phases: Tuple[str, ...] = ()
     grounds: bool = False
+    tells_presence: bool = False
     beside_masks: Tuple[str, ...] = ()
     num_classes: Optional[int] = None
     new_classes: int = 0

@@ -1,6 +1,6 @@
 """A U-Net of time-frequency blocks on the linear axis, queried at its last layer."""
 
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,18 @@ class TFCTDFSeparator(AbsAVSeparator):
 
     They add up to less than 1, and one query by itself has sigmoid(L_i) as before.
     forward() returns the logits whose sigmoid this is.
+
+    With ``presence``, a bilinear form of the query and of z, the mean of the deepest
+    level over rows and frames, is the logit of "what the query shows is in the
+    mixture"::
+
+        p_i = (U z) . (V e_i) + b
+
+    It learns from the criterion presence_bce, by the absent queries and the silent
+    sources of the dataset, with z of a whole segment, and no gradient of it reaches the
+    rest of the network: masks learn as they do without. In evaluation masks are
+    multiplied by sigmoid(a p_i), with z of ``presence_frames`` frames of the deepest
+    level on each side and a = ``presence_scale``.
 
     Every operation is the same at all frames: shifting the input by a multiple of
     2 ** layers frames shifts the masks, but for the ends. A mask depends on
@@ -90,6 +102,9 @@ class TFCTDFSeparator(AbsAVSeparator):
         profile: int = 0,
         competition: bool = False,
         competition_dropout: float = 0.0,
+        presence: int = 0,
+        presence_frames: int = 4,
+        presence_scale: float = 1.0,
         bn_sync: bool = True,
     ):
         super().__init__()
@@ -164,6 +179,15 @@ class TFCTDFSeparator(AbsAVSeparator):
             nn.init.zeros_(self.profile[1].bias)
         else:
             self.profile = None
+        self.grounds = self.tells_presence = bool(presence)
+        self.presence_frames, self.presence_scale = presence_frames, presence_scale
+        if presence:
+            self.presence_sound = nn.Linear(channels[-1], presence, bias=False)
+            self.presence_query = nn.Linear(visual_dim, presence)
+            self.presence_bias = nn.Parameter(torch.zeros(1))
+            nn.init.normal_(self.presence_query.weight, std=0.01)
+            nn.init.zeros_(self.presence_query.bias)
+            self.beside_masks = ("presence_",)
         nn.init.normal_(self.unpatch.weight, std=0.02)
         nn.init.zeros_(self.unpatch.bias)
         self.to(memory_format=torch.channels_last)  # a tenth faster, on a CPU
@@ -181,6 +205,10 @@ class TFCTDFSeparator(AbsAVSeparator):
         for n in range(self.layers):
             # Encoder and decoder of a level, and the place within its pair of frames.
             frames += (2 * block + 1) << n
+        if self.tells_presence:
+            # Through the window of z instead of the decoder, if that sees more.
+            decoder = block * (2**self.layers - 1)
+            frames += max(0, (self.presence_frames << self.layers) - decoder)
         return frames + 1
 
     def forward(self, feature: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
@@ -198,7 +226,7 @@ class TFCTDFSeparator(AbsAVSeparator):
         """
         self.check_visual(visual)
         num_rows, num_frames = feature.shape[-2:]
-        maps, bottleneck = self._mixture_maps(feature)
+        maps, deepest = self._mixture_maps(feature)
         maps = self.drop_maps(maps).permute(0, 2, 3, 1)[:, None]  # (B, 1, T', F', K)
         gamma, beta = self.film(visual)[:, :, None, None].chunk(2, dim=-1)
         values = self.unpatch(F.relu(maps * (1 + gamma) + beta))
@@ -211,11 +239,63 @@ class TFCTDFSeparator(AbsAVSeparator):
         if self.competition:
             logits = self._compete(values[:, :, :1].float())
             values = torch.cat([logits, values[:, :, 1:].float()], dim=2)
+        if self.tells_presence and not self.training:
+            gate = self._presence_of_frames(deepest, visual)[:, :, None, None]
+            logits = _logit_of_product(values[:, :, :1].float(), gate)
+            values = torch.cat([logits, values[:, :, 1:].float()], dim=2)
         values = values[..., :num_rows, :num_frames]
         if num_rows > self.num_bins:
             last = values[..., -1:, :].expand(-1, -1, -1, num_rows - self.num_bins, -1)
             values = torch.cat([values, last], dim=3)
-        return values, bottleneck
+        return values, deepest.mean(dim=(-2, -1))
+
+    def presence(self, sounds: Tensor, visual: Tensor) -> Tensor:
+        """Return p_i, the logit of "what the query shows is in the sound".
+
+        Args:
+            sounds: z of M sounds, (B, M, C), such as forward()'s bottleneck.
+            visual: (B, N, D).
+
+        Returns:
+            (B, M, N).
+        """
+        queries = self.presence_query(visual).transpose(1, 2)
+        return self.presence_sound(sounds) @ queries + self.presence_bias
+
+    def _presence_of_frames(self, deepest: Tensor, visual: Tensor) -> Tensor:
+        """Return a p_i of each frame, (B, N, T'), from (B, C, T'', F'')."""
+        side = self.presence_frames
+        means = F.avg_pool1d(
+            deepest.mean(dim=-1), 2 * side + 1, 1, side, count_include_pad=False
+        )
+        logits = self.presence(means.transpose(1, 2), visual).transpose(1, 2).float()
+        logits = self.presence_scale * logits
+        return logits.repeat_interleave(2**self.layers, dim=-1)
+
+    def ground(
+        self, feature: Tensor, visual: Tensor, heard: Optional[Tensor] = None
+    ) -> Tensor:
+        """Tell which queries can be heard in which sounds, see CCoLSeparator.ground.
+
+        Args:
+            feature: Features of M sounds, (B, M, F, T).
+            visual: Embeddings of N queries, (B, N, D).
+            heard: Which sounds are of interest, (B, M); null: all.
+
+        Returns:
+            Logits (B, M, N, 2), of layers.grounding.SOUNDS and SILENT; NaN for a sound
+            that is of no interest.
+        """
+        self.check_visual(visual)
+        sounds = [
+            self._encode(sound[:, None])[0].mean(dim=(-2, -1))
+            for sound in feature.unbind(dim=1)
+        ]
+        logits = self.presence(torch.stack(sounds, dim=1), visual)  # (B, M, N)
+        logits = torch.stack([logits, torch.zeros_like(logits)], dim=-1)
+        if heard is None:
+            return logits
+        return logits.masked_fill(~heard[..., None, None], torch.nan)
 
     def _compete(self, logits: Tensor) -> Tensor:
         """Logits whose sigmoid is the softmax over the sources and a rest of logit 0.
@@ -234,7 +314,20 @@ class TFCTDFSeparator(AbsAVSeparator):
         return logits - F.softplus(others.logsumexp(dim=2))
 
     def _mixture_maps(self, feature: Tensor) -> Tuple[Tensor, Tensor]:
-        """What does not depend on the query: maps (B, K, T', F'), and (B, C)."""
+        """What does not depend on the query: K maps, and the deepest level.
+
+        Returns:
+            (B, K, T', F') and (B, C, T'', F'').
+        """
+        x, skips = self._encode(feature)
+        deepest = x
+        levels = zip(self.up, self.decoder, skips, strict=True)
+        for up, blocks, skip in reversed(list(levels)):
+            x = blocks(up(x) * skip)
+        return self.maps(x), deepest
+
+    def _encode(self, feature: Tensor) -> Tuple[Tensor, List[Tensor]]:
+        """Deepest level (B, C, T'', F''), and the skips of the others."""
         x = self.input_norm(feature[:, :, : self.num_bins])
         missing = (0, -x.size(-1) % 2**self.layers, 0, self.num_bins - x.size(-2))
         x = F.pad(x, missing).transpose(-1, -2)  # (B, 1, T', num_bins)
@@ -244,9 +337,11 @@ class TFCTDFSeparator(AbsAVSeparator):
         for blocks, down in zip(self.encoder, self.down, strict=True):
             skips.append(blocks(x))
             x = down(skips[-1])
-        x = self.bottom(x)
-        bottleneck = x.mean(dim=(-2, -1))
-        levels = zip(self.up, self.decoder, skips, strict=True)
-        for up, blocks, skip in reversed(list(levels)):
-            x = blocks(up(x) * skip)
-        return self.maps(x), bottleneck
+        return self.bottom(x), skips
+
+
+def _logit_of_product(one: Tensor, other: Tensor) -> Tensor:
+    """Return the logit of sigmoid(one) * sigmoid(other)."""
+    # 1 / product = (1 + exp(-one)) (1 + exp(-other)), of which odds are 1 less
+    terms = torch.broadcast_tensors(-one, -other, -one - other)
+    return -torch.stack(terms).logsumexp(dim=0)

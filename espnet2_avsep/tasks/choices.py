@@ -69,7 +69,13 @@ def _build_criterions(
                 "binary_mask_bce, or another separator: "
                 f"{separator_choices.that(gives_steps=True)}."
             )
-        if criterion.needs_grounding and not separator.grounds:
+        if criterion.needs_presence and not separator.tells_presence:
+            raise InputError(
+                f"criterions: {name} does not go with this separator, which does not "
+                "tell whether a query is in the mixture; choose separator: tfc_tdf "
+                "with separator_conf.presence, for instance 32."
+            )
+        if criterion.needs_grounding and not (separator.grounds and separator.phases):
             raise InputError(
                 f"criterions: {name} does not go with this separator, which does not "
                 "tell what sounds; choose another one, or another separator: "

@@ -7,7 +7,10 @@ Mixtures are drawn from the clips of a set, with a seed, from different classes:
   * of 2 sources whose levels (RMS) differ by 10 dB: SDR improvement of the quieter and
     of the louder one;
   * of 2 sources, with the picture of a third class as the query: level of the track
-    beside the mixture's, which should be low.
+    beside the mixture's, which should be low;
+  * of the 2 sources that are there, queried one at a time: the share whose track is
+    more than 20 dB below its reference. A system that silences what it is not sure of
+    has a low level of what is not there, and a high share here.
 
 The query is the middle row of each clip's embeddings. Intervals: 95 %, percentile
 bootstrap over mixtures. For instance, in egs2/mini_music, after ./table.sh:
@@ -96,6 +99,12 @@ def improvement(sources: torch.Tensor, tracks: torch.Tensor) -> torch.Tensor:
     return after - bss_eval_sources(sources.double(), mixture.double()).sdr
 
 
+def level_db(tracks: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Energy of signals (..., L) beside that of others, in dB."""
+    ratio = tracks.square().sum(dim=-1) / reference.square().sum(dim=-1)
+    return 10 * (ratio + 1e-12).log10()
+
+
 def interval(values: torch.Tensor) -> str:
     """Write the mean of (M, N) and its interval."""
     groups = np.repeat(np.arange(len(values)), values.size(1))
@@ -129,15 +138,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         sources, visual = drawn(3)
         mixture = sources[:, :2].sum(dim=1) / 2
         tracks = separate(model, mixture, visual[:, 2:])[:, 0]
-        level = (
-            10
-            * (
-                tracks.square().sum(dim=-1) / mixture.square().sum(dim=-1) + 1e-12
-            ).log10()
-        )
+        level = level_db(tracks, mixture)
         found["level of what is not there, dB"] = interval(level[:, None])
         share = (level < LOW_DB).double().mean()
         found[f"mixtures where it is below {LOW_DB:g} dB"] = f"{100 * share:.0f} %"
+        tracks = torch.cat(
+            [separate(model, mixture, visual[:, n : n + 1]) for n in (0, 1)], dim=1
+        )
+        share = (level_db(tracks, sources[:, :2] / 2) < LOW_DB).double().mean()
+        found[f"sources whose track is below {LOW_DB:g} dB"] = f"{100 * share:.1f} %"
         for name, value in found.items():
             rows.setdefault(name, []).append(value)
     print(f"{args.mixtures} mixtures of each condition, seed {args.seed}\n")

@@ -6,6 +6,7 @@ import torch
 from espnet2_avsep.loss.abs_criterion import SeparationOutput, energy_weight
 from espnet2_avsep.loss.alignment import AlignmentLoss
 from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
+from espnet2_avsep.loss.presence_bce import PresenceBCE
 from espnet2_avsep.loss.ratio_mask_l1 import RatioMaskL1
 from espnet2_avsep.loss.soft_snr import SoftSNR
 from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
@@ -48,6 +49,14 @@ def test_binary_mask_bce_by_hand():
     assert BinaryMaskBCE()(out).item() == pytest.approx(
         sum(softplus) / 2 * math.log1p(2.0)
     )
+
+
+def test_presence_bce_by_hand():
+    # The second source is silent; sigmoid(2), 1 - sigmoid(-1)
+    presence = torch.tensor([[2.0, -1.0]])
+    out = output([0, 0, 0, 0], [1, 1], [1, 1, 0, 0], presence=presence)
+    expected = (math.log1p(math.exp(-2.0)) + math.log1p(math.exp(-1.0))) / 2
+    assert PresenceBCE()(out).item() == pytest.approx(expected)
 
 
 def test_ratio_mask_l1_clamps_the_target():

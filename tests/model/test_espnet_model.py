@@ -568,3 +568,44 @@ def test_co_learning_needs_a_separator_that_grounds():
 
     with pytest.raises(InputError, match="does not tell what sounds"):
         ccol_model(separator="hfra", separator_conf={"visual_dim": 4, "layers": 3})
+
+
+def test_presence_learns_from_absent_queries_and_needs_a_separator_that_tells():
+    from espnet2_avsep.errors import InputError
+
+    criterions = [{"name": "presence_bce"}]
+    with pytest.raises(InputError, match="separator_conf.presence"):
+        ccol_model(criterions=criterions)
+    conf = {"visual_dim": 4, "num_bins": 32, "channels": [4, 8], "blocks": 1}
+    torch.manual_seed(0)
+    model = ccol_model(
+        criterions=criterions,
+        separator="tfc_tdf",
+        separator_conf={**conf, "patch": 4, "width": 4, "presence": 4},
+        model_conf={"num_log_bins": None, "compression": "power"},
+    )
+    # A low and a high tone, in turn; the query of the other one is absent.
+    time = torch.arange(2048)
+    low, high = ((time * k / 3).sin() for k in (0.3, 3.0))
+    batch = {
+        "speech_ref1": torch.stack([low, high]),
+        "speech_ref2": torch.zeros(2, 2048),
+        "visual_ref1": torch.eye(4)[[0, 1], None],
+        "visual_ref2": torch.eye(4)[[1, 0], None],
+    }
+    model.train()(**batch)[0].backward()
+    for name, parameter in model.separator.named_parameters():
+        assert (parameter.grad is not None) == name.startswith("presence_"), name
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(40):
+        loss, stats, _ = model.train()(**batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert stats["presence_bce"] == loss.detach() < 0.1
+    visual = torch.stack([batch["visual_ref1"], batch["visual_ref2"]], dim=1)
+    sounds = model.eval().ground(batch["speech_ref1"], visual)
+    assert sounds[:, 0].min() > 0.8 and sounds[:, 1].max() < 0.2
+    tracks, _ = model.separate(batch["speech_ref1"], visual)
+    level = tracks.square().mean(dim=-1)
+    assert (level[:, 1] < 0.1 * level[:, 0]).all()

@@ -23,6 +23,7 @@ FORMS = {
     ),
     "dgfnet-label-free": ("query", {"queries": "label_free"}),
     "ccol-frames": ("ccol", {"maps": 4, "grounding_dim": DIM - 4}),
+    "tfc_tdf-presence": ("tfc_tdf", {"presence": 3}),
     "mp_net-ratio": ("mp_net", {"width": DIM, "mask": "ratio"}),
 }
 SEPARATORS = {**{name: (name, {}) for name in separator_choices}, **FORMS}

@@ -105,7 +105,9 @@ def test_shifted_input_gives_shifted_masks():
     torch.testing.assert_close(part[..., context:], whole[..., context + 4 :])
 
 
-@pytest.mark.parametrize("options", [{}, {"blocks": 2}, {"convs": 2}, {"layers": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"blocks": 2}, {"convs": 2}, {"layers": 2}, {"presence": 2}]
+)
 def test_a_mask_depends_on_the_context_and_on_no_more(options):
     if options.pop("layers", None):
         options["channels"] = (4, 8)
@@ -219,3 +221,78 @@ def test_the_profile_is_added_to_the_logits_of_its_rows():
     difference = (found.real - expected.real).double()
     torch.testing.assert_close(difference, values.expand_as(difference), **CLOSE)
     assert torch.equal(found.imag, expected.imag)
+
+
+def with_presence(scale=1.0, **options):
+    """A separator without and one with presence, of the same other weights."""
+    plain, gated = build(), build(presence=3, **options)
+    gated.load_state_dict({**gated.state_dict(), **plain.state_dict()})
+    with torch.no_grad():
+        gated.presence_query.weight.mul_(1e3 * scale)
+        gated.presence_bias.fill_(0.5)
+    return plain, gated
+
+
+def test_presence_multiplies_the_masks_of_each_query():
+    plain, gated = with_presence(presence_frames=5)  # as many as there are
+    feature, visual = inputs()
+    _, bottleneck = plain(feature, visual)
+    sound = bottleneck.detach() @ gated.presence_sound.weight.T
+    query = visual @ gated.presence_query.weight.T
+    logits = torch.einsum("br,bnr->bn", sound, query) + 0.5
+    found = gated.presence(bottleneck[:, None], visual)[:, 0]
+    torch.testing.assert_close(found, logits)
+    factor = logits.sigmoid()[:, :, None, None]
+    assert float((factor.max() - factor.min()).detach()) > 0.1
+    expected = factor * magnitudes(plain, feature, visual)
+    torch.testing.assert_close(magnitudes(gated, feature, visual), expected, **CLOSE)
+    imag = plain(feature, visual)[0].imag
+    assert torch.equal(gated(feature, visual)[0].imag, imag)
+
+
+def test_presence_of_a_frame_is_that_of_its_neighbourhood():
+    plain, gated = with_presence(presence_frames=1, presence_scale=2.0)
+    feature, visual = inputs(frames=32)
+    deepest = plain._encode(feature)[0].mean(dim=-1)  # (B, C, 8)
+    found = magnitudes(gated, feature, visual) / magnitudes(plain, feature, visual)
+    for frame, cells in ((1, [0, 1]), (14, [2, 3, 4]), (31, [6, 7])):
+        z = deepest[..., cells].mean(dim=-1)
+        expected = (2 * gated.presence(z[:, None], visual)[:, 0]).sigmoid()
+        expected = expected[..., None].expand_as(found[..., frame])
+        torch.testing.assert_close(found[..., frame], expected, **CLOSE)
+
+
+def test_presence_leaves_the_masks_of_training_alone():
+    plain, gated = (model.train() for model in with_presence())
+    expected, found = (magnitudes(model, *inputs()) for model in (plain, gated))
+    torch.testing.assert_close(found, expected)
+
+
+def test_factors_near_0_and_1_keep_masks_and_gradients_finite():
+    for scale in (1e4, -1e4):
+        _, gated = with_presence(scale)
+        logits = gated(*inputs())[0]
+        assert logits.isfinite().all()
+        logits.real.sigmoid().sum().backward()
+        for name, parameter in gated.named_parameters():
+            assert parameter.grad is None or parameter.grad.isfinite().all(), name
+
+
+def test_what_sounds_is_what_gates_the_masks():
+    _, gated = with_presence()
+    feature, visual = inputs()
+    sounds = torch.cat([feature, feature.flip(-1) / 2], dim=1)
+    heard = torch.tensor([[True, True], [True, False]])
+    logits = gated.ground(sounds, visual, heard)
+    assert logits.shape == (2, 2, 3, 2) and logits[1, 1].isnan().all()
+    for m in range(2):
+        _, bottleneck = gated(sounds[:, m : m + 1], visual)
+        expected = gated.presence(bottleneck[:, None], visual)[:, 0].sigmoid()
+        found = logits.softmax(dim=-1)[:, m, :, 0]
+        torch.testing.assert_close(found[heard[:, m]], expected[heard[:, m]])
+
+
+def test_models_without_presence_have_the_weights_that_they_had():
+    plain = build(competition=True, profile=2)
+    assert not plain.tells_presence and not plain.grounds
+    assert not [name for name in plain.state_dict() if "presence" in name]

@@ -14,7 +14,7 @@ from tests.support.trained_model import make_trained_folder
 
 U_NET = {"visual_dim": DIM, "channels": 4, "layers": 3, "width": 4}
 OURS = {"visual_dim": DIM, "num_bins": 64, "channels": [4, 8], "blocks": 1}
-OURS.update(convs=1, patch=4, width=4, competition=True, profile=2)
+OURS.update(convs=1, patch=4, width=4, competition=True, profile=2, presence=2)
 
 CCOL = {"visual_dim": DIM, "channels": 4, "layers": 3, "maps": 4}
 CCOL.update(grounding_channels=2)
