@@ -387,6 +387,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "HF_HUB_OFFLINE": "1",
             }
+            # As for a user: a module is compiled once, not at every start.
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)
             if args.malloc == "keep":
                 environment["MALLOC_MMAP_MAX_"] = "0"
                 environment["MALLOC_TRIM_THRESHOLD_"] = "2147483647"
