@@ -14,7 +14,8 @@ from typing import List, Optional
 
 from espnet2_avsep.cli.options import Log, option, with_options
 
-# Set -> takes of each instrument, and of the only one with --same_instrument true.
+# Set -> takes of each instrument, and of all together with --same_instrument true or
+# --bow_speed true.
 TAKES = {"train": (8, 64), "valid": (2, 12), "test": (3, 24)}
 
 
@@ -24,7 +25,7 @@ def takes_option(name: str) -> Optional[int]:
     return option(
         None,
         f"videos of each instrument in {name} (default: {takes}; with "
-        f"--same_instrument true {more})",
+        f"--same_instrument true {more}, with --bow_speed true {more // 2})",
     )
 
 
@@ -48,27 +49,44 @@ class Options(Log):
         "true: only cellos, all of one timbre and one drawing, whose bow moves while a "
         "note sounds, so that only motion tells two of them apart",
     )
+    bow_speed: bool = option(
+        False,
+        "true: only cellos of one drawing, bowed slowly or in a tremolo, which sounds "
+        "otherwise, so that only the kind of motion tells two of them apart",
+    )
     nj: int = option(2, "processes")
 
 
 @with_options(Options, script=True)
 def main(args: Options) -> None:
-    from espnet2_avsep.corpus.mini_music.corpus import BOWED, Parameters, generate
+    from espnet2_avsep.corpus.mini_music.corpus import (
+        BOWED,
+        TREMOLO,
+        Parameters,
+        generate,
+    )
 
     begin = time.monotonic()
     options = {}
-    for name, takes in TAKES.items():
+    for name, (many, all_of_one) in TAKES.items():
         given = getattr(args, f"{name}_takes")
-        default = takes[args.same_instrument]
+        default = many
+        if args.same_instrument:
+            default = all_of_one
+        elif args.bow_speed:
+            default = all_of_one // 2
         options[f"{name}_takes"] = default if given is None else given
     if args.instruments is not None:
         options["instruments"] = tuple(args.instruments)
     elif args.same_instrument:
         options["instruments"] = (BOWED,)
+    elif args.bow_speed:
+        options["instruments"] = (BOWED, TREMOLO.name)
     parameters = Parameters(
         seed=args.seed,
         duration=args.duration,
         same_instrument=args.same_instrument,
+        bow_speed=args.bow_speed,
         **options,
     )
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# One table on the generated corpus in which only motion tells the sources apart: systems,
-# each with the motion as it is, frozen, and swapped between the sources. Small networks,
-# without network, GPU or download.
+# One table on a generated corpus in which only motion tells the sources apart, by its times
+# or by its kind: systems, each with the motion as it is, frozen, and swapped between the
+# sources. Small networks, without network, GPU or download.
 #
 # Usage: ./motion_table.sh [options]
 #
@@ -24,13 +24,18 @@ SECONDS=0
 # Options
 systems="sound_of_motions iquery dgfnet hfra" # Of: sound_of_motions iquery dgfnet hfra, whose
                               # configurations are conf/tuning/train_avsep_mini_*.
+kind=rhythm                   # What tells sources apart: rhythm (a bow moves while a note
+                              # sounds) or speed (one bow is slow, one goes back and forth).
 seeds=0                       # Seeds of each training.
 train_seconds=                # CPU time of each training in seconds (default: that of each
                               # configuration).
-corpus=downloads/mini_motion  # Folder of the generated videos.
-datadir=data_motion           # Folder of the data directories.
-dumpdir=dump/motion_only      # Folder for features and mixtures.
-expdir=exp/motion_only        # Folder for experiments and the table.
+corpus=                       # Folder of the generated videos (default:
+                              # downloads/mini_motion; with --kind speed: .._speed, as the
+                              # folders below).
+datadir=                      # Folder of the data directories (default: data_motion).
+dumpdir=                      # Folder for features and mixtures (default: dump/motion_only).
+expdir=                       # Folder for experiments and the table (default:
+                              # exp/motion_only).
 run_opts=                     # Options of every run.sh.
 dry_run=false                 # Whether to print the commands and do nothing.
 python=python3                # The Python that runs everything.
@@ -52,6 +57,26 @@ done
 [[ ${train_seconds:-1} =~ ^[1-9][0-9]{0,8}$ ]] ||
     die "--train_seconds '${train_seconds}': expected a whole number, 1 or more"
 
+case ${kind} in
+    rhythm)
+        suffix=
+        kind_opts=(--local_data_opts "--same_instrument true" --mix_different_class false)
+        note="players of one drawing whose instruments have one timbre; only the motion of the \
+bow tells which sound is whose"
+        ;;
+    speed)
+        suffix=_speed
+        kind_opts=(--local_data_opts "--bow_speed true")
+        note="players of one drawing with two timbres; only the speed of the bow tells which \
+sound is whose"
+        ;;
+    *) die "--kind '${kind}': expected rhythm or speed" ;;
+esac
+corpus=${corpus:-downloads/mini_motion${suffix}}
+datadir=${datadir:-data_motion${suffix}}
+dumpdir=${dumpdir:-dump/motion_only${suffix}}
+expdir=${expdir:-exp/motion_only${suffix}}
+
 # doing <command> ...: run it, or print it
 doing() {
     if "${dry_run}"; then
@@ -62,8 +87,7 @@ doing() {
 }
 
 # shellcheck disable=SC2206  # options are several words
-opts=(--local_data_opts "--same_instrument true" --mix_different_class false
-    --visual_encoder frames --visual_size 72 --mix_visual_frames 1
+opts=("${kind_opts[@]}" --visual_encoder frames --visual_size 72 --mix_visual_frames 1
     --motion_encoder lucas_kanade --motion_align segment --segment_samples 32512
     --test_num_mixtures 32 --valid_num_mixtures 16 --eval_valid_set false
     --leak_check false --health_report false --train_threads 1
@@ -105,7 +129,6 @@ for seed in ${seeds}; do
 done
 
 doing "${python}" -m espnet2_avsep.bin.avsep_compare --output_dir "${expdir}/compare" \
-    --set test --corpus_note "Generated corpus, not MUSIC: players of one drawing whose \
-instruments have one timbre; only the motion of the bow tells which sound is whose. In brackets \
+    --set test --corpus_note "Generated corpus, not MUSIC: ${note}. In brackets \
 behind a system's name: what was done to the motion in the test." "${experiments[@]}"
 "${dry_run}" || log "This table: ${expdir}/compare/compare_test.md [elapsed=${SECONDS}s]"

@@ -24,7 +24,7 @@ import numpy as np
 
 from espnet2_avsep.corpus.mini_music import pictures, synthesis
 from espnet2_avsep.corpus.mini_music.drawing import frames
-from espnet2_avsep.corpus.mini_music.melody import Note, Style, compose
+from espnet2_avsep.corpus.mini_music.melody import Note, Style, compose, repeated
 from espnet2_avsep.data.tables.scp import atomic_write
 from espnet2_avsep.errors import InputError
 
@@ -109,9 +109,21 @@ INSTRUMENTS = (
 )
 
 
-# With same_instrument: detached notes, silent while the bow stands still.
+# With same_instrument and bow_speed: detached notes, silent while the bow stands still.
 BOWED = "cello"
 _DETACHED = Style(43, 69, (60, 100), (0.5, 1.0, 1.5, 2.0), 0.5, 0.0, 0.5)
+_TREMOLO_HZ = 4.0  # back and forth: a bow; there and back: two short notes
+
+
+def _tremolo(
+    notes: Sequence[Note], duration: float, fs: int, rng: np.random.Generator
+) -> np.ndarray:
+    notes = repeated(notes, 2.0 * _TREMOLO_HZ)
+    return synthesis.acoustic_guitar(notes, duration, fs, rng)
+
+
+# With bow_speed: looks like BOWED.
+TREMOLO = Instrument("cello_tremolo", _DETACHED, _tremolo, pictures.Cello)
 _ONE_MEDIUM = {"fps": 16, "width": 160, "height": 120}
 
 
@@ -129,6 +141,9 @@ class Parameters:
         same_instrument: Whether only motion tells takes apart: all have one timbre and
             one drawing of one player, whose bow moves while a note sounds and stands
             still otherwise; the left hand does not move.
+        bow_speed: Whether only the kind of motion tells instruments apart: the same
+            player bows slowly ("cello"), or fast, back and forth ("cello_tremolo"),
+            with a sound of short plucked notes. One picture does not tell which.
     """
 
     seed: int = 0
@@ -138,6 +153,12 @@ class Parameters:
     duration: float = 8.0
     instruments: Tuple[str, ...] = tuple(i.name for i in INSTRUMENTS)
     same_instrument: bool = False
+    bow_speed: bool = False
+
+    @property
+    def one_player(self) -> bool:
+        """Whether all takes show one player and only the bow moves."""
+        return self.same_instrument or self.bow_speed
 
     def check(self) -> None:
         """Refuse values that make no corpus.
@@ -159,6 +180,15 @@ class Parameters:
                 f"--duration {self.duration}: must be between 1 and 600 seconds (the "
                 "recipe's segments need 5.7)."
             )
+        if self.same_instrument and self.bow_speed:
+            raise InputError("--same_instrument and --bow_speed: expected one of them.")
+        if self.bow_speed:
+            if sorted(self.instruments) != [BOWED, TREMOLO.name]:
+                raise InputError(
+                    f"--bow_speed true with --instruments {' '.join(self.instruments)}:"
+                    f" expected {BOWED} {TREMOLO.name}."
+                )
+            return
         known = [instrument.name for instrument in INSTRUMENTS]
         unknown = sorted(set(self.instruments) - set(known))
         if unknown or not self.instruments:
@@ -235,7 +265,7 @@ def plan(parameters: Parameters) -> List[Take]:
                         level_dbfs=round(float(rng.uniform(-26.0, -16.0)), 1),
                         **(
                             _ONE_MEDIUM
-                            if parameters.same_instrument
+                            if parameters.one_player
                             else {
                                 "fps": int(rng.integers(8, 16)),
                                 "width": width,
@@ -248,13 +278,13 @@ def plan(parameters: Parameters) -> List[Take]:
 
 
 def _instrument(take: Take) -> Instrument:
-    return next(i for i in INSTRUMENTS if i.name == take.category)
+    return next(i for i in (*INSTRUMENTS, TREMOLO) if i.name == take.category)
 
 
 def score(take: Take, parameters: Parameters) -> List[Note]:
     """The notes of a take."""
     key = (parameters.seed, take.category, take.set, take.index)
-    style = _DETACHED if parameters.same_instrument else _instrument(take).style
+    style = _DETACHED if parameters.one_player else _instrument(take).style
     return compose(style, parameters.duration, random_stream(*key, "melody"))
 
 
@@ -277,7 +307,8 @@ def film(take: Take, parameters: Parameters) -> Iterator[np.ndarray]:
         take.width,
         take.height,
         _looks_and_timbre(take, parameters, "picture"),
-        only_bow=parameters.same_instrument,
+        only_bow=parameters.one_player,
+        tremolo=_TREMOLO_HZ if take.category == TREMOLO.name else 0.0,
     )
 
 
@@ -285,8 +316,9 @@ def _looks_and_timbre(
     take: Take, parameters: Parameters, purpose: str
 ) -> np.random.Generator:
     """Return the random stream of a take's "sound" or "picture"."""
-    if parameters.same_instrument:
-        return random_stream(parameters.seed, take.category, "every set", 0, purpose)
+    if parameters.one_player:
+        category = BOWED if purpose == "picture" else take.category
+        return random_stream(parameters.seed, category, "every set", 0, purpose)
     key = (parameters.seed, take.category, take.set, take.index)
     return random_stream(*key, purpose)
 
@@ -407,8 +439,9 @@ def _end_with_parent() -> None:
 
 def _manifest(parameters: Parameters, takes: Sequence[Take]) -> Dict:
     values = asdict(parameters)
-    if not parameters.same_instrument:
-        del values["same_instrument"]  # as before there was this parameter
+    for name in ("same_instrument", "bow_speed"):
+        if not values[name]:
+            del values[name]  # as before there was this parameter
     return {
         "corpus": "mini_music",
         "version": VERSION,
@@ -500,7 +533,10 @@ def _write_lists(corpus_dir: Path, parameters: Parameters, takes: List[Take]) ->
             f"{len(takes)} videos of {parameters.duration:g} s ({counts}) of "
             f"{len(videos)} instruments:\n{', '.join(videos)}.\n"
             + "All takes have one timbre and one drawing; only the bow's motion tells "
-            "them apart.\n" * parameters.same_instrument + "\n"
+            "them apart.\n"
+            * parameters.same_instrument
+            + "All takes have one drawing; only the bow's speed tells the instruments "
+            "apart.\n" * parameters.bow_speed + "\n"
             "videos/<category>/<id>.mp4   H.264 and AAC\n"
             "MUSIC_solo_videos.json       category -> ids\n"
             "splits/<set>.txt             rows category/id; no take is in two sets\n"

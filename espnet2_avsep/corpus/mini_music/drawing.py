@@ -15,6 +15,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 from espnet2_avsep.corpus.mini_music.melody import Note
 
+TREMOLO_DEPTH = 0.4  # at most 0.5: the bow stays between -1 and 1
 OVERSAMPLING = 2  # drawn twice as large and averaged: smooth edges
 CIRCLE = np.array(
     [(math.cos(0.1 * math.pi * i), math.sin(0.1 * math.pi * i)) for i in range(20)]
@@ -100,19 +101,27 @@ def motion_at(notes: Sequence[Note], time: float) -> Motion:
     )
 
 
-def bow_at(notes: Sequence[Note], time: float) -> Motion:
+def bow_at(notes: Sequence[Note], time: float, tremolo: float = 0.0) -> Motion:
     """The motion of a player of whom only the bow moves, and only in a note.
 
-    The arguments are those of ``motion_at``.
+    Args:
+        notes: Sorted by onset, at least one.
+        time: Seconds.
+        tremolo: Frequency in Hz with which the bow also goes back and forth in a note;
+            less at the ends of a stroke, so that it is nowhere that it would not be
+            without.
     """
     begun = [note for note in notes if note.start <= time] or [notes[0]]
     note = begun[-1]
     progress = min(max((time - note.start) / note.duration, 0.0), 1.0)
     direction = 1.0 if len(begun) % 2 else -1.0
+    stroke = -direction * math.cos(math.pi * progress)
+    phase = 2.0 * math.pi * tremolo * (time - note.start)
+    stroke += TREMOLO_DEPTH * (1.0 - stroke**2) * math.sin(phase)
     return Motion(
         time=time,
         energy=0.0,
-        stroke=-direction * math.cos(math.pi * progress),
+        stroke=stroke,
         lift=0.0,
         pitch=0.5,
         count=0,
@@ -315,6 +324,7 @@ def frames(
     height: int,
     rng: np.random.Generator,
     only_bow: bool = False,
+    tremolo: float = 0.0,
 ) -> Iterator[np.ndarray]:
     """Film a take.
 
@@ -327,6 +337,7 @@ def frames(
         height: Pixels.
         rng: The take's random stream: colours, place, size, angle, background, light.
         only_bow: Whether the player moves as ``bow_at`` says, not as ``motion_at``.
+        tremolo: See ``bow_at``.
 
     Yields:
         (height, width, 3) uint8 RGB, round(duration * fps) times.
@@ -353,7 +364,10 @@ def frames(
     ]
     for index in range(int(round(duration * fps))):
         time = index / fps
-        motion = bow_at(notes, time) if only_bow else motion_at(notes, time)
+        if only_bow:
+            motion = bow_at(notes, time, tremolo)
+        else:
+            motion = motion_at(notes, time)
         image = room.copy()
         swing = math.sin(2.0 * math.pi * sway[1] * time + sway[2])
         centre = (

@@ -1,7 +1,7 @@
 """Melodies for the embedded corpus: seeded scores within an instrument's range."""
 
-from dataclasses import dataclass
-from typing import List, Tuple
+from dataclasses import dataclass, replace
+from typing import List, Sequence, Tuple
 
 import numpy as np
 
@@ -59,6 +59,16 @@ class Style:
 def midi_to_hz(midi: float) -> float:
     """Frequency in Hz of a MIDI note number (69 = A4 = 440 Hz)."""
     return 440.0 * 2.0 ** ((midi - 69.0) / 12.0)
+
+
+def repeated(notes: Sequence[Note], rate: float) -> List[Note]:
+    """Each note again and again, ``rate`` times a second, until it ends."""
+    return [
+        replace(note, start=note.start + begin, duration=min(1.0 / rate, rest))
+        for note in notes
+        for begin in np.arange(0.0, note.duration, 1.0 / rate)
+        if (rest := note.duration - begin) > 0.02
+    ]
 
 
 def compose(style: Style, duration: float, rng: np.random.Generator) -> List[Note]:
