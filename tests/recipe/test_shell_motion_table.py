@@ -44,6 +44,18 @@ def test_dry_run_plans_systems_and_conditions():
     assert folders == [f"e/avsep_{tag}/{c}".rstrip("/") for tag, c in planned]
 
 
+def test_kind_chooses_corpus_and_folders():
+    for kind, option, folder in (
+        ("rhythm", "--same_instrument\\ true", "exp/motion_only"),
+        ("speed", "--bow_speed\\ true", "exp/motion_only_speed"),
+    ):
+        result = run("--kind", kind, "--systems", "hfra")
+        assert result.returncode == 0, result.stderr
+        for line in result.stdout.splitlines()[:2]:
+            assert option in line and f"--expdir {folder} " in line + " "
+            assert ("--mix_different_class false" in line) == (kind == "rhythm")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -51,6 +63,7 @@ def test_dry_run_plans_systems_and_conditions():
         (("--systems", ""), "expected one or more"),
         (("--seeds", "one"), "'one': expected a whole number"),
         (("--train_seconds", "0"), "--train_seconds '0'"),
+        (("--kind", "pitch"), "--kind 'pitch': expected rhythm or speed"),
     ],
 )
 def test_bad_options(options, message):

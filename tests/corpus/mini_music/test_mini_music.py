@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from espnet2_avsep.corpus.mini_music import corpus, drawing, synthesis
+from espnet2_avsep.corpus.mini_music import corpus, drawing, melody, synthesis
 from espnet2_avsep.corpus.mini_music.melody import LONGEST_REST, Note, compose
 from espnet2_avsep.errors import InputError
 
@@ -275,11 +275,53 @@ def test_only_the_bow_tells_takes_of_same_instrument_apart():
     assert min(rests) > 0.1
 
 
+def test_only_the_speed_of_the_bow_tells_instruments_of_bow_speed_apart():
+    """One look, two timbres; a bow that goes once or many times across in a note."""
+    parameters = corpus.Parameters(
+        train_takes=1,
+        duration=4.0,
+        instruments=("cello", "cello_tremolo"),
+        bow_speed=True,
+    )
+    slow, fast = [t for t in corpus.plan(parameters) if t.set == "train"]
+    assert (slow.category, fast.category) == ("cello", "cello_tremolo")
+    notes = [Note(0.5, 1.0, 220.0, 0.6), Note(2.0, 1.0, 330.0, 0.6)]
+    times = np.arange(0, 4, 1 / 64)
+
+    def strokes(tremolo):
+        return np.array([drawing.bow_at(notes, t, tremolo).stroke for t in times])
+
+    def turns(stroke):
+        steps = np.sign(np.diff(stroke))
+        steps = steps[steps != 0]
+        return int(np.sum(steps[1:] != steps[:-1]))
+
+    # 4 Hz for two notes of 1 s: 7 half periods a note turn the bow, the ends do not.
+    assert turns(strokes(0.0)) == 1 and turns(strokes(4.0)) >= 12
+    assert np.abs(strokes(4.0)).max() <= 1.0
+    resting = np.diff(strokes(0.0)) == 0.0
+    assert np.array_equal(resting, np.diff(strokes(4.0)) == 0.0)
+    # The same picture where the bow is in the same place: before the first note.
+    films = [next(iter(corpus.film(take, parameters))) for take in (slow, fast)]
+    first = [drawing.bow_at(corpus.score(t, parameters), 0.0) for t in (slow, fast)]
+    assert first[0].stroke == first[1].stroke
+    assert np.mean(np.abs(films[0].astype(int) - films[1]).max(axis=2) > 60) < 1e-3
+
+
+def test_a_repeated_note_fills_its_own_time():
+    """1 s at 8 Hz: eight notes of 1/8 s. 0.3 s: three, the last of 0.05 s."""
+    notes = melody.repeated([Note(1.0, 1.0, 440.0, 0.5)], 8.0)
+    assert [note.start for note in notes] == [1.0 + n / 8 for n in range(8)]
+    assert {note.duration for note in notes} == {0.125}
+    notes = melody.repeated([Note(0.0, 0.3, 440.0, 0.5)], 8.0)
+    assert [note.duration for note in notes] == pytest.approx([0.125, 0.125, 0.05])
+
+
 def test_the_corpus_without_this_option_is_not_generated_anew(small):
     """The parameter is in corpus.json only where it is true."""
     folder, _ = small
     content = json.loads((folder / "corpus.json").read_text())
-    assert "same_instrument" not in content["parameters"]
+    assert not {"same_instrument", "bow_speed"} & set(content["parameters"])
 
 
 def test_pictures_tell_the_instruments_apart():
@@ -471,6 +513,11 @@ def test_a_refusing_disk_is_reported(tmp_path, monkeypatch):
         ({"instruments": ("kazoo",)}, "kazoo"),
         ({"instruments": ("cello", "cello")}, "once"),
         ({"same_instrument": True, "instruments": ("tuba",)}, "expected cello"),
+        (
+            {"bow_speed": True, "instruments": ("cello",)},
+            "expected cello cello_tremolo",
+        ),
+        ({"bow_speed": True, "same_instrument": True}, "expected one of them"),
     ],
 )
 def test_values_out_of_range_are_refused(tmp_path, change, message):
