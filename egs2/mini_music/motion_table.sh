@@ -89,6 +89,7 @@ doing() {
 # shellcheck disable=SC2206  # options are several words
 opts=("${kind_opts[@]}" --visual_encoder frames --visual_size 72 --mix_visual_frames 1
     --motion_encoder lucas_kanade --motion_align segment --segment_samples 32512
+    --train_segment_samples 32512
     --test_num_mixtures 32 --valid_num_mixtures 16 --eval_valid_set false
     --leak_check false --health_report false --train_threads 1
     --datadir "${datadir}" --dumpdir "${dumpdir}" --expdir "${expdir}" ${run_opts})
