@@ -112,7 +112,7 @@ INSTRUMENTS = (
 # With same_instrument and bow_speed: detached notes, silent while the bow stands still.
 BOWED = "cello"
 _DETACHED = Style(43, 69, (60, 100), (0.5, 1.0, 1.5, 2.0), 0.5, 0.0, 0.5)
-_TREMOLO_HZ = 4.0  # back and forth: a bow; there and back: two short notes
+_TREMOLO_HZ = 4.0  # of the bow; two short notes in a period
 
 
 def _tremolo(
