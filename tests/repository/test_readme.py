@@ -97,9 +97,31 @@ def test_the_demo_leaves_what_readme_uses():
     assert (ROOT / "egs2" / "mini_music" / "figures" / "panels.png").is_file()
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", README):
-        assert (ROOT / target).exists(), target
+def slugs(page: Path) -> set:
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md",
+        "espnet2_avsep/README.md",
+        "tests/benchmarks/README.md",
+        *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("egs2/*/README.md"))),
+        "egs2/TEMPLATE/avsep1/README.md",
+    ],
+)
+def test_links_lead_somewhere(name):
+    page = ROOT / name
+    text = page.read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^):]+))?\)", text):
+        found = page.parent / target if target else page
+        assert found.exists(), target
+        if anchor:
+            found = found / "README.md" if found.is_dir() else found
+            assert anchor in slugs(found), f"{target}#{anchor}"
 
 
 def test_named_configurations_exist():
