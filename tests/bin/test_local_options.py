@@ -7,7 +7,8 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from test_command_options import describe
+
+from tests.bin.test_command_options import describe
 
 LOCAL = Path(__file__).resolve().parents[2] / "local"
 LISTED = Path(__file__).with_name("local_options.tsv")
