@@ -12,8 +12,9 @@ DEFAULT_SEGMENT = 65280
 # Adapters of embeddings, which leave their size as it is.
 _EMBEDDING_ADAPTERS = ("mean", "standardise")
 # Last parts of the names of tensors that are no parameters.
-_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-_BUFFERS += ("count", "mean", "variance", "uses_plus")
+_BUFFERS = frozenset(
+    "running_mean running_var num_batches_tracked count mean variance uses_plus".split()
+)
 
 
 class ModelFacts(NamedTuple):
@@ -66,7 +67,7 @@ def read_facts(files: "ModelFiles") -> Optional[ModelFacts]:
         classes = list(class_numbers(config.get("classes") or []))
     except InputError:
         return None
-    separator, rate = config.get("separator"), config.get("sample_rate")
+    separator, rate = config.get("separator"), config.get("sample_rate", 0)
     conf = config.get("separator_conf") or {}
     data = config.get("dataset_conf") or {}
     if not isinstance(conf, dict) or not isinstance(data, dict):
