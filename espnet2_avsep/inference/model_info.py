@@ -12,9 +12,8 @@ DEFAULT_SEGMENT = 65280
 # Adapters of embeddings, which leave their size as it is.
 _EMBEDDING_ADAPTERS = ("mean", "standardise")
 # Last parts of the names of tensors that are no parameters.
-_BUFFERS = frozenset(
-    "running_mean running_var num_batches_tracked count mean variance uses_plus".split()
-)
+_BUFFERS = {"running_mean", "running_var", "num_batches_tracked"}
+_BUFFERS |= {"count", "mean", "variance", "uses_plus"}
 
 
 class ModelFacts(NamedTuple):
