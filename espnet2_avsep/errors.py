@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import reprlib
-from typing import Iterator
+from typing import Iterator, Optional
 
 # The disk is full, the quota is used up, the file system is read-only.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -42,6 +42,19 @@ def shown(value: object) -> str:
     """Return ``repr(value)`` for a message, cut short, however deep the value is."""
     text = _REPR.repr(value)
     return text if len(text) <= 200 else f"{text[:195]}[...]"
+
+
+def check_integers(least: int, **values: Optional[float]) -> None:
+    """Check that options are integers of at least ``least``, or None.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name, value in values.items():
+        if value is not None and (value != int(value) or value < least):
+            raise InputError(
+                f"{name} is {value}; an integer of at least {least} was expected."
+            )
 
 
 @contextlib.contextmanager

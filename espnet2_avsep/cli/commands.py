@@ -16,6 +16,12 @@ GROUPS = {
 }
 
 
+# Those that are not also installed as ``avsep_<name>``, as in version 0.1 all commands
+# but the first sub-commands of avsep were.
+WITHOUT_ALIAS = ("separate", "ground", "score", "info", "features")
+WITHOUT_ALIAS += ("export-onnx", "completion")
+
+
 class Command(NamedTuple):
     """One command.
 
@@ -23,14 +29,11 @@ class Command(NamedTuple):
         name: After ``avsep``.
         group: Its folder within espnet2_avsep/bin.
         help: Its line in avsep --help.
-        has_alias: Whether it is also installed as ``avsep_<name>``, as all commands but
-            the first sub-commands of avsep were in version 0.1.
     """
 
     name: str
     group: str
     help: str
-    has_alias: bool = True
 
     @property
     def module(self) -> str:
@@ -44,95 +47,78 @@ class Command(NamedTuple):
         return f"avsep_{self.name.replace('-', '_')}"
 
 
-def _commands(group: str, *rows: str, has_alias: bool = True) -> List[Command]:
-    """Return the commands of a group, given as "name: help"."""
-    return [Command(name, group, text, has_alias) for name, text in map(_split, rows)]
-
-
-def _split(row: str) -> List[str]:
-    return row.split(": ", 1)
-
-
+_HELP = {
+    "separate": {
+        "separate": "separate recordings or videos, one track per query",
+        "ground": "tell which queries, and which regions of a video, sound",
+        "score": "score tracks against their references",
+        "info": "show what a trained model is, what it separates, and how well",
+        "features": "encode pictures or videos as a model sees them",
+        "demo": "serve a page in the browser that separates uploads (extra: demo)",
+    },
+    "prepare": {
+        "new-recipe": "copy a recipe out of the installed package",
+        "download": "fetch a corpus, its lists and its videos (stage 1)",
+        "extract-visual": "encode pictures of every clip (stage 2)",
+        "extract-motion": "compute motion features of every clip (stage 2)",
+        "format-audio": "write every clip's sound at one rate (stage 3)",
+        "filter-clips": "drop clips that are short, silent or incomplete (stage 4)",
+        "check-leaks": "find valid and test clips that are trained on (stage 4)",
+        "make-mixtures": "draw the fixed mixtures of a set (stage 4)",
+        "make-real-mixtures": "prepare duets without references (stage 4)",
+        "health-report": "write a page about a prepared corpus (stage 4)",
+        "collect-stats": "write the shapes of a set's data (stage 5)",
+        "extract-teacher": "write the CLAP embeddings of a set of recordings",
+    },
+    "train": {
+        "train": "train a separator with ESPnet's trainer (stage 6)",
+        "inference": "separate listed mixtures with a trained model (stage 7)",
+        "baseline": "separate them with an untrained system (stage 7)",
+        "scoring": "score the separated sources of a set (stage 8)",
+        "score-grounding": "score a grounding network (stage 8)",
+        "results": "write RESULTS.md of an experiment (stage 8)",
+        "report": "write a page to see and hear the results (stage 8)",
+        "config": "tell what systems need, or write a configuration completely",
+        "made-from": "check what an experiment was made from (stages 6 and 7)",
+    },
+    "compare": {
+        "compare": "compare experiments that were scored on the same mixtures",
+        "spectrogram-panels": "draw mixtures, estimates and references (figure 3)",
+        "linear-probe": "probe embeddings for the class (table 4)",
+        "modality-gap": "measure the gap between sound and picture (table 5)",
+        "acoustic-axes": "place instruments on two acoustic axes (figure 1)",
+        "gate-analysis": "draw gates and attention of DGFNet and iQuery",
+    },
+    "share": {
+        "pack": "pack a trained model into one file (stage 9)",
+        "upload": "publish a packed model on the Hugging Face hub (stage 10)",
+        "fetch-model": "fetch a published or packed model for stages 7 and 8",
+        "import-checkpoint": "convert a checkpoint of another implementation",
+        "export-onnx": "write a separator as an ONNX file",
+    },
+    "": {
+        "completion": "print a script that completes commands in bash or zsh",
+    },
+}
 COMMANDS: Dict[str, Command] = {
-    command.name: command
-    for command in (
-        *_commands(
-            "separate",
-            "separate: separate recordings or videos, one track per query",
-            "ground: tell which queries, and which regions of a video, sound",
-            "score: score tracks against their references",
-            "info: show what a trained model is, what it separates, and how well",
-            "features: encode pictures or videos as a model sees them",
-            has_alias=False,
-        ),
-        *_commands(
-            "separate",
-            "demo: serve a page in the browser that separates uploads (extra: demo)",
-        ),
-        *_commands(
-            "prepare",
-            "new-recipe: copy a recipe out of the installed package",
-            "download: fetch a corpus, its lists and its videos (stage 1)",
-            "extract-visual: encode pictures of every clip (stage 2)",
-            "extract-motion: compute motion features of every clip (stage 2)",
-            "format-audio: write every clip's sound at one rate (stage 3)",
-            "filter-clips: drop clips that are short, silent or incomplete (stage 4)",
-            "check-leaks: find valid and test clips that are trained on (stage 4)",
-            "make-mixtures: draw the fixed mixtures of a set (stage 4)",
-            "make-real-mixtures: prepare duets without references (stage 4)",
-            "health-report: write a page about a prepared corpus (stage 4)",
-            "collect-stats: write the shapes of a set's data (stage 5)",
-            "extract-teacher: write the CLAP embeddings of a set of recordings",
-        ),
-        *_commands(
-            "train",
-            "train: train a separator with ESPnet's trainer (stage 6)",
-            "inference: separate listed mixtures with a trained model (stage 7)",
-            "baseline: separate them with an untrained system (stage 7)",
-            "scoring: score the separated sources of a set (stage 8)",
-            "score-grounding: score a grounding network (stage 8)",
-            "results: write RESULTS.md of an experiment (stage 8)",
-            "report: write a page to see and hear the results (stage 8)",
-            "config: tell what systems need, or write a configuration completely",
-            "made-from: check what an experiment was made from (stages 6 and 7)",
-        ),
-        *_commands(
-            "compare",
-            "compare: compare experiments that were scored on the same mixtures",
-            "spectrogram-panels: draw mixtures, estimates and references (figure 3)",
-            "linear-probe: probe embeddings for the class (table 4)",
-            "modality-gap: measure the gap between sound and picture (table 5)",
-            "acoustic-axes: place instruments on two acoustic axes (figure 1)",
-            "gate-analysis: draw gates and attention of DGFNet and iQuery",
-        ),
-        *_commands(
-            "share",
-            "pack: pack a trained model into one file (stage 9)",
-            "upload: publish a packed model on the Hugging Face hub (stage 10)",
-            "fetch-model: fetch a published or packed model for stages 7 and 8",
-            "import-checkpoint: convert a checkpoint of another implementation",
-        ),
-        *_commands(
-            "share",
-            "export-onnx: write a separator as an ONNX file",
-            has_alias=False,
-        ),
-        *_commands(
-            "",
-            "completion: print a script that completes commands in bash or zsh",
-            has_alias=False,
-        ),
-    )
+    name: Command(name, group, text)
+    for group, own in _HELP.items()
+    for name, text in own.items()
+}
+# Name as a program of its own -> module.
+_ALIASES = {
+    command.alias: command.module
+    for command in COMMANDS.values()
+    if command.name not in WITHOUT_ALIAS
 }
 
 
 def former_modules() -> Dict[str, str]:
     """Module of each command in version 0.1 -> the present one."""
-    return {f"bin.{c.alias}": c.module for c in COMMANDS.values() if c.has_alias}
+    return {f"bin.{alias}": module for alias, module in _ALIASES.items()}
 
 
 def console_scripts() -> List[str]:
     """Entry points of setup.py: avsep, and the aliases."""
-    scripts = {c.alias: c.module for c in COMMANDS.values() if c.has_alias}
-    scripts = {"avsep": "bin.avsep", **scripts}
+    scripts = {"avsep": "bin.avsep", **_ALIASES}
     return [f"{name}=espnet2_avsep.{module}:main" for name, module in scripts.items()]

@@ -148,6 +148,18 @@ def parse(parser: argparse.ArgumentParser, options: type, argv: Sequence[str]) -
     return args
 
 
+def values(args: Log, *without: str) -> Dict[str, Any]:
+    """Return options as arguments of a function that has their names.
+
+    Args:
+        args: The options of a command.
+        *without: Names of those that it does not take; ``log_level`` is one of them.
+    """
+    names = (field.name for field in dataclasses.fields(args))
+    left_out = {"log_level", *without}
+    return {name: getattr(args, name) for name in names if name not in left_out}
+
+
 def with_options(
     options: type,
     epilog: str = "",

@@ -7,11 +7,11 @@ is a clip, and all of them are the whole video.
 """
 
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Dict
 
 from espnet2_avsep.corpus.clip import NOT_FOUND, Clip, Corpus, GivenList
 from espnet2_avsep.corpus.csv_tree import find_lists, read_peer_tree
-from espnet2_avsep.corpus.lists import read_list
+from espnet2_avsep.corpus.lists import find_list, read_list
 from espnet2_avsep.corpus.manifest import apply_manifest, read_manifest
 from espnet2_avsep.corpus.tree import Tree
 from espnet2_avsep.data.records.digest import file_sha256
@@ -27,8 +27,8 @@ def read_ave(root: Path, check_count: bool = True) -> Corpus:
     Raises:
         InputError: neither Annotations.txt nor CSV lists are there.
     """
-    folder = _folder_of(root, ANNOTATIONS)
-    if folder is None:
+    annotations = find_list(root, ANNOTATIONS)
+    if annotations is None:
         tables = find_lists(root)
         if not tables:
             raise InputError(
@@ -47,11 +47,11 @@ def read_ave(root: Path, check_count: bool = True) -> Corpus:
         clip = apply_manifest(clip, failed)
         return clips.setdefault(clip.name, clip).name
 
-    for row in read_list(folder / ANNOTATIONS, ave=True):
+    for row in read_list(annotations, ave=True):
         add(row.category, row.stem)
     lists = {}
     for stem in LISTS:
-        path = folder / f"{stem}.txt"
+        path = annotations.with_name(f"{stem}.txt")
         if path.is_file():
             names = [add(r.category, r.stem) for r in read_list(path, ave=True)]
             names = list(dict.fromkeys(names))
@@ -62,10 +62,3 @@ def read_ave(root: Path, check_count: bool = True) -> Corpus:
             "<id>.mp4 were expected in AVE/ or any folder below."
         )
     return Corpus("videos, Annotations.txt", clips, lists)
-
-
-def _folder_of(root: Path, name: str) -> Optional[Path]:
-    for folder in (root, root / "AVE_Dataset", root / "data", root / "metadata"):
-        if (folder / name).is_file():
-            return folder
-    return None

@@ -124,16 +124,10 @@ def _find(tree: Tree, value: str, kind: str) -> List[Path]:
     found = getattr(tree, kind).get(tuple(parts[-2:]), [])
     if len(found) > 1:
         # The more of the folders agree, the better.
-        alike = {path: _common(split_name(str(path)), parts) for path in found}
+        backwards = {path: split_name(str(path))[::-1] for path in found}
+        alike = {
+            path: len(os.path.commonprefix([names, parts[::-1]]))
+            for path, names in backwards.items()
+        }
         found = [path for path in found if alike[path] == max(alike.values())]
     return found
-
-
-def _common(a: List[str], b: List[str]) -> int:
-    """Return how many parts agree from the end on."""
-    count = 0
-    for x, y in zip(reversed(a), reversed(b), strict=False):
-        if x != y:
-            break
-        count += 1
-    return count

@@ -8,6 +8,8 @@ from espnet2_avsep.data.tables.clip_id import SOUND_SUFFIXES, check_id, split_na
 from espnet2_avsep.errors import InputError
 
 AVE_COLUMNS = "Category&VideoID&Quality&StartTime&EndTime"
+# Folders of a corpus in which its lists lie.
+LIST_FOLDERS = (".", "AVE_Dataset", "metadata", "solo", "duet", "data")
 CSV_FORM = "audio/<category>/<id>.wav,frames/<category>/<id>,<n_frames>[,<category>]"
 
 
@@ -25,6 +27,12 @@ class Row(NamedTuple):
     category: Optional[str]
     stem: str
     cells: List[str]
+
+
+def find_list(root: Path, name: str) -> Optional[Path]:
+    """Return the list of this name in a corpus' folder; None: there is none."""
+    paths = (root / folder / name for folder in LIST_FOLDERS)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def read_text(path: Path) -> str:

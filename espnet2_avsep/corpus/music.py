@@ -11,7 +11,7 @@ from espnet2_avsep.corpus.csv_tree import (
     read_bare_tree,
     read_peer_tree,
 )
-from espnet2_avsep.corpus.lists import read_text
+from espnet2_avsep.corpus.lists import find_list, read_text
 from espnet2_avsep.corpus.manifest import apply_manifest, read_manifest
 from espnet2_avsep.corpus.tree import Tree
 from espnet2_avsep.data.tables.clip_id import check_id
@@ -47,7 +47,7 @@ def read_music(
     Raises:
         InputError: no layout fits, a list cannot be read.
     """
-    json_files = [_find_json(root, solo_json), _find_json(root, duet_json)]
+    json_files = [find_list(root, solo_json), find_list(root, duet_json)]
     tables = find_lists(root)
     if layout == "auto":
         layout = "json" if json_files[0] else "csv" if tables else "files"
@@ -81,19 +81,6 @@ def instruments_of(category: str) -> Optional[Tuple[str, str]]:
     words = category.split()
     if len(words) == 2 and set(words) <= INSTRUMENTS:
         return words[0], words[1]
-    return None
-
-
-def _find_json(root: Path, name: str) -> Optional[Path]:
-    for folder in (
-        root,
-        root / "metadata",
-        root / "solo",
-        root / "duet",
-        root / "data",
-    ):
-        if (folder / name).is_file():
-            return folder / name
     return None
 
 

@@ -12,11 +12,13 @@ from espnet2_avsep.corpus.splits import Rule, SetNames, Split, choose_split
 from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.data.tables.scp import (
     Skipped,
-    atomic_write,
+    read_scp,
     value_problem,
+    write_file,
     write_scp,
     write_skipped,
 )
+from espnet2_avsep.data.tables.yaml_file import write_yaml
 from espnet2_avsep.errors import InputError
 
 STAGE = "data"
@@ -84,8 +86,8 @@ def prepare(corpus: Corpus, plan: Plan) -> None:
         _write_set(folder, name, listed, clips)
         real = name == plan.real_set
         source, sha256 = split.lists.get(name, ("", ""))
-        _write_source(
-            folder,
+        write_yaml(
+            folder / SOURCE,
             {
                 "layout": corpus.layout,
                 "split": "all duets that are listed" if real else split.rule,
@@ -99,10 +101,11 @@ def prepare(corpus: Corpus, plan: Plan) -> None:
         )
         if real:
             pairs = {clips[n].key: " ".join(corpus.pairs[n]) for n in listed}
-            there = {n: p for n, p in pairs.items() if n in _keys(folder)}
-            write_scp(folder / "utt2pair", there)
-    with atomic_write(plan.data_dir / "local" / "split_rule.txt") as f:
-        f.write(split.rule + "\n")
+            there = read_scp(folder / "utt2spk")
+            write_scp(
+                folder / "utt2pair", {k: p for k, p in pairs.items() if k in there}
+            )
+    write_file(plan.data_dir / "local" / "split_rule.txt", split.rule + "\n")
 
 
 def _with_file_names(clip: Clip) -> Clip:
@@ -194,12 +197,6 @@ def _kind(problem: str) -> str:
     return problem.split(": ", 1)[0]
 
 
-def _keys(folder: Path) -> set:
-    from espnet2_avsep.data.tables.scp import read_scp
-
-    return set(read_scp(folder / "utt2spk"))
-
-
 def _write_set(
     folder: Path, name: str, listed: Sequence[str], clips: Dict[str, Clip]
 ) -> None:
@@ -251,13 +248,5 @@ def _write_list(folder: Path, listed: Sequence[str]) -> str:
     The file can be given with --splits again, and does not depend on the layout.
     """
     content = "".join(f"{name}\n" for name in sorted(listed))
-    with atomic_write(folder / LIST) as f:
-        f.write(content)
+    write_file(folder / LIST, content)
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _write_source(folder: Path, source: Dict) -> None:
-    import yaml
-
-    with atomic_write(folder / SOURCE) as f:
-        yaml.safe_dump(source, f, sort_keys=False, allow_unicode=True)

@@ -26,11 +26,11 @@ class Tree:
 
     A file's category is the name of its folder; names are as :func:`plain_name` makes
     them, so that a list finds files whatever form their accents have. Hidden
-    and unfinished files are left out, and so is what lies in a folder of images.
+    and unfinished files are left out, and so is what lies in a folder of images. In a
+    folder videos/, files are videos whatever their ending.
 
     Args:
         root: The folder; links are followed once.
-        any_suffix: Name of folders whose files are videos whatever their ending.
 
     Attributes:
         sounds: (category, stem) -> files.
@@ -41,12 +41,11 @@ class Tree:
         InputError: a folder cannot be read.
     """
 
-    def __init__(self, root: Path, any_suffix: str = "videos"):
+    def __init__(self, root: Path):
         self.root = Path(os.path.abspath(root))
         self.sounds: Dict[_Place, List[Path]] = {}
         self.videos: Dict[_Place, List[Path]] = {}
         self.frames: Dict[_Place, List[Path]] = {}
-        self._any_suffix = any_suffix
         self._stems: Dict[str, Dict[str, List[Path]]] = {}
         try:
             self._walk(self.root, False, set())
@@ -64,7 +63,7 @@ class Tree:
         if (status.st_dev, status.st_ino) in seen:  # a link back
             return
         seen = seen | {(status.st_dev, status.st_ino)}
-        in_videos = in_videos or folder.name == self._any_suffix
+        in_videos = in_videos or folder.name == "videos"
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):

@@ -12,7 +12,7 @@ from typing import Dict, List, NamedTuple, Optional
 from espnet2_avsep.corpus.archives import extract_videos, find_archives
 from espnet2_avsep.corpus.clip import NOT_FOUND, Clip, Corpus, GivenList
 from espnet2_avsep.corpus.csv_tree import find_lists, read_peer_tree
-from espnet2_avsep.corpus.lists import read_text
+from espnet2_avsep.corpus.lists import find_list, read_text
 from espnet2_avsep.corpus.manifest import apply_manifest, read_manifest
 from espnet2_avsep.corpus.tree import Tree
 from espnet2_avsep.data.records.digest import file_sha256
@@ -70,10 +70,7 @@ def read_vggsound(
     Raises:
         InputError: no list, archives without ``extract_dir``.
     """
-    if list_file is None:
-        list_file = next(
-            (p for p in (root / LIST, root / "metadata" / LIST) if p.is_file()), None
-        )
+    list_file = list_file or find_list(root, LIST)
     if list_file is None:
         tables = find_lists(root)
         if not tables:
@@ -127,9 +124,11 @@ def read_rows(path: Path) -> List[ListedClip]:
         cells = [cell.strip() for cell in cells]
         if not any(cells):
             continue
-        if number == 1 and len(cells) == 4 and not cells[1].isdigit():
+        has_start = len(cells) == 4 and cells[1].isdigit()
+        has_part = len(cells) == 4 and cells[3] in ("train", "test")
+        if number == 1 and len(cells) == 4 and not (has_start or has_part):
             continue  # a header
-        if len(cells) != 4 or not cells[1].isdigit() or cells[3] not in _PARTS:
+        if not (has_start and has_part):
             raise InputError(
                 f"{path}, line {number}: {','.join(cells)!r}; expected {COLUMNS}."
             )
@@ -139,9 +138,6 @@ def read_rows(path: Path) -> List[ListedClip]:
         rows.append(ListedClip(video, int(cells[1]), label, cells[3]))
     logging.info("%s: %d clips are listed", path, len(rows))
     return rows
-
-
-_PARTS = ("train", "test")
 
 
 def _find(trees: List[Tree], row: ListedClip) -> Clip:

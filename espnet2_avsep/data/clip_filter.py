@@ -14,13 +14,12 @@ from espnet2_avsep.data.segment_reader import matrix_shape
 from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.data.tables.scp import (
     Skipped,
-    atomic_write,
     read_scp,
     read_skipped,
     write_scp,
     write_skipped,
 )
-from espnet2_avsep.data.tables.yaml_file import read_yaml
+from espnet2_avsep.data.tables.yaml_file import read_yaml, write_yaml
 from espnet2_avsep.errors import InputError
 
 PathLike = Union[str, Path]
@@ -140,7 +139,7 @@ def filter_clips(
     counts.update(read_source(data_dir / "source.yaml"))
     # counts.yaml is there only while the tables beside it belong together.
     (output_dir / "counts.yaml").unlink(missing_ok=True)
-    write_skipped(output_dir / "skipped.tsv", unique(skipped))
+    write_skipped(output_dir / "skipped.tsv", skipped)
     write_levels(output_dir / "levels.tsv", levels)
     if not kept:
         raise InputError(
@@ -148,14 +147,14 @@ def filter_clips(
             f"Reasons: {counts['skipped'] or 'stage 1 listed no clip'}. The clips are "
             f"listed in {output_dir / 'skipped.tsv'}."
         )
-    _check_widths({k: (clip.visual, clip.visual_shape) for k, clip in kept.items()})
+    check_widths({k: (clip.visual, clip.visual_shape) for k, clip in kept.items()})
     if motion_dir is not None:
-        _check_widths({k: (clip.motion, clip.motion_shape) for k, clip in kept.items()})
+        check_widths({k: (clip.motion, clip.motion_shape) for k, clip in kept.items()})
     _write_tables(output_dir, kept, category)
     for name, path in scps.items():
         for table in ("wav", "spk1") if name == "wav" else (f"{name}_spk1",):
             copy_content(path, output_dir / f"{table}.scp", kept)
-    write_counts(output_dir / "counts.yaml", counts)
+    write_yaml(output_dir / "counts.yaml", counts)
     _log_summary(kept, listed, category)
     return counts
 
@@ -180,19 +179,17 @@ def check_clip(clip: Clip, limits: Limits) -> Tuple[Optional[str], Optional[Leve
             reason = _check_header(clip, limits, f)
             if reason is not None:
                 return reason, None
-            measured = measure(f)
+            num_read, level = measure(f)
     except (soundfile.SoundFileError, OSError) as error:
         return f"unreadable audio file: {error}", None
-    if measured is None:
+    if level is None:
         return "NaN or infinite samples", None
-    if measured.num_read != clip.num_samples:
+    if num_read != clip.num_samples:
         return (
-            f"damaged audio file: {measured.num_read} of {clip.num_samples} samples "
-            "readable",
+            f"damaged audio file: {num_read} of {clip.num_samples} samples readable",
             None,
         )
-    level = measured.level()
-    if measured.mean_square < 10.0 ** (limits.silence_dbfs / 10.0):
+    if level.rms_dbfs < limits.silence_dbfs:
         return (
             f"silent: RMS {level.rms_dbfs:.1f} dB, {limits.silence_dbfs:g} dB needed",
             level,
@@ -252,7 +249,7 @@ def count_clips(
         InputError: ``kept`` and ``skipped`` are not a partition of ``listed``.
     """
     kept, listed = set(kept), set(listed)
-    rows = unique(skipped)
+    rows = set(skipped)
     left_out = {row.key for row in rows}
     both = sorted(kept & left_out)
     if both:
@@ -280,11 +277,6 @@ def count_clips(
     }
 
 
-def unique(skipped: Iterable[Skipped]) -> List[Skipped]:
-    """Remove repeated rows and sort."""
-    return sorted(set(skipped))
-
-
 def read_source(path: PathLike) -> Dict:
     """Read what is known of a set's list.
 
@@ -298,14 +290,6 @@ def read_source(path: PathLike) -> Dict:
     if Path(path).name != "source.yaml":
         content = content.get("source")
     return {"source": content} if content else {}
-
-
-def write_counts(path: PathLike, counts: Mapping) -> None:
-    """Write counts as YAML, atomically."""
-    import yaml
-
-    with atomic_write(path) as f:
-        yaml.safe_dump(dict(counts), f, sort_keys=False, allow_unicode=True)
 
 
 def _skips_of(listed: Iterable[str], path: Path) -> List[Skipped]:
@@ -367,18 +351,19 @@ def _number(path: Path, key: str, value: str) -> int:
     return int(value)
 
 
-def _check_widths(matrices: Mapping[str, Tuple[str, Tuple[int, ...]]]) -> None:
-    """Check that the matrices (reference, shape) of all clips have rows of one size."""
-    first = next(iter(matrices))
-    ref, shape = matrices[first]
-    width = _size(shape)
+def check_widths(matrices: Mapping[str, Tuple[str, Tuple[int, ...]]]) -> None:
+    """Check that the matrices (reference, shape) of all clips have rows of one size.
+
+    Raises:
+        InputError: they do not.
+    """
+    first, (ref, expected) = next(iter(matrices.items()))
     for key, (other, shape) in matrices.items():
-        if _size(shape) != width:
+        if shape[1:] != expected[1:]:
             raise InputError(
-                f"the embeddings of {first} have {width} values, those of {key} "
-                f"{_size(shape)} ({ref}, {other}); "
-                "all must come from one encoder; remove these features and run "
-                "stage 2 again."
+                f"the embeddings of {first} have {_size(expected)} values, those of "
+                f"{key} {_size(shape)} ({ref}, {other}); all must come from one "
+                "encoder; remove these features and run stage 2 again."
             )
 
 

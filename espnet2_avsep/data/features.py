@@ -1,6 +1,5 @@
 """Visual embeddings (or packed frames) on disk: written resumably, read with checks."""
 
-import hashlib
 import io
 import os
 from pathlib import Path
@@ -12,13 +11,14 @@ from espnet2_avsep.data.frame_store import PackedFrames
 from espnet2_avsep.data.records.content import (
     Content,
     digest_bytes,
+    hash_bytes,
     is_older,
     split_reference,
     write_content,
     written_at,
 )
 from espnet2_avsep.data.records.journal import Journal, signature
-from espnet2_avsep.data.tables.scp import PathLike, read_scp, write_scp
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write, read_scp, write_scp
 from espnet2_avsep.data.tables.table_entry import (
     load_matrix,
     open_h5,
@@ -90,18 +90,16 @@ class FeatureWriter:
             InputError: disk full.
         """
         content = io.BytesIO()
-        write_record(content, key, matrix)
+        offset = write_record(content, key, matrix)
         with clear_disk_errors(self.ark):
             _write_all(self._file, content.getbuffer())
             os.fsync(self._file.fileno())
             entry = {
-                "offset": self._end + len(key.encode()) + 1,
+                "offset": self._end + offset,
                 "end": self._end + content.getbuffer().nbytes,
                 "shape": list(matrix.shape),
                 "source": source,
-                "digest": hashlib.blake2b(
-                    content.getbuffer()[len(key.encode()) + 1 :], digest_size=16
-                ).hexdigest(),
+                "digest": hash_bytes(content.getbuffer()[offset:]),
                 **({} if notes is None else {"notes": notes}),
             }
             self._journal.add(key, **entry)
@@ -195,36 +193,29 @@ def write_record(
     return offset
 
 
-class ArkTable:
-    """Writes the records of an ark, then the table of them and its content.
+def write_ark(
+    scp: PathLike,
+    ark: PathLike,
+    records: Iterable[Tuple[str, Union[np.ndarray, PackedFrames]]],
+) -> None:
+    """Write an ark, what it holds (``.content``), and last its table.
 
     Args:
         scp: The table.
         ark: The ark that it refers to.
+        records: Key and matrix or frames; see :func:`write_record`.
     """
-
-    def __init__(self, scp: PathLike, ark: PathLike):
-        self.scp, self.ark = Path(scp), Path(ark)
-        self._table: Dict[str, str] = {}
-        self._digests: Dict[str, Tuple[str, int]] = {}
-
-    def write(
-        self, f: BinaryIO, key: str, record: Union[np.ndarray, PackedFrames]
-    ) -> None:
-        """Append a record to the open file of the ark; see :func:`write_record`."""
-        content = io.BytesIO()
-        offset = write_record(content, key, record)
-        self._table[key] = f"{self.ark}:{f.tell() + offset}"
-        body = content.getbuffer()[offset:]
-        digest = hashlib.blake2b(body, digest_size=16).hexdigest()
-        self._digests[key] = digest, len(body)
-        f.write(content.getbuffer())
-
-    def finish(self) -> None:
-        """Write the tables; the ark must be there."""
-        rows = {key: Content(*known) for key, known in self._digests.items()}
-        write_content(self.scp, rows)
-        write_scp(self.scp, self._table)
+    table, rows = {}, {}
+    with atomic_write(ark, "wb") as f:
+        for key, matrix in records:
+            record = io.BytesIO()
+            offset = write_record(record, key, matrix)
+            body = record.getbuffer()[offset:]
+            table[key] = f"{ark}:{f.tell() + offset}"
+            rows[key] = Content(hash_bytes(body), len(body))
+            f.write(record.getbuffer())
+    write_content(scp, rows)
+    write_scp(scp, table)
 
 
 def _write_all(file, content: memoryview) -> None:

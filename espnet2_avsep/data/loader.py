@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from espnet2_avsep.data.collate import collate
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, check_integers
 
 SHARED_MEMORY = "/dev/shm"
 
@@ -132,22 +132,17 @@ def build_loader(
         pin_memory: Whether batches are copied to page-locked memory (for GPUs).
         shuffle: Whether the order is drawn; else it is the data set's.
         drop_last: Whether an incomplete last batch (of each group) is left out
-            (training). Then fewer
-            batches than num_batches are an error. Without it, a last batch with fewer
-            items than processes joins the one before.
+            (training). Then fewer batches than num_batches are an error. Without it, a
+            last batch with fewer items than processes joins the one before.
 
     Raises:
         InputError: too few items for one batch, or for num_batches; options out of
             range.
     """
-    for name, value, least in (
-        ("batch_size", batch_size, 1),
-        ("world_size", world_size, 1),
-        ("num_workers", num_workers, 0),
-        ("num_batches", 1 if num_batches is None else num_batches, 1),
-    ):
-        if value < least:
-            raise InputError(f"{name} is {value}; at least {least} was expected.")
+    check_integers(
+        1, batch_size=batch_size, world_size=world_size, num_batches=num_batches
+    )
+    check_integers(0, num_workers=num_workers)
     if batch_size < world_size:
         raise InputError(
             f"batch_size is {batch_size} for {world_size} processes; it counts the "

@@ -325,17 +325,10 @@ def read_packed(ref: str, rows: Sequence[int]) -> Optional[PackedFrames]:
 
 def _read_bytes(ref: str, path: str, offset: int, size: int) -> bytes:
     try:
-        with open(path, "rb", buffering=0) as f:
+        with open(path, "rb") as f:
             f.seek(offset)
             # A damaged header may ask for more than there is memory.
-            size = min(size, max(os.fstat(f.fileno()).st_size - offset, 0))
-            data = f.read(size)
-            while len(data) < size:
-                more = f.read(size - len(data))
-                if not more:
-                    break
-                data += more
-            return data
+            return f.read(min(size, max(os.fstat(f.fileno()).st_size - offset, 0)))
     except OSError as error:
         raise unreadable(ref, error) from error
 

@@ -1,12 +1,18 @@
 """The shapes of a set's data as ESPnet's trainer reads them."""
 
+import logging
+from pathlib import Path
 from typing import Callable, Dict, Sequence, Tuple
+
+from espnet2_avsep.data.records.made_from import make_record, record_path, write_record
+from espnet2_avsep.data.segment_reader import audio_info, matrix_shape
+from espnet2_avsep.data.tables.key_check import check_same_keys
+from espnet2_avsep.data.tables.scp import read_scp, write_file, write_scp
+from espnet2_avsep.errors import InputError
 
 
 def shape_readers() -> Dict[str, Callable[[str], Tuple[int, ...]]]:
     """Return type -> function from a table's value to the shape."""
-    from espnet2_avsep.data.segment_reader import audio_info, matrix_shape
-
     return {"sound": lambda path: audio_info(path)[:1], "kaldi_ark": matrix_shape}
 
 
@@ -21,18 +27,6 @@ def collect_shapes(triples: Sequence[str], output_dir: str) -> None:
     Raises:
         InputError: a triple that cannot be read, tables that disagree.
     """
-    import logging
-    from pathlib import Path
-
-    from espnet2_avsep.data.records.made_from import (
-        make_record,
-        record_path,
-        write_record,
-    )
-    from espnet2_avsep.data.tables.key_check import check_same_keys
-    from espnet2_avsep.data.tables.scp import atomic_write, read_scp, write_scp
-    from espnet2_avsep.errors import InputError
-
     readers = shape_readers()
     tables, types, paths = {}, {}, {}
     for triple in triples:
@@ -59,8 +53,6 @@ def collect_shapes(triples: Sequence[str], output_dir: str) -> None:
         }
         write_scp(folder / f"{name}_shape", shapes)
         logging.info(f"{folder / name}_shape: {len(shapes)} items")
-    with atomic_write(folder / "batch_keys") as f:
-        f.write("\n".join(tables) + "\n")
-    with atomic_write(folder / "stats_keys") as f:
-        f.write("\n")
+    write_file(folder / "batch_keys", "\n".join(tables) + "\n")
+    write_file(folder / "stats_keys", "\n")
     write_record(folder, make_record(5, paths, {}, {}))

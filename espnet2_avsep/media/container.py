@@ -3,7 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import BinaryIO, Iterator, Optional, Union
+from typing import Iterator, Union
 
 from espnet2_avsep.errors import InputError
 
@@ -39,14 +39,8 @@ class ClipError(InputError):
 
 
 @contextlib.contextmanager
-def open_media(
-    path: PathLike, content: Optional[BinaryIO] = None
-) -> Iterator["av.container.InputContainer"]:  # noqa: F821
+def open_media(path: PathLike) -> Iterator["av.container.InputContainer"]:  # noqa: F821
     """Open a media file for reading.
-
-    Args:
-        path: The file.
-        content: Its bytes, where they do not lie in a file; ``path`` names them then.
 
     Raises:
         ClipError: the file is missing, of zero length, not readable as media, or a
@@ -54,11 +48,10 @@ def open_media(
     """
     import av
 
-    if content is None:
-        _check_file(Path(path))
+    _check_file(Path(path))
     try:
         container = av.open(
-            content or local_url(path), metadata_errors="replace", options=_OPTIONS
+            local_url(path), metadata_errors="replace", options=_OPTIONS
         )
     except av.error.ArgumentError as error:  # what format_whitelist leaves out
         raise ClipError(

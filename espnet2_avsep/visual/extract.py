@@ -9,17 +9,14 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from espnet2_avsep.data.audio.audio_format import AudioStore, check_file_names
-from espnet2_avsep.data.audio.audio_io import (
-    AudioTap,
-    audio_span,
-    may_be_tapped,
-    resample,
-)
+from espnet2_avsep.data.audio.audio_format import AudioStore
+from espnet2_avsep.data.audio.audio_io import AudioTap, audio_span, resample
 from espnet2_avsep.data.features import FeatureWriter, PrecomputedFeatures
 from espnet2_avsep.data.frame_store import PackedFrames
 from espnet2_avsep.data.records.journal import signature
+from espnet2_avsep.data.tables.clip_id import check_id
 from espnet2_avsep.data.tables.scp import PathLike, read_scp
+from espnet2_avsep.data.tables.table_entry import is_command
 from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import ClipError
@@ -119,7 +116,8 @@ def extract_visual(
     check_positive(fps=fps, every=every, batch_size=batch_size)
     videos, wavs = read_clips(video_scp, wav_scp, allow_pipes)
     if audio is not None:
-        check_file_names(video_scp, videos)
+        for key in videos:
+            check_id(video_scp, key)
     chosen: Dict[str, Any] = {
         "encoder": encoder,
         "model": model,
@@ -386,7 +384,7 @@ def _sampling(fps: float, every: int, audio_stream: Optional[int]) -> Dict[str, 
 
 
 def _shares_its_file(video: str, wav: str) -> bool:
-    return wav == video and may_be_tapped(wav) and not Path(video).is_dir()
+    return wav == video and not is_command(wav) and not Path(video).is_dir()
 
 
 def _box_settings(boxes: Optional[BoxSource]) -> Dict[str, Any]:

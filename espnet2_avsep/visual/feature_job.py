@@ -13,10 +13,10 @@ from espnet2_avsep.data.records.progress import Progress
 from espnet2_avsep.data.tables.scp import (
     PathLike,
     Skipped,
-    atomic_write,
     write_skipped,
 )
 from espnet2_avsep.data.tables.table_entry import read_sources
+from espnet2_avsep.data.tables.yaml_file import write_yaml
 from espnet2_avsep.errors import InputError, clear_disk_errors
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.visual.boxes.box_source import BoxSource
@@ -158,7 +158,5 @@ def each_clip(
 
 def write_info(path: PathLike, info: Dict[str, Any]) -> None:
     """Write what features were made with, as YAML."""
-    import yaml
-
-    with clear_disk_errors(path), atomic_write(path) as f:
-        yaml.safe_dump(info, f, sort_keys=False)
+    with clear_disk_errors(path):
+        write_yaml(path, info)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import List
 
 from espnet2_avsep.cli.options import Log, option, with_options
-from espnet2_avsep.errors import InputError
 
 FORM = "NAME:DATADIR:CLIPSDIR"
 
@@ -42,9 +41,10 @@ def main(args: Options) -> None:
     """Run the command."""
     from espnet2_avsep.corpus.leaks.check import check_leaks
     from espnet2_avsep.corpus.leaks.clip_set import ClipSet
+    from espnet2_avsep.scoring.results import parse_set
 
     def read(text: str) -> ClipSet:
-        return ClipSet.read(*split_set(text))
+        return ClipSet.read(*parse_set(text, FORM.split(":")))
 
     check_leaks(
         read(args.train_set),
@@ -56,18 +56,3 @@ def main(args: Options) -> None:
         args.strict,
         args.nj,
     )
-
-
-def split_set(text: str) -> List[str]:
-    """Split NAME:DATADIR:CLIPSDIR.
-
-    Raises:
-        InputError: it has not three parts.
-    """
-    parts = text.split(":")
-    if len(parts) != 3 or not all(parts):
-        raise InputError(
-            f"{text!r}: expected NAME:DATADIR:CLIPSDIR, and no ':' in the names "
-            "themselves."
-        )
-    return parts

@@ -102,29 +102,15 @@ class Options(Log):
 def main(args: Options) -> None:
     """Run the command."""
     check_options(args)
-    from espnet2_avsep.corpus.download.corpus import download, select
+    from espnet2_avsep.corpus.download.corpus import download
     from espnet2_avsep.corpus.download.manifest import summary
     from espnet2_avsep.corpus.download.metadata import get_metadata
     from espnet2_avsep.corpus.download.pool import RequestPolicy
     from espnet2_avsep.corpus.download.youtube import YoutubeFetcher, import_yt_dlp
 
+    fetch = None
     if not args.archive:
         import_yt_dlp()  # now, rather than once for each video
-    get_metadata(
-        args.corpus,
-        args.output_dir,
-        args.metadata_dir,
-        proxy=args.proxy,
-        archive=bool(args.archive),
-    )
-    fetch = None
-    if args.archive:
-        from espnet2_avsep.corpus.download.archive import unpack
-        from espnet2_avsep.corpus.download.catalogue import CORPORA as CATALOGUE
-
-        videos = CATALOGUE[args.corpus].read(Path(args.output_dir))
-        unpack(args.archive, select(videos, args.only, args.limit), args.output_dir)
-    else:
         fetch = YoutubeFetcher(
             args.max_height,
             args.cookies,
@@ -133,33 +119,35 @@ def main(args: Options) -> None:
             args.rate_limit,
             min(args.timeout, 30.0),
         )
+    get_metadata(
+        args.corpus,
+        args.output_dir,
+        args.metadata_dir,
+        proxy=args.proxy,
+        archive=bool(args.archive),
+    )
     rows = download(
         args.corpus,
         args.output_dir,
         fetch,
         args.nj,
-        RequestPolicy(
-            timeout=args.timeout,
-            retries=0 if args.archive else args.retries,
-            retry_wait=args.retry_wait,
-            sleep_interval=0.0 if args.archive else args.sleep_interval,
-        ),
+        RequestPolicy(args.timeout, args.retries, args.retry_wait, args.sleep_interval),
         args.max_missing,
         args.only,
         args.limit,
-        args.retry_failed or bool(args.archive),
+        args.retry_failed,
+        args.archive,
     )
     print(summary(rows))
 
 
 def check_options(args: Options) -> None:
-    """Refuse options that make no sense.
+    """Check that the files and folders that are given exist.
 
     Raises:
-        InputError: see the messages.
+        InputError: one does not.
     """
-    for name in ("metadata_dir", "cookies", *args.archive):
-        path = getattr(args, name, name)
+    given = [("--metadata_dir", args.metadata_dir), ("--cookies", args.cookies)]
+    for option_name, path in [*given, *(("--archive", path) for path in args.archive)]:
         if path is not None and not Path(path).exists():
-            option = f"--{name}" if hasattr(args, name) else "--archive"
-            raise InputError(f"{option} {path}: no such file or folder.")
+            raise InputError(f"{option_name} {path}: no such file or folder.")

@@ -7,7 +7,7 @@ list of all clips that any stage left out (skipped.tsv, counts.yaml).
 from dataclasses import dataclass
 from typing import Optional
 
-from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.cli.options import Log, option, values, with_options
 
 
 @dataclass(kw_only=True)
@@ -39,17 +39,5 @@ def main(args: Options) -> None:
     """Run the command."""
     from espnet2_avsep.data.clip_filter import Limits, filter_clips
 
-    filter_clips(
-        args.data_dir,
-        args.wav_dir,
-        args.visual_dir,
-        args.output_dir,
-        Limits(
-            fs=args.fs,
-            segment_samples=args.segment_samples,
-            min_wav_duration=args.min_wav_duration,
-            max_wav_duration=args.max_wav_duration,
-            silence_dbfs=args.silence_dbfs,
-        ),
-        motion_dir=args.motion_dir,
-    )
+    limits = Limits(*(getattr(args, name) for name in Limits._fields))
+    filter_clips(limits=limits, **values(args, *Limits._fields))

@@ -7,7 +7,7 @@ utt2num_samples and skipped.tsv, too. A run that was cut off continues where it 
 from dataclasses import dataclass
 
 from espnet2_avsep.cli.feature_options import Sounds
-from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.cli.options import Log, option, values, with_options
 
 
 @dataclass(kw_only=True)
@@ -25,12 +25,4 @@ def main(args: Options) -> None:
     """Run the command."""
     from espnet2_avsep.data.audio.audio_format import format_audio
 
-    format_audio(
-        args.wav_scp,
-        args.output_dir,
-        args.fs,
-        args.audio_format,
-        args.allow_empty,
-        args.allow_pipes,
-        args.audio_stream,
-    )
+    format_audio(**values(args))

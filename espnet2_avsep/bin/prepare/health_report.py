@@ -9,7 +9,7 @@ stage, and names what is not there yet.
 from dataclasses import dataclass
 from typing import List, Optional
 
-from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.cli.options import Log, option, values, with_options
 
 
 @dataclass(kw_only=True)
@@ -36,14 +36,4 @@ def main(args: Options) -> None:
     """Run the command."""
     from espnet2_avsep.report.health_report import write_health_report
 
-    write_health_report(
-        args.sets,
-        args.data_dir,
-        args.dump_dir,
-        args.output_dir,
-        fs=args.fs,
-        max_videos=args.max_videos,
-        num_pictures=args.num_pictures,
-        leaks=args.leaks,
-        title=args.title,
-    )
+    write_health_report(**values(args))

@@ -8,7 +8,7 @@ used; each source is divided by the number of sources that sound.
 from dataclasses import dataclass
 from typing import List, Optional, Union
 
-from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.cli.options import Log, option, values, with_options
 
 
 def silent_sources(text: str) -> Union[int, float, List[int]]:
@@ -70,20 +70,4 @@ def main(args: Options) -> None:
     """Run the command."""
     from espnet2_avsep.data.mixing.mixtures import make_mixtures
 
-    make_mixtures(
-        args.clips_dir,
-        args.output_dir,
-        fs=args.fs,
-        num_sources=args.num_sources,
-        segment_samples=args.segment_samples,
-        num_mixtures=args.num_mixtures,
-        different_class=args.different_class,
-        same_class=args.same_class,
-        seed=args.seed,
-        list_file=args.list,
-        silence_dbfs=args.silence_dbfs,
-        visual_frames=args.visual_frames,
-        visual_stride=args.visual_stride,
-        motion_align=args.motion_align,
-        silent_sources=args.silent_sources,
-    )
+    make_mixtures(list_file=args.list, **values(args, "list"))

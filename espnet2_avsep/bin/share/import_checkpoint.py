@@ -71,10 +71,10 @@ class Options(Log):
 def main(args: Options) -> None:
     """Run the command."""
     import torch
-    import yaml
 
     from espnet2_avsep.data.records.digest import file_sha256
     from espnet2_avsep.data.records.output_folder import protect
+    from espnet2_avsep.data.tables.yaml_file import write_yaml
     from espnet2_avsep.inference.separate import load_config, load_weights
     from espnet2_avsep.sharing import released
     from espnet2_avsep.sharing.source import META, PACK_INFO
@@ -117,13 +117,11 @@ def main(args: Options) -> None:
         ("visual_info.yaml", model.visual),
         (PACK_INFO, info),
     ):
-        with atomic_write(output / name) as f:
-            yaml.safe_dump(table, f, sort_keys=False)
+        write_yaml(output / name, table)
     # Shapes are checked by building the model; nothing is left out (strict).
     network = build_model(load_config(output / "config.yaml"), with_teacher=False)
     load_weights(network, output / WEIGHTS)
-    with atomic_write(output / META) as f:
-        yaml.safe_dump(meta, f)
+    write_yaml(output / META, meta)
     logging.info(
         f"{output}: {model.config['system']}, {len(model.unused)} unused tensors; "
         f"load it with SeparateAV.from_pretrained({str(output)!r})"

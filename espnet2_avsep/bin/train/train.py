@@ -1,6 +1,7 @@
 """Train a visually guided separator with ESPnet's trainer."""
 
 import logging
+import re
 import sys
 from typing import Optional, Sequence
 
@@ -11,20 +12,17 @@ from espnet2_avsep.lean_imports import defer_compiler
 # What torch raises where the machine is at its limits has no type of its own: words of
 # the message, and what to tell the user.
 LIMITS = {
-    ("PytorchStreamWriter", "inline_container"): "the checkpoint cannot be written. "
-    "Free some disk space and run again: training continues from the last complete "
+    "PytorchStreamWriter|inline_container": "the checkpoint cannot be written. Free "
+    "some disk space and run again: training continues from the last complete "
     "checkpoint (--resume true)",
-    ("Bus error",): "a data worker has died, because /dev/shm is full. Enlarge it "
-    "(docker run --shm-size 1g), or set --num_workers 0",
-    (
-        "killed by signal",
-        "exited unexpectedly",
-    ): "a data worker was killed, most likely because the machine "
-    "or the container ran out of memory. Lower --num_workers or --batch_size and run "
-    "again: training continues from the last checkpoint (--resume true)",
-    (
-        "CUDA out of memory",
-    ): "the GPU has too little memory. Lower --batch_size, or use more GPUs (--ngpu)",
+    "Bus error": "a data worker has died, because /dev/shm is full. Enlarge it (docker "
+    "run --shm-size 1g), or set --num_workers 0",
+    "killed by signal|exited unexpectedly": "a data worker was killed, most likely "
+    "because the machine or the container ran out of memory. Lower --num_workers or "
+    "--batch_size and run again: training continues from the last checkpoint (--resume "
+    "true)",
+    "CUDA out of memory": "the GPU has too little memory. Lower --batch_size, or use "
+    "more GPUs (--ngpu)",
 }
 INPUT_ERROR = "espnet2_avsep.errors.InputError: "
 
@@ -136,7 +134,7 @@ def explain(text: str) -> Optional[str]:
         return text.rpartition(INPUT_ERROR)[2].strip()
     for words, meaning in LIMITS.items():
         for line in text.splitlines():
-            if any(word in line for word in words):
+            if re.search(words, line):
                 return f"{meaning}. ({line.strip()[:200]})"
     return None
 

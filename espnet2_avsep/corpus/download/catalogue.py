@@ -1,13 +1,15 @@
 """What each corpus lists: its files of metadata, and the videos that they name."""
 
-import csv
+import contextlib
 import re
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from espnet2_avsep.corpus.lists import read_text
+from espnet2_avsep.corpus.lists import read_list, read_text
 from espnet2_avsep.corpus.music import read_video_json
-from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.corpus.vggsound import read_rows
+from espnet2_avsep.data.tables.scp import PathLike, write_file
+from espnet2_avsep.data.tables.table_entry import open_h5, read_h5
 from espnet2_avsep.errors import InputError
 
 MUSIC_URL = "https://raw.githubusercontent.com/roudimit/MUSIC_dataset/master/"
@@ -51,53 +53,54 @@ class Corpus(NamedTuple):
     archive: str = ""
 
 
+@contextlib.contextmanager
+def _published() -> Iterator[None]:
+    """Add what to do about a file that has another form than the published one."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            f"{error} It is not the published file: remove it to have it fetched "
+            "again, or give --metadata_dir the folder of the right one."
+        ) from error
+
+
+@_published()
 def read_music(folder: Path, *names: str) -> List[Video]:
     """Read lists of the form {"videos": {category: [id, ...]}}."""
-    videos = []
-    for name in names:
-        path = folder / name
-        try:
-            listed = read_video_json(path)
-        except InputError as error:
-            raise _wrong_form(
-                path, str(error), "names of folders and ids of videos"
-            ) from error
-        pairs = [(category, i) for category, ids in listed.items() for i in ids]
-        for category, video_id in pairs:
-            _check_id(path, video_id)
-            videos.append(Video(f"{category}/{video_id}", video_id, (category,)))
-    return _unique(videos)
+    videos = {}
+    for path in (folder / name for name in names):
+        for category, ids in read_video_json(path).items():
+            for video_id in ids:
+                _check_id(path, video_id)
+                key = f"{category}/{video_id}"
+                videos[key] = Video(key, video_id, (category,))
+    return list(videos.values())
 
 
+@_published()
 def read_vggsound(folder: Path) -> List[Video]:
-    """Read vggsound.csv: rows id,start in s,label,train|test without a header."""
+    """Read vggsound.csv."""
     path = folder / "vggsound.csv"
-    videos = []
-    for number, row in enumerate(csv.reader(read_text(path).splitlines()), 1):
-        if not row:
-            continue
-        if len(row) != 4 or not row[1].isdigit() or row[3] not in ("train", "test"):
-            raise _wrong_form(
-                path, f"line {number}: {row!r}", "id,start,label,train|test"
-            )
-        _check_id(path, row[0])
-        start = int(row[1])
-        videos.append(Video(f"{row[0]}_{start:06d}", row[0], (row[2],), float(start)))
-    return _unique(videos)
+    videos = {}
+    for row in read_rows(path):
+        _check_id(path, row.video)
+        key = row.stem
+        videos[key] = Video(key, row.video, (row.label,), float(row.start))
+    return list(videos.values())
 
 
+@_published()
 def read_ave(folder: Path) -> List[Video]:
     """Read Annotations.txt; the clips' starts come from AudioSet's lists.
 
-    Rows are category&id&quality&start&end, with times of the event within the clip. A
-    video of several events has several rows and is one clip.
+    A video of several events has several rows and is one clip.
     """
     path = folder / "Annotations.txt"
-    categories: Dict[str, List[str]] = {}
-    for category, video_id in _ave_rows(path):
-        names = categories.setdefault(video_id, [])
-        if category not in names:
-            names.append(category)
+    categories: Dict[str, Dict[str, None]] = {}
+    for row in read_list(path, ave=True):
+        _check_id(path, row.stem)
+        categories.setdefault(row.stem, {})[row.category] = None
     starts = _audioset_starts(folder, categories)
     return [
         Video(video_id, video_id, tuple(names), starts.get(video_id))
@@ -105,6 +108,7 @@ def read_ave(folder: Path) -> List[Video]:
     ]
 
 
+@_published()
 def write_ave_splits(folder: PathLike) -> None:
     """Write trainSet.txt, valSet.txt and testSet.txt where they are missing.
 
@@ -114,9 +118,6 @@ def write_ave_splits(folder: PathLike) -> None:
     Raises:
         InputError: a number is no row's.
     """
-    from espnet2_avsep.data.tables.scp import atomic_write
-    from espnet2_avsep.data.tables.table_entry import open_h5, read_h5
-
     folder = Path(folder)
     lines = [
         line
@@ -137,26 +138,10 @@ def write_ave_splits(folder: PathLike) -> None:
             raise _wrong_form(
                 order, f"row {max(numbers)}", f"rows of Annotations.txt, 0-{len(lines)}"
             )
-        with atomic_write(path) as f:
-            f.writelines(lines[number] + "\n" for number in numbers)
+        write_file(path, "".join(lines[number] + "\n" for number in numbers))
 
 
-def _ave_rows(path: Path) -> List[Tuple[str, str]]:
-    rows = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        fields = line.strip().split("&")
-        if not line.strip() or fields[0] == "Category":
-            continue
-        if len(fields) != 5 or not (fields[3].isdigit() and fields[4].isdigit()):
-            raise _wrong_form(
-                path, f"line {number}: {line!r}", "category&id&quality&start&end"
-            )
-        _check_id(path, fields[1])
-        rows.append((fields[0], fields[1]))
-    return rows
-
-
-def _audioset_starts(folder: Path, wanted: Dict[str, List[str]]) -> Dict[str, float]:
+def _audioset_starts(folder: Path, wanted: Dict[str, Dict]) -> Dict[str, float]:
     """Find where the segments of videos begin; rows id, start, end, "labels"."""
     starts: Dict[str, float] = {}
     for name in AUDIOSET_FILES:
@@ -179,21 +164,13 @@ def _audioset_starts(folder: Path, wanted: Dict[str, List[str]]) -> Dict[str, fl
     return starts
 
 
-def _check_id(path: Path, video_id: object) -> None:
-    if not isinstance(video_id, str) or not re.fullmatch(r"[\w-]{11}", video_id, re.A):
+def _check_id(path: Path, video_id: str) -> None:
+    if not re.fullmatch(r"[\w-]{11}", video_id, re.A):
         raise _wrong_form(path, f"id {video_id!r}", "YouTube's ids of 11 characters")
 
 
-def _unique(videos: List[Video]) -> List[Video]:
-    return list({video.key: video for video in videos}.values())
-
-
 def _wrong_form(path: Path, found: str, expected: str) -> InputError:
-    return InputError(
-        f"{path}: {found}; expected {expected}. It is not the published file: "
-        "remove it to have it fetched again, or give --metadata_dir the folder of the "
-        "right one."
-    )
+    return InputError(f"{path}: {found}; expected {expected}.")
 
 
 AUDIOSET_FILES = (

@@ -6,6 +6,7 @@ copied packet by packet: it begins at the nearest packet, half a packet (12 ms o
 44.1 kHz) away at the most.
 """
 
+import heapq
 import itertools
 from fractions import Fraction
 from pathlib import Path
@@ -72,28 +73,24 @@ def _part_with(parts: Sequence[Path], kind: str) -> Path:
 def _copy(output, picture: Path, sound: Path) -> None:
     """Copy all packets, those of both streams in the order of their times."""
     with open_media(picture) as first, open_media(sound) as second:
-        pairs = []
-        for container, stream in (
-            (first, video_stream(first)),
-            (second, _sound_stream(sound, second)),
-        ):
-            pairs.append((container, stream, _copied_stream(output, stream)))
-        for packet, target in _merge([_packets(*pair) for pair in pairs]):
-            packet.stream = target
+        packets = [
+            _packets(container, stream, _copied_stream(output, stream))
+            for container, stream in (
+                (first, video_stream(first)),
+                (second, _sound_stream(sound, second)),
+            )
+        ]
+        for _, packet in heapq.merge(*packets, key=lambda item: item[0]):
             output.mux(packet)
 
 
 def _packets(container, stream, target) -> Iterator[Tuple]:
+    """Yield time in s and packet, which goes to the stream ``target``."""
     for packet in container.demux(stream):
         if packet.dts is not None:
-            yield float(packet.dts * packet.time_base), packet, target
-
-
-def _merge(sources: Sequence[Iterator[Tuple]]) -> Iterator[Tuple]:
-    import heapq
-
-    for _, packet, target in heapq.merge(*sources, key=lambda item: item[0]):
-        yield packet, target
+            time = float(packet.dts * packet.time_base)
+            packet.stream = target
+            yield time, packet
 
 
 def _cut(output, picture: Path, sound: Path, start: float, seconds: float) -> None:

@@ -3,9 +3,11 @@
 import logging
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
+from espnet2_avsep.corpus.download.archive import unpack
 from espnet2_avsep.corpus.download.catalogue import CORPORA, Video
 from espnet2_avsep.corpus.download.job import Fetcher, VideoJob
 from espnet2_avsep.corpus.download.manifest import (
@@ -57,6 +59,7 @@ def download(
     only: Sequence[str] = (),
     limit: Optional[int] = None,
     retry_failed: bool = False,
+    archives: Sequence[PathLike] = (),
 ) -> List[Row]:
     """Fetch the videos that a corpus lists into a folder that has its lists.
 
@@ -68,13 +71,15 @@ def download(
         corpus: Its name in ``CORPORA``.
         output_dir: Has the files of metadata; gets videos/, manifest.tsv and, for what
             is not finished, partial/ and download.journal.
-        fetch: Fetches one video; None: only what is at its place already counts.
+        fetch: Fetches one video; None: only what is at its place already, or in
+            ``archives``, counts. It is looked at again in every run.
         nj: Number of processes.
         policy: Timeouts, retries and pauses.
         max_missing: Share of the videos asked for that may fail.
         only: Categories to fetch; empty: all.
         limit: Fetch only the first few of these.
         retry_failed: Whether to try again what has failed for good.
+        archives: Listed videos are taken out of these first; see ``unpack``.
 
     Returns:
         The rows of manifest.tsv.
@@ -86,6 +91,10 @@ def download(
     folder = Path(output_dir)
     videos = CORPORA[corpus].read(folder)
     wanted = select(videos, only, limit)
+    if archives:
+        unpack(archives, wanted, folder)
+    if fetch is None:
+        policy, retry_failed = replace(policy, retries=0, sleep_interval=0.0), True
     keys = [video.key for video in videos]
     job = VideoJob(folder, fetch, CORPORA[corpus].sections)
     with Journal(folder / "download.journal", {"corpus": corpus}) as journal:

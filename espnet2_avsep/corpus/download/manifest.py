@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Dict, Iterable, List, Mapping, NamedTuple
 
 from espnet2_avsep.data.tables.scp import PathLike
-from espnet2_avsep.data.tables.tsv import read_tsv, write_tsv
+from espnet2_avsep.data.tables.tsv import write_tsv
 
 OK, FAILED, PENDING = "ok", "failed", "pending"
 
@@ -51,16 +51,6 @@ def make_rows(keys: Iterable[str], entries: Mapping[str, Mapping]) -> List[Row]:
 def write_manifest(path: PathLike, rows: Iterable[Row]) -> None:
     """Write manifest.tsv: a header, and a line for each row."""
     write_tsv(path, Row._fields, rows)
-
-
-def read_manifest(path: PathLike) -> List[Row]:
-    """Read manifest.tsv.
-
-    Raises:
-        InputError: it is not there, or not a manifest.
-    """
-    rows = read_tsv(path, Row._fields, "avsep_download writes it; run it again.")
-    return [Row(*map(row.get, Row._fields)) for row in rows]
 
 
 def count_failures(rows: Iterable[Row]) -> Dict[str, int]:

@@ -20,7 +20,6 @@ def get_metadata(
     output_dir: PathLike,
     metadata_dir: Optional[PathLike] = None,
     proxy: Optional[str] = None,
-    timeout: float = 60.0,
     archive: bool = False,
 ) -> Dict[str, str]:
     """Put a corpus' files of metadata into a folder; those that are there stay.
@@ -30,7 +29,6 @@ def get_metadata(
         output_dir: Gets the files.
         metadata_dir: Folder to copy them from; None: from where they are published.
         proxy: URL of a proxy for http and https.
-        timeout: Seconds without an answer after which to give up.
         archive: Whether the clips come out of an archive, so that nobody need know
             where they begin in their videos.
 
@@ -61,7 +59,7 @@ def get_metadata(
                     shutil.copyfileobj(source, f)
         elif not path.is_file():
             with clear_disk_errors(path):
-                _fetch(url, path, proxy, timeout)
+                _fetch(url, path, proxy)
         digests[name] = file_sha256(path)
         logging.info("%s: SHA-256 %s", path, digests[name])
     if corpus == "ave":
@@ -82,9 +80,9 @@ def _same(a: Path, b: Path) -> bool:
     )
 
 
-def _fetch(url: str, path: Path, proxy: Optional[str], timeout: float) -> None:
+def _fetch(url: str, path: Path, proxy: Optional[str]) -> None:
     try:
-        fetch_file(url, path, proxy=proxy, timeout=timeout)
+        fetch_file(url, path, proxy=proxy)
     except FetchError as error:
         raise InputError(
             f"{url}: cannot be fetched ({error}). Run again when the network is "

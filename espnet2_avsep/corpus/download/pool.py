@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Callable, Dict, Hashable, Iterable, List, Optional, Tuple
 
@@ -50,14 +50,8 @@ class _Worker:
     free_at: float = 0.0
 
 
-@dataclass
-class _Queue:
-    """Jobs and the times from which they may begin."""
-
-    heap: List[Tuple[float, int, int, Any]] = field(default_factory=list)
-
-    def put(self, when: float, order: int, attempt: int, job: Any) -> None:
-        heapq.heappush(self.heap, (when, order, attempt, job))
+# A heap of jobs: from when they may begin, order, attempt, job.
+_Queue = List[Tuple[float, int, int, Any]]
 
 
 def run_jobs(
@@ -81,21 +75,21 @@ def run_jobs(
         InputError: too many failures in a row that are not the jobs'; the disk is
             full; ``work`` raised it.
     """
-    queue = _Queue([(0.0, order, 0, job) for order, job in enumerate(jobs)])
+    queue: _Queue = [(0.0, order, 0, job) for order, job in enumerate(jobs)]
     workers: List[_Worker] = []
     trouble: List[VideoError] = []  # in a row
     pause_until = 0.0
     try:
-        while queue.heap or any(worker.task for worker in workers):
+        while queue or any(worker.task for worker in workers):
             now = time.monotonic()
-            while len(workers) < min(nj, len(queue.heap)):
+            while len(workers) < min(nj, len(queue)):
                 workers.append(_start(work))
             for worker in workers:
-                if worker.task or not queue.heap:
+                if worker.task or not queue:
                     continue
-                if now < max(worker.free_at, pause_until, queue.heap[0][0]):
+                if now < max(worker.free_at, pause_until, queue[0][0]):
                     continue
-                _, order, attempt, job = heapq.heappop(queue.heap)
+                _, order, attempt, job = heapq.heappop(queue)
                 worker.task, worker.last_beat = (order, attempt, job), now
                 worker.connection.send(job)
             ready = wait(
@@ -132,7 +126,7 @@ def run_jobs(
                     pause_until = max(pause_until, pause)
                 if failure.kind in TRANSIENT and attempt < policy.retries:
                     logging.info("%s: %s; will be tried again", job, failure)
-                    queue.put(pause, order, attempt + 1, job)
+                    heapq.heappush(queue, (pause, order, attempt + 1, job))
                 else:
                     done(job, None, failure)
                 if len(trouble) >= policy.give_up_after:
@@ -147,10 +141,10 @@ def _patience(
 ) -> float:
     """Seconds until something is to be done even if no worker says anything."""
     times = [w.last_beat + timeout for w in workers if w.task]
-    if queue.heap:
+    if queue:
         free = [w.free_at for w in workers if not w.task]
         if free:
-            times.append(max(min(free), pause_until, queue.heap[0][0]))
+            times.append(max(min(free), pause_until, queue[0][0]))
     return max(min(times, default=0.0) - time.monotonic(), 0.0)
 
 

@@ -132,16 +132,10 @@ class YoutubeFetcher:
         formats = [f for f in context["formats"] if f.get("url")]
         both = [f for f in formats if _has(f, "vcodec", _VIDEO, True)]
         both = [f for f in both if _has(f, "acodec", _AUDIO, True)]
-        pictures = [
-            f
-            for f in formats
-            if _has(f, "vcodec", _VIDEO) and f.get("acodec") == "none"
-        ]
-        sounds = [
-            f
-            for f in formats
-            if _has(f, "acodec", _AUDIO) and f.get("vcodec") == "none"
-        ]
+        pictures = [f for f in formats if f.get("acodec") == "none"]
+        pictures = [f for f in pictures if _has(f, "vcodec", _VIDEO)]
+        sounds = [f for f in formats if f.get("vcodec") == "none"]
+        sounds = [f for f in sounds if _has(f, "acodec", _AUDIO)]
         single = max(both, key=self._rank, default=None)
         picture = max(pictures, key=self._rank, default=None)
         sound = max(sounds, key=_sound_rank, default=None)

@@ -80,14 +80,11 @@ def same_videos(pairs: Sequence[Tuple[ClipSet, ClipSet]]) -> List[Leak]:
         clips: Dict[str, List[str]] = {}
         for clip, video in earlier.video.items():
             clips.setdefault(video, []).append(clip)
-        for clip, video in later.video.items():
-            for other in clips.get(video, ()):
-                leaks.append(
-                    Leak(
-                        SAME_VIDEO, later.name, clip, earlier.name, other,
-                        f"video {video}",
-                    )
-                )  # fmt: skip
+        leaks += [
+            Leak(SAME_VIDEO, later.name, clip, earlier.name, other, f"video {video}")
+            for clip, video in later.video.items()
+            for other in clips.get(video, ())
+        ]
     return leaks
 
 
@@ -102,12 +99,8 @@ def two_labels(sets: Sequence[ClipSet]) -> List[Leak]:
             if label in known:
                 continue
             for other_label, (name, other) in known.items():
-                leaks.append(
-                    Leak(
-                        TWO_LABELS, clip_set.name, clip, name, other,
-                        f"video {video}: {label}, {other_label}",
-                    )
-                )  # fmt: skip
+                words = f"video {video}: {label}, {other_label}"
+                leaks.append(Leak(TWO_LABELS, clip_set.name, clip, name, other, words))
             known[label] = (clip_set.name, clip)
     return leaks
 
@@ -122,14 +115,11 @@ def same_audio(
     places, wanted = {}, {}
     for clip_set in sets:
         folder = cache_dir / clip_set.name
+        wav = clip_set.wav
         if any(earlier.name == clip_set.name for _, earlier in pairs):
-            places[clip_set.name] = make_fingerprints(
-                clip_set.wav, folder / "index", 1, nj
-            )
+            places[clip_set.name] = make_fingerprints(wav, folder / "index", 1, nj)
         if any(later.name == clip_set.name for later, _ in pairs):
-            wanted[clip_set.name] = make_fingerprints(
-                clip_set.wav, folder / "query", SHIFTS, nj
-            )
+            wanted[clip_set.name] = make_fingerprints(wav, folder / "query", SHIFTS, nj)
     for name, paths in {**wanted, **places}.items():
         if few := without_hashes(paths):
             logging.warning(
@@ -142,12 +132,9 @@ def same_audio(
     for later, earlier in pairs:
         logging.info("%s among the sounds of %s", later.name, earlier.name)
         for match in search_all(wanted[later.name], places[earlier.name]):
-            leaks.append(
-                Leak(
-                    SAME_AUDIO, later.name, match.clip, earlier.name, match.other,
-                    f"{match.count} hashes, {match.share:.2f} of the shorter clip's",
-                )
-            )  # fmt: skip
+            words = f"{match.count} hashes, {match.share:.2f} of the shorter clip's"
+            pair = (later.name, match.clip, earlier.name, match.other)
+            leaks.append(Leak(SAME_AUDIO, *pair, words))
     return leaks
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from espnet2_avsep.corpus.mini_music import pictures, synthesis
 from espnet2_avsep.corpus.mini_music.drawing import frames
 from espnet2_avsep.corpus.mini_music.melody import Note, Style, compose, repeated
-from espnet2_avsep.data.tables.scp import atomic_write
+from espnet2_avsep.data.tables.scp import atomic_write, write_json
 from espnet2_avsep.errors import InputError
 
 VERSION = 1  # to be raised with every change of what is generated
@@ -450,11 +450,6 @@ def _manifest(parameters: Parameters, takes: Sequence[Take]) -> Dict:
     }
 
 
-def _write_json(path: Path, content: object) -> None:
-    with atomic_write(path) as f:
-        f.write(json.dumps(content, indent=1) + "\n")
-
-
 def _read_manifest(corpus_dir: Path) -> Optional[Dict]:
     path = corpus_dir / MANIFEST
     if not path.exists():
@@ -506,7 +501,7 @@ def _prepare_folder(corpus_dir: Path, wanted: Dict) -> bool:
     for half_written in corpus_dir.rglob(".*.tmp"):
         half_written.unlink(missing_ok=True)
     if found != wanted:
-        _write_json(corpus_dir / MANIFEST, wanted)
+        write_json(corpus_dir / MANIFEST, wanted)
     return found is not None and found != wanted
 
 
@@ -543,7 +538,7 @@ def _write_lists(corpus_dir: Path, parameters: Parameters, takes: List[Take]) ->
             f"{MANIFEST}                  parameters and every take's properties\n\n"
             "Scores on it show that the recipe works, and nothing about real music.\n"
         )
-    _write_json(music, {"videos": videos})
+    write_json(music, {"videos": videos})
 
 
 def generate(

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 
@@ -165,16 +165,6 @@ class AudioStore:
         self._journal.close()
 
 
-def check_file_names(table: PathLike, keys: Iterable[str]) -> None:
-    """Raise unless all keys can be names of files.
-
-    Raises:
-        InputError: one cannot.
-    """
-    for key in keys:
-        check_id(table, key)
-
-
 def format_audio(
     wav_scp: PathLike,
     output_dir: PathLike,
@@ -202,7 +192,8 @@ def format_audio(
     """
     sources = read_sources(wav_scp, allow_pipes)
     folder = Path(output_dir)
-    check_file_names(wav_scp, sources)
+    for key in sources:
+        check_id(wav_scp, key)
     with AudioStore(folder, fs, audio_format, audio_stream) as store:
         todo = [k for k, source in sources.items() if not store.is_finished(k, source)]
         logging.info(

@@ -14,7 +14,8 @@ from typing import Iterator, List, Optional, Tuple
 import numpy as np
 
 from espnet2_avsep.data.audio.audio_blocks import AudioBlocks, SoundPass, no_audio
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.data.audio.track_writer import to_pcm
+from espnet2_avsep.data.tables.scp import PathLike, write_file
 from espnet2_avsep.data.tables.table_entry import (
     Command,
     is_command,
@@ -51,16 +52,11 @@ def load_audio(source: str, fs: int, audio_stream: Optional[int] = None) -> np.n
 
 
 def read_audio(
-    source: str,
-    audio_stream: Optional[int] = None,
+    source: str, audio_stream: Optional[int] = None
 ) -> Tuple[np.ndarray, int]:
     """Read a sound as mono at its own rate; see :func:`load_audio`.
 
     What is unusual (holes, undecodable packets, channels that cancel) is logged.
-
-    Args:
-        source: As for :func:`load_audio`.
-        audio_stream: As for :func:`load_audio`.
 
     Returns:
         The samples, float32, (L,), and the sampling rate in Hz.
@@ -108,11 +104,6 @@ def resample(audio: np.ndarray, rate: int, fs: int) -> np.ndarray:
     return soxr.resample(audio, rate, fs, quality="HQ").astype(np.float32, copy=False)
 
 
-def may_be_tapped(source: str) -> bool:
-    """Return whether a sound can be decoded while its file's packets are read."""
-    return not is_command(source)
-
-
 def audio_span(source: str, audio_stream: Optional[int] = None) -> Tuple[float, float]:
     """Return the duration of a sound and its start on its file's clock, both in s.
 
@@ -132,17 +123,9 @@ def audio_span(source: str, audio_stream: Optional[int] = None) -> Tuple[float, 
 
 
 def to_pcm16(audio: np.ndarray) -> Tuple[np.ndarray, int]:
-    """Round samples to 16 bits; what lies outside is clipped, never wrapped.
-
-    Args:
-        audio: (L,), 1.0 being full scale.
-
-    Returns:
-        int16 samples (L,) and the number of clipped ones.
-    """
-    scaled = np.rint(np.asarray(audio, dtype=np.float64) * 32768)
-    clipped = int(np.sum((scaled > 32767) | (scaled < -32768)))
-    return np.clip(scaled, -32768, 32767).astype(np.int16), clipped
+    """Return :func:`to_pcm` of 16 bits as int16."""
+    samples, clipped = to_pcm(audio, 16)
+    return samples.astype(np.int16), clipped
 
 
 def write_audio(path: PathLike, audio: np.ndarray, fs: int) -> int:
@@ -178,8 +161,8 @@ def write_audio(path: PathLike, audio: np.ndarray, fs: int) -> int:
     # Encoded in memory: soundfile would swallow an error of the disk's.
     content = io.BytesIO()
     soundfile.write(content, samples, fs, format=kind, subtype="PCM_16")
-    with clear_disk_errors(path), atomic_write(path, "wb") as f:
-        f.write(content.getvalue())
+    with clear_disk_errors(path):
+        write_file(path, content.getvalue())
     return clipped
 
 

@@ -1,7 +1,7 @@
 """How loud a clip is, and whether it is clipped: measured once, kept in a table."""
 
 import math
-from typing import Dict, Mapping, NamedTuple, Optional
+from typing import Dict, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 import soundfile
@@ -31,35 +31,11 @@ class Level(NamedTuple):
     full_scale: int
 
 
-class Measured(NamedTuple):
-    """What one pass over a file found.
-
-    Attributes:
-        num_read: Number of samples.
-        mean_square: Of the samples; 0 where there is none.
-        peak: Greatest magnitude.
-        full_scale: Number of samples at full scale.
-    """
-
-    num_read: int
-    mean_square: float
-    peak: float
-    full_scale: int
-
-    def level(self) -> Level:
-        """Return the same in dB."""
-        return Level(
-            10 * math.log10(self.mean_square) if self.mean_square > 0 else -math.inf,
-            20 * math.log10(self.peak) if self.peak > 0 else -math.inf,
-            self.full_scale,
-        )
-
-
-def measure(f: soundfile.SoundFile) -> Optional[Measured]:
+def measure(f: soundfile.SoundFile) -> Tuple[int, Optional[Level]]:
     """Read an open mono file to its end, block by block.
 
     Returns:
-        What was found; None where a sample is NaN or infinite.
+        Number of samples read, and their level; None: a sample is NaN or infinite.
     """
     total, peak = 0.0, 0.0
     num_read = full_scale = 0
@@ -69,14 +45,17 @@ def measure(f: soundfile.SoundFile) -> Optional[Measured]:
         if not len(block):
             break
         if not is_finite(block):
-            return None
+            return num_read, None
         total += float(np.einsum("i,i->", block, block, dtype=np.float64))
         highest = max(float(block.max()), -float(block.min()))
         if highest >= _FULL_SCALE:
             full_scale += int(np.count_nonzero(np.abs(block) >= _FULL_SCALE))
         peak = max(peak, highest)
         num_read += len(block)
-    return Measured(num_read, total / max(num_read, 1), peak, full_scale)
+    mean_square = total / max(num_read, 1)
+    rms_dbfs = 10 * math.log10(mean_square) if mean_square > 0 else -math.inf
+    peak_dbfs = 20 * math.log10(peak) if peak > 0 else -math.inf
+    return num_read, Level(rms_dbfs, peak_dbfs, full_scale)
 
 
 def write_levels(path: PathLike, levels: Mapping[str, Level]) -> None:

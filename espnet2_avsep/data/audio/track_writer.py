@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
 
-from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.data.tables.scp import PathLike, atomic_path
 from espnet2_avsep.errors import InputError
 
 
@@ -34,25 +33,31 @@ TRACK_FORMATS = {
     "float": TrackFormat(".wav", "WAV", "FLOAT", 4),
     "mp3": TrackFormat(".mp3", "MP3", "MPEG_LAYER_III"),
 }
-FULL_SCALE = 1 << 23
 # A RIFF header counts bytes in 32 bits; RF64 is the same with more.
 _RIFF_BYTES = 4_000_000_000
 _FREE = "Free some space, or choose another output folder."
 
 
-def to_pcm24(samples: np.ndarray) -> "tuple[np.ndarray, int]":
-    """Round samples to 24 bits; what lies outside is clipped, never wrapped.
+def to_pcm(samples: np.ndarray, bits: int) -> "tuple[np.ndarray, int]":
+    """Round samples to some bits; what lies outside is clipped, never wrapped.
 
     Args:
         samples: Of any shape, 1.0 being full scale.
+        bits: Of a sample.
 
     Returns:
-        int32 with the 24 bits on top, and the number of clipped samples.
+        int32, and the number of clipped samples.
     """
-    scaled = np.rint(np.asarray(samples, dtype=np.float64) * FULL_SCALE)
-    clipped = int(np.sum((scaled > FULL_SCALE - 1) | (scaled < -FULL_SCALE)))
-    scaled = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1)
-    return scaled.astype(np.int32) << 8, clipped
+    full_scale = 1 << (bits - 1)
+    scaled = np.rint(np.asarray(samples, dtype=np.float64) * full_scale)
+    kept = np.clip(scaled, -full_scale, full_scale - 1)
+    return kept.astype(np.int32), int(np.sum(kept != scaled))
+
+
+def to_pcm24(samples: np.ndarray) -> "tuple[np.ndarray, int]":
+    """Return :func:`to_pcm` of 24 bits, which are the upper ones of an int32."""
+    kept, clipped = to_pcm(samples, 24)
+    return kept << 8, clipped
 
 
 class TrackWriter:
@@ -101,26 +106,20 @@ class TrackWriter:
         self._subtype, kind = chosen.subtype, chosen.kind
         if kind == "WAV" and chosen.bytes * channels * (length or 0) > _RIFF_BYTES:
             kind = "RF64"
-        handle, self._temporary = tempfile.mkstemp(
-            dir=self.path.parent, prefix=f".{self.path.name[:64]}.", suffix=".tmp"
-        )
-        os.close(handle)
-        try:
-            self._file = soundfile.SoundFile(
-                os.fsencode(self._temporary),
-                "w",
-                fs,
-                channels,
-                self._subtype,
-                format=kind,
-            )
-        except (soundfile.LibsndfileError, TypeError, ValueError) as error:
-            os.unlink(self._temporary)
-            reason = getattr(error, "error_string", error)
-            raise InputError(
-                f"{path}: cannot be written with {channels} channels at {fs} Hz "
-                f"({reason}); choose another format or channels 'mean'."
-            ) from error
+        with contextlib.ExitStack() as stack:
+            self._temporary = os.fsencode(stack.enter_context(atomic_path(self.path)))
+            try:
+                self._file = soundfile.SoundFile(
+                    self._temporary, "w", fs, channels, self._subtype, format=kind
+                )
+            except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+                reason = getattr(error, "error_string", error)
+                raise InputError(
+                    f"{path}: cannot be written with {channels} channels at {fs} Hz "
+                    f"({reason}); choose another format or channels 'mean'."
+                ) from error
+            stack.push(self._close)
+            self._exits = stack.pop_all()
 
     def write(self, samples: np.ndarray) -> None:
         """Append (L,) or (C, L) samples, 1.0 being full scale.
@@ -149,21 +148,18 @@ class TrackWriter:
     def __enter__(self) -> "TrackWriter":
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
-        try:
-            self._file.close()
-            if kind is None:
-                self._publish()
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._temporary)
+    def __exit__(self, *error) -> None:
+        self._exits.__exit__(*error)
 
-    def _publish(self) -> None:
+    def _close(self, kind, error, trace) -> None:
         import soundfile
 
+        self._file.close()
+        if kind is not None:
+            return
         # libsndfile swallows the disk's errors: count what has arrived.
         try:
-            found = soundfile.info(os.fsencode(self._temporary)).frames
+            found = soundfile.info(self._temporary).frames
         except soundfile.LibsndfileError:
             found = 0
         if found != self._written:
@@ -171,9 +167,3 @@ class TrackWriter:
                 f"{self.path}: only {found} of {self._written} samples could be "
                 f"written. {_FREE}"
             )
-        with open(self._temporary, "rb") as f:
-            os.fsync(f.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(self._temporary, 0o666 & ~mask)
-        os.replace(self._temporary, self.path)

@@ -1,8 +1,6 @@
 """A video with another sound: the picture is copied as it is, the sound encoded."""
 
 import itertools
-import os
-import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
@@ -10,7 +8,7 @@ from typing import Iterator, List, Optional, Tuple
 import numpy as np
 
 from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
-from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.data.tables.scp import PathLike, atomic_path
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media import clock
 from espnet2_avsep.media.container import local_url, open_media
@@ -52,30 +50,17 @@ def write_video(
     """
     import av
 
-    path = Path(path)
     if start is None:
         start = probe(video).audio_start
     for copy in (True, False):
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name[:64]}.", suffix=".mp4"
-        )
-        os.close(handle)
         try:
-            _write(Path(video), Path(sound), temporary, copy, start)
-            with open(temporary, "rb") as f:
-                os.fsync(f.fileno())
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
-            os.replace(temporary, path)
+            with atomic_path(path) as temporary:
+                _write(Path(video), Path(sound), temporary, copy, start)
             return copy
+        except InputError:
+            raise
         except (av.error.FFmpegError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
             problem = error
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
     raise InputError(
         f"{path}: the picture of {video} cannot be written to an mp4 ({problem}); "
         "leave the videos out with --mp4 false."

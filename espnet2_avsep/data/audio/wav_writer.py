@@ -6,7 +6,7 @@ from typing import Union
 
 import numpy as np
 
-from espnet2_avsep.data.tables.scp import atomic_write
+from espnet2_avsep.data.tables.scp import write_file
 
 HEADER_BYTES = 58
 _IEEE_FLOAT = 3
@@ -31,6 +31,4 @@ def write_float_wav(path: Union[str, Path], samples: np.ndarray, fs: int) -> Non
         *(b"fact", 4, len(data) // 4),
         *(b"data", len(data)),
     )
-    with atomic_write(path, "wb") as f:
-        f.write(header)
-        f.write(data)
+    write_file(path, header + data)

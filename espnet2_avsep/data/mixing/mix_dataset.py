@@ -1,5 +1,6 @@
 """Mixtures of training, drawn on the fly from single clips."""
 
+import itertools
 import math
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -23,7 +24,7 @@ from espnet2_avsep.data.segment_reader import (
     strided_rows,
 )
 from espnet2_avsep.data.tables.key_check import check_same_keys, shorten
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, check_integers
 
 # What may be mixed: any clips, clips of one class, parts of one clip.
 PAIRS = ("any", "same_class", "same_video")
@@ -140,23 +141,24 @@ class MixAndSeparateDataset(Dataset):
                 f"num_sources is {num_sources!r}; a number or a list of numbers was "
                 "expected."
             )
-        for name, value, least in (
-            *(("num_sources", count, 1) for count in counts),
-            ("segment_samples", segment_samples, 1),
-            ("margin_samples", margin_samples, 0),
-            ("visual_frames", visual_frames, 1),
-            ("visual_stride", 1 if visual_stride is None else visual_stride, 1),
-            ("frame_crop", frame_crop, 0),
-            ("max_redraws", max_redraws, 0),
-            ("seed", seed, 0),
-            ("repeat", repeat, 1),
-            ("motion_steps", motion_steps, 1),
-            ("absent_queries", absent_queries, 0),
-        ):
-            if value != int(value) or value < least:
-                raise InputError(
-                    f"{name} is {value}; an integer of at least {least} was expected."
-                )
+        for count in counts:
+            check_integers(1, num_sources=count)
+        check_integers(
+            1,
+            segment_samples=segment_samples,
+            visual_frames=visual_frames,
+            visual_stride=visual_stride,
+            repeat=repeat,
+            motion_steps=motion_steps,
+        )
+        check_integers(
+            0,
+            margin_samples=margin_samples,
+            frame_crop=frame_crop,
+            max_redraws=max_redraws,
+            seed=seed,
+            absent_queries=absent_queries,
+        )
         if len(gain_range) != 2 or not 0 < gain_range[0] <= gain_range[1]:
             raise InputError(
                 f"gain_range is {gain_range}; two gains were expected, the lesser "
@@ -174,27 +176,23 @@ class MixAndSeparateDataset(Dataset):
             )
         if math.isnan(silence_dbfs):
             raise InputError("silence_dbfs is NaN; a level in dB was expected.")
-        if different_class and category is None:
-            raise InputError(
-                "different_class is true, but the classes of the clips are not known; "
-                "give utt2spk, or set different_class to false."
-            )
-        if absent_queries and category is None:
-            raise InputError(
-                f"absent_queries is {absent_queries}, but the classes of the clips are "
-                "not known; give utt2spk, or set absent_queries to 0."
-            )
         self.pairs = _curriculum(pairs)
         kinds = {kind for _, kind in self.pairs}
         if different_class and kinds != {"any"}:
             raise InputError(
                 f"pairs is {pairs!r} and different_class is true; one of them only."
             )
-        if "same_class" in kinds and category is None:
-            raise InputError(
-                "pairs is same_class, but the classes of the clips are not known; give "
-                "utt2spk, or set pairs to any."
-            )
+        for wanted, option, remedy in (
+            (different_class, "different_class is true", "different_class to false"),
+            (absent_queries, f"absent_queries is {absent_queries}", "it to 0"),
+            ("same_class" in kinds, "pairs is same_class", "pairs to any"),
+            (labels is not None, "labels is true", "dataset_conf.labels to false"),
+        ):
+            if wanted and category is None:
+                raise InputError(
+                    f"{option}, but the classes of the clips are not known; give "
+                    f"utt2spk, or set {remedy}."
+                )
         tables = {
             "audio": audio,
             "visual": visual,
@@ -229,12 +227,6 @@ class MixAndSeparateDataset(Dataset):
             raise InputError(
                 f"{len(bare)} of {len(audio)} clips have no visual rows; the first is "
                 f"{bare[0]}. Stage 4 drops such clips; run it again."
-            )
-
-        if labels is not None and category is None:
-            raise InputError(
-                "labels are wanted, but the classes of the clips are not known; give "
-                "utt2spk, or set dataset_conf.labels to false."
             )
         # Sorted by class, so that the clips of a class are neighbours: see _draw_clip.
         by_class = different_class or "same_class" in kinds
@@ -316,23 +308,15 @@ class MixAndSeparateDataset(Dataset):
         return np.resize(self.num_sources, len(self))
 
     def __repr__(self) -> str:
-        counts = ", ".join(map(str, self.num_sources))
+        names = ["segment_samples", "margin_samples", "visual_frames", "visual_stride"]
+        names += ["frame_crop", "frame_flip", "frame_jitter", "different_class"]
+        names += ["pairs", "gain_range", "clip", "silent_sources", "absent_queries"]
+        names += ["silence_dbfs", "seed", "repeat"]
+        names += [] if self.motion is None else ["motion_align"]
         return (
             f"{type(self).__name__}({len(self.keys)} clips, num_sources="
-            f"{counts}, segment_samples={self.segment_samples}, margin_samples="
-            f"{self.margin_samples}, "
-            f"visual_frames={self.visual_frames}, visual_stride={self.visual_stride}, "
-            f"frame_crop={self.frame_crop}, frame_flip={self.frame_flip}, "
-            f"frame_jitter={self.frame_jitter}, "
-            f"different_class={self.different_class}, pairs={self.pairs}, "
-            f"gain_range={self.gain_range}, "
-            f"clip={self.clip}, "
-            + (f"silent_sources={self.silent_sources}, " if self.silent_sources else "")
-            + (f"absent_queries={self.absent_queries}, " if self.absent_queries else "")
-            + f"silence_dbfs={self.silence_dbfs}, seed={self.seed}, "
-            f"repeat={self.repeat}"
-            + ("" if self.motion is None else f", motion_align={self.motion_align}")
-            + ")"
+            f"{', '.join(map(str, self.num_sources))}, "
+            f"{', '.join(f'{name}={getattr(self, name)}' for name in names)})"
         )
 
     def __getitem__(self, index: int) -> Tuple[str, dict]:
@@ -578,9 +562,7 @@ def _curriculum(pairs: object) -> List[Tuple[int, str]]:
 def _blocks(labels: List[str]) -> List[Tuple[int, int]]:
     """For each place of a sorted list, the range of its equals."""
     blocks: List[Tuple[int, int]] = []
-    first = 0
-    for n in range(1, len(labels) + 1):
-        if n == len(labels) or labels[n] != labels[first]:
-            blocks += [(first, n)] * (n - first)
-            first = n
+    for _, equals in itertools.groupby(labels):
+        first, count = len(blocks), len(list(equals))
+        blocks += [(first, first + count)] * count
     return blocks

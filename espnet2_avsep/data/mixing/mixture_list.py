@@ -9,6 +9,7 @@ from espnet2_avsep.data.segment_reader import nearest_row
 from espnet2_avsep.data.tables.clip_id import ClipFinder, check_id, stem_key
 from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.data.tables.scp import Skipped
+from espnet2_avsep.data.tables.tsv import format_tsv
 from espnet2_avsep.errors import InputError
 
 STAGE = "mixture list"
@@ -79,14 +80,14 @@ def format_table(mixtures: List[Mixture]) -> bytes:
     header = ["mix_id"]
     for n in range(1, len(mixtures[0].sources) + 1):
         header += [f"{column}{n}" for column in columns]
-    lines = [header]
+    rows = []
     for mixture in mixtures:
-        line = [mixture.mix_id]
+        row: List[Union[str, int]] = [mixture.mix_id]
         for source in mixture.sources:
             values = source._replace(silent=int(source.silent))
-            line += [str(value) for value in values[: len(columns)]]
-        lines.append(line)
-    return "".join("\t".join(line) + "\n" for line in lines).encode()
+            row += values[: len(columns)]
+        rows.append(row)
+    return format_tsv(header, rows).encode()
 
 
 def read_mixture_list(

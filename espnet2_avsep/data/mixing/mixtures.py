@@ -6,18 +6,14 @@ import random
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Tuple, Union
+from typing import Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
 from espnet2_avsep.data.audio.wav_writer import HEADER_BYTES, write_float_wav
-from espnet2_avsep.data.clip_filter import (
-    count_clips,
-    read_source,
-    unique,
-    write_counts,
-)
-from espnet2_avsep.data.features import ArkTable
+from espnet2_avsep.data.clip_filter import check_widths, count_clips, read_source
+from espnet2_avsep.data.features import write_ark
+from espnet2_avsep.data.frame_store import PackedFrames
 from espnet2_avsep.data.mixing.mixture_draw import (
     draw_groups,
     draw_same_class,
@@ -26,6 +22,7 @@ from espnet2_avsep.data.mixing.mixture_draw import (
 from espnet2_avsep.data.mixing.mixture_list import (
     ClipTable,
     Mixture,
+    Source,
     centre_source,
     format_table,
     read_mixture_list,
@@ -61,13 +58,14 @@ from espnet2_avsep.data.tables.clip_id import file_stem
 from espnet2_avsep.data.tables.key_check import check_same_keys
 from espnet2_avsep.data.tables.scp import (
     Skipped,
-    atomic_write,
     read_scp,
     read_skipped,
+    write_file,
     write_scp,
     write_skipped,
 )
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.data.tables.yaml_file import write_yaml
+from espnet2_avsep.errors import InputError, check_integers
 
 PathLike = Union[str, Path]
 STAGE = "mixtures"
@@ -139,15 +137,14 @@ def make_mixtures(
             not fit the tables.
     """
     clips_dir, output_dir = Path(clips_dir), Path(output_dir)
-    for name, value, least in (
-        ("num_sources", num_sources, 1),
-        ("segment_samples", segment_samples, 1),
-        ("seed", seed, 0),
-        ("visual_frames", visual_frames, 1),
-        ("visual_stride", visual_stride, 1),
-    ):
-        if value < least:
-            raise InputError(f"{name} is {value}; expected at least {least}.")
+    check_integers(
+        1,
+        num_sources=num_sources,
+        segment_samples=segment_samples,
+        visual_frames=visual_frames,
+        visual_stride=visual_stride,
+    )
+    check_integers(0, seed=seed)
     if motion_align not in ALIGNMENTS:
         raise InputError(
             f"motion_align is {motion_align!r}; expected {' or '.join(ALIGNMENTS)}."
@@ -180,7 +177,7 @@ def make_mixtures(
                 del usable[clip]
         logging.info(f"{len(usable)} of {len(clips.wav)} clips can be drawn")
         if not usable:
-            write_skipped(output_dir / "skipped.tsv", unique(earlier + silent))
+            write_skipped(output_dir / "skipped.tsv", earlier + silent)
             raise InputError(
                 f"{clips_dir}: none of the {len(clips.wav)} clips can be mixed, for "
                 f"instance {silent[0].key}, {silent[0].reason}. All are listed in "
@@ -240,7 +237,9 @@ def make_mixtures(
         "most_uses": max(uses.values()),
     }
 
-    state = _state(digest, clips_dir, uses, fs, segment_samples)
+    content = table_digest(clips_dir / "wav.scp", uses)
+    text = f"{digest} {fs} {segment_samples} {content}\n"
+    state = hashlib.sha256(text.encode()).hexdigest()
     if visual_frames > 1:
         state += f" {visual_frames} rows, {visual_stride} apart"
     if clips.motion is not None and motion_align == "segment":
@@ -252,12 +251,10 @@ def make_mixtures(
         if clips.motion is not None:
             part = segment_samples if motion_align == "segment" else None
             _write_motion(clips_dir, output_dir, mixtures, clips, n, part)
-    write_skipped(output_dir / "skipped.tsv", unique(earlier + silent + not_made))
-    with atomic_write(output_dir / "mixtures.tsv", "wb") as f:
-        f.write(table)
-    with atomic_write(output_dir / "mixtures.sha256") as f:
-        f.write(f"{digest}  mixtures.tsv\n")
-    write_counts(output_dir / "counts.yaml", counts)
+    write_skipped(output_dir / "skipped.tsv", earlier + silent + not_made)
+    write_file(output_dir / "mixtures.tsv", table)
+    write_file(output_dir / "mixtures.sha256", f"{digest}  mixtures.tsv\n")
+    write_yaml(output_dir / "counts.yaml", counts)
     logging.info(
         f"{len(mixtures)} mixtures of {len(uses)} clips, each in {min(uses.values())} "
         f"to {max(uses.values())} mixtures; SHA-256 of the list: {digest}"
@@ -281,20 +278,13 @@ def read_clips(clips_dir: Path, fs: int) -> ClipTable:
         InputError: tables that disagree, another sampling rate, embedding widths that
             differ.
     """
-    wav = read_scp(clips_dir / "wav.scp")
-    visual = read_scp(clips_dir / "visual_spk1.scp")
-    category = read_scp(clips_dir / "utt2spk")
-    tables = {
-        str(clips_dir / "wav.scp"): wav,
-        str(clips_dir / "visual_spk1.scp"): visual,
-        str(clips_dir / "utt2spk"): category,
-    }
-    motion = None
+    names = ["wav.scp", "visual_spk1.scp", "utt2spk"]
     if (clips_dir / "motion_spk1.scp").is_file():
-        motion = read_scp(clips_dir / "motion_spk1.scp")
-        tables[str(clips_dir / "motion_spk1.scp")] = motion
+        names.append("motion_spk1.scp")
+    tables = {str(clips_dir / name): read_scp(clips_dir / name) for name in names}
     check_same_keys(tables)
-    num_samples, num_rows, widths = {}, {}, {}
+    wav, visual, category, *motion = tables.values()
+    num_samples, shapes = {}, {}
     for key in sorted(wav, key=str.encode):
         num_samples[key], rate = audio_info(wav[key])
         if rate != fs:
@@ -302,17 +292,12 @@ def read_clips(clips_dir: Path, fs: int) -> ClipTable:
                 f"{wav[key]}: {rate} Hz where {fs} Hz were expected. Run stage 3 again "
                 f"with --fs {fs}."
             )
-        num_rows[key], *width = matrix_shape(visual[key])
-        if num_rows[key] < 1:
+        shapes[key] = matrix_shape(visual[key])
+        if shapes[key][0] < 1:
             raise InputError(f"{visual[key]} ({key}) has no rows. Run stage 4 again.")
-        known = widths.setdefault(" x ".join(map(str, width)), key)
-        if len(widths) > 1:
-            other = next(iter(widths.values()))
-            raise InputError(
-                f"the visual embeddings of {other} and {known} have different widths: "
-                f"{list(widths)}. Run stage 2 again, with one encoder for all."
-            )
-    return ClipTable(wav, visual, category, num_samples, num_rows, motion)
+    check_widths({key: (visual[key], shape) for key, shape in shapes.items()})
+    num_rows = {key: shape[0] for key, shape in shapes.items()}
+    return ClipTable(wav, visual, category, num_samples, num_rows, *motion)
 
 
 def _unfit_clips(
@@ -334,19 +319,6 @@ def _unfit_clips(
             reason = f"centre segment silent: RMS below {silence_dbfs:g} dB"
             unfit.append(Skipped(clip, STAGE, reason))
     return unfit
-
-
-def _state(
-    digest: str,
-    clips_dir: Path,
-    uses: Mapping[str, int],
-    fs: int,
-    segment_samples: int,
-) -> str:
-    """Return a digest of all that the wavs are made of."""
-    content = table_digest(clips_dir / "wav.scp", uses)
-    text = f"{digest} {fs} {segment_samples} {content}\n"
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _prepare_folder(output_dir: Path, state: str) -> None:
@@ -377,8 +349,7 @@ def _prepare_folder(output_dir: Path, state: str) -> None:
         for path in data.glob(pattern):
             path.unlink()
     if not same:
-        with atomic_write(marker) as f:
-            f.write(state + "\n")
+        write_file(marker, state + "\n")
 
 
 def _write_audio(
@@ -445,20 +416,16 @@ def _write_visual(
     stride: int,
 ) -> None:
     """Write the rows of source n, (count, D) matrices or packed frames, with an scp."""
-    path = output_dir / "data" / f"visual_spk{n + 1}.ark"
-    table = ArkTable(output_dir / f"visual_spk{n + 1}.scp", path)
-    with atomic_write(path, "wb") as f:
-        for mixture in mixtures:
-            source = mixture.sources[n]
-            ref = clips.visual[source.clip]
-            rows = strided_rows(
-                source.frame, count, stride, clips.num_rows[source.clip]
-            )
-            record = read_packed(ref, rows)
-            if record is None:
-                record = read_rows(ref, rows)
-            table.write(f, mixture.mix_id, record)
-    table.finish()
+
+    def read(source: Source) -> Union[np.ndarray, PackedFrames]:
+        ref, num_rows = clips.visual[source.clip], clips.num_rows[source.clip]
+        rows = strided_rows(source.frame, count, stride, num_rows)
+        frames = read_packed(ref, rows)
+        return read_rows(ref, rows) if frames is None else frames
+
+    name = f"visual_spk{n + 1}"
+    records = ((mixture.mix_id, read(mixture.sources[n])) for mixture in mixtures)
+    write_ark(output_dir / f"{name}.scp", output_dir / "data" / f"{name}.ark", records)
 
 
 def _write_motion(
@@ -488,16 +455,11 @@ def _write_motion(
             write_content(scp, {k: known[s.clip] for k, s in sources.items()})
         write_scp(scp, {key: clips.motion[s.clip] for key, s in sources.items()})
         return
-    path = output_dir / "data" / f"motion_spk{n + 1}.ark"
-    table = ArkTable(scp, path)
-    with atomic_write(path, "wb") as f:
-        for key, source in sources.items():
-            ref = clips.motion[source.clip]
-            first, last = rows_in_segment(
-                source.start,
-                segment_samples,
-                clips.num_samples[source.clip],
-                matrix_shape(ref)[0],
-            )
-            table.write(f, key, read_rows(ref, range(first, last)))
-    table.finish()
+
+    def read(source: Source) -> np.ndarray:
+        ref, num_samples = clips.motion[source.clip], clips.num_samples[source.clip]
+        span = (source.start, segment_samples, num_samples, matrix_shape(ref)[0])
+        return read_rows(ref, range(*rows_in_segment(*span)))
+
+    records = ((key, read(source)) for key, source in sources.items())
+    write_ark(scp, output_dir / "data" / f"motion_spk{n + 1}.ark", records)

@@ -25,9 +25,8 @@ from espnet2_avsep.data.clip_filter import (
     check_clip,
     count_clips,
     read_source,
-    write_counts,
 )
-from espnet2_avsep.data.features import ArkTable
+from espnet2_avsep.data.features import write_ark
 from espnet2_avsep.data.records.content import content_of, write_content
 from espnet2_avsep.data.records.source_check import check_sources
 from espnet2_avsep.data.segment_reader import (
@@ -41,17 +40,20 @@ from espnet2_avsep.data.tables.clip_id import category_key, file_stem
 from espnet2_avsep.data.tables.scp import (
     PathLike,
     Skipped,
-    atomic_write,
     read_scp,
     read_skipped,
+    write_file,
     write_scp,
     write_skipped,
 )
+from espnet2_avsep.data.tables.tsv import format_tsv
+from espnet2_avsep.data.tables.yaml_file import write_yaml
 from espnet2_avsep.errors import InputError
 
 STAGE = "real mixtures"
 PROMPTS = ("class_mean", "halves")
 TABLE = "real_mixtures.tsv"
+COLUMNS = ("mix_id", "spk1", "spk2", "prompt1", "prompt2", "start")
 
 
 def make_real_mixtures(
@@ -145,14 +147,14 @@ def make_real_mixtures(
         "fs": limits.fs,
     }
     (output_dir / "counts.yaml").unlink(missing_ok=True)
-    write_skipped(output_dir / "skipped.tsv", sorted(set(skipped)))
+    write_skipped(output_dir / "skipped.tsv", skipped)
     if not kept:
         raise InputError(
             f"{output_dir}: none of the {len(listed)} real mixtures is left; reasons: "
             f"{counts['skipped']} (listed in {output_dir / 'skipped.tsv'})."
         )
     _write(output_dir, kept, pairs, wavs, limits, prompts)
-    write_counts(output_dir / "counts.yaml", counts)
+    write_yaml(output_dir / "counts.yaml", counts)
     logging.info("%d of %d real mixtures, prompts: %s", len(kept), len(listed), prompts)
     return counts
 
@@ -200,31 +202,24 @@ def _write(
 ) -> None:
     data = output_dir / "data"
     table, content = {}, hashlib.sha256()
-    lines = ["mix_id\tspk1\tspk2\tprompt1\tprompt2\tstart"]
+    lines = []
     for key, (start, _) in kept.items():
         segment = read_segment(wavs[key], start, limits.segment_samples)
         table[key] = str(data / "wav" / f"{file_stem(key)}.wav")
         write_float_wav(Path(table[key]), segment, limits.fs)
         content.update(segment.tobytes())
         names = pairs[key] if prompts == "class_mean" else ("left half", "right half")
-        lines.append("\t".join([key, *pairs[key], *names, str(start)]))
-    for n in range(2):
-        path = data / f"visual_spk{n + 1}.ark"
-        refs = ArkTable(output_dir / f"visual_spk{n + 1}.scp", path)
-        with atomic_write(path, "wb") as f:
-            for key, (_, embeddings) in kept.items():
-                refs.write(f, key, embeddings[n][None])
-                content.update(embeddings[n].tobytes())
-        refs.finish()
-    text = "".join(f"{line}\n" for line in lines)
-    with atomic_write(output_dir / TABLE) as f:
-        f.write(text)
-    for name, digest in (
-        ("mixtures.sha256", f"{hashlib.sha256(text.encode()).hexdigest()}  {TABLE}"),
-        ("data/state.sha256", content.hexdigest()),
-    ):
-        with atomic_write(output_dir / name) as f:
-            f.write(f"{digest}\n")
+        lines.append((key, *pairs[key], *names, start))
+    for n, name in enumerate(("visual_spk1", "visual_spk2")):
+        rows = {key: embeddings[n][None] for key, (_, embeddings) in kept.items()}
+        write_ark(output_dir / f"{name}.scp", data / f"{name}.ark", rows.items())
+        for row in rows.values():
+            content.update(row.tobytes())
+    text = format_tsv(COLUMNS, lines)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_file(output_dir / TABLE, text)
+    write_file(output_dir / "mixtures.sha256", f"{digest}  {TABLE}\n")
+    write_file(data / "state.sha256", f"{content.hexdigest()}\n")
     scp = output_dir / "wav.scp"
     write_content(scp, content_of(table, scp, whole=True))
     write_scp(scp, table)

@@ -19,7 +19,17 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Union,
+)
 
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write, read_scp
 from espnet2_avsep.errors import InputError
@@ -137,10 +147,8 @@ def content_of(
             rows[key] = Content(digest, length, None if row is None else row.source)
         else:
             ends = [state.st_size, state.st_mtime_ns, ends_digest(path)]
-            text = f"{ends} {_place(table[key])}"
-            rows[key] = Content(
-                hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), 0
-            )
+            place = table[key].removeprefix(path)  # ":offset[rows]"
+            rows[key] = Content(hash_bytes(f"{ends} {place}".encode()), 0)
     return rows
 
 
@@ -194,15 +202,18 @@ def copy_content(source: PathLike, target: PathLike, keys: Iterable[str]) -> Non
 def table_digest(scp: PathLike, keys: Optional[Iterable[str]] = None) -> str:
     """Return one digest of the keys of a table and what their files hold."""
     rows = current_content(scp, keys)
-    digest = hashlib.blake2b(digest_size=16)
-    for key in sorted(rows, key=str.encode):
-        digest.update(f"{key} {rows[key].digest}\n".encode())
-    return digest.hexdigest()
+    lines = (f"{key} {rows[key].digest}\n" for key in sorted(rows, key=str.encode))
+    return hash_bytes("".join(lines).encode())
 
 
 def file_digest(path: PathLike) -> str:
     """Return the digest of a whole file."""
     return digest_bytes(path, 0, os.stat(path).st_size)
+
+
+def hash_bytes(content: Union[bytes, memoryview]) -> str:
+    """Return the digest of bytes in memory."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def digest_bytes(path: PathLike, start: int, length: int) -> str:
@@ -248,11 +259,6 @@ def _state(path: str) -> Optional[os.stat_result]:
         return os.stat(path)
     except OSError:
         return None
-
-
-def _place(value: str) -> str:
-    """Return the part of "ark:offset[rows]" that follows the path."""
-    return value[len(split_reference(value)[0]) :]
 
 
 def split_reference(value: str) -> Tuple[str, Optional[int]]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional
 
 from espnet2_avsep.data.records.content import file_digest, table_digest
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike, write_json
 from espnet2_avsep.errors import InputError
 
 NAME = "made_from.json"
@@ -85,9 +85,7 @@ def is_finished(result: PathLike, record: Record) -> bool:
 
 def write_record(result: PathLike, record: Record) -> None:
     """Write the record of a result."""
-    with atomic_write(record_path(result)) as f:
-        json.dump(record, f, indent=1, sort_keys=True)
-        f.write("\n")
+    write_json(record_path(result), record, sort_keys=True)
 
 
 def read_record(result: PathLike) -> Optional[Record]:
@@ -121,9 +119,7 @@ def differences(before: Record, now: Record) -> List[str]:
     return found
 
 
-def check_current(
-    result: PathLike, required: bool = False, ignore: Iterable[str] = ()
-) -> None:
+def check_current(result: PathLike, required: bool = False) -> None:
     """Check that a result's inputs are still those that it was made from.
 
     Where an input has a record of its own (stage 8's is stage 7's record), that is
@@ -132,7 +128,6 @@ def check_current(
     Args:
         result: The folder or file, or the record itself.
         required: Whether a result without a record is an error.
-        ignore: Names of inputs that are not checked.
 
     Raises:
         InputError: an input has changed; names it and the stage to run again.
@@ -151,7 +146,7 @@ def check_current(
         return
     for name, known in record["inputs"].items():
         path = Path(known["path"])
-        if name in ignore or not path.exists():
+        if not path.exists():
             continue
         if path.name == NAME:
             check_current(path)

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Dict, Iterable, List, Sequence
 
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike, write_json
 from espnet2_avsep.errors import InputError
 
 
@@ -77,8 +77,7 @@ class OutputFolder:
         """Note files that were written just now."""
         for name in names:
             self._written[name] = _signature(self.folder / name)
-        with atomic_write(self._stamp) as f:
-            json.dump({"files": self._written}, f, indent=1)
+        write_json(self._stamp, {"files": self._written})
 
     def _is_foreign(self, name: str) -> bool:
         path = self.folder / name

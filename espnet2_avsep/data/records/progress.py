@@ -3,20 +3,20 @@
 import logging
 import time
 
+INTERVAL = 10.0  # s between two lines
+
 
 class Progress:
-    """Logs how far a loop is, at most every few seconds.
+    """Logs how far a loop is, at most every ``INTERVAL`` s.
 
     Args:
         total: Number of steps.
         what: What is counted, e.g. "clips".
-        interval: Seconds between lines.
     """
 
-    def __init__(self, total: int, what: str = "clips", interval: float = 10.0):
+    def __init__(self, total: int, what: str = "clips"):
         self.total = total
         self.what = what
-        self.interval = interval
         self.done = 0
         self._begin = self._last = time.monotonic()
 
@@ -24,7 +24,7 @@ class Progress:
         """Count one step and log where it is time to."""
         self.done += 1
         now = time.monotonic()
-        if now - self._last < self.interval and self.done < self.total:
+        if now - self._last < INTERVAL and self.done < self.total:
             return
         self._last = now
         rate = self.done / max(now - self._begin, 1e-9)

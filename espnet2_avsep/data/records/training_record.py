@@ -23,9 +23,9 @@ from espnet2_avsep.data.records.made_from import (
     read_record,
     write_record,
 )
-from espnet2_avsep.data.segment_reader import audio_info, matrix_shape
+from espnet2_avsep.data.shape_files import shape_readers
 from espnet2_avsep.data.tables.base_config import read_config
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write, read_scp
+from espnet2_avsep.data.tables.scp import PathLike, read_scp, write_file, write_json
 from espnet2_avsep.data.tables.yaml_file import parse_yaml, read_yaml
 from espnet2_avsep.errors import InputError
 
@@ -42,8 +42,6 @@ MAY_CHANGE = {
 MAY_CHANGE_PREFIXES = ("dist_", "wandb_", "use_wandb", "train_data_", "valid_data_")
 # Written when a training has ended.
 FINISHED = "finished.json"
-# Where the sizes of items are checked without a record: type -> from value to shape.
-_SHAPES = {"sound": lambda value: audio_info(value)[:1], "kaldi_ark": matrix_shape}
 
 
 def start_training(argv: Sequence[str]) -> bool:
@@ -104,8 +102,7 @@ def keep_config(folder: PathLike) -> Iterator[None]:
         yield
     except InputError:
         if before is not None and path.read_bytes() != before:
-            with atomic_write(path, "wb") as f:
-                f.write(before)
+            write_file(path, before)
         raise
 
 
@@ -133,9 +130,7 @@ def note_finished(argv: Sequence[str]) -> None:
     words = _options(argv)
     if "output_dir" not in words or "print_config" in words:
         return
-    with atomic_write(Path(words["output_dir"][-1]) / FINISHED) as f:
-        json.dump(_finished(argv, words), f, indent=1)
-        f.write("\n")
+    write_json(Path(words["output_dir"][-1]) / FINISHED, _finished(argv, words))
 
 
 def _finished(argv: Sequence[str], words: Mapping[str, List[str]]) -> Dict[str, Any]:
@@ -291,7 +286,7 @@ def _check_shapes(words: Mapping[str, List[str]], record: Record) -> None:
 
 def _has_shapes(file: Path, scp: PathLike, kind: str) -> bool:
     """Compare a shape file without a record with the headers of the data."""
-    read, table = _SHAPES.get(kind), read_scp(scp)
+    read, table = shape_readers().get(kind), read_scp(scp)
     shapes = read_scp(file)
     if read is None:
         return shapes.keys() == table.keys()

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write
-from espnet2_avsep.data.tables.yaml_file import read_mapping
+from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.data.tables.yaml_file import read_mapping, write_yaml
 from espnet2_avsep.errors import InputError, shown
 
 BASE = "base"
@@ -48,11 +48,7 @@ def write_config(path: PathLike, output: PathLike) -> None:
     Raises:
         InputError: see :func:`read_config`.
     """
-    import yaml
-
-    config = {"config": str(path), **read_config(path)}
-    with atomic_write(output) as f:
-        yaml.safe_dump(config, f, sort_keys=False, allow_unicode=True)
+    write_yaml(output, {"config": str(path), **read_config(path)})
 
 
 def config_words(path: PathLike, prefixes: Sequence[str]) -> List[str]:

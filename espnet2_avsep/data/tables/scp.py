@@ -6,10 +6,11 @@ the disk and renamed. Everything that finds a table may therefore take it as fin
 
 import contextlib
 import csv
+import json
 import os
 import tempfile
 from pathlib import Path
-from typing import IO, Any, Dict, Iterator, List, Mapping, NamedTuple, Union
+from typing import IO, Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Union
 
 from espnet2_avsep.data.tables.clip_id import is_printable, nfc
 from espnet2_avsep.errors import InputError
@@ -18,14 +19,16 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 
 @contextlib.contextmanager
-def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file beside ``path``; rename it to ``path`` on success.
+def atomic_path(path: PathLike) -> Iterator[str]:
+    """Make a temporary file beside ``path``; rename it to ``path`` on success.
 
     On an exception the temporary file is removed and ``path`` is left as it was.
 
     Args:
         path: The file to write. Its folder is made where missing.
-        mode: "w" (UTF-8 text) or "wb".
+
+    Yields:
+        The temporary file's name. It must be closed when the block ends.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,19 +36,32 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO[Any]]:
     handle, temporary = tempfile.mkstemp(
         dir=path.parent, prefix=f".{path.name[:20]}.", suffix=".tmp"
     )
+    os.close(handle)
     try:
-        with os.fdopen(
-            handle, mode, **({} if "b" in mode else {"encoding": "utf-8"})
-        ) as f:
-            yield f
-            f.flush()
+        yield temporary
+        with open(temporary, "r+b") as f:
             os.fsync(f.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+@contextlib.contextmanager
+def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file for ``path``; see :func:`atomic_path`.
+
+    Args:
+        path: The file to write. Its folder is made where missing.
+        mode: "w" (UTF-8 text) or "wb".
+    """
+    encoding = None if "b" in mode else "utf-8"
+    with atomic_path(path) as temporary, open(temporary, mode, encoding=encoding) as f:
+        yield f
 
 
 def write_file(path: PathLike, content: Union[str, bytes]) -> None:
@@ -54,10 +70,9 @@ def write_file(path: PathLike, content: Union[str, bytes]) -> None:
         f.write(content)
 
 
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
+def write_json(path: PathLike, content: Any, **options: Any) -> None:
+    """Write a JSON file atomically; ``options`` are those of json.dumps."""
+    write_file(path, json.dumps(content, **{"indent": 1, **options}) + "\n")
 
 
 def read_scp(path: PathLike, allow_empty: bool = False) -> Dict[str, str]:
@@ -175,14 +190,16 @@ def read_skipped(path: PathLike) -> List[Skipped]:
     return skipped
 
 
-def write_skipped(path: PathLike, skipped: List[Skipped]) -> None:
+def write_skipped(path: PathLike, skipped: Iterable[Skipped]) -> None:
     """Write the table of skipped clips (tab-separated: key, stage, reason), sorted.
+
+    A row that comes several times is written once.
 
     The file is written also where nothing was skipped, so that its absence means that
     the step did not run.
     """
     with atomic_write(path) as f:
-        for row in sorted(skipped):
+        for row in sorted(set(skipped)):
             fields = [" ".join(str(value).split()) for value in row]
             line = "\t".join(fields).encode("utf-8", "backslashreplace")
             f.write(line.decode() + "\n")

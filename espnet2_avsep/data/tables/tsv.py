@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Sequence
 
-from espnet2_avsep.data.tables.scp import PathLike, atomic_write
+from espnet2_avsep.data.tables.scp import PathLike, write_file
 from espnet2_avsep.errors import InputError
 
 
@@ -55,6 +55,4 @@ def write_tsv(
     path: PathLike, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
     """Write a table atomically; see format_tsv."""
-    text = format_tsv(columns, rows)
-    with atomic_write(path) as f:
-        f.write(text)
+    write_file(path, format_tsv(columns, rows))

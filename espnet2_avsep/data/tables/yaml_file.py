@@ -1,9 +1,9 @@
-"""The one place that reads YAML, which may come with a model from somebody else."""
+"""Read and write YAML; what is read may come with a model from somebody else."""
 
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Mapping
 
-from espnet2_avsep.data.tables.scp import PathLike
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError, shown
 
 MAX_BYTES = 1 << 20
@@ -108,6 +108,14 @@ def read_mapping(path: PathLike) -> Dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{path}: expected a mapping, found {shown(found)}.")
     return found
+
+
+def write_yaml(path: PathLike, content: Mapping[str, Any]) -> None:
+    """Write a mapping atomically, in its own order."""
+    import yaml
+
+    with atomic_write(path) as f:
+        yaml.safe_dump(dict(content), f, sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: PathLike) -> Dict[str, Any]:

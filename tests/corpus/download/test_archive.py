@@ -10,8 +10,8 @@ import pytest
 from espnet2_avsep.bin.prepare.download import main
 from espnet2_avsep.corpus.download.archive import unpack
 from espnet2_avsep.corpus.download.catalogue import Video
-from espnet2_avsep.corpus.download.manifest import read_manifest
 from espnet2_avsep.errors import InputError
+from tests.corpus.download.manifest_rows import read_manifest
 from tests.support.media_fixtures import truncate, write_video
 
 IDS = [f"id_{n:08d}" for n in range(4)]

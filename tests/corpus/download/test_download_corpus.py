@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from espnet2_avsep.corpus.download.corpus import download
-from espnet2_avsep.corpus.download.manifest import read_manifest
 from espnet2_avsep.corpus.download.pool import RequestPolicy
 from espnet2_avsep.corpus.download.youtube import YoutubeFetcher
 from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.stream import probe
 from tests.corpus.download.fake_yt_dlp import make
+from tests.corpus.download.manifest_rows import read_manifest
 from tests.support.media_fixtures import write_video
 
 QUICK = RequestPolicy(timeout=60, retries=1, retry_wait=0.05, sleep_interval=0)

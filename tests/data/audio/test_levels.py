@@ -18,9 +18,9 @@ def measured(path, samples, subtype="PCM_16"):
 
 def test_a_sine_has_its_analytic_level(tmp_path):
     time = np.arange(4 * FS) / FS
-    found = measured(tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 100 * time))
-    level = found.level()
-    assert found.num_read == 4 * FS and found.full_scale == 0
+    sine = 0.5 * np.sin(2 * np.pi * 100 * time)
+    num_read, level = measured(tmp_path / "a.wav", sine)
+    assert num_read == 4 * FS and level.full_scale == 0
     assert level.rms_dbfs == pytest.approx(
         20 * math.log10(0.5 / math.sqrt(2)), abs=0.01
     )
@@ -31,14 +31,14 @@ def test_samples_at_either_full_scale_count(tmp_path):
     samples = np.zeros(600_000, np.int16)  # three blocks
     samples[[0, 5, 300_000, 599_999]] = [32767, -32768, 32767, -32767]
     samples[7] = 32766
-    assert measured(tmp_path / "a.wav", samples).full_scale == 4
+    assert measured(tmp_path / "a.wav", samples)[1].full_scale == 4
 
 
 def test_silence_and_nan(tmp_path):
-    silence = measured(tmp_path / "a.wav", np.zeros(100)).level()
-    assert silence == Level(-math.inf, -math.inf, 0)
+    silence = measured(tmp_path / "a.wav", np.zeros(100))
+    assert silence == (100, Level(-math.inf, -math.inf, 0))
     broken = np.array([0.0, np.nan, 0.0], np.float32)
-    assert measured(tmp_path / "b.wav", broken, "FLOAT") is None
+    assert measured(tmp_path / "b.wav", broken, "FLOAT")[1] is None
 
 
 def test_table_round_trip(tmp_path):

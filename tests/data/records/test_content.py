@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from espnet2_avsep.data.features import ArkTable
+from espnet2_avsep.data.features import write_ark
 from espnet2_avsep.data.records import content
 from espnet2_avsep.data.records.content import (
     content_of,
@@ -43,12 +43,9 @@ def wavs(tmp_path):
 
 @pytest.fixture
 def ark(tmp_path):
-    scp, path = tmp_path / "visual.scp", tmp_path / "visual.ark"
-    table = ArkTable(scp, path)
-    with path.open("wb") as f:
-        for n, key in enumerate("ab"):
-            table.write(f, key, np.full((3, 4), n, dtype=np.float32))
-    table.finish()
+    scp = tmp_path / "visual.scp"
+    records = ((key, np.full((3, 4), n)) for n, key in enumerate("ab"))
+    write_ark(scp, tmp_path / "visual.ark", records)
     return scp
 
 

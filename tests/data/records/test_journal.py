@@ -84,7 +84,7 @@ def test_leftovers_are_removed(tmp_path):
 
 def test_progress_is_logged_now_and_then(caplog):
     caplog.set_level(logging.INFO)
-    progress = Progress(100, "clips", interval=3600)
+    progress = Progress(100, "clips")
     for _ in range(100):
         progress.step()
     assert len(caplog.records) == 1
