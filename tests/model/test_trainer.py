@@ -92,7 +92,7 @@ def test_resume_with_another_number_of_workers_gives_the_same_mixtures(train, tm
 
 def test_survives_kills_with_the_weights_of_a_training_never_killed(tmp_path):
     result = subprocess.run(
-        [sys.executable, "-m", "tests.model.kill_training", "--kills", "3"]
+        [sys.executable, "-m", "tests.kill_training", "--kills", "3"]
         + ["--folder", str(tmp_path)],
         cwd=Path(__file__).parents[2],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

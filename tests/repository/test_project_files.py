@@ -1,5 +1,6 @@
 """Files around the package agree with one another."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -91,3 +92,11 @@ def test_version_is_the_same_everywhere():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.search(r"^## \[([^]]+)\]", changelog, re.MULTILINE).group(1)
     assert newest == espnet2_avsep.__version__ == read("CITATION.cff")["version"]
+
+
+def test_scripts_import_helpers_by_their_former_names():
+    """``from tests.tiny_corpus import ...``, as before there was tests/support."""
+    names = [path.stem for path in (ROOT / "tests" / "support").glob("*.py")]
+    assert "tiny_corpus" in names
+    for name in names:
+        assert importlib.util.find_spec(f"tests.{name}") is not None, name

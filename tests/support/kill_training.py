@@ -1,6 +1,6 @@
 """Kill a training again and again; it must end with the weights of one never killed.
 
-    python -m tests.model.kill_training --kills 100 --folder DIR
+    python -m tests.kill_training --kills 100 --folder DIR
 
 Half of the kills come at a random time, the others while torch.save writes, after a
 random share of the file. SIGKILL each time: nothing can be tidied up. The training is
