@@ -30,6 +30,7 @@ MOVED = {
     "visual.device": "device",
     "dsp.landmarks": "dsp.peak_hashes",
     "data.corpus.peer_tree": "corpus.csv_tree",
+    "data.media": "media.stream",
     "data.scp": "data.tables.scp",
     "data.clip_id": "data.tables.clip_id",
     "data.clip_files": "data.tables.clip_files",
