@@ -3,7 +3,7 @@
 import logging
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 import soundfile
 
@@ -13,6 +13,7 @@ from espnet2_avsep.data.records.source_check import check_sources
 from espnet2_avsep.data.segment_reader import matrix_shape
 from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.data.tables.scp import (
+    PathLike,
     Skipped,
     read_scp,
     read_skipped,
@@ -22,7 +23,6 @@ from espnet2_avsep.data.tables.scp import (
 from espnet2_avsep.data.tables.yaml_file import read_yaml, write_yaml
 from espnet2_avsep.errors import InputError
 
-PathLike = Union[str, Path]
 STAGE = "filter"
 
 

@@ -1,6 +1,6 @@
 """Whether what a picture shows can be heard: the grounding network of CCoL."""
 
-from typing import NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,31 @@ class Grounding(NamedTuple):
 
     logits: Tensor
     phase: str
+
+
+def ground_heard(
+    embed: Callable[[Tensor], Tensor],
+    compare: Callable[[Tensor], Tensor],
+    feature: Tensor,
+    heard: Optional[Tensor] = None,
+) -> Tensor:
+    """Embed the sounds that are of interest, and compare them with the queries.
+
+    Args:
+        embed: Features of K sounds, (K, 1, F, T) -> embeddings, (K, C).
+        compare: Embeddings of M sounds, (B, M, C) -> logits, (B, M, N, 2).
+        feature: Features of M sounds, (B, M, F, T).
+        heard: Which sounds are of interest, (B, M); None: all.
+
+    Returns:
+        Logits (B, M, N, 2); NaN for a sound that is of no interest.
+    """
+    if heard is None:
+        heard = torch.ones(feature.shape[:2], dtype=torch.bool, device=feature.device)
+    sounds = embed(feature[heard][:, None])
+    every = sounds.new_zeros(*heard.shape, sounds.size(-1))
+    every[heard] = sounds
+    return compare(every).masked_fill(~heard[..., None, None], torch.nan)
 
 
 class GroundingNetwork(nn.Module):

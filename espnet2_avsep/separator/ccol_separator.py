@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from espnet2_avsep.dsp.log_frequency import pad_to_multiple
-from espnet2_avsep.layers.grounding import SOUNDS, GroundingNetwork
+from espnet2_avsep.layers.grounding import SOUNDS, GroundingNetwork, ground_heard
 from espnet2_avsep.layers.initialisation import initialise
 from espnet2_avsep.layers.rounding import straight_through_round
 from espnet2_avsep.layers.unet import UNetDecoder, UNetEncoder, level_widths
@@ -150,10 +150,7 @@ class CCoLSeparator(AbsAVSeparator):
         self.check_visual(visual)
         if self.grounding_dim is not None:
             visual = visual[..., -self.grounding_dim :]
-        if heard is None:
-            heard = torch.ones(feature.shape[:2], dtype=torch.bool).to(feature.device)
-        audio = self.grounding.embed(feature[heard][:, None])
-        every = audio.new_zeros(*heard.shape, audio.size(-1))
-        every[heard] = audio
-        logits = self.grounding(every, visual)
-        return logits.masked_fill(~heard[..., None, None], torch.nan)
+        network = self.grounding
+        return ground_heard(
+            network.embed, lambda sounds: network(sounds, visual), feature, heard
+        )

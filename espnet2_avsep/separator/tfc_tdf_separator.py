@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
+from espnet2_avsep.layers.grounding import ground_heard
 from espnet2_avsep.layers.tfc_tdf import TFCTDFBlock
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
 
@@ -287,15 +288,15 @@ class TFCTDFSeparator(AbsAVSeparator):
             that is of no interest.
         """
         self.check_visual(visual)
-        sounds = [
-            self._encode(sound[:, None])[0].mean(dim=(-2, -1))
-            for sound in feature.unbind(dim=1)
-        ]
-        logits = self.presence(torch.stack(sounds, dim=1), visual)  # (B, M, N)
-        logits = torch.stack([logits, torch.zeros_like(logits)], dim=-1)
-        if heard is None:
-            return logits
-        return logits.masked_fill(~heard[..., None, None], torch.nan)
+
+        def embed(sounds: Tensor) -> Tensor:
+            return self._encode(sounds)[0].mean(dim=(-2, -1))
+
+        def compare(sounds: Tensor) -> Tensor:
+            logits = self.presence(sounds, visual)  # (B, M, N)
+            return torch.stack([logits, torch.zeros_like(logits)], dim=-1)
+
+        return ground_heard(embed, compare, feature, heard)
 
     def _compete(self, logits: Tensor) -> Tensor:
         """Logits whose sigmoid is the softmax over the sources and a rest of logit 0.

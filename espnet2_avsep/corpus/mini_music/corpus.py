@@ -18,14 +18,14 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from espnet2_avsep.corpus.mini_music import pictures, synthesis
 from espnet2_avsep.corpus.mini_music.drawing import frames
 from espnet2_avsep.corpus.mini_music.melody import Note, Style, compose, repeated
-from espnet2_avsep.data.tables.scp import atomic_write, write_json
+from espnet2_avsep.data.tables.scp import PathLike, atomic_write, write_json
 from espnet2_avsep.errors import InputError
 
 VERSION = 1  # to be raised with every change of what is generated
@@ -34,7 +34,6 @@ SETS = ("train", "valid", "test")
 SAMPLING_RATES = (22050, 44100, 48000)
 SIZES = ((160, 120), (192, 144), (240, 180), (320, 240))
 H264_ENCODERS = ("libx264", "libopenh264")
-PathLike = Union[str, Path]
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ from espnet2_avsep.data.segment_reader import (
 from espnet2_avsep.data.tables.clip_id import file_stem
 from espnet2_avsep.data.tables.key_check import check_same_keys
 from espnet2_avsep.data.tables.scp import (
+    PathLike,
     Skipped,
     read_scp,
     read_skipped,
@@ -67,7 +68,6 @@ from espnet2_avsep.data.tables.scp import (
 from espnet2_avsep.data.tables.yaml_file import write_yaml
 from espnet2_avsep.errors import InputError, check_integers
 
-PathLike = Union[str, Path]
 STAGE = "mixtures"
 # Names of our files that were not finished.
 _TABLES = ("wav", "spk*", "visual_spk*")

@@ -14,8 +14,7 @@ from typing import IO, Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple,
 
 from espnet2_avsep.data.tables.clip_id import is_printable, nfc
 from espnet2_avsep.errors import InputError
-
-PathLike = Union[str, "os.PathLike[str]"]
+from espnet2_avsep.media.container import PathLike
 
 
 @contextlib.contextmanager

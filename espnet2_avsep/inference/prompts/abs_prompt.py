@@ -13,17 +13,16 @@ from typing import (
     Optional,
     Protocol,
     Tuple,
-    Union,
 )
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.media.container import PathLike
 
 if TYPE_CHECKING:
     import numpy as np
 
 # Begin and end of a stretch in s -> the visual input of one source.
 Read = Callable[[float, float], "np.ndarray"]
-PathLike = Union[str, "os.PathLike[str]"]
 
 
 class InputVideo(NamedTuple):
