@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MAP_POSITIONS = ("index", "normalised")
+INITIALISATIONS = (None, "xavier")
 _WAVELENGTHS = 10000.0
 
 
@@ -244,7 +245,7 @@ class QueryTransformer(nn.Module):
         DGFNet's paper does not state how places are told apart, nor where positions
         are added. As both releases have it: ``positions: normalised``,
         ``positions_in_values: false``, ``query_positions: true``, ``motion_positions:
-        true``, ``final_norm: true``.
+        true``, ``final_norm: true``. ``initialisation: xavier`` is that of iQuery's.
 
     Args:
         audio_channels: Channels of the sound's map; mapped to dim by a linear layer
@@ -266,6 +267,8 @@ class QueryTransformer(nn.Module):
         motion_positions: Whether the keys of the motion have positions; see
             step_positions().
         final_norm: Whether a LayerNorm follows the last layer.
+        initialisation: Initial weights of the layers' matrices: null (torch's own) or
+            "xavier", uniform (Glorot and Bengio, AISTATS 2010).
     """
 
     def __init__(
@@ -282,8 +285,14 @@ class QueryTransformer(nn.Module):
         query_positions: bool = False,
         motion_positions: bool = False,
         final_norm: bool = False,
+        initialisation: Optional[str] = None,
     ):
         super().__init__()
+        if initialisation not in INITIALISATIONS:
+            raise ValueError(
+                f"transformer_initialisation={initialisation!r}: expected null or "
+                "'xavier'."
+            )
         if heads < 1 or dim % heads:
             raise ValueError(f"heads={heads}: does not divide dim={dim}.")
         if dim % 4:
@@ -315,6 +324,11 @@ class QueryTransformer(nn.Module):
             for _ in range(decoder_layers)
         )
         self.final_norm = nn.LayerNorm(dim) if final_norm else nn.Identity()
+        if initialisation == "xavier":
+            for layer in (*self.encoder, self.motion_layer, *self.layers):
+                for parameter in () if layer is None else layer.parameters():
+                    if parameter.dim() > 1:
+                        nn.init.xavier_uniform_(parameter)
 
     def forward(
         self,

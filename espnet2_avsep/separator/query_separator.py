@@ -77,7 +77,8 @@ class QuerySeparator(AbsAVSeparator):
         dynamic`` and ``audio_attention: every`` ("after each upsampling layer"). Its
         released code has ``gate: multiply``, ``fused_map: transformer``,
         ``audio_attention: [6, 5, 4, 3, 2, 1]``, ``attention_place: before_norm``.
-        The options from ``positions`` to ``final_norm`` are the transformer's: see
+        The options from ``positions`` to ``final_norm``, and
+        ``transformer_initialisation``, are the transformer's: see
         QueryTransformer, also for the values of the released code.
         Object features go through a linear layer each for the fusion and the query.
 
@@ -120,6 +121,7 @@ class QuerySeparator(AbsAVSeparator):
         initialisation: Initial weights of the U-Net and its attention: null (torch's
             own) or one of layers.initialisation.INITIALISATIONS ("sound_of_pixels": the
             released networks).
+        transformer_initialisation: See QueryTransformer.
     """
 
     # After 300 steps, SI-SDRi of iQuery is 4.7 dB with one rate, 5.9 dB with this.
@@ -169,6 +171,7 @@ class QuerySeparator(AbsAVSeparator):
         bn_sync: bool = True,
         end_bias: bool = True,
         initialisation: Optional[str] = None,
+        transformer_initialisation: Optional[str] = None,
     ):
         super().__init__()
         for name, value, known in (
@@ -231,6 +234,7 @@ class QuerySeparator(AbsAVSeparator):
             query_positions=query_positions,
             motion_positions=motion_positions,
             final_norm=final_norm,
+            initialisation=transformer_initialisation,
         )
         self.mask_head = nn.Sequential(
             nn.Linear(dim, dim),

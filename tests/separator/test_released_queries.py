@@ -1,11 +1,13 @@
 """The released iQuery and DGFNet, against their equations, from the shipped YAMLs."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
 from espnet2_avsep.data.tables.base_config import read_config
+from espnet2_avsep.layers.query_transformer import QueryTransformer
 from espnet2_avsep.separator.query_separator import QuerySeparator
 from tests.separator import released_queries
 
@@ -138,6 +140,29 @@ def test_each_option_of_dgfnet_changes_the_masks(change):
     _, theirs = expected("dgfnet", model, feature, told)
     _, ours = found(other, feature, told)
     assert (ours - theirs).abs().max() > 1e-6
+
+
+def test_initial_weights_of_the_transformer():
+    """Of iQuery's program: uniform within sqrt(6 / (inputs + outputs)), no biases."""
+    torch.manual_seed(0)
+    plain = QueryTransformer(16, 9, 16, 2, 32)
+    torch.manual_seed(0)
+    xavier = QueryTransformer(16, 9, 16, 2, 32, initialisation="xavier")
+    changed = 0
+    for (name, one), other in zip(
+        plain.named_parameters(), xavier.parameters(), strict=True
+    ):
+        in_a_layer = name.startswith(("encoder.", "motion_layer.", "layers."))
+        if one.dim() < 2 or not in_a_layer:
+            assert torch.equal(one, other), name
+            continue
+        bound = math.sqrt(6 / sum(other.shape))
+        assert 0.9 * bound < other.abs().max() <= bound, name
+        assert other.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1), name
+        changed += 1
+    assert changed == 4 + 4 + 3 * 6
+    with pytest.raises(ValueError, match="transformer_initialisation='he'"):
+        QueryTransformer(16, 9, 16, 2, 32, initialisation="he")
 
 
 def test_the_u_net_runs_once_where_only_the_transformer_sees_the_fused_map():

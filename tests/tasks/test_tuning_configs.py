@@ -149,6 +149,8 @@ RELEASED = {  # program -> what it has; see docs of the options
     "sound_of_pixels": (11025, 1022, 65535, True, "reflect", 3, 24, math.inf),
     "co_separation": (11025, 1022, 65535, True, "reflect", 1, None, math.inf),
     "predictive_coding": (11025, 1022, 65535, False, "zeros", 3, 24, math.inf),
+    "iquery": (11025, 1022, 65535, False, "zeros", 3, 1, math.inf),
+    "dgfnet": (11025, 1022, 65535, True, "zeros", 3, 1, math.inf),
 }
 
 
@@ -171,7 +173,14 @@ def test_released_configs_have_what_the_programs_have(name):
     assert data["gain_range"] == [0.5, 1.5] and data["clip"] is True
     assert model["mask_max"] == 1.0 and "mask_rounding" not in model
     separator = config["separator_conf"]
-    if name == "co_separation":
+    if name in ("iquery", "dgfnet"):
+        assert data["different_class"] is True and data["repeat"] == 40
+        assert separator["transformer_initialisation"] == "xavier"
+        assert separator["end_bias"] is separator["output_bias"] is False
+        adapter = config["visual_adapter_conf"]
+        assert adapter["train_features"] is False and adapter["dilate"] is True
+        assert adapter["frozen_statistics"] == "batch"
+    elif name == "co_separation":
         assert separator["initialisation"] == "co_separation"
     elif name != "predictive_coding":
         assert separator["initialisation"] == "sound_of_pixels"

@@ -10,7 +10,8 @@ ResNet-18, followed by a linear layer and max pooling" (``dilate: false``,
 ``projection_kernel: 1``). The programs released by iQuery's and DGFNet's authors have
 the dilated network and the 3x3 convolution, take the sigmoid of the maximum, and train
 only the 3x3 convolution, 147 k of 11.3 M parameters (``train_features: false``,
-``activation: sigmoid``).
+``activation: sigmoid``). iQuery's leaves the BatchNorms of the frozen network in
+training mode (``frozen_statistics: batch``).
 """
 
 import logging
@@ -32,6 +33,7 @@ from espnet2_avsep.visual.encoders.resnet_encoder import (
 # Frames are taken as 8-bit values, of whatever type.
 _FULL_SCALE = 255.0
 ACTIVATIONS = (None, "sigmoid")
+FROZEN_STATISTICS = ("pretrained", "batch")
 
 
 class DilatedResNet18(AbsVisualAdapter):
@@ -52,9 +54,11 @@ class DilatedResNet18(AbsVisualAdapter):
             layer at each position.
         bn_statistics: BatchNorm statistics in training: "per_source", as where each
             source's frames are one pass of the network (Sound of Pixels), or "joint".
-        train_features: Whether ResNet-18 learns; otherwise only the projection does,
-            and the BatchNorms keep the pretrained statistics.
+        train_features: Whether ResNet-18 learns; otherwise only the projection does.
         activation: "sigmoid", of the embedding, or null.
+        frozen_statistics: What the BatchNorms of a ResNet-18 that does not learn
+            normalise by in training: the "pretrained" statistics, which they keep, or
+            those of the "batch", which they collect.
     """
 
     takes_frames = True
@@ -73,6 +77,7 @@ class DilatedResNet18(AbsVisualAdapter):
         bn_statistics: str = "per_source",
         train_features: bool = True,
         activation: Optional[str] = None,
+        frozen_statistics: str = "pretrained",
     ):
         super().__init__()
         with without_compiler():
@@ -101,6 +106,12 @@ class DilatedResNet18(AbsVisualAdapter):
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation={activation!r}: expected null or 'sigmoid'.")
         self.activation = activation
+        if frozen_statistics not in FROZEN_STATISTICS:
+            raise ValueError(
+                f"frozen_statistics={frozen_statistics!r}: expected one of "
+                f"{FROZEN_STATISTICS}."
+            )
+        self.frozen_statistics = frozen_statistics
         self.train_features = train_features
         self.features.requires_grad_(train_features)
         self.size = size
@@ -137,8 +148,12 @@ class DilatedResNet18(AbsVisualAdapter):
                 "works on frames (B, N, V, 3, H, W): pack them in stage 2 with "
                 "--visual_encoder frames."
             )
+        collects = self.train_features or self.frozen_statistics == "batch"
+        # The mode is set here since what is frozen is put into evaluation mode by the
+        # ESPnet model's train().
+        self.features.train(self.training and collects)
         # Whether a BatchNorm normalises by the batch.
-        by_batch = self.training and (self.train_features or self.normalises_head)
+        by_batch = self.training and (collects or self.normalises_head)
         if by_batch and self.bn_statistics == "per_source":
             parts = visual.split(1, dim=1)
             return torch.cat([self._embed(part) for part in parts], dim=1)
@@ -165,12 +180,6 @@ class DilatedResNet18(AbsVisualAdapter):
         """Reduce the projected maps (B, N, V, K, h, w) to (B, N, K)."""
         x = x.amax(dim=(2, 4, 5))
         return x.sigmoid() if self.activation == "sigmoid" else x
-
-    def train(self, mode: bool = True) -> "DilatedResNet18":
-        """Set the mode; a ResNet that does not learn keeps its statistics."""
-        super().train(mode)
-        self.features.train(mode and self.train_features)
-        return self
 
     def _features(self, x: Tensor) -> Tensor:
         """Feature maps (M, 512, H / 16, W / 16) of (M, 3, H, W), / 32 undilated."""

@@ -10,7 +10,6 @@ from espnet2_avsep.visual.encoders.dilated_resnet import DilatedResNet18
 
 # ResNet-18 halves the sides of a picture five times.
 _STRIDE = 32
-FROZEN_STATISTICS = ("pretrained", "batch")
 
 
 class CoSeparationResNet18(DilatedResNet18):
@@ -78,9 +77,7 @@ class PredictiveCodingResNet18(DilatedResNet18):
             are scaled.
         pretrained: Name of torchvision weights, path of a state dict, or "random".
         bn_statistics: See DilatedResNet18; the release has one pass per source.
-        frozen_statistics: What the frozen network's BatchNorms normalise by in
-            training: the "pretrained" statistics, which they keep, or those of the
-            "batch", which they collect (the release).
+        frozen_statistics: See DilatedResNet18; "batch" in the release.
 
     Raises:
         ValueError: a size or a choice out of range.
@@ -105,13 +102,8 @@ class PredictiveCodingResNet18(DilatedResNet18):
             dilate=False,
             bn_statistics=bn_statistics,
             train_features=False,
+            frozen_statistics=frozen_statistics,
         )
-        if frozen_statistics not in FROZEN_STATISTICS:
-            raise ValueError(
-                f"frozen_statistics={frozen_statistics!r}: expected one of "
-                f"{FROZEN_STATISTICS}."
-            )
-        self.frozen_statistics = frozen_statistics
         side = -(-size // _STRIDE)
         if side < 2:
             raise ValueError(f"size={size}: expected at least {_STRIDE * 2} pixels.")
@@ -121,12 +113,6 @@ class PredictiveCodingResNet18(DilatedResNet18):
             nn.LeakyReLU(0.2),
             nn.Flatten(),
         )
-
-    def _features(self, x: Tensor) -> Tensor:
-        # The mode is set here since what is frozen is put into evaluation mode by the
-        # ESPnet model's train().
-        self.features.train(self.training and self.frozen_statistics == "batch")
-        return super()._features(x)
 
     def _reduce(self, x: Tensor) -> Tensor:
         return x.mean(dim=2)

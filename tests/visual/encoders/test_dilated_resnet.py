@@ -127,6 +127,27 @@ def test_only_the_projection_learns_where_the_features_are_frozen(frames):
         torch.testing.assert_close(model(frames), model.eval()(frames))
 
 
+def test_statistics_of_a_frozen_network(frames):
+    """iQuery's program stops the gradients, and leaves the network in training mode."""
+    model = build(train_features=False, frozen_statistics="batch").train()
+    model.features.eval()  # as ESPnetAVSeparationModel.train() does
+    before = model.features.bn1.running_mean.clone()
+    torch.manual_seed(0)
+    learning = build(train_features=True)
+    learning.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(model(frames), learning.train()(frames))
+        found, expected = model.features.bn1, learning.features.bn1
+        torch.testing.assert_close(found.running_mean, expected.running_mean)
+        assert (found.running_mean - before).abs().max() > 1e-3
+        # In evaluation it uses what it has collected.
+        state = {k: v.clone() for k, v in model.state_dict().items()}
+        torch.testing.assert_close(model.eval()(frames), learning.eval()(frames))
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    with pytest.raises(ValueError, match="frozen_statistics='none'"):
+        build(frozen_statistics="none")
+
+
 def test_sigmoid_of_the_embedding(frames):
     with torch.no_grad():
         expected = build()(frames).sigmoid()
