@@ -1,6 +1,5 @@
 """MUSIC and MUSIC-21: solos and duets of instruments, listed by JSON or CSV files."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
@@ -15,6 +14,7 @@ from espnet2_avsep.corpus.lists import find_list, read_text
 from espnet2_avsep.corpus.manifest import apply_manifest, read_manifest
 from espnet2_avsep.corpus.tree import Tree
 from espnet2_avsep.data.tables.clip_id import check_id
+from espnet2_avsep.data.tables.json_file import parse_json
 from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.errors import InputError
 
@@ -96,7 +96,7 @@ def read_video_json(path: Path) -> Dict[str, List[str]]:
         InputError: it has another shape.
     """
     try:
-        listed = json.loads(read_text(path))["videos"]
+        listed = parse_json(read_text(path))["videos"]
         return {
             check_id(path, category): [check_id(path, i) for i in ids]
             for category, ids in listed.items()

@@ -1,10 +1,10 @@
 """Boxes around objects, from files that a detector of someone else's has left."""
 
-import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from espnet2_avsep.data.tables.clip_files import ClipFiles
+from espnet2_avsep.data.tables.json_file import parse_json
 from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.data.tables.table_entry import load_npy
 from espnet2_avsep.errors import InputError
@@ -126,7 +126,7 @@ def _read_npy(path: Path) -> List[Tuple[Any, Any, Any, Any]]:
 
 def _read_json(path: Path, fps: float, size: Optional[Tuple[int, int]]) -> ClipBoxes:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         rows = [
             (box["frame"], box["label"], box["score"], list(box["box"]))
             for box in content["boxes"]

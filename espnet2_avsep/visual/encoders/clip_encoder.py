@@ -7,7 +7,6 @@ Notes:
     the model name that ends in "-quickgelu" for it.
 """
 
-import json
 import logging
 import re
 import zipfile
@@ -18,6 +17,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 import torch
 
 from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.tables.json_file import parse_json
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.precision import usable_dtype
@@ -138,9 +138,15 @@ def _settings(path: Optional[str], tag: Dict[str, Any]) -> _Settings:
             path,
         )
         return _Settings(False, {})
-    content = json.loads(config.read_text())
-    quick_gelu = content.get("model_cfg", {}).get("quick_gelu", False)
-    return _Settings(quick_gelu, content.get("preprocess_cfg", {}))
+    try:
+        content = parse_json(config.read_text(encoding="utf-8"))
+        quick_gelu = content.get("model_cfg", {}).get("quick_gelu", False)
+        return _Settings(quick_gelu, dict(content.get("preprocess_cfg", {})))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{config}: cannot be read ({error}); expected open_clip's configuration, "
+            '{"model_cfg": {...}, "preprocess_cfg": {...}}. Fetch it again.'
+        ) from error
 
 
 def _describe(model: str, path: Optional[str], seed: int = 0) -> Dict[str, Any]:

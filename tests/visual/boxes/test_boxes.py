@@ -94,6 +94,9 @@ def test_wrong_json(tmp_path, content):
     write(tmp_path, "a/b.json", content)
     with pytest.raises(ClipError, match='unreadable boxes: .*expected {"boxes"'):
         BoxFiles(tmp_path).load("a-b")
+    (tmp_path / "a" / "b.json").write_text("[" * 10**5)
+    with pytest.raises(ClipError, match="unreadable boxes: .*nested too deeply"):
+        BoxFiles(tmp_path).load("a-b")
 
 
 def test_unreadable_files(tmp_path):

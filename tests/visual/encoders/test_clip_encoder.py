@@ -206,6 +206,10 @@ def test_settings_beside_a_checkpoint_are_followed(tiny, tmp_path, caplog):
     batch = torch.randn(1, 3, 32, 32)
     torch.testing.assert_close(encoder.tower(batch), model.visual(batch))
     assert "does not tell its activation" not in caplog.text
+    for damage in ("{", "[1]", "[" * 10**5, '{"preprocess_cfg": 3}'):
+        (tmp_path / "open_clip_config.json").write_text(damage)
+        with pytest.raises(InputError, match="open_clip_config.json: cannot be read"):
+            load_open_clip(tiny, str(path), batch_size=1)
 
 
 def test_openai_archives_get_their_activation(tiny, tmp_path, caplog):
