@@ -5,6 +5,13 @@ from typing import Callable, List, Mapping, Sequence
 
 from espnet2_avsep.errors import visible
 
+# What begins a block at the start of a line: a rule or the underline of a heading, a
+# heading, a list, a quotation, a block of code.
+_BLOCK = re.compile(
+    r"[-=:]+$|[-*_](?: *[-*_]){2,}$|#{1,6}(?: |$)|[-+*](?: |$)|>|`{3}|~{3}"
+)
+_NUMBER = re.compile(r"^([0-9]{1,9})(?=[.)](?: |$))")  # of a numbered list
+
 
 def plain(text: object) -> str:
     """Return a text that stays within its line and cell and opens no HTML or link.
@@ -14,8 +21,8 @@ def plain(text: object) -> str:
     line = " ".join(str(text).split()).replace("\\", "\\\\")
     line = line.replace("<", "&lt;").replace("|", "\\|").replace("](", "\\](")
     line = visible(line)
-    # A rule, or the underline of a heading.
-    return f"\\{line}" if re.fullmatch(r"[-=:]+|(#{1,6} .*)", line) else line
+    line = _NUMBER.sub(r"\1\\", line)
+    return f"\\{line}" if _BLOCK.match(line) else line
 
 
 def fenced(text: str, language: str = "") -> str:
