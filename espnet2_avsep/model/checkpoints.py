@@ -17,6 +17,8 @@ from espnet2_avsep.errors import InputError
 CHECKPOINT = "checkpoint.pth"
 PREVIOUS = "checkpoint.previous.pth"
 BROKEN = "checkpoint.broken.pth"
+# Links to weights of epochs, and averages of them.
+_BEST = ("latest.pth", "*.best.pth", "*.ave.pth", "*.ave_*best.pth")
 
 # What ESPnet keeps in a checkpoint besides tensors: values and times of the reporter,
 # counters of the schedulers.
@@ -90,9 +92,14 @@ def make_room_for_next(folder: Path) -> None:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove what a training would continue from."""
-    for name in (CHECKPOINT, PREVIOUS, BROKEN):
-        (folder / name).unlink(missing_ok=True)
+    """Remove what a training would continue from, and what names its best weights.
+
+    Until the new training has weights of its own, there are none to separate with. The
+    files of the epochs stay until they are written anew.
+    """
+    for pattern in (CHECKPOINT, PREVIOUS, BROKEN, *_BEST):
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def flush(path: Path) -> None:

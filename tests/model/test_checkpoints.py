@@ -73,6 +73,17 @@ def test_without_a_complete_one_there_is_none(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_training_that_starts_anew_names_no_best_weights_of_the_one_before(tmp_path):
+    """Killed in its first epoch, it would be separated with them."""
+    for name in ("checkpoint.pth", "9epoch.pth", "valid.loss.ave_3best.pth"):
+        save(tmp_path / name)
+    for name in ("valid.si_sdr_i.best.pth", "latest.pth"):
+        (tmp_path / name).symlink_to("9epoch.pth")
+    (tmp_path / "valid.loss.ave.pth").symlink_to("valid.loss.ave_3best.pth")
+    remove_checkpoints(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["9epoch.pth"]
+
+
 def test_no_code_in_a_checkpoint_is_run(tmp_path):
     class Run:
         def __reduce__(self):
