@@ -43,7 +43,7 @@ is_given() {
     [[ $'\n'${given_options}$'\n' = *$'\n'"$1"$'\n'* ]]
 }
 
-# note_options <stage>: keep what the stage was run with
+# note_options <stage>: keep what the stage was run with, when it has been finished
 note_options() {
     local name
     mkdir -p "${data_feats}"

@@ -285,6 +285,21 @@ def test_a_refused_training_leaves_the_experiment_as_it_was(again):
     assert check["args"] == ["training", *again.calls("avsep_train")[0]["args"]]
 
 
+def test_run_sh_is_of_a_training_that_was_not_refused(again):
+    """Some options are checked by the training itself, after it has been started."""
+    script = again.recipe / "exp/avsep_train_raw/run.sh"
+    before = script.read_bytes()
+    options = ["--avsep_args", "--max_epoch none", "--avsep_tag", "train_raw"]
+    assert again.stages(6, 6, *options, FAKE_FAILS="avsep_train").returncode == 1
+    assert script.read_bytes() == before
+    assert again.stages(6, 6, *options).returncode == 0
+    assert b"--max_epoch none" in script.read_bytes()
+    # The first training of a folder can be continued by its own script.
+    new = ["--avsep_tag", "new"]
+    assert again.stages(6, 6, *new, FAKE_FAILS="avsep_train").returncode == 1
+    assert "--stage 6" in (again.recipe / "exp/avsep_new/run.sh").read_text()
+
+
 def test_scores_are_of_the_options_of_the_separation(again):
     """RESULTS.md says what the tracks were separated with."""
     args = ("--inference_args", "--binary_mask true")
@@ -338,6 +353,7 @@ def test_a_trained_system_whose_config_has_a_base_may_be_shuffled(again):
     [
         (3, "--visual_model", "ViT-B-16", 2),
         (5, "--visual-every", "4", 2),
+        (4, "--audio_stream", "2", 2),
         (6, "--fs", "16k", 3),
         (7, "--mix_seed", "5", 4),
         (8, "--ref_num", "3", 4),
@@ -354,8 +370,19 @@ def test_an_option_that_an_earlier_stage_was_not_run_with(
     assert not again.calls()
     # Given as they were, or to that stage itself, they are fine.
     same = {"--visual_model": "ViT-B-32", "--visual-every": "8", "--fs": "11625"}
-    same.update({"--mix_seed": "0", "--ref_num": "2"})
+    same.update({"--mix_seed": "0", "--ref_num": "2", "--audio_stream": ""})
     assert again.stages(stage, stage, option, same[option]).returncode == 0
+
+
+def test_a_run_that_failed_early_forgets_no_option_of_later_stages(again):
+    """Stage 4's data are still those of its last run."""
+    assert again.stages(1, 8, FAKE_FAILS="prepare_music").returncode == 1
+    assert again.stages(2, 8, FAKE_FAILS="avsep_extract_visual").returncode == 1
+    again.forget()
+    for option, by in (("--mix_seed", 4), ("--visual_every", 2)):
+        result = again.stages(5, 8, option, "5")
+        assert result.returncode == 2 and f"stage {by} was run with" in result.stderr
+    assert not again.calls()
 
 
 @pytest.mark.parametrize(

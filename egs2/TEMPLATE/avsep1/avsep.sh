@@ -352,8 +352,8 @@ made_with=(
     [2]="visual_encoder visual_model visual_pretrained visual_fps visual_every visual_size
         visual_precomputed visual_boxes box_detector box_pretrained box_classes box_score
         box_margin box_fps box_size visual_dtype visual_args motion_encoder motion_pretrained
-        motion_rate motion_precomputed motion_args"
-    [3]="fs audio_format"
+        motion_rate motion_precomputed motion_args audio_stream"
+    [3]="fs audio_format audio_stream"
     [4]="min_wav_duration max_wav_duration segment_samples silence_dbfs ref_num
         mix_different_class mix_same_class mix_silent_sources mix_seed valid_num_mixtures
         test_num_mixtures mix_visual_frames mix_visual_stride motion_align valid_mixture_list
@@ -365,8 +365,6 @@ made_with=(
 for n in 1 2 3 4; do
     if "${skip_data_prep}" || [ "${stage}" -gt "${n}" ]; then
         check_options "${n}"
-    elif wanted "${n}"; then
-        rm -f "${data_feats}/stage${n}.options"
     fi
 done
 
@@ -568,8 +566,8 @@ elif ! "${skip_train}"; then
         printf '%s\n' '#!/usr/bin/env bash' "# To be run in the recipe's folder." \
             "exec ${run_args} --stage 6 \"\$@\"" > "${avsep_exp}/run.sh.tmp"
         chmod +x "${avsep_exp}/run.sh.tmp"
-        # Renamed, not written over: it may be running this.
-        mv "${avsep_exp}/run.sh.tmp" "${avsep_exp}/run.sh"
+        # That of an earlier training stays until this one has ended: it may be refused.
+        [ -e "${avsep_exp}/run.sh" ] || cp "${avsep_exp}/run.sh.tmp" "${avsep_exp}/run.sh"
 
         if [ "${_state}" = finished ]; then
             log "The training has ended, and nothing has changed since"
@@ -583,6 +581,8 @@ elif ! "${skip_train}"; then
                 --multiprocessing_distributed true -- \
                 "${python}" -m espnet2_avsep.bin.avsep_train "${_opts[@]}"
         fi
+        # Renamed, not written over: it may be running this.
+        mv "${avsep_exp}/run.sh.tmp" "${avsep_exp}/run.sh"
         log "Curves of the training: tensorboard --logdir ${avsep_exp}/tensorboard"
         [ ! -d "${avsep_exp}/pictures" ] ||
             log "Spectrograms of validation mixtures, epoch by epoch: ${avsep_exp}/pictures/"
