@@ -24,6 +24,7 @@ from espnet2_avsep.errors import InputError
 STAGE = "data"
 # What a clip lists of a set are called in its folder, and where they come from.
 LIST, SOURCE = "list.txt", "source.yaml"
+_TABLES = ("wav.scp", "video.scp", "utt2spk", "utt2clip")
 DEFAULT_MAX_MISSING = 0.5
 
 
@@ -81,6 +82,10 @@ def prepare(corpus: Corpus, plan: Plan) -> None:
     if unused:
         logging.info("%d clips are in no set: %s", len(unused), shorten(unused))
     counts = _check_missing(sets, clips, plan.max_missing)
+    # A run that ends between two sets leaves none: they must be of one split.
+    for name in sets:
+        for table in (*_TABLES, "spk2utt"):
+            (plan.data_dir / name / table).unlink(missing_ok=True)
     for name, listed in sets.items():
         folder = plan.data_dir / name
         _write_set(folder, name, listed, clips)
@@ -202,9 +207,7 @@ def _write_set(
 ) -> None:
     """Write the tables of a set."""
     skipped: List[Skipped] = []
-    tables: Dict[str, Dict[str, str]] = {
-        table: {} for table in ("wav.scp", "video.scp", "utt2spk", "utt2clip")
-    }
+    tables: Dict[str, Dict[str, str]] = {table: {} for table in _TABLES}
     known: Dict[str, str] = {}
     for clip_name in listed:
         clip = clips[clip_name]

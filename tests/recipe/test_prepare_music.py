@@ -142,6 +142,20 @@ def test_a_clip_in_two_sets(corpus, run):
     assert "cello/c0 is in train and in test" in error
 
 
+def test_a_run_that_ends_between_two_sets_leaves_none_of_another_split(
+    tmp_path, corpus, run
+):
+    lists = write_lists(corpus / "splits", train=["cello/c0"], valid=["cello/c1"])
+    write_lists(lists, test=["cello/c2"])
+    assert run("--splits", lists)[0] == 0
+    write_lists(lists, train=["cello/c2"], test=["erhu solo/e2"])
+    status, error = run("--splits", lists, "--max_missing", 1)
+    assert status == 2 and "the set test is empty" in error
+    # Not the list of before, whose clip is in the training set now.
+    assert not list((tmp_path / "data" / "test").glob("*.scp"))
+    assert not (tmp_path / "data" / "test" / "utt2spk").exists()
+
+
 def test_an_empty_set(corpus, run):
     write_lists(corpus / "splits", **{**LISTS, "valid": ["erhu solo/e2"]})
     status, error = run()
