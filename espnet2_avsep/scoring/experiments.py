@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.analysis.clip_analysis import split_name
-from espnet2_avsep.data.records.made_from import check_current
+from espnet2_avsep.data.records.made_from import check_current, read_record
 from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.comparison import MIXTURE
@@ -115,7 +115,8 @@ def read_experiment(text: str, set_name: str) -> Experiment:
     """Read an experiment from [NAME=]DIR.
 
     Raises:
-        InputError: no such folder, or not scored.
+        InputError: no such folder, not scored, or of a separation that has been begun
+            again.
     """
     name, folder = split_name(text)
     scores = folder / f"scored_{set_name}"
@@ -136,6 +137,13 @@ def read_experiment(text: str, set_name: str) -> Experiment:
         name = config.get("system") or home.name
         name += f" ({', '.join(notes)})" if notes else ""
     check_current(scores)
+    inputs = (read_record(scores) or {}).get("inputs", {})
+    separation = inputs.get("separation", {}).get("path")
+    if separation and not noted.is_file() and not Path(separation).exists():
+        raise InputError(
+            f"{noted}: no such file: stage 7 was run again and has not been finished, "
+            "so with which options is not known. Run stages 7 and 8 again."
+        )
     head = read_head(scores)
     rows = read_scored_rows(scores, head)
     visual = read_yaml(home / "visual_info.yaml")

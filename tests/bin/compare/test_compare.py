@@ -5,7 +5,13 @@ import pytest
 import yaml
 
 from espnet2_avsep.bin.compare.compare import main
+from espnet2_avsep.data.records.made_from import (
+    make_record,
+    record_path,
+    write_record,
+)
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
+from espnet2_avsep.scoring.experiments import read_experiment
 from espnet2_avsep.scoring.score_files import write_scores
 from espnet2_avsep.scoring.set_scores import result_text
 
@@ -157,6 +163,25 @@ def test_what_cannot_be_compared_is_refused(two, tmp_path, capsys, changes, mess
     assert run([*two, other], tmp_path / "out") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_separation_that_was_begun_again_is_refused(two, tmp_path, capsys):
+    """Swapped pictures would stand in the table as an ordinary run."""
+    folder = tmp_path / "a" / "swapped"
+    make(folder, [1, 2, 3, 4])
+    noted, separated = folder / "inference_args", folder / "separated_test"
+    noted.write_text("--shuffle_visual class\n")
+    write_record(separated, make_record(7, {}, {}, {}))
+    files = {"separation": record_path(separated)}
+    write_record(folder / "scored_test", make_record(8, {}, files, {}))
+    assert read_experiment(str(folder), "test").group == "swapped pictures"
+    noted.unlink()  # by stage 7
+    record_path(separated).unlink()
+    assert run([*two, str(folder)], tmp_path / "out") == 2
+    assert "Run stages 7 and 8 again" in capsys.readouterr().err
+    # Moved, with what stage 7 noted.
+    noted.write_text("--shuffle_visual class\n")
+    assert read_experiment(str(folder), "test").group == "swapped pictures"
 
 
 def test_missing_scores_and_unknown_corpora(two, tmp_path, capsys):
