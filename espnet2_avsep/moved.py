@@ -85,6 +85,7 @@ MOVED = {
     "visual.motion_encoder": "visual.motion_features.motion_encoder",
     "visual.motion_names": "visual.motion_features.motion_names",
     "data.precomputed_motion": "visual.motion_features.precomputed_motion",
+    "sharing.encoder_check": "data.records.encoder_check",
     "sharing.weights": "weights",
     "layers.precision": "precision",
     "plots": "figures.plots",

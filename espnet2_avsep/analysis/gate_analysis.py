@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Se
 from espnet2_avsep.analysis.clip_analysis import write_figures
 from espnet2_avsep.cli.options import Log, option
 from espnet2_avsep.cli.shared_options import TrainedModel
+from espnet2_avsep.data.records.encoder_check import check_features
 from espnet2_avsep.data.tables.clip_id import file_stem
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.listed_mixtures import (
@@ -16,6 +17,7 @@ from espnet2_avsep.inference.listed_mixtures import (
     mixture_dataset,
     mixtures_of,
     read_tables,
+    table_paths,
 )
 
 if TYPE_CHECKING:
@@ -64,6 +66,9 @@ class GateOptions(TrainedModel, Log):
 def analyse_gates(args: GateOptions) -> None:
     """Write the table of the gates, and the pictures."""
     tables, num_sources = read_tables(args.data_path_and_name_and_type, "visual_ref")
+    paths = table_paths(args.data_path_and_name_and_type).values()
+    folders = dict.fromkeys(Path(path).parent for path in paths)
+    check_features(Path(args.train_config).parent, folders)
     separate = load_separator(args)
     if not hasattr(separate.model.separator, "explain"):
         raise InputError(

@@ -23,6 +23,7 @@ from espnet2_avsep.analysis.clip_analysis import (
 )
 from espnet2_avsep.cli.analysis_options import ClipAnalysis
 from espnet2_avsep.cli.options import option
+from espnet2_avsep.data.records.encoder_check import check_features
 from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.markdown import bold, document, markdown_table
@@ -79,6 +80,8 @@ def probe_experiments(args: ProbeOptions) -> None:
     if min(args.seeds) < 0 or len(set(args.seeds)) < len(args.seeds):
         raise InputError(f"--seeds {args.seeds}: expected different numbers from 0 on.")
     experiments = read_experiments(args.experiment)
+    for folder in experiments.values():
+        check_features(folder, (args.train_dir, args.test_dir))
     rate, length = segment_of(experiments, args.segment_samples)
 
     from espnet2_avsep.analysis.clip_embeddings import centre_segments, random_segments

@@ -21,6 +21,7 @@ from espnet2_avsep.analysis.clip_analysis import (
 )
 from espnet2_avsep.cli.analysis_options import ClipAnalysis
 from espnet2_avsep.cli.options import option
+from espnet2_avsep.data.records.encoder_check import check_features
 from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.markdown import bold, document, markdown_table
@@ -66,6 +67,8 @@ class GapOptions(ClipAnalysis):
 def measure_gaps(args: GapOptions) -> None:
     """Measure the gaps; write the tables and the picture."""
     experiments = read_experiments(args.experiment)
+    for folder in experiments.values():
+        check_features(folder, [args.clips_dir])
     rate, length = segment_of(experiments, args.segment_samples)
 
     from espnet2_avsep.analysis.clip_embeddings import centre_segments

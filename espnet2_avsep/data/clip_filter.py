@@ -9,6 +9,13 @@ import soundfile
 
 from espnet2_avsep.data.audio.levels import Level, measure, write_levels
 from espnet2_avsep.data.records.content import copy_content
+from espnet2_avsep.data.records.encoder_check import INFOS
+from espnet2_avsep.data.records.made_from import (
+    check_unchanged,
+    make_record,
+    record_path,
+    write_record,
+)
 from espnet2_avsep.data.records.source_check import check_sources
 from espnet2_avsep.data.segment_reader import matrix_shape
 from espnet2_avsep.data.tables.key_check import shorten
@@ -17,6 +24,7 @@ from espnet2_avsep.data.tables.scp import (
     Skipped,
     read_scp,
     read_skipped,
+    write_file,
     write_scp,
     write_skipped,
 )
@@ -75,7 +83,7 @@ def filter_clips(
         output_dir: Gets wav.scp, spk1.scp, visual_spk1.scp, utt2spk, spk2utt,
             utt2num_samples, visual_shape, levels.tsv (of every clip whose samples were
             looked at, kept or not), skipped.tsv, the tables' contents
-            (data/records/content.py) and, last, counts.yaml.
+            (data/records/content.py), counts.yaml and, last, made_from.json.
         limits: What is kept.
         motion_dir: Stage 2: motion.scp, motion_skipped.tsv. Then clips without motion
             features are dropped, and output_dir gets motion_spk1.scp, too.
@@ -89,7 +97,8 @@ def filter_clips(
     Raises:
         InputError: a clip is neither usable nor listed as skipped, or is both; nothing
             is left; sampling rates or embedding widths disagree; a file of the corpus
-            has changed since it was read.
+            has changed since it was read, or one of stages 2 and 3 since it was
+            written.
     """
     data_dir, wav_dir = Path(data_dir), Path(wav_dir)
     visual_dir, output_dir = Path(visual_dir), Path(output_dir)
@@ -110,6 +119,9 @@ def filter_clips(
     candidates = _candidates(category, earlier, tables, data_dir, paths)
     scps = {name: path for name, path in paths.items() if name != "num_samples"}
     check_sources(data_dir, scps, candidates)
+    for name, path in scps.items():
+        wanted = {key: tables[name][key] for key in candidates}
+        check_unchanged(path, 3 if name == "wav" else 2, wanted)
     logging.info(f"{len(listed)} clips listed, {len(candidates)} to be checked")
 
     kept: Dict[str, Clip] = {}
@@ -137,8 +149,9 @@ def filter_clips(
 
     counts = count_clips(kept, skipped, listed)
     counts.update(read_source(data_dir / "source.yaml"))
-    # counts.yaml is there only while the tables beside it belong together.
-    (output_dir / "counts.yaml").unlink(missing_ok=True)
+    # These are there only while the tables beside them belong together.
+    for path in (output_dir / "counts.yaml", record_path(output_dir)):
+        path.unlink(missing_ok=True)
     write_skipped(output_dir / "skipped.tsv", skipped)
     write_levels(output_dir / "levels.tsv", levels)
     if not kept:
@@ -154,7 +167,11 @@ def filter_clips(
     for name, path in scps.items():
         for table in ("wav", "spk1") if name == "wav" else (f"{name}_spk1",):
             copy_content(path, output_dir / f"{table}.scp", kept)
+    for folder, name in zip((visual_dir, motion_dir), INFOS, strict=True):
+        _copy_info(folder and Path(folder) / name, output_dir / name)
     write_yaml(output_dir / "counts.yaml", counts)
+    files = {"classes": data_dir / "utt2spk"}
+    write_record(output_dir, make_record(4, scps, files, limits._asdict()))
     _log_summary(kept, listed, category)
     return counts
 
@@ -396,6 +413,16 @@ def _write_tables(
         ),
     ):
         write_scp(output_dir / name, table)
+
+
+def _copy_info(source: Optional[Path], target: Path) -> None:
+    """Copy what stage 2 says of features to the tables of the clips that have them."""
+    if source is not None and source.is_file():
+        content = source.read_bytes()
+        if not target.is_file() or target.read_bytes() != content:
+            write_file(target, content)
+    elif source is not None:
+        target.unlink(missing_ok=True)
 
 
 def _log_summary(

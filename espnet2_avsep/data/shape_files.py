@@ -4,7 +4,12 @@ import logging
 from pathlib import Path
 from typing import Callable, Dict, Sequence, Tuple
 
-from espnet2_avsep.data.records.made_from import make_record, record_path, write_record
+from espnet2_avsep.data.records.made_from import (
+    check_sets,
+    make_record,
+    record_path,
+    write_record,
+)
 from espnet2_avsep.data.segment_reader import audio_info, matrix_shape
 from espnet2_avsep.data.tables.key_check import check_same_keys
 from espnet2_avsep.data.tables.scp import read_scp, write_file, write_scp
@@ -25,7 +30,8 @@ def collect_shapes(triples: Sequence[str], output_dir: str) -> None:
             (empty: no statistics are gathered) and, last, made_from.json.
 
     Raises:
-        InputError: a triple that cannot be read, tables that disagree.
+        InputError: a triple that cannot be read, tables that disagree, a set of other
+            clips than there are now.
     """
     readers = shape_readers()
     tables, types, paths = {}, {}, {}
@@ -42,6 +48,7 @@ def collect_shapes(triples: Sequence[str], output_dir: str) -> None:
                 f"--data_path_and_name_and_type {triple}: the name {name} comes twice."
             )
         tables[name], types[name], paths[name] = read_scp(path), kind, path
+    check_sets(paths.values())
     check_same_keys({paths[name]: table for name, table in tables.items()})
     folder = Path(output_dir)
     record_path(folder).unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.data.mixing.mixture_table import read_sources
 from espnet2_avsep.data.mixing.real_mixtures import TABLE
+from espnet2_avsep.data.records.made_from import check_tracks
 from espnet2_avsep.data.segment_reader import strided_rows
 from espnet2_avsep.data.tables.scp import PathLike, read_scp
 from espnet2_avsep.data.tables.tsv import read_tsv
@@ -195,6 +196,8 @@ def _sound_tables(
     folders: Folders, number: int
 ) -> Tuple[Dict[str, str], List[List[Tuple[Path, Dict[str, str]]]]]:
     """Read wav.scp, and of each source its table of each system."""
+    for folder in folders.separated:
+        check_tracks(folder)
     tracks = [
         [
             (folder / f"spk{n}.scp", read_scp(folder / f"spk{n}.scp"))

@@ -14,7 +14,11 @@ from espnet2_avsep.corpus.leaks.table import leaking_clips, read_leaks
 from espnet2_avsep.data.mixing.mixture_table import read_sources
 from espnet2_avsep.data.records.content import file_digest
 from espnet2_avsep.data.records.digest import file_sha256
-from espnet2_avsep.data.records.made_from import check_current, read_record
+from espnet2_avsep.data.records.made_from import (
+    check_current,
+    check_tracks,
+    read_record,
+)
 from espnet2_avsep.data.tables.scp import PathLike, read_skipped
 from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
@@ -551,6 +555,7 @@ def real_section(name: str, separated: Path, dump: Path) -> str:
     tracks = sorted(separated.glob("spk*.scp"))
     if not tracks:
         raise InputError(f"{separated}: no spk*.scp; separate it first (stage 7).")
+    check_tracks(separated)
     prompts = {
         "class_mean": "the mean embedding of its instrument's training clips",
         "halves": "one half of the picture, source 1 by the left one",

@@ -4,7 +4,7 @@ import contextlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional, Sequence
+from typing import Dict, Iterable, List, Optional
 
 from espnet2_avsep.cli.options import Log, option
 from espnet2_avsep.data.mixing.mixture_table import (
@@ -12,11 +12,12 @@ from espnet2_avsep.data.mixing.mixture_table import (
     read_sources,
     sound_sha256,
 )
-from espnet2_avsep.data.records.content import changed_keys
 from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.data.records.made_from import (
     Record,
     check_current,
+    check_sets,
+    check_unchanged,
     is_finished,
     make_record,
     record_path,
@@ -101,7 +102,9 @@ def score_set(args: ScoringOptions) -> None:
             stale.callback(path.unlink, missing_ok=True)
         if args.separated_dir:
             check_current(args.separated_dir, required=True)
-            check_tracks(args.inf_scp)
+            for path in args.inf_scp:
+                check_unchanged(path, 7)
+        check_sets([args.mix_scp])
         tables = read_tables(args)
         record = _record(args)
         if is_finished(output_dir, record):
@@ -184,21 +187,6 @@ def check_options(args: ScoringOptions) -> None:
             "given; give one of each for every source, and at least two: interference "
             "is measured between sources."
         )
-
-
-def check_tracks(paths: Sequence[PathLike]) -> None:
-    """Check that the estimates are still those that stage 7 has written.
-
-    Raises:
-        InputError: one is missing, cut off or another file.
-    """
-    for path in paths:
-        changed = changed_keys(path)
-        if changed:
-            raise InputError(
-                f"{path}: {len(changed)} track(s) are missing or have changed since "
-                f"they were separated: {shorten(changed)}. Run stage 7 again."
-            )
 
 
 def set_name(output_dir: Path) -> str:

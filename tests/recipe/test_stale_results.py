@@ -340,6 +340,7 @@ CHANGES = {
     "seed of the mixtures": (None, {4: {"--seed": "1"}}, 4),
     "list of mixtures": (mixture_list, LIST, 4),
     "only stages 4 and 8": (None, {4: {"--seed": "1"}}, (4, 8)),
+    "sound, stage 4 forgotten": (other_sound, {}, (2, 3, 7)),
     "config": (other_config, {}, 6),
     "option of the training": (None, {6: {"--seed": "1"}}, 6),
     "option of the separation": (None, {7: {"--binary_mask": "true"}}, 7),
@@ -355,8 +356,9 @@ def test_a_changed_input_gives_the_result_of_a_fresh_run(copy, capsys, name):
         change()
     recipe = Recipe(options)
     if isinstance(first, tuple):
-        assert recipe.run(capsys, first[0], first[0]) is None
-        first = first[1]
+        *alone, first = first
+        for stage in alone:
+            assert recipe.run(capsys, stage, stage) is None
     recipe.run_as_told(capsys, first)
     after = results(recipe)
     for folder in ("dump", "exp"):
@@ -387,6 +389,20 @@ def test_boxes_of_the_same_size_in_bytes(copy, capsys):
     assert after == results(fresh) != before
 
 
+@pytest.mark.parametrize("change", [None, other_classes, other_training_sound])
+def test_each_later_stage_says_that_stage_4_was_forgotten(copy, capsys, change):
+    """Stages 2 and 3 were run again; the mixtures are of what they made before."""
+    recipe = Recipe({} if change else {2: {"--seed": "1"}})
+    if change:
+        change()
+    assert recipe.run(capsys, 2, 3) is None
+    # The set of tests knows nothing of the sound of the training set.
+    for stage in (5, 6, 7, 8)[: 2 if change == other_training_sound else 4]:
+        main, words = list(getattr(recipe, f"stage_{stage}")())[-1 if stage == 7 else 0]
+        assert main(words) == 2
+        assert "Run stage 4 again" in capsys.readouterr().err
+
+
 def test_other_weights(copy, capsys, tmp_path):
     """A model that was replaced: its tracks and scores, not those of the one before."""
     recipe = Recipe()
@@ -411,6 +427,9 @@ def test_other_weights(copy, capsys, tmp_path):
     [
         ("dump/test/visual.ark", 2),
         ("dump/org/test/data/mid-1.wav", 3),
+        ("dump/test/visual.ark", 4),
+        ("dump/train/visual.ark", 4),
+        ("dump/org/test/data/mid-1.wav", 4),
         ("dump/test/data/wav/mix00001.wav", 4),
         ("dump/test/data/spk2/mix00000.wav", 4),
         ("dump/test/data/visual_spk1.ark", 4),

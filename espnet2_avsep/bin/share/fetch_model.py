@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import List, Optional
 
 from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.data.records.encoder_check import check_encoder
 from espnet2_avsep.data.tables.scp import atomic_write, write_file
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.sharing.encoder_check import check_encoder
 
 
 @dataclass(kw_only=True)

@@ -48,11 +48,13 @@ def main(args: Options) -> None:
         raise InputError(
             f"--config {config}: no such file; see conf/tuning/untrained_*."
         )
-    from espnet2_avsep.data.records.made_from import make_record
+    from espnet2_avsep.data.records.made_from import check_sets, make_record
 
+    paths = table_paths(args.data_path_and_name_and_type)
+    check_sets(paths.values())
     record = make_record(
         7,
-        table_paths(args.data_path_and_name_and_type),
+        paths,
         {"config": config},
         {"assignment": args.assignment, "fs": args.fs},
         VERSION,

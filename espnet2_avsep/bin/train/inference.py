@@ -97,8 +97,10 @@ VERSION = 1
 
 def _record(args: Options) -> Dict[str, Any]:
     """What the tracks depend on, so that a second run knows whether to keep them."""
-    from espnet2_avsep.data.records.made_from import make_record
+    from espnet2_avsep.data.records.made_from import check_sets, make_record
 
+    tables = table_paths(args.data_path_and_name_and_type)
+    check_sets(tables.values())
     files = {"model": args.model_file, "training config": args.train_config}
     for path in files.values():
         if not Path(path).is_file():
@@ -112,7 +114,7 @@ def _record(args: Options) -> Dict[str, Any]:
     options = ("binary_mask", "dtype", "shuffle_visual", "shuffle_seed", "threshold")
     return make_record(
         7,
-        table_paths(args.data_path_and_name_and_type),
+        tables,
         files,
         {
             **{name: getattr(args, name) for name in options},

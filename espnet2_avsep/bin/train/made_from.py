@@ -53,9 +53,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 @with_options(Options)
 def check_model(args: Options) -> None:
     """Check that a model is of the data that are there now."""
+    from espnet2_avsep.data.records.encoder_check import check_encoder
     from espnet2_avsep.data.records.made_from import check_current
     from espnet2_avsep.data.tables.yaml_file import read_yaml
-    from espnet2_avsep.sharing.encoder_check import check_encoder
 
     folder = Path(args.avsep_exp)
     for path in map(Path, args.made_by):

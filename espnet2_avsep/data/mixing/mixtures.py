@@ -44,6 +44,12 @@ from espnet2_avsep.data.records.content import (
     written_at,
 )
 from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.records.made_from import (
+    Record,
+    make_record,
+    record_path,
+    write_record,
+)
 from espnet2_avsep.data.segment_reader import (
     audio_info,
     is_silent,
@@ -105,8 +111,8 @@ def make_mixtures(
         clips_dir: What filter_clips wrote.
         output_dir: Gets wav.scp, spk{n}.scp, visual_spk{n}.scp, mixtures.tsv,
             mixtures.sha256, skipped.tsv, data/, the tables' contents
-            (data/records/content.py) and, last, counts.yaml; where the clips have
-            motion features, motion_spk{n}.scp.
+            (data/records/content.py), counts.yaml and, last, made_from.json; where the
+            clips have motion features, motion_spk{n}.scp.
         fs: Sampling rate of the clips in Hz.
         num_sources: Sources N of a mixture.
         segment_samples: Samples of a mixture.
@@ -255,11 +261,25 @@ def make_mixtures(
     write_file(output_dir / "mixtures.tsv", table)
     write_file(output_dir / "mixtures.sha256", f"{digest}  mixtures.tsv\n")
     write_yaml(output_dir / "counts.yaml", counts)
+    write_record(output_dir, _record(clips_dir, list_file, counts["mixtures"]))
     logging.info(
         f"{len(mixtures)} mixtures of {len(uses)} clips, each in {min(uses.values())} "
         f"to {max(uses.values())} mixtures; SHA-256 of the list: {digest}"
     )
     return counts
+
+
+def _record(clips_dir: Path, list_file: Optional[PathLike], options: Dict) -> Record:
+    """Return what a set of mixtures is made from."""
+    names = ("wav", "visual_spk1", "motion_spk1")
+    tables = {f"clips' {name}.scp": clips_dir / f"{name}.scp" for name in names}
+    tables = {name: path for name, path in tables.items() if path.is_file()}
+    files = {"classes": clips_dir / "utt2spk"}
+    if record_path(clips_dir).is_file():
+        files["clips"] = record_path(clips_dir)
+    if list_file is not None:
+        files["list"] = Path(list_file)
+    return make_record(4, tables, files, options)
 
 
 def _silent_counts(mixtures: List[Mixture], option: SilentSources) -> Dict:
@@ -325,7 +345,8 @@ def _prepare_folder(output_dir: Path, state: str) -> None:
     """Remove what an earlier run left, but for finished wavs of the same state."""
     data = output_dir / "data"
     data.mkdir(parents=True, exist_ok=True)
-    (output_dir / "counts.yaml").unlink(missing_ok=True)
+    for path in (output_dir / "counts.yaml", record_path(output_dir)):
+        path.unlink(missing_ok=True)
     marker = data / "state.sha256"
     same = marker.exists() and marker.read_text(encoding="utf-8").strip() == state
     if not same:

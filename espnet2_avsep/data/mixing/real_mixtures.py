@@ -28,6 +28,12 @@ from espnet2_avsep.data.clip_filter import (
 )
 from espnet2_avsep.data.features import write_ark
 from espnet2_avsep.data.records.content import content_of, write_content
+from espnet2_avsep.data.records.made_from import (
+    check_unchanged,
+    make_record,
+    record_path,
+    write_record,
+)
 from espnet2_avsep.data.records.source_check import check_sources
 from espnet2_avsep.data.segment_reader import (
     matrix_shape,
@@ -71,7 +77,7 @@ def make_real_mixtures(
         data_dir: Stage 1: utt2pair (clip -> its instruments), skipped.tsv.
         wav_dir: Stage 3: wav.scp, utt2num_samples, skipped.tsv.
         output_dir: Gets wav.scp, visual_spk{n}.scp, real_mixtures.tsv, its SHA-256 in
-            mixtures.sha256, skipped.tsv, data/ and, last, counts.yaml.
+            mixtures.sha256, skipped.tsv, data/, counts.yaml and, last, made_from.json.
         limits: What a clip must be like.
         prompts: "class_mean" or "halves".
         train_dir: Stage 4 of the training set: utt2spk, visual_spk1.scp (class_mean).
@@ -113,6 +119,9 @@ def make_real_mixtures(
     left_out = {row.key for row in skipped}
     read = {str(d): Path(d) / "visual.scp" for d in visual_dirs if tables}
     check_sources(data_dir, {"wav": wav_dir / "wav.scp", **read}, set(pairs) - left_out)
+    check_unchanged(wav_dir / "wav.scp", 3)
+    for path in read.values():
+        check_unchanged(path, 2)
 
     kept: Dict[str, Tuple[int, List[np.ndarray]]] = {}
     for key in sorted(set(pairs) - left_out, key=str.encode):
@@ -146,7 +155,8 @@ def make_real_mixtures(
         "segment_samples": limits.segment_samples,
         "fs": limits.fs,
     }
-    (output_dir / "counts.yaml").unlink(missing_ok=True)
+    for path in (output_dir / "counts.yaml", record_path(output_dir)):
+        path.unlink(missing_ok=True)
     write_skipped(output_dir / "skipped.tsv", skipped)
     if not kept:
         raise InputError(
@@ -155,6 +165,12 @@ def make_real_mixtures(
         )
     _write(output_dir, kept, pairs, wavs, limits, prompts)
     write_yaml(output_dir / "counts.yaml", counts)
+    read["sound"] = wav_dir / "wav.scp"
+    files = {"pairs": data_dir / "utt2pair"}
+    if prompts == "class_mean":
+        read["training pictures"] = Path(train_dir) / "visual_spk1.scp"
+        files["training classes"] = Path(train_dir) / "utt2spk"
+    write_record(output_dir, make_record(4, read, files, counts["real"]))
     logging.info("%d of %d real mixtures, prompts: %s", len(kept), len(listed), prompts)
     return counts
 

@@ -201,7 +201,11 @@ def copy_content(source: PathLike, target: PathLike, keys: Iterable[str]) -> Non
 
 def table_digest(scp: PathLike, keys: Optional[Iterable[str]] = None) -> str:
     """Return one digest of the keys of a table and what their files hold."""
-    rows = current_content(scp, keys)
+    return digest_of(current_content(scp, keys))
+
+
+def digest_of(rows: Mapping[str, Content]) -> str:
+    """Return one digest of the keys of rows and what they say of the files."""
     lines = (f"{key} {rows[key].digest}\n" for key in sorted(rows, key=str.encode))
     return hash_bytes("".join(lines).encode())
 

@@ -20,7 +20,15 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional
 
-from espnet2_avsep.data.records.content import file_digest, table_digest
+from espnet2_avsep.data.records.content import (
+    MISSING,
+    changed_keys,
+    current_content,
+    digest_of,
+    file_digest,
+    table_digest,
+)
+from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.data.tables.scp import PathLike, write_json
 from espnet2_avsep.errors import InputError
 
@@ -123,7 +131,8 @@ def check_current(result: PathLike, required: bool = False) -> None:
     """Check that a result's inputs are still those that it was made from.
 
     Where an input has a record of its own (stage 8's is stage 7's record), that is
-    checked too. An input that is gone cannot be checked: results may be moved.
+    checked too. An input that is gone, or a table with a file that is gone, cannot be
+    checked: results may be moved, and what they were made from removed.
 
     Args:
         result: The folder or file, or the record itself.
@@ -150,11 +159,69 @@ def check_current(result: PathLike, required: bool = False) -> None:
             continue
         if path.name == NAME:
             check_current(path)
-        if _digest(path) != known["digest"]:
+        if _digest_if_there(path) not in (None, known["digest"]):
             raise InputError(
                 f"{result}: was made from {name} ({path}) as it was before, but that "
                 f"has changed. Run stage {record['stage']} again."
             )
+
+
+def check_sets(tables: Iterable[PathLike]) -> None:
+    """Check that sets are still those of the clips that stages 2 and 3 have made.
+
+    Args:
+        tables: Of the sets; stage 4 has left a record beside them.
+
+    Raises:
+        InputError: see :func:`check_current`.
+    """
+    for folder in dict.fromkeys(Path(table).parent for table in tables):
+        check_current(folder)
+
+
+def check_unchanged(
+    scp: PathLike, stage: int, table: Optional[Mapping[str, str]] = None
+) -> None:
+    """Check that the files of a table are still as they were written.
+
+    Args:
+        scp: The table; without a ``.content`` table, nothing is known of its files.
+        stage: The stage that wrote it.
+        table: The part of it that is wanted; None: all.
+
+    Raises:
+        InputError: a file is missing, cut off or another one.
+    """
+    changed = changed_keys(scp, table)
+    if changed:
+        raise InputError(
+            f"{scp}: {len(changed)} file(s) are missing or have changed since stage "
+            f"{stage} wrote them: {shorten(changed)}. Run stage {stage} again."
+        )
+
+
+def check_tracks(folder: PathLike) -> None:
+    """Check that separated tracks are as stage 7 wrote them, and of current inputs.
+
+    Args:
+        folder: Holds spk<n>.scp.
+
+    Raises:
+        InputError: see :func:`check_current` and :func:`check_unchanged`.
+    """
+    check_current(folder)
+    for path in sorted(Path(folder).glob("spk*.scp")):
+        check_unchanged(path, 7)
+
+
+def _digest_if_there(path: Path) -> Optional[str]:
+    """Digest an input; None: a file of the table is gone."""
+    if path.suffix != ".scp":
+        return file_digest(path)
+    rows = current_content(path)
+    if any(row.digest == MISSING for row in rows.values()):
+        return None
+    return digest_of(rows)
 
 
 def _digest(path: PathLike) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import espnet2_avsep
 from espnet2_avsep.data.records.content import ends_digest
@@ -18,6 +18,7 @@ from espnet2_avsep.data.records.journal import signature
 from espnet2_avsep.data.records.lock import lock_folder
 from espnet2_avsep.data.records.made_from import (
     Record,
+    check_sets,
     differences,
     make_record,
     read_record,
@@ -173,12 +174,15 @@ def _record(words: Mapping[str, List[str]]) -> Record:
     if "config" in words:
         options.update(_flatten(read_config(words["config"][-1])))
     for name, values in words.items():
+        whole = []
         for value in values:
             key, equals, setting = value.partition("=")
             if equals and key.replace(".", "").isidentifier():
                 options[f"{name}.{key}"] = _value(setting)
             else:
-                options[name] = _value(value)
+                whole.append(_value(value))
+        if whole:
+            options[name] = whole if len(whole) > 1 else whole[0]
     options = {
         name: value
         for name, value in options.items()
@@ -189,6 +193,11 @@ def _record(words: Mapping[str, List[str]]) -> Record:
     tables, files = {}, {}
     for part in ("train", "valid"):
         for triple in words.get(f"{part}_data_path_and_name_and_type", []):
+            if triple.count(",") != 2:
+                raise InputError(
+                    f"--{part}_data_path_and_name_and_type {triple}: expected "
+                    "PATH,NAME,TYPE, and no ',' in the path: rename the folder."
+                )
             path, name, _ = triple.split(",")
             tables[f"{part} {name}"] = path
             for beside in ("utt2spk", "mixtures.tsv"):
@@ -200,12 +209,28 @@ def _record(words: Mapping[str, List[str]]) -> Record:
         if path.endswith(".scp") and os.path.isfile(path):
             del options[name]
             tables[name] = path
-        elif os.path.isfile(path):
-            # Weights may be large; where they lie does not matter.
+            continue
+        contents = [
+            _content(v) for v in (value if isinstance(value, list) else [value])
+        ]
+        if contents and None not in contents:
+            # Where they lie does not matter.
             del options[name]
-            content = f"{os.path.getsize(path)} bytes, {ends_digest(path)}"
-            options[f"content of {name}"] = content
+            options[f"content of {name}"] = "; ".join(contents)
+    check_sets(tables.values())
     return make_record(6, tables, files, options)
+
+
+def _content(value: Any) -> Optional[str]:
+    """Describe a file of weights, which may be large, and which of them are taken.
+
+    Args:
+        value: <file>, or <file>:<which>, as of init_param; None is returned of others.
+    """
+    path, colon, which = str(value).partition(":")
+    if not os.path.isfile(path):
+        return None
+    return f"{os.path.getsize(path)} bytes, {ends_digest(path)}{colon}{which}"
 
 
 def _check_same_training(folder: Path, record: Record) -> None:

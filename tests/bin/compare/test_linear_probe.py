@@ -4,6 +4,7 @@ import json
 import pytest
 import soundfile
 import torch
+import yaml
 
 from espnet2_avsep.bin.compare.linear_probe import main
 from espnet2_avsep.teacher import clap_teacher
@@ -89,6 +90,22 @@ def test_swapped_classes_and_unknown_ones_count_as_wrong(corpus, tmp_path):
     assert summary["unknown_classes"] == ["gong"] and summary["clap"] is None
     text = (tmp_path / "linear_probe.md").read_text()
     assert "always wrong: gong" in text and "CLAP: left out" in text
+
+
+def test_clips_of_another_encoder_are_refused(corpus, tmp_path, capsys):
+    """Of the same size, so that the separator would take their embeddings."""
+    info = {"encoder": "open_clip", "model": "ViT-B-32", "weights": "a", "dim": 6}
+    path = corpus / "exp" / "visual_info.yaml"
+    before = path.read_bytes() if path.is_file() else None
+    path.write_text(yaml.safe_dump(info))
+    other = corpus / "test" / "visual_info.yaml"
+    other.write_text(yaml.safe_dump({**info, "weights": "b"}))
+    try:
+        assert run(corpus, tmp_path, "--experiment", corpus / "exp") == 2
+        assert "made by another encoder" in capsys.readouterr().err
+    finally:
+        other.unlink()
+        path.unlink() if before is None else path.write_bytes(before)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import soundfile
 import yaml
 
 from espnet2_avsep.bin.compare.spectrogram_panels import main
+from espnet2_avsep.data.records.made_from import make_record, write_record
 from espnet2_avsep.data.tables.scp import write_scp
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish
 from espnet2_avsep.scoring import spectrogram_panels
@@ -108,6 +109,16 @@ def test_written_without_pictures(corpus):
     assert content.startswith(b"\x89PNG")
     assert run(corpus, "--mix_id", "m0", "--pictures", "false") == 0
     assert files[0].read_bytes() == content
+
+
+def test_tracks_of_other_mixtures_are_not_drawn(corpus, capsys):
+    """The set was made again since they were separated."""
+    record = make_record(7, {"speech_mix": corpus / "dump/test/wav.scp"}, {}, {})
+    write_record(corpus / "exp" / "separated_test", record)
+    assert run(corpus, "--num", "1", "--pictures", "false") == 0
+    sine(corpus / "dump/test/wav/m0.wav", 600, 0.3)
+    assert run(corpus, "--num", "1", "--pictures", "false") == 2
+    assert "Run stage 7 again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

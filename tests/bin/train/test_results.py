@@ -4,6 +4,7 @@ import pytest
 
 from espnet2_avsep.bin.train.results import main
 from espnet2_avsep.corpus.leaks.table import Leak, write_leaks
+from espnet2_avsep.data.records.made_from import make_record, write_record
 from espnet2_avsep.data.tables.scp import Skipped, write_skipped
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
 from espnet2_avsep.scoring.results import corpus_notes, is_random
@@ -473,7 +474,9 @@ def test_lists_and_how_much_of_them_is_there(experiment, tmp_path):
     assert "* train: 8 of 9 listed clips are there" in text
 
 
-def test_real_mixtures_are_named_and_not_scored(experiment, tmp_path):
+def test_real_mixtures_are_named_and_not_scored(
+    experiment, tmp_path, monkeypatch, capsys
+):
     dump, separated = tmp_path / "duet", tmp_path / "separated"
     for folder in (dump, separated):
         folder.mkdir()
@@ -488,6 +491,13 @@ def test_real_mixtures_are_named_and_not_scored(experiment, tmp_path):
     assert "* for example: mix1.wav, one1.wav, one2.wav" in text
     assert len(cells(text, "duet")) == 1  # among the clips left out, not the scores
     assert cells(text, "duet")[0][1:4] == ["3", "2", "1"]
+    write_record(separated, make_record(7, {"speech_mix": dump / "wav.scp"}, {}, {}))
+    (dump / "wav.scp").write_text("a-1 mix1.wav\nc-3 mix3.wav\n")
+    for name in ("mix1.wav", "mix3.wav"):
+        (tmp_path / name).write_text("sound")
+    monkeypatch.chdir(tmp_path)
+    assert experiment.run(*option) == 2
+    assert "Run stage 7 again" in capsys.readouterr().err
 
 
 def test_notes_of_the_corpus_are_found_for_a_comparison(experiment, tmp_path):

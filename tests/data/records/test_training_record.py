@@ -142,6 +142,34 @@ def test_a_changed_config_file_is_another_training(training):
     assert "optim_conf.lr was 0.001, now None" in training.refuses()
 
 
+@pytest.mark.parametrize("way", ["option", "options", "list in YAML"])
+def test_other_pretrained_weights_are_another_training(training, tmp_path, way):
+    first, second = tmp_path / "first.pth", tmp_path / "second.pth"
+    for path in (first, second):
+        path.write_bytes(b"weights")
+    words = {"option": [first], "options": [first, f"{second}:encoder"]}.get(way, [])
+    more = ["--init_param", *map(str, words)] if words else []
+    if way == "list in YAML":
+        conf = {**CONFIG, "init_param": [str(first), str(second)]}
+        training.config.write_text(yaml.safe_dump(conf))
+    training.exp.joinpath("checkpoint.pth").unlink()
+    start_training(training.argv(*more))
+    (training.exp / "checkpoint.pth").write_bytes(b"weights")
+    assert start_training(training.argv(*more)) is False
+    if way == "options":
+        more[-1] = f"{second}:decoder"
+        assert "init_param" in training.refuses(*more)
+        more[-1] = f"{second}:encoder"
+    first.write_bytes(b"WEIGHTS")
+    assert "content of init_param was 7 bytes" in training.refuses(*more)
+
+
+def test_a_comma_in_a_path(training):
+    triple = f"{training.data}/train,1/spk1.scp,speech_ref1,sound"
+    words = ("--train_data_path_and_name_and_type", triple)
+    assert "no ',' in the path" in training.refuses(*words)
+
+
 def test_without_resume_all_begins_anew(training):
     start_training(training.argv("--seed", "7", "--resume", "false"))
     record = json.loads((training.exp / "made_from.json").read_text())
