@@ -398,8 +398,9 @@ def test_each_later_stage_says_that_stage_4_was_forgotten(copy, capsys, change):
     assert recipe.run(capsys, 2, 3) is None
     # The set of tests knows nothing of the sound of the training set.
     for stage in (5, 6, 7, 8)[: 2 if change == other_training_sound else 4]:
-        main, words = list(getattr(recipe, f"stage_{stage}")())[-1 if stage == 7 else 0]
-        assert main(words) == 2
+        commands = list(getattr(recipe, f"stage_{stage}")())
+        # The first one of stage 7 wants a model of the present data.
+        assert any(main(words) for main, words in commands[stage == 7 :])
         assert "Run stage 4 again" in capsys.readouterr().err
 
 
