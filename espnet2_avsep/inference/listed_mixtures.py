@@ -229,8 +229,22 @@ def separate_listed(
         separate: Separates some mixtures, in any order.
 
     Raises:
-        InputError: the key file names a mixture that is not in the tables.
+        InputError: the key file names a mixture that is not in the tables; another
+            separation writes to the folder.
     """
+    from espnet2_avsep.data.records.lock import lock_folder
+
+    with lock_folder(args.output_dir, "a separation"):
+        _separate_listed(args, tables, num_sources, record, separate)
+
+
+def _separate_listed(
+    args: ListedOptions,
+    tables: Tables,
+    num_sources: int,
+    record: "Record",
+    separate: Callable[[List[str]], Iterable[Separated]],
+) -> None:
     from espnet2_avsep.data.audio.wav_writer import write_float_wav
     from espnet2_avsep.data.records.content import (
         content_of,

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -60,6 +62,30 @@ def test_tracks_are_those_of_the_python_object(corpus, folder, tmp_path, batch_s
     for n in (1, 2):
         assert len(result[n, "mix00000"]) == SEGMENT
         np.testing.assert_allclose(result[n, "mix00000"], expected[n - 1], atol=1e-5)
+
+
+HOLD = """
+import sys
+from espnet2_avsep.data.records.lock import lock_folder
+with lock_folder(sys.argv[1], "a separation"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_separations_into_one_folder(corpus, folder, tmp_path, capsys):
+    """With other options, each would put its tracks among those of the other."""
+    argv = command(corpus, folder, tmp_path)
+    assert main(argv) == 0
+    before = tracks(tmp_path)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], **pipes)
+    assert process.stdout.readline() == "held\n"
+    assert main([*argv, "--binary_mask", "true"]) == 2
+    assert f"in use by a separation, pid {process.pid}" in capsys.readouterr().err
+    process.communicate()
+    after = tracks(tmp_path)
+    assert all(np.array_equal(after[key], track) for key, track in before.items())
 
 
 def test_one_source(corpus, folder, tmp_path):
