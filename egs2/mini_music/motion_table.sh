@@ -61,12 +61,18 @@ case ${kind} in
     rhythm)
         suffix=
         kind_opts=(--local_data_opts "--same_instrument true" --mix_different_class false)
+        kind_args=
+        flow_args=
         note="players of one drawing whose instruments have one timbre; only the motion of the \
 bow tells which sound is whose"
         ;;
     speed)
         suffix=_speed
-        kind_opts=(--local_data_opts "--bow_speed true")
+        # 8 rows of flow per second, the default, do not hold a tremolo of 4 Hz.
+        kind_opts=(--local_data_opts "--bow_speed true --train_takes 64 --duration 4"
+            --motion_rate 16)
+        kind_args=" --dataset_conf different_class=true"
+        flow_args=" --separator_conf window=48 --separator_conf steps_per_column=16"
         note="players of one drawing with two timbres; only the speed of the bow tells which \
 sound is whose"
         ;;
@@ -106,9 +112,14 @@ for seed in ${seeds}; do
         tag=${system}_seed${seed}
         exp=${expdir}/avsep_${tag}
         experiments+=(--experiment "${exp}")
+        own_args=${kind_args}
+        if [ "${system}" = sound_of_motions ]; then
+            own_args+=${flow_args}
+        fi
         own=("${opts[@]}" --report false --inference_nj 1
             --avsep_tag "${tag}" --avsep_config "conf/tuning/train_avsep_mini_${system}.yaml"
-            --avsep_args "--seed ${seed}${train_seconds:+ --max_train_seconds ${train_seconds}}")
+            --avsep_args "--seed ${seed}${own_args}${train_seconds:+ \
+--max_train_seconds ${train_seconds}}")
         conditions=(frozen swapped)
         if [ "${system}" = hfra ]; then
             conditions=()

@@ -54,6 +54,15 @@ def test_kind_chooses_corpus_and_folders():
         for line in result.stdout.splitlines()[:2]:
             assert option in line and f"--expdir {folder} " in line + " "
             assert ("--mix_different_class false" in line) == (kind == "rhythm")
+            # A tremolo of 4 Hz needs more rows than the 8 a second of the default.
+            assert ("--motion_rate 16 " in line) == (kind == "speed")
+        assert ("different_class=true" in line) == (kind == "speed")
+
+
+def test_the_window_of_sound_of_motions_stays_3_seconds():
+    planned = run("--kind", "speed", "--systems", "sound_of_motions iquery")
+    lines = [line for line in planned.stdout.splitlines() if "--stage 6 " in line]
+    assert ["window=48" in line for line in lines] == [True, False]
 
 
 @pytest.mark.parametrize(

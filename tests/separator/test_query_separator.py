@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from espnet2_avsep.separator.query_separator import QuerySeparator
 
@@ -115,6 +116,71 @@ def test_padded_steps_are_no_part_of_the_statistics():
     rows = told["motion"][seen].double()
     assert model.motion_scale.count == len(rows)
     torch.testing.assert_close(model.motion_scale.mean, rows.mean(dim=0))
+
+
+def slow_and_quick(batch, generator):
+    """Mixtures of held tones of slow players and pulses of quick ones, in any order.
+
+    Returns:
+        Which parts are a source's, (B, 2, 16, 16), and its motion, (B, 2, 24, 7): a
+        velocity of unknown phase, and noise.
+    """
+    quick = torch.rand(batch, generator=generator) < 0.5
+    quick = torch.stack([quick, ~quick], dim=1)
+    rate = torch.where(quick, 0.25, 0.02)[..., None]  # periods a step
+    start = torch.rand(batch, 2, 1, generator=generator)
+    place = torch.sin(2 * torch.pi * (rate * torch.arange(25) + start))
+    motion = place.diff()[..., None] * torch.linspace(0.5, 1.0, MOTION_DIM)
+    motion = motion + 0.1 * torch.randn(motion.shape, generator=generator)
+    sounds = torch.zeros(batch, 2, 16, 16)
+    for item, kinds in zip(sounds, quick, strict=True):
+        for sound, is_quick in zip(item, kinds, strict=True):
+            if is_quick:
+                sound[:, int(torch.randint(4, (1,), generator=generator)) :: 4] = 1
+            else:
+                sound[torch.randint(16, (3,), generator=generator)] = 1
+    return sounds, motion
+
+
+@pytest.mark.parametrize(
+    "network", [{"gate": "none", "audio_attention": None}, {"gate": "dynamic"}]
+)
+def test_masks_follow_the_kind_of_motion_on_what_was_never_heard(network):
+    """iQuery and DGFNet; the phase of the motion is of no use, the picture neither."""
+    model = build(
+        queries="label_free",
+        motion_standardised=True,
+        motion_positions=True,
+        decoder_layers=1,
+        **network,
+    ).train()
+    optim = torch.optim.Adam(model.parameters(), lr=5e-3)
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.zeros(1, 2, DIM)
+
+    def logits(sounds, motion):
+        mixture = sounds.sum(dim=1, keepdim=True).log1p()
+        return model(mixture, picture.expand(len(sounds), -1, -1), motion)[0]
+
+    new_sounds, new_motion = slow_and_quick(32, generator)
+    batches = [x.split(8) for x in slow_and_quick(64, generator)]
+    for sounds, motion in list(zip(*batches, strict=True)) * 12:
+        loss = F.binary_cross_entropy_with_logits(logits(sounds, motion), sounds)
+        optim.zero_grad()
+        loss.backward()
+        optim.step()
+
+    model.eval()
+    one = (new_sounds.sum(dim=1, keepdim=True) == 1).expand_as(new_sounds)
+
+    def right(motion):
+        with torch.no_grad():
+            correct = (logits(new_sounds, motion) > 0) == (new_sounds > 0)
+        return correct[one].float().mean().item()
+
+    assert right(new_motion) > 0.9
+    assert right(new_motion.flip(1)) < 0.1
+    assert right(torch.zeros_like(new_motion)) == 0.5  # one mask for both sources
 
 
 @pytest.mark.parametrize("gate", ["none", "multiply", "dynamic"])

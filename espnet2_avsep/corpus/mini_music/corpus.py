@@ -29,6 +29,7 @@ from espnet2_avsep.data.tables.scp import PathLike, atomic_write, write_json
 from espnet2_avsep.errors import InputError
 
 VERSION = 1  # to be raised with every change of what is generated
+BOW_SPEED_VERSION = 2  # the same with Parameters.bow_speed
 MANIFEST = "corpus.json"
 SETS = ("train", "valid", "test")
 SAMPLING_RATES = (22050, 44100, 48000)
@@ -108,9 +109,12 @@ INSTRUMENTS = (
 )
 
 
-# With same_instrument and bow_speed: detached notes, silent while the bow stands still.
+# With same_instrument: detached notes, silent while the bow stands still.
 BOWED = "cello"
 _DETACHED = Style(43, 69, (60, 100), (0.5, 1.0, 1.5, 2.0), 0.5, 0.0, 0.5)
+# With bow_speed: notes of 0.9 s and more, so that one stroke of the bow is slower than
+# a tremolo's, which takes 1/8 s.
+_HELD = Style(43, 69, (60, 90), (1.5, 2.0, 3.0), 0.9, 0.0, 0.3)
 _TREMOLO_HZ = 4.0  # of the bow; two short notes in a period
 
 
@@ -122,7 +126,7 @@ def _tremolo(
 
 
 # With bow_speed: looks like BOWED.
-TREMOLO = Instrument("cello_tremolo", _DETACHED, _tremolo, pictures.Cello)
+TREMOLO = Instrument("cello_tremolo", _HELD, _tremolo, pictures.Cello)
 _ONE_MEDIUM = {"fps": 16, "width": 160, "height": 120}
 
 
@@ -283,7 +287,9 @@ def _instrument(take: Take) -> Instrument:
 def score(take: Take, parameters: Parameters) -> List[Note]:
     """The notes of a take."""
     key = (parameters.seed, take.category, take.set, take.index)
-    style = _DETACHED if parameters.one_player else _instrument(take).style
+    style = _instrument(take).style
+    if parameters.one_player:
+        style = _HELD if parameters.bow_speed else _DETACHED
     return compose(style, parameters.duration, random_stream(*key, "melody"))
 
 
@@ -436,6 +442,10 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def _version(parameters: Parameters) -> int:
+    return BOW_SPEED_VERSION if parameters.bow_speed else VERSION
+
+
 def _manifest(parameters: Parameters, takes: Sequence[Take]) -> Dict:
     values = asdict(parameters)
     for name in ("same_instrument", "bow_speed"):
@@ -443,7 +453,7 @@ def _manifest(parameters: Parameters, takes: Sequence[Take]) -> Dict:
             del values[name]  # as before there was this parameter
     return {
         "corpus": "mini_music",
-        "version": VERSION,
+        "version": _version(parameters),
         "parameters": json.loads(json.dumps(values)),
         "takes": [asdict(take) for take in takes],
     }
@@ -522,8 +532,8 @@ def _write_lists(corpus_dir: Path, parameters: Parameters, takes: List[Take]) ->
             "A generated mini corpus. This is NOT the MUSIC dataset: it only has "
             "MUSIC's layout.\n\n"
             "Every sound is synthesised and every picture drawn by\n"
-            f"local/prepare_mini_music.py, generator version {VERSION}, "
-            f"seed {parameters.seed}.\n"
+            f"local/prepare_mini_music.py, generator version "
+            f"{_version(parameters)}, seed {parameters.seed}.\n"
             f"{len(takes)} videos of {parameters.duration:g} s ({counts}) of "
             f"{len(videos)} instruments:\n{', '.join(videos)}.\n"
             + "All takes have one timbre and one drawing; only the bow's motion tells "

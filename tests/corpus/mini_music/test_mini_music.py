@@ -308,6 +308,31 @@ def test_only_the_speed_of_the_bow_tells_instruments_of_bow_speed_apart():
     assert np.mean(np.abs(films[0].astype(int) - films[1]).max(axis=2) > 60) < 1e-3
 
 
+def test_a_tremolo_is_faster_than_a_slow_stroke_in_16_rows_a_second_not_in_8():
+    """Fault: with notes of 0.2 s and 8 rows a second, 4 Hz were not to be seen."""
+    parameters = corpus.Parameters(
+        train_takes=24,
+        duration=4.0,
+        instruments=("cello", "cello_tremolo"),
+        bow_speed=True,
+    )
+
+    def fastest(take, rate):
+        notes = corpus.score(take, parameters)[:-1]  # the end cuts the last one
+        tremolo = 4.0 if take.category == "cello_tremolo" else 0.0
+        times = np.arange(0, 4 * rate) / rate
+        strokes = [drawing.bow_at(notes, time, tremolo).stroke for time in times]
+        return np.abs(np.diff(strokes)).max()
+
+    takes = [take for take in corpus.plan(parameters) if take.set == "train"]
+    for rate, apart in ((8, False), (16, True)):
+        slow, quick = (
+            [fastest(take, rate) for take in takes if take.category == name]
+            for name in ("cello", "cello_tremolo")
+        )
+        assert (1.5 * max(slow) < min(quick)) == apart
+
+
 def test_a_repeated_note_fills_its_own_time():
     """1 s at 8 Hz: eight notes of 1/8 s. 0.3 s: three, the last of 0.05 s."""
     notes = melody.repeated([Note(1.0, 1.0, 440.0, 0.5)], 8.0)
@@ -318,10 +343,11 @@ def test_a_repeated_note_fills_its_own_time():
 
 
 def test_the_corpus_without_this_option_is_not_generated_anew(small):
-    """The parameter is in corpus.json only where it is true."""
+    """The parameter is in corpus.json only where it is true; its version is its own."""
     folder, _ = small
     content = json.loads((folder / "corpus.json").read_text())
     assert not {"same_instrument", "bow_speed"} & set(content["parameters"])
+    assert content["version"] == corpus.VERSION == 1
 
 
 def test_pictures_tell_the_instruments_apart():
