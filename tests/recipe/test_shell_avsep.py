@@ -915,6 +915,8 @@ def test_without_a_health_report(again):
     again.forget()
     assert again.stages(4, 4, "--health_report", "false").returncode == 0
     assert not again.calls("avsep_health_report")
+    # That of the clips before is gone.
+    assert not (again.recipe / "dump/raw/report/index.html").exists()
 
 
 def test_report_of_the_results(prepared, again):
@@ -931,6 +933,8 @@ def test_report_of_the_results(prepared, again):
     again.forget()
     assert again.stages(8, 8, "--report", "false").returncode == 0
     assert not again.calls("avsep_report") and again.calls("avsep_results")
+    # That of the scores before is gone.
+    assert not (again.recipe / "exp/avsep_train_raw/report/index.html").exists()
 
 
 def test_skipping(again):

@@ -415,7 +415,7 @@ if ! "${skip_data_prep}"; then
     if wanted 4; then
         begin_stage 4 "Clips and fixed mixtures: ${data_feats}/org/ -> ${data_feats}/"
         # Whether what is tested on was trained on. What was found before is of other clips.
-        rm -f "${data_feats}/leaks.tsv"
+        rm -f "${data_feats}/leaks.tsv" "${data_feats}/report/index.html"
         _leaks=()
         _segments=(--fs "${fs}" --segment_samples "${segment_samples}"
             --silence_dbfs "${silence_dbfs}")
@@ -641,6 +641,7 @@ if ! "${skip_eval}"; then
 
     if wanted 8; then
         begin_stage 8 "Scoring: ${inference_dir}/scored_*"
+        rm -f "${inference_dir}/report/index.html" # of scores before these
         grounds=false
         if "${trained}" && [ -e "${avsep_exp}/config.yaml" ]; then
             grounds=$("${python}" -m espnet2_avsep.bin.avsep_config --get grounds "${avsep_exp}/config.yaml")
