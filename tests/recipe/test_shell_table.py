@@ -185,6 +185,17 @@ def test_run_again_does_what_is_left(failed):
     assert set(rest[:-3]) == {"avsep_baseline"}
     assert rest[-3:] == ["avsep_scoring", "avsep_results", "avsep_compare"]
     assert values(failed.calls()[-1], "--experiment")[-1].endswith("avsep_nmf_mfcc")
+    # The result of another configuration is not that of this one.
+    failed.forget()
+    config = failed.root / "conf/tuning/untrained_nmf_mfcc.yaml"
+    config.write_text(config.read_text() + "num_log_bins_of_another: 1\n")
+    result = table(failed)
+    assert result.returncode == 0 and "nmf_mfcc.yaml has changed since" in result.stdout
+    names = {call["name"] for call in failed.calls()}
+    assert "avsep_baseline" in names and "avsep_train" not in names
+    failed.forget()
+    assert table(failed).returncode == 0
+    assert "avsep_baseline" not in {call["name"] for call in failed.calls()}
     failed.forget()
     result = table(failed, "--max_epoch", "3")
     assert result.returncode == 2 and "made with other settings" in result.stderr

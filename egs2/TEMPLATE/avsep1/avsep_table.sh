@@ -180,10 +180,18 @@ experiment() {
     if [ "${seed}" != none ]; then
         tag+=_seed${seed}
     fi
-    local exp=${expdir}/${input}/avsep_${tag} first=7 args=()
+    local exp=${expdir}/${input}/avsep_${tag} first=7 args=() config=${expdir}/logs/${tag}.config
+    "${dry_run}" ||
+        "${python}" -m espnet2_avsep.bin.avsep_config --output "${config}" "$(config_of "${system}")" ||
+        return 1
     if [ -e "${exp}/table_done" ]; then
-        log "${tag}: is there already"
-        return 0
+        # Those of earlier versions are empty.
+        if [ ! -s "${exp}/table_done" ] || cmp -s "${config}" "${exp}/table_done"; then
+            log "${tag}: is there already"
+            return 0
+        fi
+        log "${tag}: $(config_of "${system}") has changed since"
+        rm -f "${exp}/table_done" # a training with another configuration is refused
     fi
     if [ "${seed}" != none ]; then
         first=6
@@ -199,7 +207,7 @@ experiment() {
     logged "${expdir}/logs/${tag}.log" ./run.sh --stage "${first}" --stop_stage 8 "${opts[@]}" ||
         return 1
     if ! "${dry_run}"; then
-        touch "${exp}/table_done"
+        mv "${config}" "${exp}/table_done"
         log "${tag}: finished in $((SECONDS - begin)) s"
     fi
 }
