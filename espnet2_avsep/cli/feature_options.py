@@ -3,16 +3,16 @@
 import logging
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Iterator, List, NamedTuple, Optional
 
 from espnet2_avsep.cli.options import option
 from espnet2_avsep.cli.shared_options import AudioStream, Device
 from espnet2_avsep.errors import InputError
 
-# Options that may have one value for each table of clips.
-PER_TABLE = ("output_dir", "wav_scp", "utt2clip", "audio_dir", "region")
 # Means "this table has none".
 NONE = "-"
+# Of rates and sizes.
+MOST = 1_000_000
 
 
 @dataclass(kw_only=True)
@@ -73,18 +73,28 @@ class Network(Device):
     )
 
 
-def tables(args: Clips) -> Iterator[Dict[str, Any]]:
-    """Yield the options of one table after the other: video_scp and PER_TABLE.
+class ClipTable(NamedTuple):
+    """A table of clips, and what Clips and VisualOptions have one value of for each."""
+
+    video_scp: str
+    output_dir: str
+    wav_scp: Optional[str] = None
+    utt2clip: Optional[str] = None
+    audio_dir: Optional[str] = None
+    region: str = "whole"
+
+
+def tables(args: Clips) -> Iterator[ClipTable]:
+    """Yield the tables of clips that hold any.
 
     Raises:
         InputError: video_scp or output_dir is missing, or an option has another number
             of values than there are tables.
     """
-    columns = {"video_scp": args.video_scp}
-    for name in PER_TABLE:
-        values = getattr(args, name, None)
-        if name == "output_dir" or values is not None:
-            columns[name] = values
+    columns = {"video_scp": args.video_scp, "output_dir": args.output_dir}
+    for name in ("wav_scp", "utt2clip", "audio_dir", "region"):
+        if getattr(args, name, None) is not None:
+            columns[name] = getattr(args, name)
     for name, values in columns.items():
         found, expected = len(values or ()), len(args.video_scp or ())
         if found == 0 or found != expected:
@@ -93,15 +103,11 @@ def tables(args: Clips) -> Iterator[Dict[str, Any]]:
                 "for each table of clips."
             )
     for row in zip(*columns.values(), strict=True):
-        found = dict(zip(columns, row, strict=True))
-        path = found["video_scp"]
+        table = ClipTable(*row[:2])._replace(
+            **{k: v for k, v in zip(columns, row, strict=True) if v != NONE}
+        )
+        path = table.video_scp
         if os.path.isfile(path) and os.path.getsize(path) == 0:
             logging.info("%s is empty: nothing to do", path)
             continue
-        yield {
-            "wav_scp": None,
-            "utt2clip": None,
-            "audio_dir": None,
-            "region": "whole",
-            **{k: None if v == NONE else v for k, v in found.items()},
-        }
+        yield table

@@ -82,11 +82,24 @@ def option(
 
 @dataclass(kw_only=True)
 class Log:
-    """The option of every command."""
+    """The option of every command; options are checked where they are made.
+
+    Where options belong together, ``__post_init__`` of their dataclass checks that.
+
+    Raises:
+        InputError: a number that is out of its range.
+    """
 
     log_level: str = option(
         "INFO", "DEBUG, INFO, WARNING or ERROR: what is logged to stderr", parse=level
     )
+
+    def __post_init__(self):
+        """Check the ranges of numbers."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            for each in value if isinstance(value, list) else [value]:
+                _check_range(field, each)
 
 
 def get_parser(
@@ -132,7 +145,7 @@ def parse(parser: argparse.ArgumentParser, options: type, argv: Sequence[str]) -
         An instance of ``options``.
 
     Raises:
-        InputError: a number that is out of its range.
+        InputError: a number that is out of its range; options that do not go together.
     """
     found, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -140,12 +153,7 @@ def parse(parser: argparse.ArgumentParser, options: type, argv: Sequence[str]) -
         close = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-    args = options(**vars(found))
-    for field in dataclasses.fields(options):
-        value = getattr(args, field.name)
-        for each in value if isinstance(value, list) else [value]:
-            _check_range(field, each)
-    return args
+    return options(**vars(found))
 
 
 def values(args: Log, *without: str) -> Dict[str, Any]:

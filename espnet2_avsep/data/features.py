@@ -231,6 +231,10 @@ class PrecomputedFeatures:
             HDF5 file (category/video_id -> (n, D)).
         utt2clip: The clips' ids -> category/video_id; needed for HDF5.
 
+    Attributes:
+        settings: What decides about all matrices.
+        info: What they are, for visual_info.yaml.
+
     Raises:
         InputError: the file is missing or unreadable, or HDF5 comes without utt2clip.
     """
@@ -238,7 +242,6 @@ class PrecomputedFeatures:
     def __init__(self, path: PathLike, utt2clip: Optional[Mapping[str, str]] = None):
         self.path = Path(path)
         self.utt2clip = utt2clip or {}
-        self.dim: Optional[int] = None
         self._h5 = None
         self._arks: Dict[str, Any] = {}
         if not self.path.is_file():
@@ -246,6 +249,8 @@ class PrecomputedFeatures:
                 f"--precomputed {path}: no such file; a kaldi scp or an HDF5 file was "
                 "expected."
             )
+        self.settings = {"precomputed": signature(str(path))}
+        self.info = {"file": str(path), "bytes": self.path.stat().st_size}
         if self.path.suffix.lower() not in (".h5", ".hdf5"):
             self._table = read_scp(self.path)
             return
@@ -286,7 +291,6 @@ class PrecomputedFeatures:
 
         Raises:
             ClipError: it is not there, not readable, or not a finite 2-D float matrix.
-            InputError: its width differs from that of the clips before.
         """
         matrix = self._read(key)
         if matrix.ndim != 2 or matrix.dtype.kind != "f" or 0 in matrix.shape:
@@ -299,23 +303,7 @@ class PrecomputedFeatures:
             raise ClipError(
                 self.path, "precomputed features hold NaN or infinite values"
             )
-        self.check_width(key, matrix.shape[1])
         return matrix.astype(np.float32)
-
-    def check_width(self, key: str, width: int) -> None:
-        """Raise where a clip's rows are wider or narrower than those before.
-
-        Raises:
-            InputError: they are.
-        """
-        if self.dim is None:
-            self.dim = width
-        if width != self.dim:
-            raise InputError(
-                f"{self.path}: the rows of {key} have {width} values, those of the "
-                f"clips before {self.dim}. All clips need embeddings of one encoder: "
-                "make the file again, or give the one that belongs to this encoder."
-            )
 
     def _read(self, key: str) -> np.ndarray:
         clip = self.utt2clip.get(key, key)

@@ -56,7 +56,7 @@ def encode_inputs(
     Args:
         table: See :func:`input_table`.
         outputs: The folder of what is written.
-        **options: Of extract.extract_visual.
+        **options: Of VisualOptions.
 
     Returns:
         queries: key -> file. shapes: key -> "frames,D". skipped: key -> reason. scp:
@@ -75,6 +75,7 @@ def encode_inputs(
     )
     from espnet2_avsep.data.tables.table_entry import load_matrix
     from espnet2_avsep.visual.extract import extract_visual
+    from espnet2_avsep.visual.visual_options import VisualOptions
 
     out = outputs.folder
     arrays = {key: f"{file_stem(key)}.npy" for key in table}
@@ -84,7 +85,8 @@ def encode_inputs(
     out.mkdir(parents=True, exist_ok=True)
     write_scp(out / "inputs.scp", table)
     outputs.add("inputs.scp")
-    extract_visual(out / "inputs.scp", out, batch_size=BATCH_SIZE, **options)
+    where = {"video_scp": [str(out / "inputs.scp")], "output_dir": [str(out)]}
+    extract_visual(VisualOptions(**where, batch_size=BATCH_SIZE, **options))
     rows = read_scp(out / "visual.scp")
     for key, entry in rows.items():
         with atomic_write(out / arrays[key], "wb") as f:

@@ -5,9 +5,8 @@ from typing import Any, Dict, Optional, Sequence, Union
 
 from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError, shown
+from espnet2_avsep.visual.visual_options import ENCODERS, FRAMES  # noqa: F401
 
-ENCODERS = ("open_clip", "resnet18")
-FRAMES = "frames"
 # Weights of this name are drawn, not trained.
 RANDOM = "random"
 # Side of packed pictures in pixels.

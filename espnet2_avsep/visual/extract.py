@@ -1,5 +1,7 @@
 """Embeddings of the pictures of many clips, or the pictures, packed into one ark."""
 
+import contextlib
+import functools
 import logging
 import os
 from fractions import Fraction
@@ -9,16 +11,14 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
+from espnet2_avsep.cli.feature_options import ClipTable, tables
 from espnet2_avsep.data.audio.audio_format import AudioStore
 from espnet2_avsep.data.audio.audio_io import AudioTap, audio_span, resample
 from espnet2_avsep.data.features import FeatureWriter, PrecomputedFeatures
-from espnet2_avsep.data.frame_store import PackedFrames
 from espnet2_avsep.data.records.journal import signature
 from espnet2_avsep.data.tables.clip_id import check_id
-from espnet2_avsep.data.tables.scp import PathLike, read_scp
 from espnet2_avsep.data.tables.table_entry import is_command
 from espnet2_avsep.device import choose_device
-from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.file_name import is_image_name
 from espnet2_avsep.media.picture import read_image
@@ -32,7 +32,7 @@ from espnet2_avsep.visual.boxes.box_source import BoxSource
 from espnet2_avsep.visual.feature_job import (
     MAX_ROWS,
     Result,
-    check_positive,
+    copy_features,
     each_clip,
     read_clips,
     run_feature_job,
@@ -46,108 +46,95 @@ from espnet2_avsep.visual.frames import (
     sample_times,
     video_frames,
 )
+from espnet2_avsep.visual.visual_options import FRAMES, REGIONS, VisualOptions
 
 INFO = "visual_info.yaml"
 # Cropper.cut of a clip: (time in s, picture) pairs, encoder -> pictures.
 Crop = Callable[[Iterator[Tuple[float, np.ndarray]], Any], Iterator[np.ndarray]]
 ROW_TIME = "(i + 1/2) / n of the sound"
-# Parts of a picture: where they begin and end, as shares of its width.
-REGIONS = {"whole": (0.0, 1.0), "left": (0.0, 0.5), "right": (0.5, 1.0)}
 
 
-def extract_visual(
-    video_scp: PathLike,
-    output_dir: PathLike,
-    wav_scp: Optional[PathLike] = None,
-    encoder: str = "open_clip",
-    model: str = "ViT-B-32",
-    pretrained: Optional[str] = None,
-    seed: int = 0,
-    fps: float = 8,
-    every: int = 8,
-    batch_size: int = 32,
-    device: str = "cpu",
-    dtype: str = "float32",
-    allow_empty: bool = False,
-    audio: Optional[AudioStore] = None,
-    region: str = "whole",
-    boxes: Optional[BoxSource] = None,
-    allow_pipes: bool = False,
-    audio_stream: Optional[int] = None,
-    build: Optional[Callable[..., Any]] = None,
-) -> None:
-    """Encode sampled pictures of every clip; what a cut-off run has finished stays.
+def extract_visual(args: VisualOptions) -> None:
+    """Encode, or pack, sampled pictures of every clip, or copy precomputed features.
 
     A clip of d seconds of sound has n = ceil(d * fps / every) rows, at least one. Row i
     is the picture on show at (i + 1/2) / n of the sound; of a folder of images, which
     are taken as spread evenly over the sound, likewise one in ``every`` is taken. A
-    picture without a sound has one row.
+    picture without a sound has one row. Packed pictures (for networks that are trained
+    on them) are JPEGs in one file (data/frame_store.py). What a cut-off run has
+    finished stays.
+
+    With ``audio_dir``, it gets the sound of clips whose pictures are read, as stage 3
+    would write it, where it lies in the same file and is without fault: the file is
+    read once for both. What is not in it afterwards is left to stage 3.
 
     Args:
-        video_scp: clip -> video file, picture, or folder of images.
-        output_dir: Gets visual.ark, visual_shape, visual_skipped.tsv, visual_info.yaml
-            and, last, visual.scp.
-        wav_scp: clip -> its sound, for its duration; null takes the video's own.
-        encoder: "open_clip" or "resnet18".
-        model: open_clip's model name.
-        pretrained: Tag, path or "random"; null takes the encoder's default.
-        seed: Of random weights.
-        fps: Pictures a second.
-        every: Encode every n-th picture.
-        batch_size: Pictures encoded together.
-        device: "cpu", "cuda", "cuda:N" or "auto".
-        dtype: "float32" or "bfloat16".
-        allow_empty: Whether empty tables are fine where no clip can be used.
-        audio: Gets the sound of the clips that are encoded, as
-            data/audio/audio_format.py would write it, where it lies in the same file
-            and is without fault: the file is read once for both. What is not in it
-            afterwards is left to that module.
-        region: The part of the pictures that is encoded, a key of REGIONS.
-        boxes: Pictures are cut out around these boxes; visual_boxes.tsv says where.
-        allow_pipes: Whether ``wav_scp`` may hold commands.
-        audio_stream: See media.sound.find_sound.
-        build: Builds the encoder (None: build.build_encoder); give the same one to
-            several calls, with a cache, and they share it.
+        args: The tables of clips, and what is made of each: visual.ark, visual_shape,
+            visual_skipped.tsv, visual_info.yaml, with boxes visual_boxes.tsv, and,
+            last, visual.scp.
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
             fit, disk full, another process works here.
     """
-    check_positive(fps=fps, every=every, batch_size=batch_size)
-    videos, wavs = read_clips(video_scp, wav_scp, allow_pipes)
-    if audio is not None:
-        for key in videos:
-            check_id(video_scp, key)
-    chosen: Dict[str, Any] = {
-        "encoder": encoder,
-        "model": model,
-        "pretrained": pretrained,
-        "seed": seed,
-    }
-    how = _sampling(fps, every, audio_stream)
-    if region not in REGIONS:
-        raise InputError(f"--region {region}: expected {', '.join(REGIONS)}.")
-    if region != "whole":
-        how["region"] = region
-    if region != "whole" and boxes is not None:
-        raise InputError(f"--region {region} does not go with --visual_boxes.")
-    settings = {**chosen, **how, "dtype": dtype, **_box_settings(boxes)}
-    if pretrained is not None and os.path.isfile(pretrained):
-        settings["file"] = signature(pretrained)
 
-    def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
+    # One network for all tables, made when the first clip needs it.
+    @functools.cache
+    def network() -> Any:
         from espnet2_avsep.visual.build import build_encoder
 
-        network = (build or build_encoder)(
-            **chosen,
-            device=str(choose_device(device)),
-            dtype=dtype,
-            batch_size=batch_size,
+        return build_encoder(
+            **_chosen(args),
+            device=str(choose_device(args.device)),
+            dtype=args.dtype,
+            batch_size=args.batch_size,
         )
-        cut, more = _cropping(boxes, keys, device)
-        write_info(writer.folder / INFO, {**network.info, **how, **more})
-        logging.info("encoder: %s, on %s", network.info, network.device)
-        rate = Fraction(fps) / every
+
+    for table in tables(args):
+        if args.precomputed is not None:
+            read = partial(PrecomputedFeatures, args.precomputed)
+            copy_features(table, read, args.allow_empty)
+            continue
+        with contextlib.ExitStack() as stack:
+            audio = None
+            if table.audio_dir is not None:
+                store = (table.audio_dir, args.fs, args.audio_format, args.audio_stream)
+                audio = stack.enter_context(AudioStore(*store))
+            _extract(args, table, network, audio)
+
+
+def _extract(
+    args: VisualOptions,
+    table: ClipTable,
+    network: Callable[[], Any],
+    audio: Optional[AudioStore],
+) -> None:
+    """Encode or pack the pictures of a table; see :func:`extract_visual`."""
+    videos, wavs = read_clips(table.video_scp, table.wav_scp, args.allow_pipes)
+    if audio is not None:
+        for key in videos:
+            check_id(table.video_scp, key)
+    boxes = None if args.visual_boxes is None else BoxSource(args, table.utt2clip)
+    packer, how = None, _sampling(args, table.region)
+    if args.visual_encoder == FRAMES:
+        packer = FramePacker(args.visual_size, args.jpeg_quality)
+        settings = {**packer.info, **how}
+    else:
+        settings = {**_chosen(args), **how, "dtype": args.dtype}
+        if args.visual_pretrained is not None and os.path.isfile(
+            args.visual_pretrained
+        ):
+            settings["file"] = signature(args.visual_pretrained)
+    if boxes is not None:
+        settings["cropped"] = boxes.settings
+
+    def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
+        encoder = packer or network()
+        cropper, cropped = None, {}
+        if boxes is not None:
+            cropper, cropped = boxes.build(keys, args.device)
+        write_info(writer.folder / INFO, {**encoder.info, **how, **cropped})
+        rate = Fraction(args.fps) / args.every
 
         def pictures(key: str) -> Iterator[np.ndarray]:
             video, wav, tap = videos[key], wavs[key], None
@@ -156,10 +143,11 @@ def extract_visual(
                 and _shares_its_file(video, wav)
                 and not audio.is_finished(key, wav)
             ):
-                tap = AudioTap(wav, audio_stream)
-            crop = cut and partial(cut, key)
+                tap = AudioTap(wav, args.audio_stream)
+            crop = None if cropper is None else partial(cropper.cut, key)
             for image in clip_pictures(
-                *(video, wav, rate, every, network, tap, region, crop, audio_stream)
+                *(video, wav, rate, args.every, encoder, tap, table.region, crop),
+                args.audio_stream,
             ):
                 if tap is not None and tap.audio is not None:
                     samples = resample(*tap.audio, audio.fs)
@@ -167,124 +155,24 @@ def extract_visual(
                     audio.write(key, samples, wav)
                 yield image
 
-        return encode_each(network, keys, pictures)
+        if packer is not None:
+            return each_clip(keys, lambda key: packer.pack(pictures(key)))
+        logging.info("encoder: %s, on %s", encoder.info, encoder.device)
+        return encode_each(encoder, keys, pictures)
 
-    sources = _sources(videos, wavs, boxes)
+    sources = {
+        key: [
+            signature(videos[key]),
+            signature(wavs[key]),
+            *([] if boxes is None else [boxes.source(key)]),
+        ]
+        for key in videos
+    }
     run_feature_job(
-        video_scp, sources, output_dir, settings, results, allow_empty, boxes=boxes
+        *(table.video_scp, sources, table.output_dir, settings, results),
+        args.allow_empty,
+        boxes=boxes,
     )
-
-
-def pack_frames(
-    video_scp: PathLike,
-    output_dir: PathLike,
-    wav_scp: Optional[PathLike] = None,
-    size: int = 268,
-    jpeg_quality: int = 90,
-    fps: float = 8,
-    every: int = 8,
-    allow_empty: bool = False,
-    boxes: Optional[BoxSource] = None,
-    device: str = "cpu",
-    allow_pipes: bool = False,
-    audio_stream: Optional[int] = None,
-) -> None:
-    """Pack sampled pictures of every clip as JPEGs, for networks trained on them.
-
-    Which pictures they are is as for :func:`extract_visual`. All pictures of all clips
-    go to one file (data/frame_store.py), never one file a picture.
-
-    Args:
-        video_scp: clip -> video file, or folder of images.
-        output_dir: As for :func:`extract_visual`.
-        wav_scp: As for :func:`extract_visual`.
-        size: Side of the square pictures in pixels: the shorter side is scaled to it,
-            and the middle cut out. (Sound of Pixels crops 224 from 268.)
-        jpeg_quality: 1 to 95.
-        fps: Pictures a second.
-        every: Take every n-th picture.
-        allow_empty: As for :func:`extract_visual`.
-        boxes: As for :func:`extract_visual`.
-        device: Where a detector computes.
-        allow_pipes: As for :func:`extract_visual`.
-        audio_stream: As for :func:`extract_visual`.
-
-    Raises:
-        InputError: as for :func:`extract_visual`.
-    """
-    check_positive(fps=fps, every=every)
-    videos, wavs = read_clips(video_scp, wav_scp, allow_pipes)
-    packer = FramePacker(size, jpeg_quality)
-    info = {**packer.info, **_sampling(fps, every, audio_stream)}
-
-    def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
-        cut, more = _cropping(boxes, keys, device)
-        write_info(writer.folder / INFO, {**info, **more})
-        rate = Fraction(fps) / every
-
-        def load(key: str) -> PackedFrames:
-            pictures = clip_pictures(
-                videos[key],
-                wavs[key],
-                rate,
-                every,
-                packer,
-                crop=cut and partial(cut, key),
-                audio_stream=audio_stream,
-            )
-            return packer.pack(pictures)
-
-        return each_clip(keys, load)
-
-    settings = {**info, **_box_settings(boxes)}
-    sources = _sources(videos, wavs, boxes)
-    run_feature_job(
-        video_scp, sources, output_dir, settings, results, allow_empty, boxes=boxes
-    )
-
-
-def copy_precomputed(
-    video_scp: PathLike,
-    output_dir: PathLike,
-    precomputed: PathLike,
-    utt2clip: Optional[PathLike] = None,
-    allow_empty: bool = False,
-) -> None:
-    """Take the embeddings of every clip as they are, from a kaldi scp or HDF5 file.
-
-    Args:
-        video_scp: Its keys are the clips; its values are not looked at.
-        output_dir: As for :func:`extract_visual`.
-        precomputed: See :class:`PrecomputedFeatures`.
-        utt2clip: Table clip -> category/video_id.
-        allow_empty: As for :func:`extract_visual`.
-
-    Raises:
-        InputError: as for :func:`extract_visual`, or rows of different widths.
-    """
-    videos = read_scp(video_scp)
-    clips = read_scp(utt2clip) if utt2clip is not None else None
-    features = PrecomputedFeatures(precomputed, clips)
-
-    def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
-        to_load = set(keys)
-        for key, entry in writer.entries.items():
-            if key in videos and key not in to_load:
-                features.check_width(key, entry["shape"][1])
-        yield from each_clip(keys, features.load)
-        write_info(
-            writer.folder / INFO,
-            {
-                "encoder": "precomputed",
-                "file": str(precomputed),
-                "bytes": Path(precomputed).stat().st_size,
-                "dim": features.dim,
-            },
-        )
-
-    settings = {"precomputed": signature(str(precomputed))}
-    sources = {key: features.source(key) for key in videos}
-    run_feature_job(video_scp, sources, output_dir, settings, results, allow_empty)
 
 
 def clip_pictures(
@@ -374,42 +262,25 @@ def _cut(image: np.ndarray, region: str) -> np.ndarray:
     return image[:, round(first * width) : round(last * width)]
 
 
-def _sampling(fps: float, every: int, audio_stream: Optional[int]) -> Dict[str, Any]:
+def _chosen(args: VisualOptions) -> Dict[str, Any]:
+    return {
+        "encoder": args.visual_encoder,
+        "model": args.visual_model,
+        "pretrained": args.visual_pretrained,
+        "seed": args.seed,
+    }
+
+
+def _sampling(args: VisualOptions, region: str) -> Dict[str, Any]:
     # "row_time" tells rows from those of earlier versions, taken at i * every / fps s.
-    fps = int(fps) if fps == int(fps) else fps
-    found = {"fps": fps, "every": every, "row_time": ROW_TIME}
-    if audio_stream is not None:
-        found["audio_stream"] = audio_stream
+    fps = int(args.fps) if args.fps == int(args.fps) else args.fps
+    found = {"fps": fps, "every": args.every, "row_time": ROW_TIME}
+    if args.audio_stream is not None:
+        found["audio_stream"] = args.audio_stream
+    if region != "whole":
+        found["region"] = region
     return found
 
 
 def _shares_its_file(video: str, wav: str) -> bool:
     return wav == video and not is_command(wav) and not Path(video).is_dir()
-
-
-def _box_settings(boxes: Optional[BoxSource]) -> Dict[str, Any]:
-    return {} if boxes is None else {"cropped": boxes.settings}
-
-
-def _cropping(
-    boxes: Optional[BoxSource], keys: List[str], device: str
-) -> Tuple[Optional[Callable], Dict[str, Any]]:
-    """Return what cuts pictures out, Cropper.cut, and what visual_info.yaml says."""
-    if boxes is None:
-        return None, {}
-    cropper, info = boxes.build(keys, device)
-    return cropper.cut, info
-
-
-def _sources(
-    videos: Dict[str, str], wavs: Dict[str, str], boxes: Optional[BoxSource]
-) -> Dict[str, Any]:
-    """Return clip -> what tells whether it is still the same."""
-    return {
-        key: [
-            signature(videos[key]),
-            signature(wavs[key]),
-            *([] if boxes is None else [boxes.source(key)]),
-        ]
-        for key in videos
-    }

@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
+from espnet2_avsep.cli.feature_options import ClipTable
 from espnet2_avsep.data.features import FeatureWriter
 from espnet2_avsep.data.frame_store import PackedFrames
 from espnet2_avsep.data.records.journal import remove_leftovers, unchanged
@@ -13,6 +14,7 @@ from espnet2_avsep.data.records.progress import Progress
 from espnet2_avsep.data.tables.scp import (
     PathLike,
     Skipped,
+    read_scp,
     write_skipped,
 )
 from espnet2_avsep.data.tables.table_entry import read_sources
@@ -73,6 +75,8 @@ def run_feature_job(
         skipped: List[Skipped] = []
         if todo or not (folder / f"{name}_info.yaml").exists():
             writer.remove_tables()
+            # Without it, a run that was cut off after the last clip begins here again.
+            (folder / f"{name}_info.yaml").unlink(missing_ok=True)
             progress = Progress(len(todo))
             for key, result in results(todo, writer):
                 if isinstance(result, ClipError):
@@ -109,11 +113,52 @@ def run_feature_job(
         )
 
 
-def check_positive(**options: float) -> None:
-    """Raise an InputError for an option that is not above 0."""
-    for option, value in options.items():
-        if not value > 0:
-            raise InputError(f"--{option} {value}: expected a number above 0.")
+def copy_features(
+    table: ClipTable,
+    read: Callable[[Optional[Dict[str, str]]], Any],
+    allow_empty: bool = False,
+    name: str = "visual",
+    what: str = "pictures",
+) -> None:
+    """Take features of every clip that were made elsewhere as they are.
+
+    Args:
+        table: Its ``utt2clip`` is clip -> category/video_id; the values of its
+            ``video_scp`` are not looked at.
+        read: utt2clip -> what has ``load(key)``, ``source(key)``, ``settings`` and
+            ``info``: PrecomputedFeatures or MotionFiles.
+        allow_empty: See :func:`run_feature_job`.
+        name: See :func:`run_feature_job`.
+        what: See :func:`run_feature_job`.
+
+    Raises:
+        InputError: as for :func:`run_feature_job`, or rows of different widths.
+    """
+    clips = read_scp(table.video_scp)
+    files = read(None if table.utt2clip is None else read_scp(table.utt2clip))
+
+    def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
+        finished = (e for k, e in writer.entries.items() if k in clips.keys() - keys)
+        width = next((entry["shape"][1] for entry in finished), None)
+        for key, matrix in each_clip(keys, files.load):
+            if not isinstance(matrix, ClipError):
+                width = width or matrix.shape[1]
+                if matrix.shape[1] != width:
+                    raise InputError(
+                        f"{next(iter(files.info.values()))}: the rows of {key} have "
+                        f"{matrix.shape[1]} values, those of the clips before {width}. "
+                        "All clips need features of one network: make them again, or "
+                        "give those that belong to this network."
+                    )
+            yield key, matrix
+        info = {"encoder": "precomputed", **files.info, "dim": width}
+        write_info(writer.folder / f"{name}_info.yaml", info)
+
+    sources = {key: files.source(key) for key in clips}
+    run_feature_job(
+        *(table.video_scp, sources, table.output_dir, files.settings, results),
+        *(allow_empty, name, what),
+    )
 
 
 def read_clips(

@@ -136,12 +136,13 @@ def make_encoder(real: bool):
 
 def ours(videos: List[Path], folder: Path, one_pass: bool) -> None:
     """Stages 1 to 4, by the functions that their commands call."""
-    from espnet2_avsep.data.audio.audio_format import AudioStore, format_audio
+    from espnet2_avsep.data.audio.audio_format import format_audio
     from espnet2_avsep.data.clip_filter import Limits, filter_clips
     from espnet2_avsep.data.mixing.mixtures import make_mixtures
     from espnet2_avsep.data.tables.scp import write_scp, write_skipped
     from espnet2_avsep.media.stream import probe
     from espnet2_avsep.visual.extract import extract_visual
+    from espnet2_avsep.visual.visual_options import VisualOptions
 
     data, audio, visual = folder / "data", folder / "org", folder / "visual"
     clips = {f"class{n}-{path.stem}": str(path) for n, path in enumerate(videos)}
@@ -152,12 +153,12 @@ def ours(videos: List[Path], folder: Path, one_pass: bool) -> None:
     write_scp(data / "wav.scp", clips)
     write_scp(data / "utt2spk", {key: key.split("-")[0] for key in clips})
     write_skipped(data / "skipped.tsv", [])
-    options = {"wav_scp": data / "wav.scp"}
+    options = {
+        name: [str(data / f"{name[:-4]}.scp")] for name in ("video_scp", "wav_scp")
+    }
     if one_pass:
-        with AudioStore(audio, FS) as store:
-            extract_visual(data / "video.scp", visual, audio=store, **options)
-    else:
-        extract_visual(data / "video.scp", visual, **options)
+        options.update(audio_dir=[str(audio)], fs=FS)
+    extract_visual(VisualOptions(**options, output_dir=[str(visual)], device="cpu"))
     format_audio(data / "wav.scp", audio, FS)
     filter_clips(data, audio, visual, folder / "clips", Limits(FS, SEGMENT))
     make_mixtures(folder / "clips", folder / "test", FS, segment_samples=SEGMENT)

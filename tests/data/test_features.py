@@ -197,16 +197,6 @@ def test_matrices_that_are_none(tmp_path, matrix, reason):
         PrecomputedFeatures(path, CLIPS).load("cello-0")
 
 
-def test_rows_of_another_width_are_an_error(tmp_path):
-    content = {"cello/0": np.ones((2, 4)), "cello/1": np.ones((3, 5))}
-    features = PrecomputedFeatures(write_h5(tmp_path / "f.h5", content), CLIPS)
-    features.load("cello-0")
-    message = "rows of cello-1 have 5 values, those of the clips before 4"
-    with pytest.raises(InputError, match=message) as error:
-        features.load("cello-1")
-    assert not isinstance(error.value, ClipError)
-
-
 def test_unusable_files_of_features(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         PrecomputedFeatures(tmp_path / "f.h5", CLIPS)

@@ -23,7 +23,8 @@ from espnet2_avsep.inference.file_separation import separate_file
 from espnet2_avsep.inference.region_reader import _pictures_of
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.media.stream import measure
-from espnet2_avsep.visual.extract import _sampled_pictures, pack_frames
+from espnet2_avsep.visual.extract import _sampled_pictures, extract_visual
+from espnet2_avsep.visual.visual_options import VisualOptions
 from tests.media.clock_files import FPS, SECONDS, Clocked
 
 FRAME = 1 / FPS
@@ -100,7 +101,9 @@ def wrong_in_tables(files: Mapping[str, Clocked], folder: Path) -> Dict[str, Lis
     write_scp(folder / "utt2spk", dict.fromkeys(videos, "click"))
     write_skipped(folder / "skipped.tsv", [])
     visual, audio, clean = (folder / name for name in ("visual", "audio", "clean"))
-    pack_frames(folder / "video.scp", visual, size=16, fps=FPS, every=1)
+    where = {"video_scp": [folder / "video.scp"], "output_dir": [visual]}
+    how = {"visual_encoder": "frames", "visual_size": 16, "fps": FPS, "every": 1}
+    extract_visual(VisualOptions(**where, **how))
     format_audio(folder / "wav.scp", audio, FS)
     clean.mkdir()
     filter_clips(folder, audio, visual, clean, Limits(FS, 1000))

@@ -16,8 +16,9 @@ from espnet2_avsep.inference.region_reader import _pictures_of
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.media.stream import measure, probe
-from espnet2_avsep.visual.extract import pack_frames
+from espnet2_avsep.visual.extract import extract_visual
 from espnet2_avsep.visual.frames import video_frames
+from espnet2_avsep.visual.visual_options import VisualOptions
 from tests.media import clock_files
 from tests.media.clock_files import CLICK, FLASH, FPS, SECONDS, write_clocked
 from tests.support.media_fixtures import paint_number, read_number, tone, write_clip
@@ -137,7 +138,8 @@ def test_a_picture_of_no_known_kind_costs_only_its_clip(tmp_path):
     with pytest.raises(ClipError, match="its picture is of no known kind"):
         next(video_frames(bad, [Fraction(0)]))
     write_scp(tmp_path / "video.scp", {"a": bad, "b": good})
-    pack_frames(tmp_path / "video.scp", tmp_path / "out", size=32)
+    where = {"video_scp": [tmp_path / "video.scp"], "output_dir": [tmp_path / "out"]}
+    extract_visual(VisualOptions(**where, visual_encoder="frames", visual_size=32))
     assert list(read_scp(tmp_path / "out" / "visual.scp")) == ["b"]
     (row,) = read_skipped(tmp_path / "out" / "visual_skipped.tsv")
     assert (row.key, row.reason) == ("a", "its picture is of no known kind")

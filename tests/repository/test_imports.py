@@ -31,7 +31,10 @@ ALLOWED = {
     "loss": {"layers", "dsp", "lean_imports"},
     "separator": {"layers", "dsp"},
     "teacher": {"layers", "dsp", "data", "weights", "cli", "device"},
-    "visual": {"layers", "dsp", "data", "media", "lean_imports", "device", "weights"},
+    "visual": {
+        *("layers", "dsp", "data", "media", "lean_imports", "device", "weights"),
+        "cli",
+    },
     "figures": {"dsp", "data", "metrics"},
     "report": {"corpus", "data", "media", "visual", "metrics", "figures"},
     "lean_imports": set(),

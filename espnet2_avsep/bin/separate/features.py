@@ -14,12 +14,13 @@ from espnet2_avsep.cli.options import option, with_options
 from espnet2_avsep.cli.shared_options import Device, Json, QuietLog
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import import_lean_torch
+from espnet2_avsep.visual.visual_options import ENCODERS, Sampling
 
 ENCODER_OPTIONS = ("visual_encoder", "visual_model", "visual_pretrained")
 
 
 @dataclass(kw_only=True)
-class Options(Device, Json, QuietLog):
+class Options(Sampling, Device, Json, QuietLog):
     """The options of the command."""
 
     inputs: List[str] = option(
@@ -32,17 +33,13 @@ class Options(Device, Json, QuietLog):
     model: Optional[str] = option(
         None, "folder of a training: the encoder that it was trained with"
     )
-    visual_encoder: Optional[str] = option(
-        None, "without --model", choices=("open_clip", "resnet18")
-    )
+    visual_encoder: Optional[str] = option(None, "without --model", choices=ENCODERS)
     visual_model: Optional[str] = option(
         None, "a model name of open_clip (default: ViT-B-32)"
     )
     visual_pretrained: Optional[str] = option(
         None, "tag, path or 'random' (default: openai)"
     )
-    fps: float = option(8, "pictures a second")
-    every: int = option(8, "encode every n-th picture")
 
 
 @with_options(Options)
@@ -77,14 +74,14 @@ def _encoder(args: Options) -> Dict[str, Any]:
     given = [name for name in ENCODER_OPTIONS if getattr(args, name) is not None]
     if args.model is None:
         return {
-            "encoder": args.visual_encoder or "open_clip",
-            "model": args.visual_model or "ViT-B-32",
-            "pretrained": args.visual_pretrained,
+            "visual_encoder": args.visual_encoder or "open_clip",
+            "visual_model": args.visual_model or "ViT-B-32",
+            "visual_pretrained": args.visual_pretrained,
         }
     if given:
         raise InputError(f"--model and --{given[0]}: give one of the two.")
     from espnet2_avsep.sharing.source import find_model
-    from espnet2_avsep.visual.encoder_info import ENCODERS, read_info
+    from espnet2_avsep.visual.encoder_info import read_info
 
     info = read_info(find_model(args.model).config.parent / "visual_info.yaml")
     if info.get("encoder") not in ENCODERS:
@@ -93,9 +90,9 @@ def _encoder(args: Options) -> Dict[str, Any]:
             f"of an encoder ({', '.join(ENCODERS)})."
         )
     return {
-        "encoder": info["encoder"],
-        "model": info.get("model", "ViT-B-32"),
-        "pretrained": info.get("pretrained"),
+        "visual_encoder": info["encoder"],
+        "visual_model": info.get("model", "ViT-B-32"),
+        "visual_pretrained": info.get("pretrained"),
         "seed": info.get("seed", 0),
         "dtype": info.get("dtype", "float32"),
     }

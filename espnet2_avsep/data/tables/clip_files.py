@@ -1,8 +1,9 @@
 """Files beside the corpus, one a clip, found by other implementations' names."""
 
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
+from espnet2_avsep.data.records.journal import signature
 from espnet2_avsep.data.tables.clip_id import MEDIA_SUFFIXES, category_key, nfc
 from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.errors import InputError
@@ -77,6 +78,11 @@ class ClipFiles:
             if len(self._called.get(name, ())) == 1:
                 return self._paths[self._called[name][0]]
         return None
+
+    def source(self, key: str) -> Any:
+        """Return what tells whether the file of a clip is still the same."""
+        path = self.find(key)
+        return signature(str(path)) if path is not None else "no file"
 
     def _clip(self, key: str) -> str:
         return nfc(self.utt2clip.get(key) or key.replace("-", "/", 1))

@@ -7,7 +7,6 @@ from espnet2_avsep.data.tables.clip_files import ClipFiles
 from espnet2_avsep.data.tables.json_file import parse_json
 from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.data.tables.table_entry import load_npy
-from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import ClipError
 
 ENDINGS = (".npy", ".json")
@@ -48,7 +47,7 @@ class ClipBoxes(NamedTuple):
         return self.frames.get(int(time * self.fps + 1e-6) + 1, [])
 
 
-class BoxFiles:
+class BoxFiles(ClipFiles):
     """A folder of box files, one for each clip; see :class:`ClipFiles` for the names.
 
     What is assumed of a .npy file (Co-Separation, iQuery): 7 numbers a row, which are
@@ -81,15 +80,9 @@ class BoxFiles:
         fps: float = 1.0,
         size: Optional[Tuple[int, int]] = None,
     ):
-        if not fps > 0:
-            raise InputError(f"--box_fps {fps}: expected a number above 0.")
-        self.files = ClipFiles(folder, ENDINGS, "--visual_boxes", utt2clip)
+        super().__init__(folder, ENDINGS, "--visual_boxes", utt2clip)
         self.fps = fps
         self.size = size
-
-    def find(self, key: str) -> Optional[Path]:
-        """Return the file of a clip; None: there is none."""
-        return self.files.find(key)
 
     def load(self, key: str) -> Optional[ClipBoxes]:
         """Read the boxes of a clip; None: there is no file.

@@ -11,6 +11,7 @@ from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.visual.boxes.box_files import BoxFiles
 from espnet2_avsep.visual.boxes.crop import ANY, CropOptions, Cropper, read_classes
+from espnet2_avsep.visual.visual_options import VisualOptions
 
 DETECTOR = "detector"
 
@@ -19,72 +20,44 @@ class BoxSource:
     """A detector, or a folder of files, and how boxes are chosen.
 
     Args:
-        boxes: "detector", or a folder; see BoxFiles.
+        args: ``visual_boxes`` and the options box_*.
         utt2clip: Table clip -> category/video_id; None: the ids tell.
-        detector: Model; see visual/boxes/detector.py.
-        pretrained: Its weights; see visual/boxes/detector.py.
-        seed: Of random weights.
-        classes: See crop.read_classes.
-        score: Least score of a box.
-        margin: See :class:`CropOptions`.
-        fps: Of the files; see BoxFiles.
-        size: Of the files: "640x360"; None: the videos' own.
-        batch_size: Pictures that the detector sees at a time.
 
     Attributes:
         settings: All that decides what the crops look like.
 
     Raises:
-        InputError: an option that makes no sense; there is no such folder.
+        InputError: there is no such folder, or classes or sizes cannot be read.
     """
 
-    def __init__(
-        self,
-        boxes: str,
-        utt2clip: Optional[PathLike] = None,
-        detector: str = "fasterrcnn_resnet50_fpn_v2",
-        pretrained: str = "COCO_V1",
-        seed: int = 0,
-        classes: Optional[str] = None,
-        score: float = 0.3,
-        margin: float = 0.0,
-        fps: float = 1.0,
-        size: Optional[str] = None,
-        batch_size: int = 4,
-    ):
-        if not 0 <= score <= 1:
-            raise InputError(f"--box_score {score}: expected a number from 0 to 1.")
-        if not 0 <= margin <= 10:
-            raise InputError(f"--box_margin {margin}: expected a number from 0 to 10.")
-        if batch_size < 1:
-            raise InputError(f"--box_batch_size {batch_size}: expected 1 or more.")
-        self.boxes = boxes
+    def __init__(self, args: VisualOptions, utt2clip: Optional[PathLike] = None):
         self.clips = read_scp(utt2clip) if utt2clip is not None else {}
-        self.options = CropOptions(read_classes(classes), score, margin)
-        self.batch_size = batch_size
+        classes = read_classes(args.box_classes)
+        self.options = CropOptions(classes, args.box_score, args.box_margin)
+        self.batch_size = args.box_batch_size
         self.settings: Dict[str, Any] = {
-            "boxes": boxes,
-            "box_classes": {k: list(v) for k, v in self.options.classes.items()},
-            "box_score": score,
-            "box_margin": margin,
+            "boxes": args.visual_boxes,
+            "box_classes": {k: list(v) for k, v in classes.items()},
+            "box_score": args.box_score,
+            "box_margin": args.box_margin,
         }
         self.files: Optional[BoxFiles] = None
         self._cropper: Optional[Cropper] = None
-        if boxes == DETECTOR:
-            self.chosen = {"model": detector, "pretrained": pretrained, "seed": seed}
+        if args.visual_boxes == DETECTOR:
+            pretrained = args.box_pretrained
+            self.chosen = {"model": args.box_detector, "pretrained": pretrained}
+            self.chosen["seed"] = args.seed
             self.settings.update(self.chosen)
             if os.path.isfile(pretrained):
                 self.settings["box_file"] = signature(pretrained)
         else:
-            self.files = BoxFiles(boxes, self.clips, fps, _read_size(size))
+            fps, size = args.box_fps, args.box_size
+            self.files = BoxFiles(args.visual_boxes, self.clips, fps, _read_size(size))
             self.settings.update(box_fps=fps, box_size=size)
 
     def source(self, key: str) -> Any:
         """Return what tells whether the boxes of a clip are still the same."""
-        if self.files is None:
-            return DETECTOR
-        path = self.files.find(key)
-        return signature(str(path)) if path is not None else "no file"
+        return DETECTOR if self.files is None else self.files.source(key)
 
     def notes(self, key: str) -> List[List[Any]]:
         """Take out what :class:`Cropper` noted of a clip."""

@@ -1,5 +1,6 @@
 """Motion features of many clips: rows of a video network or of optical flow."""
 
+import functools
 import logging
 import math
 import os
@@ -9,9 +10,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
+from espnet2_avsep.cli.feature_options import ClipTable, tables
 from espnet2_avsep.data.features import FeatureWriter
 from espnet2_avsep.data.records.journal import signature
-from espnet2_avsep.data.tables.scp import PathLike, read_scp
 from espnet2_avsep.device import choose_device
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.picture import read_image
@@ -20,99 +21,91 @@ from espnet2_avsep.visual.extract import sound_on_video
 from espnet2_avsep.visual.feature_job import (
     MAX_ROWS,
     Result,
-    check_positive,
-    each_clip,
+    copy_features,
     read_clips,
     run_feature_job,
     write_info,
 )
 from espnet2_avsep.visual.frames import list_images, video_frames
 from espnet2_avsep.visual.motion_features.motion_names import FLOWS, RATES, WEIGHTS
-from espnet2_avsep.visual.motion_features.precomputed_motion import (
-    CHANNELS,
-    MotionFiles,
-)
+from espnet2_avsep.visual.motion_features.motion_options import MotionOptions
+from espnet2_avsep.visual.motion_features.precomputed_motion import MotionFiles
 
 NAME = "motion"
 FLOW_VERSION = 1  # to be raised when the same pictures give other rows of flow
 INFO = "motion_info.yaml"
 
 
-def extract_motion(
-    video_scp: PathLike,
-    output_dir: PathLike,
-    wav_scp: Optional[PathLike] = None,
-    model: str = "s3d",
-    pretrained: Optional[str] = None,
-    seed: int = 0,
-    rows_per_second: Optional[float] = None,
-    batch_size: int = 8,
-    device: str = "cpu",
-    dtype: str = "float32",
-    allow_empty: bool = False,
-    allow_pipes: bool = False,
-    audio_stream: Optional[int] = None,
-    build: Optional[Callable[..., Tuple[Any, float]]] = None,
-) -> None:
-    """Encode windows of every clip's pictures; what a cut-off run has finished stays.
+def extract_motion(args: MotionOptions) -> None:
+    """Encode windows of every clip's pictures, or copy precomputed features.
 
     A clip of d seconds of sound has T = ceil(d * rows_per_second) rows, at least one.
     Row i is the network's feature of the window around (i + 1/2) / T of the sound.
     Where a window reaches beyond the sound, its first or last picture is held. Optical
     flow of row i goes from the picture at i / T to the one at (i + 1) / T of the sound;
-    a clip that shows a single picture has none, and is left out.
+    a clip that shows a single picture has none, and is left out. Of a folder of images,
+    these are taken as spread evenly over the sound. What a cut-off run has finished
+    stays.
 
     Args:
-        video_scp: clip -> video file, or folder of images, which are taken as spread
-            evenly over the sound.
-        output_dir: Gets motion.ark, motion_shape, motion_skipped.tsv, motion_info.yaml
-            and, last, motion.scp.
-        wav_scp: clip -> its sound, for its duration; None takes the video's own.
-        model: See motion_encoder.load_motion_encoder.
-        pretrained: As above.
-        seed: As above.
-        rows_per_second: Rows per second of sound; None: 1 of a video network, 8 of
-            optical flow.
-        batch_size: Windows encoded together.
-        device: "cpu", "cuda", "cuda:N" or "auto".
-        dtype: "float32" or "bfloat16".
-        allow_empty: Whether empty tables are fine where no clip can be used.
-        allow_pipes: Whether ``wav_scp`` may hold commands.
-        audio_stream: See media.sound.find_sound.
-        build: Builds the network (None: motion_encoder.load_motion_encoder).
+        args: The tables of clips, and what is made of each: motion.ark, motion_shape,
+            motion_skipped.tsv, motion_info.yaml and, last, motion.scp.
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
             fit, disk full, another process works here.
     """
-    if rows_per_second is None:
-        rows_per_second = RATES.get(model, 1.0)
-    if pretrained is None:
-        pretrained = WEIGHTS.get(model)
-    check_positive(motion_rate=rows_per_second, batch_size=batch_size)
-    videos, wavs = read_clips(video_scp, wav_scp, allow_pipes)
-    chosen: Dict[str, Any] = {"model": model, "pretrained": pretrained, "seed": seed}
-    how: Dict[str, Any] = {"rows_per_second": rows_per_second}
-    if audio_stream is not None:
-        how["audio_stream"] = audio_stream
-    if model in FLOWS:
-        how["flow_version"] = FLOW_VERSION
-    # "colours" tells rows from those of version 0.1, whose pictures were darker.
-    settings = {**chosen, **how, "dtype": dtype, "colours": "exact"}
-    if pretrained is not None and os.path.isfile(pretrained):
-        settings["file"] = signature(pretrained)
+    chosen: Dict[str, Any] = {
+        "model": args.motion_encoder,
+        "pretrained": args.motion_pretrained or WEIGHTS[args.motion_encoder],
+        "seed": args.seed,
+    }
 
-    def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
+    # One network for all tables, made when the first clip needs it.
+    @functools.cache
+    def build() -> Tuple[Any, Optional[float]]:
         from espnet2_avsep.visual.motion_features.motion_encoder import (
             load_motion_encoder,
         )
 
-        network, rate = (build or load_motion_encoder)(
+        return load_motion_encoder(
             **chosen,
-            device=str(choose_device(device)),
-            dtype=dtype,
-            batch_size=batch_size,
+            device=str(choose_device(args.device)),
+            dtype=args.dtype,
+            batch_size=args.batch_size,
         )
+
+    for table in tables(args):
+        if args.motion_precomputed is not None:
+            read = functools.partial(MotionFiles, args.motion_precomputed)
+            what = "a file of motion features"
+            copy_features(table, read, args.allow_empty, NAME, what)
+        else:
+            _extract(args, table, chosen, build)
+
+
+def _extract(
+    args: MotionOptions,
+    table: ClipTable,
+    chosen: Dict[str, Any],
+    build: Callable[[], Tuple[Any, Optional[float]]],
+) -> None:
+    """Encode the windows of a table; see :func:`extract_motion`."""
+    videos, wavs = read_clips(table.video_scp, table.wav_scp, args.allow_pipes)
+    rows_per_second = args.motion_rate or RATES[args.motion_encoder]
+    how: Dict[str, Any] = {"rows_per_second": rows_per_second}
+    if args.audio_stream is not None:
+        how["audio_stream"] = args.audio_stream
+    if args.motion_encoder in FLOWS:
+        how["flow_version"] = FLOW_VERSION
+    # "colours" tells rows from those of version 0.1, whose pictures were darker.
+    settings = {**chosen, **how, "dtype": args.dtype, "colours": "exact"}
+    pretrained = chosen["pretrained"]
+    if pretrained is not None and os.path.isfile(pretrained):
+        settings["file"] = signature(pretrained)
+
+    def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
+        network, rate = build()
         window = {"window": network.window}
         if rate is not None:
             window["window_fps"] = rate
@@ -120,58 +113,15 @@ def extract_motion(
         logging.info("motion: %s, on %s", network.info, network.device)
 
         def windows(key: str) -> Iterator[np.ndarray]:
-            how_many = (rows_per_second, rate, network, audio_stream)
+            how_many = (rows_per_second, rate, network, args.audio_stream)
             return clip_windows(videos[key], wavs[key], *how_many)
 
         return encode_each(network, keys, windows)
 
     sources = {key: [signature(videos[key]), signature(wavs[key])] for key in videos}
     run_feature_job(
-        video_scp, sources, output_dir, settings, results, allow_empty, NAME
-    )
-
-
-def copy_motion(
-    video_scp: PathLike,
-    output_dir: PathLike,
-    folder: PathLike,
-    utt2clip: Optional[PathLike] = None,
-    allow_empty: bool = False,
-) -> None:
-    """Take the motion features of every clip from .npy files, named as iQuery's are.
-
-    Args:
-        video_scp: Its keys are the clips; its values are not looked at.
-        output_dir: As for :func:`extract_motion`.
-        folder: See MotionFiles.
-        utt2clip: Table clip -> category/video_id; None: the id tells.
-        allow_empty: As for :func:`extract_motion`.
-
-    Raises:
-        InputError: as for :func:`extract_motion`; there is no such folder.
-    """
-    videos = read_scp(video_scp)
-    files = MotionFiles(folder, read_scp(utt2clip) if utt2clip is not None else None)
-
-    def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
-        info = {"encoder": "precomputed", "folder": str(folder), "dim": CHANNELS}
-        write_info(writer.folder / INFO, info)
-        return each_clip(keys, files.load)
-
-    sources: Dict[str, Any] = {}
-    for key in videos:
-        path = files.find(key)
-        sources[key] = signature(str(path)) if path is not None else "no file"
-    settings = {"precomputed": str(folder)}
-    run_feature_job(
-        video_scp,
-        sources,
-        output_dir,
-        settings,
-        results,
-        allow_empty,
-        NAME,
-        what="a file of motion features",
+        *(table.video_scp, sources, table.output_dir, settings, results),
+        *(args.allow_empty, NAME),
     )
 
 

@@ -1,7 +1,6 @@
 """Motion features that were made elsewhere, in iQuery's naming and shape."""
 
-from pathlib import Path
-from typing import Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 
@@ -15,7 +14,7 @@ CHANNELS = 1024
 MAX_STEPS = 160
 
 
-class MotionFiles:
+class MotionFiles(ClipFiles):
     """A folder of .npy files, one for each clip, of I3D features (FAME's in iQuery).
 
     What is assumed of a file: 1024 channels and at most 160 steps in time, as (1024, T,
@@ -32,11 +31,9 @@ class MotionFiles:
     """
 
     def __init__(self, folder: PathLike, utt2clip: Optional[Mapping[str, str]] = None):
-        self.files = ClipFiles(folder, (".npy",), "--motion_precomputed", utt2clip)
-
-    def find(self, key: str) -> Optional[Path]:
-        """Return the file of a clip; None: there is none."""
-        return self.files.find(key)
+        super().__init__(folder, (".npy",), "--motion_precomputed", utt2clip)
+        self.settings: Dict[str, Any] = {"precomputed": str(folder)}
+        self.info: Dict[str, Any] = {"folder": str(folder)}
 
     def load(self, key: str) -> np.ndarray:
         """Read the features of a clip.
@@ -50,9 +47,9 @@ class MotionFiles:
         path = self.find(key)
         if path is None:
             raise ClipError(
-                self.files.folder,
-                f"no motion features: neither {self.files.names(key)[0]} nor a like "
-                "name is there",
+                self.folder,
+                f"no motion features: neither {self.names(key)[0]} nor a like name is "
+                "there",
             )
         return read_motion_file(path)
 

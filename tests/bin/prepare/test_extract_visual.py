@@ -411,9 +411,23 @@ def test_precomputed_features_of_another_width(tmp_path, capsys):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (("--fps", "0"), "--fps 0.0: expected a number above 0"),
+        (("--fps", "0"), "--fps 0.0: expected more than 0"),
         (("--batch_size", "-1"), "--batch_size -1"),
         (("--every", "0"), "--every 0"),
+        (("--fps", "inf"), "--fps inf: expected more than 0 and at most"),
+        (("--box_fps", "0"), "--box_fps 0.0: expected more than 0"),
+        (
+            ("--visual_boxes", "detector", "--precomputed", "a.h5"),
+            "--visual_boxes detector and --precomputed a.h5: give one of them",
+        ),
+        (
+            ("--visual_boxes", "detector", "--region", "left"),
+            "--visual_boxes detector and --region left: give one of them",
+        ),
+        (
+            ("--visual_encoder", "frames", "--region", "left"),
+            "--visual_encoder frames and --region left: give one of them",
+        ),
     ],
 )
 def test_senseless_options(tmp_path, clips, capsys, options, message):

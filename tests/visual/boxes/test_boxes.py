@@ -105,7 +105,5 @@ def test_unreadable_files(tmp_path):
     for key in ("a-b", "a-c"):
         with pytest.raises(ClipError, match="unreadable boxes"):
             BoxFiles(tmp_path).load(key)
-    with pytest.raises(InputError, match="--box_fps 0"):
-        BoxFiles(tmp_path, fps=0)
     with pytest.raises(InputError, match="--visual_boxes .*no such folder"):
         BoxFiles(tmp_path / "none")

@@ -268,10 +268,10 @@ def test_wrong_boxes_are_told(tmp_path, clips, capsys):
             "the detector knows no cello; it knows person",
         ),
         (["--box_classes", ","], "--box_classes ,: names no class"),
-        (["--box_score", "2"], "--box_score 2.0: expected a number from 0 to 1"),
+        (["--box_score", "2"], "--box_score 2.0: expected at least 0 and at most 1"),
         (["--box_margin", "-1"], "--box_margin -1.0"),
         (["--box_batch_size", "0"], "--box_batch_size 0"),
-        (["--precomputed", "f.scp"], "--visual_boxes detector: pictures are cut out"),
+        (["--precomputed", "f.scp"], "--visual_boxes detector and --precomputed f.scp"),
     ],
 )
 def test_options_that_make_no_sense(tmp_path, clips, bright, capsys, options, message):

@@ -209,7 +209,7 @@ def test_clips_without_motion_are_counted(tmp_path, clips, drift, capsys):
 
 def test_senseless_rate(tmp_path, clips, capsys):
     assert run(clips, tmp_path, "--motion_rate", "0")[0] == 2
-    assert "--motion_rate 0.0: expected a number above 0" in capsys.readouterr().err
+    assert "--motion_rate 0.0: expected more than 0" in capsys.readouterr().err
 
 
 def test_given_features(tmp_path):
