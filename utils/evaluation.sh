@@ -61,6 +61,9 @@ score() {
     if [ "${used}" != "$2" ] && is_given inference_args; then
         die "--inference_args '${inference_args}': stage 7 was run with '${used}'. Run stage 7 again"
     fi
+    if [ -z "${grounds:-}" ] && "${trained}" && [ -e "${avsep_exp}/config.yaml" ]; then
+        grounds=$("${python}" -m espnet2_avsep.bin.avsep_config --get grounds "${avsep_exp}/config.yaml")
+    fi
     for dset in ${eval_sets}; do
         data=${data_feats}/${dset} dir=$1/separated_${dset} number=${sources_of[${dset}]}
         pairs=()
@@ -77,7 +80,7 @@ score() {
         results+=(--set "${dset}:$1/scored_${dset}:${data}")
         # Of systems that also tell what sounds.
         rm -f "$1/grounded_${dset}/grounding.tsv"
-        ! "${grounds}" ||
+        ! "${grounds:-false}" ||
             step avsep_score_grounding --train_config "${avsep_exp}/config.yaml" \
                 --model_file "${avsep_exp}/${inference_model}" --set_dir "${data}" \
                 --output_dir "$1/grounded_${dset}"
@@ -94,4 +97,29 @@ score() {
         --corpus_note "${corpus_note}" --inference_args="${used}" \
         --training_set "${train_set}:${data_feats}/${train_set}" --output "$1/RESULTS.md" \
         "${results[@]}"
+}
+
+# write_reports: run stage 8's commands, write the page on their results, and say where all is
+write_reports() {
+    local dset number n leaks=()
+    [ "${leak_check}" = false ] || leaks=(--leaks "${data_feats}/leaks.tsv")
+    # shellcheck disable=SC2086  # sets are several words
+    ! "${report}" ||
+        step avsep_report --experiment "${inference_dir}" --sets ${eval_sets} \
+            --real_sets ${real_sets} --data_dir "${datadir}" --dump_dir "${data_feats}" \
+            --output_dir "${inference_dir}/report" --max_mixtures "${report_mixtures}" \
+            --inference_model "${inference_model}" --corpus_note "${corpus_note}" "${leaks[@]}"
+    run_steps "Scores and results" "${inference_dir}/scoring.log" "${decode_cmd}"
+    # Up to the second heading: the scores.
+    awk '/^## / && n++ { exit } { print }' "${inference_dir}/RESULTS.md"
+    log "This table, those of each instrument and all settings: ${inference_dir}/RESULTS.md"
+    ! "${report}" || log "Look and listen: ${inference_dir}/report/index.html (open it in a browser)"
+    for dset in ${eval_sets} ${real_sets}; do
+        [ "${dset}" != "${valid_set}" ] || continue
+        log "Listen, for example: the mixture $(head -n 1 "${data_feats}/${dset}/wav.scp" | cut -d ' ' -f 2-)"
+        number=${sources_of[${dset}]}
+        for ((n = 1; n <= number; n++)); do
+            log "  separated, source ${n}: $(head -n 1 "${inference_dir}/separated_${dset}/spk${n}.scp" | cut -d ' ' -f 2-)"
+        done
+    done
 }

@@ -642,33 +642,9 @@ if ! "${skip_eval}"; then
     if wanted 8; then
         begin_stage 8 "Scoring: ${inference_dir}/scored_*"
         rm -f "${inference_dir}/report/index.html" # of scores before these
-        grounds=false
-        if "${trained}" && [ -e "${avsep_exp}/config.yaml" ]; then
-            grounds=$("${python}" -m espnet2_avsep.bin.avsep_config --get grounds "${avsep_exp}/config.yaml")
-        fi
         score "${inference_dir}" "${inference_args}" "${real_sets}"
         [ -z "${shuffled_dir}" ] || score "${shuffled_dir}" "${shuffled_args}" ""
-        _opts=()
-        [ "${leak_check}" = false ] || _opts=(--leaks "${data_feats}/leaks.tsv")
-        # shellcheck disable=SC2086  # sets are several words
-        ! "${report}" ||
-            step avsep_report --experiment "${inference_dir}" --sets ${eval_sets} \
-                --real_sets ${real_sets} --data_dir "${datadir}" --dump_dir "${data_feats}" \
-                --output_dir "${inference_dir}/report" --max_mixtures "${report_mixtures}" \
-                --inference_model "${inference_model}" --corpus_note "${corpus_note}" "${_opts[@]}"
-        run_steps "Scores and results" "${inference_dir}/scoring.log" "${decode_cmd}"
-        # Up to the second heading: the scores.
-        awk '/^## / && n++ { exit } { print }' "${inference_dir}/RESULTS.md"
-        log "This table, those of each instrument and all settings: ${inference_dir}/RESULTS.md"
-        ! "${report}" ||
-            log "Look and listen: ${inference_dir}/report/index.html (open it in a browser)"
-        for dset in ${eval_sets} ${real_sets}; do
-            [ "${dset}" != "${valid_set}" ] || continue
-            log "Listen, for example: the mixture $(head -n 1 "${data_feats}/${dset}/wav.scp" | cut -d ' ' -f 2-)"
-            for ((n = 1; n <= sources_of[${dset}]; n++)); do
-                log "  separated, source ${n}: $(head -n 1 "${inference_dir}/separated_${dset}/spk${n}.scp" | cut -d ' ' -f 2-)"
-            done
-        done
+        write_reports
     fi
 else
     log "Skip stages 7 and 8 (separation and scoring)"
