@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from espnet2_avsep.analysis.segment_choice import even_starts
+from espnet2_avsep.data.conditions import needed
 from espnet2_avsep.data.mixing.mixture_list import ClipTable
 from espnet2_avsep.data.mixing.mixtures import read_clips
 from espnet2_avsep.data.records.progress import Progress
@@ -158,11 +159,12 @@ def _stand_ins(model: torch.nn.Module, visual: torch.Tensor) -> Dict[str, torch.
     """What a separator asks for besides, and z_a does not depend on: zeros."""
     size, device = visual.shape[:2], visual.device
     given = {}
-    if model.separator.needs_motion:
-        shape = (*size, 1, model.separator.motion_dim)
-        given["motion"] = torch.zeros(shape, device=device)
-    if model.separator.needs_labels:
-        given["labels"] = torch.zeros(size, dtype=torch.long, device=device)
+    for condition in needed(model.separator):
+        shape, dtype = size, torch.long
+        if condition.row_size is not None:
+            row_size = getattr(model.separator, condition.row_size)
+            shape, dtype = (*size, 1, row_size), torch.float32
+        given[condition.name] = torch.zeros(shape, dtype=dtype, device=device)
     return given
 
 

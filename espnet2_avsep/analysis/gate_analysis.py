@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Se
 from espnet2_avsep.analysis.clip_analysis import write_figures
 from espnet2_avsep.cli.options import Log, option
 from espnet2_avsep.cli.shared_options import TrainedModel
+from espnet2_avsep.data.conditions import ROW_NAMES
 from espnet2_avsep.data.records.encoder_check import check_features
 from espnet2_avsep.data.tables.clip_id import file_stem
 from espnet2_avsep.errors import InputError
@@ -52,7 +53,7 @@ class GateOptions(TrainedModel, Log):
     )
     data_path_and_name_and_type: List[str] = option(
         ...,
-        "path,name,type; names are speech_mix, visual_ref{n} and motion_ref{n}",
+        f"path,name,type; names are speech_mix, visual_ref{{n}} and {ROW_NAMES}",
         repeat=True,
     )
     mixtures: Optional[str] = option(

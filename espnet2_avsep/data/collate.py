@@ -6,20 +6,21 @@ import torch
 from torch.nn.functional import pad
 from torch.utils.data import default_collate
 
+from espnet2_avsep.data.conditions import WITH_ROWS, Condition
 from espnet2_avsep.errors import InputError
 
 
 def collate(items: Sequence[Tuple[str, dict]]) -> Tuple[List[str], Dict]:
-    """Stack items of equal shapes; pad motion features to one number of steps.
+    """Stack items of equal shapes; pad rows of conditions to one number of steps.
 
     Args:
         items: Pairs of a key and a dict name -> numpy array or number.
 
     Returns:
         The keys, and a dict name -> tensor (B, ...). In a data worker the batch is
-        stacked straight into shared memory. ``motion_ref{n}`` (B, S, D) are padded with
-        zeros to the most steps of any source in the batch, and beside each stands
-        ``motion_ref{n}_lengths``, (B,).
+        stacked straight into shared memory. Rows of conditions, e.g. ``motion_ref{n}``
+        (B, S, D), are padded with zeros to the most of any source in the batch, and
+        beside each is ``motion_ref{n}_lengths``, (B,).
 
     Raises:
         InputError: the items have different names or shapes.
@@ -34,7 +35,8 @@ def collate(items: Sequence[Tuple[str, dict]]) -> Tuple[List[str], Dict]:
                 f"{', '.join(sorted(data))}; all items of a batch must have the same."
             )
         tensors.append({name: torch.as_tensor(data[name]) for name in first})
-    _pad_motion(tensors)
+    for condition in WITH_ROWS:
+        _pad(tensors, condition)
     for name, expected in tensors[0].items():
         for key, tensor in zip(keys, tensors, strict=True):
             if tensor[name].shape != expected.shape:
@@ -46,9 +48,9 @@ def collate(items: Sequence[Tuple[str, dict]]) -> Tuple[List[str], Dict]:
     return keys, default_collate(tensors)
 
 
-def _pad_motion(items: List[Dict[str, torch.Tensor]]) -> None:
-    """Pad the motion features of all sources alike, and note their lengths."""
-    names = [name for name in items[0] if name.startswith("motion_ref")]
+def _pad(items: List[Dict[str, torch.Tensor]], condition: Condition) -> None:
+    """Pad the rows of all sources alike, and note their lengths."""
+    names = [name for name in items[0] if name.startswith(condition.reference(0)[:-1])]
     if not names:
         return
     most = max(len(item[name]) for item in items for name in names)

@@ -19,6 +19,7 @@ from typing import (
 )
 
 from espnet2_avsep.cli.options import Log, option
+from espnet2_avsep.data.conditions import LABELS, needed
 from espnet2_avsep.data.tables.clip_id import file_stem
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import import_lean_torch
@@ -138,7 +139,7 @@ def mixture_dataset(
         mixtures: The list, for the classes of the sources where they are needed.
 
     Raises:
-        InputError: there are no motion features, or a class that it does not know.
+        InputError: a condition is missing, or a class that it does not know.
     """
     from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
     from espnet2_avsep.data.mixing.mixture_table import read_classes
@@ -147,17 +148,21 @@ def mixture_dataset(
     separator = separate.model.separator
     numbers = range(1, num_sources + 1)
     names = ["speech_mix", *(f"visual_ref{n}" for n in numbers)]
-    if separator.needs_motion:
-        names += [f"motion_ref{n}" for n in numbers]
-    for name in names:
-        if name not in tables:
+    for condition in needed(separator):
+        if condition.row_size is None:
+            continue
+        names += [condition.reference(n) for n in numbers]
+        missing = [name for name in names if name not in tables]
+        if missing:
             raise InputError(
-                f"--data_path_and_name_and_type: {name} is missing; this model needs "
-                "the motion features of every source (stage 2, --motion_encoder). "
+                f"--data_path_and_name_and_type: {missing[0]} is missing; this model "
+                f"needs the {condition.what} of every source: {condition.remedy}. "
                 f"Given: {', '.join(tables)}."
             )
-    labels = None
-    if separator.needs_labels:
+    chosen: Dict[str, Any] = {
+        name: {key: tables[name][key] for key in keys} for name in names
+    }
+    if LABELS.is_needed(separator):
         classes = read_classes(mixtures)
         missing = [key for key in keys if key not in classes]
         if missing:
@@ -170,12 +175,8 @@ def mixture_dataset(
             wanted = {
                 key: [tables[f"class_ref{n}"][key] for n in numbers] for key in keys
             }
-        labels = number_sources(wanted, separate.classes)
-    return FixedMixtureDataset(
-        {name: {key: tables[name][key] for key in keys} for name in names},
-        labels,
-        separate.motion_steps,
-    )
+        chosen.update(LABELS.tables(number_sources(wanted, separate.classes)))
+    return FixedMixtureDataset(chosen, separate.motion_steps)
 
 
 def change_motion(

@@ -4,11 +4,23 @@ import argparse
 import logging
 import threading
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 import torch
 
+from espnet2_avsep.data.conditions import CONDITIONS, LABELS, WITH_ROWS
 from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.data.tables.class_labels import class_numbers, number_sources
@@ -286,6 +298,7 @@ class SeparateAV:
         residual: bool = False,
         chunking: Union[str, Chunking] = "auto",
         bandwidth: str = "model",
+        **others: Any,
     ) -> np.ndarray:
         """Separate one recording.
 
@@ -316,6 +329,7 @@ class SeparateAV:
             bandwidth: "model": tracks end at half the model's rate, as the published
                 systems' do. "full": what the mixture has above it is shared among them
                 (see streaming/bandwidth.py); below it nothing changes.
+            **others: Conditions of other kinds; see data/conditions.py.
 
         Returns:
             float32 (N, L), or (N, channels, L) with channels "each", at the mixture's
@@ -337,8 +351,9 @@ class SeparateAV:
         else:
             plan = self.plan(chunking)
         total = -(-wav.shape[-1] * self.sample_rate // fs)
+        given = {"classes": classes, "motion": motion, **others}
         stream = self._stream(
-            prompts, fs, plan, channels, residual, bandwidth, classes, motion, total
+            prompts, fs, plan, channels, residual, bandwidth, given, total
         )
         tracks = [*stream.feed(wav), *stream.finish()]
         return np.concatenate(tracks, axis=-1)
@@ -380,8 +395,9 @@ class SeparateAV:
             InputError: as for a call.
         """
         plan = self.plan(chunking or Chunking())
+        given = {"classes": classes}
         stream = self._stream(
-            prompts, self._rate(fs), plan, channels, residual, bandwidth, classes
+            prompts, self._rate(fs), plan, channels, residual, bandwidth, given
         )
         for wav in _check_pieces(pieces):
             yield from stream.feed(wav)
@@ -481,7 +497,7 @@ class SeparateAV:
                 tracks[index] = self(wav, sources, fs)
                 continue
             length = wav.shape[-1]
-            self._conditions(len(sources), None, None)  # says what it needs
+            self._conditions(len(sources), {})  # says what it needs
             reader = self._reader(sources)
             spans[index] = reader.spans
             visual = reader(0.0, length / fs)
@@ -566,13 +582,12 @@ class SeparateAV:
         channels: str,
         residual: bool,
         bandwidth: str,
-        classes: Optional[Sequence[str]] = None,
-        motion: Optional[Sequence[np.ndarray]] = None,
+        given: Mapping[str, Any],
         total: Optional[int] = None,
     ) -> TrackStream:
         """Return what separates in chunks; ``total`` samples at the model's rate."""
         reader = self._reader(prompts)
-        conditions = self._conditions(reader.number, classes, motion)
+        conditions = self._conditions(reader.number, given)
 
         def process(chunk: np.ndarray, start: int) -> np.ndarray:
             samples = chunk.shape[-1]
@@ -580,8 +595,11 @@ class SeparateAV:
             rate = self.sample_rate
             visual = reader(start / rate, (start + samples) / rate)
             told = conditions
-            if motion is not None and total is not None:
-                told = {**told, **self._motion(motion, start, samples, total)}
+            for condition in WITH_ROWS:
+                rows = given.get(condition.argument)
+                if rows is not None and total is not None:
+                    name, chunk_of = condition.name, (start, samples, total)
+                    told = {**told, **self._rows(name, rows, *chunk_of)}
             return self._separate_chunk(chunk, visual, told)
 
         return TrackStream(
@@ -620,49 +638,58 @@ class SeparateAV:
         return tracks
 
     def _conditions(
-        self,
-        num_sources: int,
-        classes: Optional[Sequence[str]],
-        motion: Optional[Sequence[np.ndarray]],
+        self, num_sources: int, given: Mapping[str, Any]
     ) -> Dict[str, torch.Tensor]:
-        """Classes and motion of one mixture's sources, as the separator takes them."""
+        """Check conditions of one mixture's sources; return those without rows."""
         separator = self.model.separator
-        for name, given, needed in (
-            ("classes", classes, separator.needs_labels),
-            ("motion", motion, separator.needs_motion),
-        ):
-            if (given is not None) != needed:
-                known = f" ({', '.join(self.classes)})" if name == "classes" else ""
+        unknown = sorted(given.keys() - {c.argument for c in CONDITIONS})
+        if unknown:
+            raise InputError(f"{unknown[0]}: is not an argument of a separation.")
+        found: Dict[str, torch.Tensor] = {}
+        for condition in CONDITIONS:
+            name = condition.argument
+            values, wanted = given.get(name), condition.is_needed(separator)
+            if (values is not None) != wanted:
+                known = f" ({', '.join(self.classes)})" if condition is LABELS else ""
                 raise InputError(
                     f"{name} are missing: this model needs them{known}."
-                    if needed
+                    if wanted
                     else f"{name} were given: this model takes no {name}."
                 )
-            if given is not None and len(given) != num_sources:
+            if values is None:
+                continue
+            if len(values) != num_sources:
                 raise InputError(
-                    f"{len(given)} {name} were given for {num_sources} prompts."
+                    f"{len(values)} {name} were given for {num_sources} prompts."
                 )
-        conditions: Dict[str, torch.Tensor] = {}
-        if classes is not None:
-            numbers = number_sources({"classes": classes}, self.classes)["classes"]
-            conditions["labels"] = torch.tensor([numbers])
-        if motion is not None:
-            for number, steps in enumerate(motion, 1):
-                shape = tuple(np.shape(steps))
-                if len(shape) != 2 or shape[0] < 1 or shape[1] != separator.motion_dim:
+            if condition is LABELS:
+                values = number_sources({name: values}, self.classes)[name]
+            if condition.row_size is None:
+                found[condition.name] = torch.tensor([values])
+                continue
+            size = getattr(separator, condition.row_size)
+            for number, rows in enumerate(values, 1):
+                shape = tuple(np.shape(rows))
+                if len(shape) != 2 or shape[0] < 1 or shape[1] != size:
                     raise InputError(
-                        f"motion {number} has the shape {shape}; expected "
-                        f"(steps, {separator.motion_dim})."
+                        f"{name} {number} has the shape {shape}; expected (steps, "
+                        f"{size})."
                     )
-        return conditions
+        return found
 
-    def _motion(
-        self, motion: Sequence[np.ndarray], start: int, samples: int, total: int
+    def _rows(
+        self,
+        name: str,
+        given: Sequence[np.ndarray],
+        start: int,
+        samples: int,
+        total: int,
     ) -> Dict[str, torch.Tensor]:
-        """Motion of a chunk, as the separator takes it: as training reads a segment's.
+        """Rows of a condition for a chunk, as training reads a segment's.
 
         Args:
-            motion: (steps, D_m) of each source, over ``total`` samples.
+            name: Of the condition.
+            given: (steps, D) of each source, over ``total`` samples.
             start: First sample of the chunk.
             samples: Their number.
             total: Samples of the recording.
@@ -671,15 +698,15 @@ class SeparateAV:
         from espnet2_avsep.data.segment_reader import rows_in_segment
 
         parts = []
-        for steps in motion:
+        for steps in given:
             span = (0, len(steps))
             if self._dataset_conf.get("motion_align") == "segment":
                 span = rows_in_segment(start, samples, total, len(steps))
             rows = choose_steps(*span, self.motion_steps)
             parts.append(torch.as_tensor(np.asarray(steps)[rows], dtype=torch.float32))
         return {
-            "motion": torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)[None],
-            "motion_lengths": torch.tensor([[len(part) for part in parts]]),
+            name: torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)[None],
+            f"{name}_lengths": torch.tensor([[len(part) for part in parts]]),
         }
 
     def _check_length(self, samples: int) -> None:

@@ -15,6 +15,7 @@ from typing import (
 import torch
 from torch import Tensor, nn
 
+from espnet2_avsep.data.conditions import needed
 from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
 from espnet2_avsep.layers.grounding import SOUNDS, Grounding, grounding_accuracy
 from espnet2_avsep.layers.recursion import RecursionSteps
@@ -222,8 +223,8 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         """Join what a batch holds of its sources.
 
         Args:
-            batch: visual_ref{n}, and motion_ref{n}, motion_ref{n}_lengths and
-                label_ref{n} where the separator needs them; see forward().
+            batch: visual_ref{n}, and the conditions that the separator needs
+                (data/conditions.py), as motion_ref{n} with motion_ref{n}_lengths.
 
         Returns:
             The visual input (B, N, V, ...), and what else the separator needs of each
@@ -234,12 +235,11 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         """
         visual = _stack(batch, "visual_ref{}")
         conditions: Dict[str, Tensor] = {}
-        if self.separator.needs_motion:
-            conditions["motion"] = _stack(batch, "motion_ref{}")
-            if "motion_ref1_lengths" in batch:
-                conditions["motion_lengths"] = _stack(batch, "motion_ref{}_lengths")
-        if self.separator.needs_labels:
-            conditions["labels"] = _stack(batch, "label_ref{}")
+        for condition in needed(self.separator):
+            name, data = condition.name, f"{condition.stem}_ref{{}}"
+            conditions[name] = _stack(batch, data)
+            if f"{data}_lengths".format(1) in batch:
+                conditions[f"{name}_lengths"] = _stack(batch, f"{data}_lengths")
         for name, value in conditions.items():
             if value.size(1) != visual.size(1):
                 raise ValueError(

@@ -18,7 +18,8 @@ class AbsSeparator(nn.Module, ABC):
     Attributes:
         visual_dim: D, size of the visual embedding of a source.
         needs_motion: Whether forward() takes the keywords ``motion``, (B, N, S, D_m),
-            and ``motion_lengths``, (B, N).
+            and ``motion_lengths``, (B, N). This is a condition, as needs_labels is:
+            data/conditions.py declares what there is.
         motion_dim: D_m, with needs_motion.
         needs_flow: Whether this motion is optical flow, over the time of the mixture.
         needs_labels: Whether forward() takes the keyword ``labels``, (B, N).

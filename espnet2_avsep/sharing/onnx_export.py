@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Tuple
 import torch
 from torch import Tensor, nn
 
+from espnet2_avsep.data.conditions import needed
 from espnet2_avsep.data.tables.scp import PathLike, write_file
 from espnet2_avsep.errors import InputError
 
@@ -153,8 +154,9 @@ def _check_model(model: nn.Module) -> None:
         reason = "it separates waveforms, without masks"
     elif getattr(model.visual_adapter, "takes_frames", False):
         reason = "it takes pictures, not embeddings"
-    elif separator.needs_motion or separator.needs_labels:
-        reason = "it needs motion features or classes beside the embeddings"
+    elif needed(separator):
+        wanted = " and ".join(condition.what for condition in needed(separator))
+        reason = f"it needs {wanted} beside the embeddings"
     elif separator.sees_magnitude:
         reason = "it takes one source after the other, in a number of steps that varies"
     if reason is not None:

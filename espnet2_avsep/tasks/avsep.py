@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 
+from espnet2_avsep.data.conditions import LABELS, WITH_ROWS, condition_of
 from espnet2_avsep.data.loader import BatchLoader, build_loader, num_items_for
 from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
 from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset
@@ -331,7 +332,8 @@ class AVSeparationTask(AbsTask):
         names = ["speech_mix"]
         names += [f"speech_ref{n}" for n in range(1, MAX_SOURCES + 1)]
         names += [f"visual_ref{n}" for n in range(1, MAX_SOURCES + 1)]
-        names += [f"motion_ref{n}" for n in range(1, MAX_SOURCES + 1)]
+        for condition in WITH_ROWS:
+            names += [condition.reference(n) for n in range(1, MAX_SOURCES + 1)]
         required = cls.required_data_names(train, inference)
         return tuple(n for n in names if n not in required)
 
@@ -402,16 +404,16 @@ class AVSeparationTask(AbsTask):
         """Build the iterator of "train", "valid" or "plot_att" batches."""
         tables = cls._tables(iter_options.data_path_and_name_and_type)
         separator = separator_without_weights(args)
-        cls._choose_motion(tables, separator.needs_motion)
+        cls._choose_conditions(tables, separator)
         if separator.needs_flow:
             check_flow(args.dataset_conf or {}, tables)
         path = tables["visual_ref1"]
         check_visual(args, matrix_shape(next(iter(read_scp(path).values()))), path)
         if "speech_mix" in tables:
             conf = args.dataset_conf or {}
+            found = {name: read_scp(path) for name, path in tables.items()}
             dataset = FixedMixtureDataset(
-                {name: read_scp(path) for name, path in tables.items()},
-                cls._mixture_labels(args, tables["speech_mix"]),
+                {**found, **cls._label_tables(args, tables["speech_mix"])},
                 **{k: conf[k] for k in ("motion_steps",) if k in conf},
             )
             first = next(iter(dataset.tables["speech_mix"].values()))
@@ -464,24 +466,22 @@ class AVSeparationTask(AbsTask):
         return tables
 
     @classmethod
-    def _choose_motion(cls, tables: Dict[str, str], wanted: bool) -> None:
-        """Check that there are motion features if they are wanted; else drop them."""
-        given = [name for name in tables if name.startswith("motion_ref")]
-        if not wanted:
-            for name in given:
-                del tables[name]
-            return
+    def _choose_conditions(cls, tables: Dict[str, str], separator: Any) -> None:
+        """Check that there are the rows that are needed; drop the tables of others."""
         # Single clips have only the first of each.
         number = 1
         if "speech_mix" in tables:
             number = sum(name.startswith("visual_ref") for name in tables)
-        for n in range(1, number + 1):
-            if f"motion_ref{n}" not in tables:
+        for condition in WITH_ROWS:
+            names = [condition.reference(n) for n in range(1, number + 1)]
+            missing = [name for name in names if name not in tables]
+            if not condition.is_needed(separator):
+                for name in [n for n in tables if condition_of(n) == condition]:
+                    del tables[name]
+            elif missing:
                 raise InputError(
-                    f"the separator needs motion features, but motion_ref{n} is not "
-                    f"among the data: {', '.join(tables)}. Extract them (stage 2, "
-                    "--motion_encoder), or train without (separator_conf.motion: "
-                    "false)."
+                    f"the separator needs {condition.what}, but {missing[0]} is not "
+                    f"among the data: {', '.join(tables)}; {condition.remedy}."
                 )
 
     @classmethod
@@ -562,17 +562,18 @@ class AVSeparationTask(AbsTask):
         return trained, first
 
     @classmethod
-    def _mixture_labels(
+    def _label_tables(
         cls, args: argparse.Namespace, table: str
-    ) -> Optional[Dict[str, List[int]]]:
+    ) -> Dict[str, Dict[str, int]]:
         """Class numbers of listed mixtures, from mixtures.tsv beside their table."""
         if not args.classes:
-            return None
+            return {}
         classes = read_classes(Path(table).parent / "mixtures.tsv")
         unknown = None
-        if not separator_without_weights(args).needs_labels:
+        if not LABELS.is_needed(separator_without_weights(args)):
             unknown = num_label_classes(args.criterions) - 1
-        return number_sources(classes, class_numbers(args.classes), unknown)
+        numbers = number_sources(classes, class_numbers(args.classes), unknown)
+        return LABELS.tables({key: numbers[key] for key in read_scp(table)})
 
     @classmethod
     def _build_mix_dataset(
@@ -618,26 +619,32 @@ class AVSeparationTask(AbsTask):
                 len(counts) if isinstance(counts, list) else 1,
             )
             conf["repeat"] = -(-items // len(audio))
-        motion = None
-        if "motion_ref1" in tables:
-            motion = read_scp(tables["motion_ref1"])
+        conditions: Dict[str, Dict[str, Any]] = {
+            condition.name: read_scp(tables[condition.reference(1)])
+            for condition in WITH_ROWS
+            if condition.reference(1) in tables
+        }
         category = None
         utt2spk = Path(tables["speech_ref1"]).parent / "utt2spk"
         if utt2spk.exists():
             category = read_scp(utt2spk)
-        elif conf.get("different_class"):
+        elif conf.get("different_class") or args.classes:
+            option = "labels" if args.classes else "different_class"
             raise InputError(
-                f"dataset_conf.different_class is true but {utt2spk} does not exist; "
-                "it names the class of each clip."
+                f"dataset_conf.{option} is true but {utt2spk} does not exist; it names "
+                "the class of each clip."
             )
-        labels = class_numbers(args.classes) if args.classes else None
-        unknown = sorted(set((category or {}).values()) - set(labels or {}))
-        if labels is not None and unknown:
-            raise InputError(
-                f"{utt2spk}: the class {unknown[0]} is not among the configuration's "
-                f"classes: {', '.join(labels)}. Leave 'classes' out, and they are "
-                "taken from the data."
-            )
+        if args.classes:
+            numbers = class_numbers(args.classes)
+            unknown = sorted(set(category.values()) - set(numbers))
+            if unknown:
+                raise InputError(
+                    f"{utt2spk}: the class {unknown[0]} is not among the "
+                    f"configuration's classes: {', '.join(numbers)}. Leave 'classes' "
+                    "out, and they are taken from the data."
+                )
+            labels = {key: numbers[category[key]] for key in category}
+            conditions[LABELS.name] = labels
         return construct(
             MixAndSeparateDataset,
             conf,
@@ -647,7 +654,6 @@ class AVSeparationTask(AbsTask):
             num_samples=num_samples,
             num_rows=num_rows,
             category=category,
-            labels=labels,
-            motion=motion,
+            conditions=conditions,
             seed=args.seed,
         )

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any, Dict, NamedTuple, Optional
 
+from espnet2_avsep.data.conditions import WITH_ROWS, needed
 from espnet2_avsep.registry import (
     baseline_choices,
     criterion_choices,
@@ -43,10 +44,10 @@ def system_needs(config: Dict[str, Any]) -> SystemNeeds:
     separator = separator_without_weights(args)
     adapter = visual_adapter_choices.get_class(config.get("visual_adapter"))
     kind = "frames" if getattr(adapter, "takes_frames", False) else encoder
+    for condition in needed(separator):
+        kind = condition.stem if condition in WITH_ROWS else kind
     if getattr(separator, "needs_flow", False):
         kind = "flow"
-    elif getattr(separator, "needs_motion", False):
-        kind = "motion"
     criterions = [
         criterion_choices.get_class(entry["name"])
         for entry in config.get("criterions") or []

@@ -46,8 +46,9 @@ def test_training_items(tmp_path):
     corpus = write_corpus(tmp_path)
     refs = write_motion(tmp_path, {key: 5 + n for n, key in enumerate(corpus.audio)})
     keys = list(corpus.audio)
-    common = {**corpus.tables(), "segment_samples": 4096, "motion": refs}
-    plain = MixAndSeparateDataset(**{**common, "motion": None})
+    common = {**corpus.tables(), "segment_samples": 4096}
+    plain = MixAndSeparateDataset(**common)
+    common["conditions"] = {"motion": refs}
     whole = MixAndSeparateDataset(**common, motion_steps=8)
     part = MixAndSeparateDataset(**common, motion_align="segment")
     for index in range(len(whole)):
@@ -71,7 +72,7 @@ def test_rows_of_the_segment_move_with_it(tmp_path):
     dataset = MixAndSeparateDataset(
         **corpus.tables(),
         segment_samples=4096,
-        motion=refs,
+        conditions={"motion": refs},
         motion_align="segment",
         visual_frames=1,
     )
@@ -118,7 +119,7 @@ def test_listed_mixtures(tmp_path):
     [
         ({"motion_align": "crop"}, "motion_align"),
         ({"motion_steps": 0}, "motion_steps"),
-        ({"motion": {}}, "lacks"),
+        ({"conditions": {"motion": {}}}, "lacks"),
     ],
 )
 def test_bad_options(tmp_path, options, message):

@@ -6,6 +6,7 @@ from typing import Any, Dict, Iterator, List, Optional
 
 from espnet2_avsep.cli.options import option, with_options
 from espnet2_avsep.cli.shared_options import TrainedModel
+from espnet2_avsep.data.conditions import ROW_NAMES
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.listed_mixtures import (
     MOTION_CHANGES,
@@ -28,8 +29,8 @@ class Options(ListedOptions, TrainedModel):
 
     data_path_and_name_and_type: List[str] = option(
         ...,
-        "path,name,type; names are speech_mix, visual_ref{n}, and motion_ref{n} for "
-        "models that need motion features",
+        "path,name,type; names are speech_mix, visual_ref{n}, and for models that need "
+        f"them {ROW_NAMES}",
         repeat=True,
     )
     batch_size: int = option(1, "mixtures at a time", least=1)

@@ -2,17 +2,15 @@
 
 import re
 from pathlib import Path
-from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Mapping, Tuple, Union
 
 from torch.utils.data import Dataset
 
-from espnet2_avsep.data.motion import read_motion
+from espnet2_avsep.data.conditions import CONDITIONS, condition_of
 from espnet2_avsep.data.segment_reader import audio_info, read_matrix, read_segment
 from espnet2_avsep.data.tables.key_check import check_same_keys
 from espnet2_avsep.data.tables.scp import read_scp
 from espnet2_avsep.errors import InputError
-
-_NAMES = re.compile(r"speech_mix|(speech|visual|motion)_ref[1-9][0-9]*")
 
 
 class FixedMixtureDataset(Dataset):
@@ -20,10 +18,10 @@ class FixedMixtureDataset(Dataset):
 
     Args:
         tables: Name -> scp file, or its content as a mapping. Names are ``speech_mix``,
-            ``speech_ref{n}`` (mono audio), ``visual_ref{n}`` and ``motion_ref{n}``
-            (Kaldi matrices).
-        labels: Mixture -> number of the class of each source, where these are wanted.
-        motion_steps: Most rows of motion that are read; see read_motion.
+            ``speech_ref{n}`` (mono audio), ``visual_ref{n}`` (Kaldi matrices), and
+            those of conditions: of ``motion_ref{n}`` Kaldi matrices, of
+            ``label_ref{n}`` (only as mappings) numbers.
+        motion_steps: Most rows of a condition that are read; see read_motion.
 
     Raises:
         InputError: an unknown name, tables that disagree, mixtures of different length.
@@ -31,23 +29,22 @@ class FixedMixtureDataset(Dataset):
 
     def __init__(
         self,
-        tables: Mapping[str, Union[str, Path, Mapping[str, str]]],
-        labels: Optional[Mapping[str, Sequence[int]]] = None,
+        tables: Mapping[str, Union[str, Path, Mapping[str, Any]]],
         motion_steps: int = 160,
     ):
-        self.tables: Dict[str, Mapping[str, str]] = {}
+        self.tables: Dict[str, Mapping[str, Any]] = {}
         for name, table in tables.items():
-            if not _NAMES.fullmatch(name):
+            if not _is_known(name):
+                known = ", ".join(f"{each.stem}_ref{{n}}" for each in CONDITIONS)
                 raise InputError(
                     f"the data name {name!r} is not known; expected speech_mix, "
-                    "speech_ref{n}, visual_ref{n} or motion_ref{n} with n = 1, 2, ..."
+                    f"speech_ref{{n}}, visual_ref{{n}}, {known} with n = 1, 2, ..."
                 )
             self.tables[name] = table if isinstance(table, Mapping) else read_scp(table)
         if not self.tables or not next(iter(self.tables.values())):
             raise InputError("no mixtures: the tables are empty. Run stage 4 again.")
         check_same_keys(self.tables)
         self.keys = list(next(iter(self.tables.values())))
-        self.labels = labels
         self.motion_steps = motion_steps
         self.num_samples = self._check_lengths()
 
@@ -81,19 +78,25 @@ class FixedMixtureDataset(Dataset):
         """Read a mixture.
 
         Returns:
-            Its key, and a dict name -> float32 array: audio (L,), visual (n, D), motion
-            (S, D); packed frames are (n, 3, H, W), uint8.
+            Its key, and a dict name -> float32 array: audio (L,), visual (n, D), rows
+            of a condition (S, D); packed frames are (n, 3, H, W), uint8. Conditions
+            without rows are numbers.
         """
         key = self.keys[index]
         data = {}
         for name, table in self.tables.items():
-            if name.startswith("motion"):
-                data[name] = read_motion(table[key], self.motion_steps)
+            condition = condition_of(name)
+            if condition is not None:
+                data[name] = condition.read(table[key], self.motion_steps)
             elif name.startswith("visual"):
                 data[name] = read_matrix(table[key])
             else:
                 data[name] = read_segment(table[key])
-        if self.labels is not None:
-            for n, label in enumerate(self.labels[key], 1):
-                data[f"label_ref{n}"] = label
         return key, data
+
+
+def _is_known(name: str) -> bool:
+    found = re.fullmatch(r"([a-z]+)_ref[1-9][0-9]*", name)
+    if found is None:
+        return name == "speech_mix"
+    return found[1] in ("speech", "visual") or condition_of(name) is not None

@@ -2,18 +2,19 @@
 
 import itertools
 import math
-from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from torch.utils.data import Dataset
 
+from espnet2_avsep.data.conditions import CONDITIONS, Condition
 from espnet2_avsep.data.frame_store import crop_and_flip, jitter
 from espnet2_avsep.data.mixing.silent_sources import (
     SilentSources,
     check_silent_sources,
     draw_silent,
 )
-from espnet2_avsep.data.motion import ALIGNMENTS, read_motion
+from espnet2_avsep.data.motion import ALIGNMENTS
 from espnet2_avsep.data.segment_reader import (
     is_silent,
     matrix_shape,
@@ -91,12 +92,12 @@ class MixAndSeparateDataset(Dataset):
         max_redraws: After this many new segments of a clip, another clip is drawn;
             after this many other clips, the set is given up.
         seed: Seed of all draws.
-        labels: Class -> number, where the sources' classes are wanted as numbers.
-        motion: Clip -> motion features (Kaldi reference, (S, D), rows uniform over the
-            clip's duration), where they are wanted.
-        motion_align: "whole" takes the motion of the whole clip (iQuery, DGFNet),
-            "segment" that of the segment's time span.
-        motion_steps: Most rows of motion of a source; see read_motion.
+        conditions: Name of a condition (data/conditions.py) -> clip -> its value: of
+            "motion" the motion features (Kaldi reference, (S, D), rows uniform over the
+            clip's duration), of "labels" the number of its class.
+        motion_align: "whole" takes the motion (or other rows) of the whole clip
+            (iQuery, DGFNet), "segment" that of the segment's time span.
+        motion_steps: Most rows of a source; see read_motion.
         repeat: Passes through the clips in one epoch. Each pass takes every clip once
             as the first source.
 
@@ -128,8 +129,7 @@ class MixAndSeparateDataset(Dataset):
         max_redraws: int = 10,
         seed: int = 0,
         repeat: int = 1,
-        labels: Optional[Mapping[str, int]] = None,
-        motion: Optional[Mapping[str, str]] = None,
+        conditions: Optional[Mapping[str, Mapping[str, Any]]] = None,
         motion_align: str = "whole",
         motion_steps: int = 160,
         silent_sources: SilentSources = 0,
@@ -186,7 +186,6 @@ class MixAndSeparateDataset(Dataset):
             (different_class, "different_class is true", "different_class to false"),
             (absent_queries, f"absent_queries is {absent_queries}", "it to 0"),
             ("same_class" in kinds, "pairs is same_class", "pairs to any"),
-            (labels is not None, "labels is true", "dataset_conf.labels to false"),
         ):
             if wanted and category is None:
                 raise InputError(
@@ -201,9 +200,7 @@ class MixAndSeparateDataset(Dataset):
         }
         if category is not None:
             tables["category"] = category
-        if motion is not None:
-            tables["motion"] = motion
-        check_same_keys(tables)
+        check_same_keys({**tables, **(conditions or {})})
         short = sorted(k for k in audio if num_samples[k] < segment_samples)
         if short:
             raise InputError(
@@ -236,12 +233,11 @@ class MixAndSeparateDataset(Dataset):
         self.visual = [visual[key] for key in self.keys]
         self.num_samples = [int(num_samples[key]) for key in self.keys]
         self.num_rows = [int(num_rows[key]) for key in self.keys]
-        self.labels: Optional[List[int]] = None
-        if labels is not None:
-            self.labels = [labels[category[key]] for key in self.keys]
-        self.motion: Optional[List[str]] = None
-        if motion is not None:
-            self.motion = [motion[key] for key in self.keys]
+        self.conditions: List[Tuple[Condition, List[Any]]] = [
+            (condition, [conditions[condition.name][key] for key in self.keys])
+            for condition in CONDITIONS
+            if condition.name in (conditions or {})
+        ]
         self.motion_align = motion_align
         self.motion_steps = int(motion_steps)
         # Clip -> the clips [first, last) that must not join it in a mixture.
@@ -312,7 +308,7 @@ class MixAndSeparateDataset(Dataset):
         names += ["frame_crop", "frame_flip", "frame_jitter", "different_class"]
         names += ["pairs", "gain_range", "clip", "silent_sources", "absent_queries"]
         names += ["silence_dbfs", "seed", "repeat"]
-        names += [] if self.motion is None else ["motion_align"]
+        names += ["motion_align"] if any(c.row_size for c, _ in self.conditions) else []
         return (
             f"{type(self).__name__}({len(self.keys)} clips, num_sources="
             f"{', '.join(map(str, self.num_sources))}, "
@@ -325,7 +321,7 @@ class MixAndSeparateDataset(Dataset):
         Returns:
             The clips' keys, joined by "+", and a dict with ``speech_ref{n}`` (L,) and
             ``visual_ref{n}`` (V, D), both float32 (of packed frames (V, 3, H, W),
-            uint8), ``motion_ref{n}`` (S, D) with motion, ``label_ref{n}`` with labels,
+            uint8), those of conditions (``motion_ref{n}`` (S, D), ``label_ref{n}``),
             and ``silent_redraws``, the number of silent segments that were drawn again.
             The mixture is left to the model: summing on its device is cheaper than
             moving a third of the data more.
@@ -367,10 +363,17 @@ class MixAndSeparateDataset(Dataset):
     ) -> None:
         """Put what queries source n into an item."""
         data[f"visual_ref{n}"] = self._read_visual(rng, clip, start)
-        if self.motion is not None:
-            data[f"motion_ref{n}"] = self._read_motion(clip, start)
-        if self.labels is not None:
-            data[f"label_ref{n}"] = self.labels[clip]
+        for condition, values in self.conditions:
+            span = None
+            if condition.row_size and self.motion_align == "segment":
+                span = rows_in_segment(
+                    start,
+                    self.segment_samples,
+                    self.num_samples[clip],
+                    matrix_shape(values[clip])[0],
+                )
+            value = condition.read(values[clip], self.motion_steps, span)
+            data[condition.reference(n)] = value
 
     def _add_absent(self, data: dict, index: int, taken: List[int]) -> None:
         """Put absent queries into an item whose sources are the clips ``taken``."""
@@ -523,17 +526,6 @@ class MixAndSeparateDataset(Dataset):
             )
         values = crop_and_flip(values, self.frame_crop, self.frame_flip, rng)
         return jitter(values, self.frame_jitter, rng) if self.frame_jitter else values
-
-    def _read_motion(self, clip: int, start: int) -> np.ndarray:
-        ref, span = self.motion[clip], None
-        if self.motion_align == "segment":
-            span = rows_in_segment(
-                start,
-                self.segment_samples,
-                self.num_samples[clip],
-                matrix_shape(ref)[0],
-            )
-        return read_motion(ref, self.motion_steps, span)
 
 
 def _curriculum(pairs: object) -> List[Tuple[int, str]]:

@@ -219,7 +219,7 @@ def test_shuffled_pictures_come_with_their_classes(corpus, tmp_path):
         motion_steps=160,
     )
     right = mixture_dataset(separate, tables, [key], 2, table)
-    assert right.labels == {key: [0, 1]}
+    assert [right.tables[f"label_ref{n}"] for n in (1, 2)] == [{key: 0}, {key: 1}]
     tables.update(class_ref1={key: "oboe"}, class_ref2={key: "harp"})
     swapped = mixture_dataset(separate, tables, [key], 2, table)
-    assert swapped.labels == {key: [3, 2]}
+    assert [swapped.tables[f"label_ref{n}"] for n in (1, 2)] == [{key: 3}, {key: 2}]

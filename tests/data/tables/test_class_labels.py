@@ -32,13 +32,11 @@ def test_trained_classes_keep_their_numbers():
 def test_training_items_have_the_labels_of_their_clips(tmp_path):
     corpus = write_corpus(tmp_path)
     numbers = class_numbers(order_classes(corpus.category.values()))
+    labels = {clip: numbers[name] for clip, name in corpus.category.items()}
     dataset = MixAndSeparateDataset(
-        **corpus.tables(), segment_samples=4096, labels=numbers
+        **corpus.tables(), segment_samples=4096, conditions={"labels": labels}
     )
     for index in range(len(dataset)):
         key, item = dataset[index]
         for n, clip in enumerate(key.split("+"), 1):
             assert item[f"label_ref{n}"] == numbers[corpus.category[clip]]
-    tables = {**corpus.tables(), "category": None}
-    with pytest.raises(InputError, match="utt2spk"):
-        MixAndSeparateDataset(**tables, segment_samples=4096, labels=numbers)
