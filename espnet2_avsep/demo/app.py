@@ -15,15 +15,13 @@ from espnet2_avsep.demo.request import (
     write_box,
 )
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.report.render import part
 
 # Tracks that there is room for, the residual included.
 MAX_TRACKS = 9
 # How long uploads and tracks are kept.
 _KEPT_SECONDS = 24 * 3600
-HELP = """\
-Give a video or a sound, say what to separate, and press "Separate". Each thing becomes
-a track; everything else is the last one. Together they add up to the recording.
-"""
+_TEMPLATE = "demo.html"
 # (words of `avsep separate`, progress) -> its folder and result.json. Progress is told
 # what is being done and the share of the work that is done.
 Run = Callable[
@@ -34,18 +32,16 @@ Run = Callable[
 def build_app(
     run: Run,
     takes: Collection[str],
-    about: str = "",
+    about: Sequence[str] = (),
     example: Optional[Path] = None,
-    title: str = "espnet2_avsep",
 ):
     """Build the app.
 
     Args:
         run: Separates.
         takes: Prompts that the model takes: of picture, region, text, embedding.
-        about: What the model separates, as Markdown.
+        about: Sentences on what the model separates.
         example: A video that the page begins with.
-        title: Of the page.
 
     Returns:
         A gradio.Blocks for start(). To gradio's client its functions are ``/show`` and
@@ -152,19 +148,21 @@ def build_app(
             video = str(folder / each["video"]) if "video" in each else None
             values += [
                 gr.Column(visible=True),
-                f"**{name}**: {query}",
+                part(_TEMPLATE, "track", name, query),
                 gr.Audio(value=str(folder / each["sound"]), label=each["sound"]),
                 gr.Image(value=str(folder / each["spectrogram"]), label="Spectrogram"),
                 gr.Video(value=video, label=each.get("video"), visible=bool(video)),
             ]
         for _ in range(MAX_TRACKS - len(tracks)):
             values += [gr.Column(visible=False), "", None, None, None]
-        return ["; ".join(said), files, *values]
+        return [part(_TEMPLATE, "status", said), files, *values]
 
     with gr.Blocks(
-        title=title, analytics_enabled=False, delete_cache=(3600, _KEPT_SECONDS)
+        title="espnet2_avsep",
+        analytics_enabled=False,
+        delete_cache=(3600, _KEPT_SECONDS),
     ) as app:
-        gr.Markdown(f"# {title}\n\n{HELP}\n\n{about}")
+        gr.HTML(part(_TEMPLATE, "head", about))
         corner = gr.State(None)
         begin = None if example is None else shutil.copy(example, scratch.name)
         with gr.Row():
@@ -224,11 +222,11 @@ def build_app(
                     elem_id="one",
                 )
         button = gr.Button("Separate", variant="primary", elem_id="separate")
-        status = gr.Markdown(elem_id="status")
+        status = gr.HTML(elem_id="status")
         outputs: List[Any] = []
         for _ in range(MAX_TRACKS):
             with gr.Column(visible=False) as group:
-                heading = gr.Markdown()
+                heading = gr.HTML()
                 with gr.Row():
                     with gr.Column(scale=2):
                         player = gr.Audio(interactive=False)

@@ -95,6 +95,11 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(values)
 
 
+def part(template: str, macro: str, *values: Any) -> str:
+    """Return what a macro of a template makes of values."""
+    return str(getattr(_environment().get_template(template).module, macro)(*values))
+
+
 def inline(text: object) -> "Markup":
     """Return a line of RESULTS.md as HTML: **bold** and `code` are known."""
     from markupsafe import Markup

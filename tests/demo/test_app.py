@@ -103,6 +103,15 @@ def test_a_sound_with_names_and_a_picture(client, separate, tmp_path):
     np.testing.assert_allclose(np.sum(tracks, axis=0), mixture, atol=1e-4)
 
 
+def test_names_of_files_are_only_text():
+    name = "<img src=x onerror=alert(1)> & **b**"
+    escaped = "&lt;img src=x onerror=alert(1)&gt; &amp; **b**"
+    app = build_app(lambda *_: None, ["text"], [f"Model: {name}."])
+    shown = [block.value for block in app.blocks.values() if hasattr(block, "value")]
+    (head,) = [text for text in shown if isinstance(text, str) and "<h1>" in text]
+    assert f"<p>Model: {escaped}.</p>" in head
+
+
 def test_a_video_by_halves_and_regions(client, tmp_path):
     video = tmp_path / "v.mp4"
     write_clip(video, 2)

@@ -49,7 +49,7 @@ ALLOWED = {
         "device",
     },
     "streaming": set(),
-    "demo": {"media", "visual"},
+    "demo": {"media", "visual", "report"},
     "sharing": {"data", "layers", "metrics", "report", "weights", "registry"},
     "model": {
         *("separator", "visual", "teacher", "loss", "layers", "dsp", "metrics"),

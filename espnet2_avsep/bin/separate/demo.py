@@ -13,7 +13,6 @@ from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.cli.shared_options import Device, Model
 from espnet2_avsep.device import check_device, choose_device
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.metrics.markdown import plain
 from espnet2_avsep.sharing.default_model import choose_model
 
 if TYPE_CHECKING:
@@ -77,13 +76,13 @@ def app_of(
     if isinstance(classes, list):
         lines.append(f"It was trained or tested on: {', '.join(classes)}.")
     if says.get("note"):
-        lines.append(f"{says['note']}")
+        lines.append(says["note"])
     return build_app(
         lambda words, progress: separate_one(
             separate, [*words, "--model", source], progress, max_seconds
         ),
         takes,
-        " ".join(map(plain, lines)),
+        lines,
         example,
     )
 
