@@ -45,7 +45,7 @@ if [ -z "${corpus}" ]; then
         corpus=$(basename "$(dirname "${PWD}")")
     fi
 fi
-[[ ${corpus} =~ ^[a-z][a-z0-9_]*$ ]] || die "--corpus '${corpus}': no name of a corpus"
+[[ ${corpus} =~ ^[a-z][a-z0-9_]*$ ]] || die "--corpus '${corpus}': expected small letters, digits and '_'"
 [ -f "local/prepare_${corpus}.py" ] || die "--corpus '${corpus}': there is no local/prepare_${corpus}.py"
 
 # shellcheck source=./egs2/TEMPLATE/avsep1/path.sh

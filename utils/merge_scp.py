@@ -148,7 +148,8 @@ class Jobs:
 def merge_group(arguments: List[str]) -> None:
     """Do one group of arguments."""
     if len(arguments) < 5 or not arguments[0].isdigit():
-        sys.exit(__doc__.strip())
+        print(__doc__.strip(), file=sys.stderr)
+        sys.exit(2)
     jobs = Jobs(int(arguments[0]), *arguments[1:4])
     items = [item.rpartition(":") for item in arguments[4:]]
     tables = [name for kind, _, name in items if kind in ("", "many")]

@@ -7,7 +7,7 @@
 #   . utils/parse_options.sh
 #
 # "--skip-train true" and "--skip_train true" set skip_train; positional arguments stay
-# behind. Errors, with exit status 1: --name=value, an option whose variable is not set or
+# behind. Errors, with exit status 2: --name=value, an option whose variable is not set or
 # does not begin with a small letter, a missing value, a boolean that is neither true nor
 # false. --help prints ${help_message} and exits. Nothing else of the shell is changed.
 #
@@ -40,7 +40,7 @@ _parse_options_fail() {
     if [ -n "${help_message+set}${_parse_options_rules}" ]; then
         echo "See $0 --help" >&2
     fi
-    exit 1
+    exit 2
 }
 
 # Print the script's first comment and its options, up to where it sources this file.

@@ -33,7 +33,8 @@ def parse(words: List[str]) -> List[Step]:
     steps: List[Step] = []
     starts = [n for n, word in enumerate(words) if word in ("--step", "--step_if")]
     if not starts or starts[0] != 0:
-        sys.exit(__doc__.strip())
+        print(__doc__.strip(), file=sys.stderr)
+        sys.exit(2)
     for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
         step = words[start + 1 : end]
         if words[start] == "--step_if" and step and not is_filled(step.pop(0)):

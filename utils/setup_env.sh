@@ -32,7 +32,10 @@ if [ $# -gt 0 ]; then
     echo "${help_message}"
     case "$1" in
         -h | --help) exit 0 ;;
-        *) die "unknown argument '$1'" ;;
+        *)
+            echo "setup: error: unknown argument '$1'; expected none" >&2
+            exit 2
+            ;;
     esac
 fi
 

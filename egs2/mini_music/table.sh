@@ -30,12 +30,14 @@ pass_on=()
 # shellcheck source=/dev/null
 . utils/parse_options.sh
 
-for path in "${real_corpus}" "${real_embeddings}"; do
-    [ -z "${path}" ] || [ -e "${path}" ] || die "${path}: no such file or folder"
+for option in real_corpus real_embeddings; do
+    path=${!option}
+    [ -z "${path}" ] || [ -e "${path}" ] || die "--${option} '${path}': no such file or folder"
     # It becomes a word of options that are split at blanks.
-    [[ ${path} != *[[:space:]]* ]] || die "'${path}': expected a path without blanks"
+    [[ ${path} != *[[:space:]]* ]] || die "--${option} '${path}': expected a path without blanks"
 done
-[ -z "${real_embeddings}" ] || [ -n "${real_corpus}" ] || die "--real_embeddings goes with --real_corpus"
+[ -z "${real_embeddings}" ] || [ -n "${real_corpus}" ] ||
+    die "--real_embeddings '${real_embeddings}': expected --real_corpus with it"
 
 # table <dumpdir> <expdir> <run_opts> <option> ...: one table, which ends with this script
 table() {

@@ -125,7 +125,7 @@ def test_outside_a_recipe(music):
     result = prepare(music, MUSIC="/tmp")
     assert result.returncode == 2
     assert "run this in a recipe's folder" in result.stderr
-    assert prepare(music, "--train_set").returncode == 1
+    assert prepare(music, "--train_set").returncode == 2
     assert "Usage" in prepare(music, "--help").stdout
 
 

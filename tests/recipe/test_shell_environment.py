@@ -242,7 +242,7 @@ def test_setup_refuses(checkout):
         ("egs2/a/b/corpus", "a recipe belongs into"),
     ):
         result = setup(checkout, target)
-        assert result.returncode == 1, target
+        assert result.returncode == 2, target
         assert message in result.stderr
     assert {p: p.stat().st_mtime_ns for p in checkout.recipe.iterdir()} == before
     assert setup(checkout, "--help").returncode == 0

@@ -69,7 +69,7 @@ def test_nothing_else_changes_in_the_callers_shell(call):
 )
 def test_errors(call, arguments, message):
     result = call(*arguments)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert message in result.stderr
     assert "--help" in result.stderr
     assert result.stdout == ""
@@ -151,7 +151,7 @@ Usage: s.sh [options]
 def test_values_are_what_the_comments_say(declared, arguments, message):
     name = [] if "required" in message else ["--name", "x"]
     result = declared(*name, *arguments)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert message in result.stderr and "s.sh --help" in result.stderr
 
 
@@ -196,6 +196,6 @@ def test_options_of_another_program_are_passed_on(tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == ["nj=8 kept=1", *words]
     result = run("bash", script, "--x", "--nj")
-    assert result.returncode == 1 and "--nj: its value is missing" in result.stderr
+    assert result.returncode == 2 and "--nj: its value is missing" in result.stderr
     result = run("bash", script, "--x", "--help")
     assert "--nj " in result.stdout and "--kept" not in result.stdout

@@ -67,6 +67,6 @@ def test_a_step_of_an_empty_file_is_left_out(steps, tmp_path):
 
 
 def test_usage(steps):
-    assert "Usage" in steps().stderr and steps().returncode == 1
+    assert "Usage" in steps().stderr and steps().returncode == 2
     result = steps("--step", "../x")
     assert result.returncode == 2 and "expected the name of a command" in result.stderr

@@ -55,8 +55,9 @@ python=python3         # The Python that runs everything.
 . ./path.sh
 
 other_seeds=${other_seeds:-${seeds}}
-for _seed in ${seeds} ${other_seeds}; do
-    [[ ${_seed} =~ ^[0-9]{1,9}$ ]] || die "seed '${_seed}': expected a whole number, 0 or more"
+for _option in seeds other_seeds; do
+    [[ " ${!_option} " =~ ^(\ +[0-9]{1,9})*\ +$ ]] ||
+        die "--${_option} '${!_option}': expected whole numbers, 0 or more"
 done
 # Of what the configurations need (visual input, number of sources), avsep_config tells below.
 names=$(find -L conf/tuning -name '*.yaml' | sed -nE 's|.*/(train_avsep\|untrained)_(.*)\.yaml$|\1 \2|p' |

@@ -34,7 +34,7 @@ case ${cmd_backend} in
     sge)
         if ! command -v queue.pl > /dev/null; then
             echo "cmd.sh: error: cmd_backend=sge needs Kaldi's queue.pl on the PATH" >&2
-            return 1
+            return 2
         fi
         export train_cmd="queue.pl --mem 4G"
         export cuda_cmd="queue.pl --mem 16G --num-threads 4"
@@ -42,6 +42,6 @@ case ${cmd_backend} in
         ;;
     *)
         echo "cmd.sh: error: cmd_backend=${cmd_backend}: expected local, stdout, slurm or sge" >&2
-        return 1
+        return 2
         ;;
 esac

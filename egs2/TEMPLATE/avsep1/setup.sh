@@ -29,17 +29,17 @@ root=$(cd "${template}/../../.." && pwd -P)
 
 if [ -e "${target}" ] || [ -L "${target}" ]; then
     log "Error: ${target} exists already. Choose another name, or move it away." >&2
-    exit 1
+    exit 2
 fi
 corpus=$(basename "${target}")
 if [[ ! ${corpus} =~ ^[a-z][a-z0-9_]*$ ]]; then
     log "Error: '${corpus}' is no name for a corpus: use small letters, digits and '_'," \
         "and begin with a letter; local/prepare_${corpus}.py is to have that name." >&2
-    exit 1
+    exit 2
 fi
 if [ "$(cd "$(dirname "${target}")" 2> /dev/null && pwd -P)" != "${root}/egs2" ]; then
     log "Error: a recipe belongs into ${root}/egs2, e.g. ${root}/egs2/${corpus}" >&2
-    exit 1
+    exit 2
 fi
 
 mkdir "${target}"
