@@ -1,6 +1,5 @@
 """What is on record about a model: its size, prompts, classes, corpus, scores."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence
 
@@ -11,9 +10,6 @@ if TYPE_CHECKING:
 DEFAULT_SEGMENT = 65280
 # Adapters of embeddings, which leave their size as it is.
 _EMBEDDING_ADAPTERS = ("mean", "standardise")
-# Last parts of the names of tensors that are no parameters.
-_BUFFERS = {"running_mean", "running_var", "num_batches_tracked"}
-_BUFFERS |= {"count", "mean", "variance", "uses_plus"}
 
 
 class ModelFacts(NamedTuple):
@@ -53,7 +49,7 @@ def read_facts(files: "ModelFiles") -> Optional[ModelFacts]:
         build the model (``SeparateAV.facts``), which says what is wrong.
     """
     from espnet2_avsep.data.records.digest import file_sha256
-    from espnet2_avsep.data.records.weight_shapes import read_shapes
+    from espnet2_avsep.data.records.weight_shapes import count_parameters, read_shapes
     from espnet2_avsep.data.tables.base_config import read_config
     from espnet2_avsep.data.tables.class_labels import class_numbers
     from espnet2_avsep.errors import InputError
@@ -85,18 +81,13 @@ def read_facts(files: "ModelFiles") -> Optional[ModelFacts]:
         files.config,
         config.get("system"),
         separator,
-        sum(math.prod(size) for name, size in shapes.items() if is_parameter(name)),
+        count_parameters(shapes),
         rate,
         segment,
         file_sha256(weights),
         dim,
         classes,
     )
-
-
-def is_parameter(name: str) -> bool:
-    """Tell whether a tensor of our models' weights is a parameter, no buffer."""
-    return name.rpartition(".")[2] not in _BUFFERS
 
 
 def about(facts: ModelFacts) -> Dict[str, Any]:

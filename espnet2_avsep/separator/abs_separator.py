@@ -32,8 +32,9 @@ class AbsSeparator(nn.Module, ABC):
         context_frames: Frames on each side that a mask depends on; 0: not known.
         gives_steps: Whether run() returns the steps of a recursion.
         phases: Names of the training phases that set_phase() knows.
-        grounds: Whether it has the method ground(), see CCoLSeparator; with ``phases``,
-            also an attribute ``phase``.
+        grounds: Whether it has the method ground(), see CCoLSeparator.
+        learns_grounding: Whether that learns by the criterion co_learning; then it has
+            ``phases`` and an attribute ``phase``.
         tells_presence: Whether it has the method presence(), see TFCTDFSeparator.
         beside_masks: Prefixes of the names of weights that have no part in the masks
             of training.
@@ -57,6 +58,7 @@ class AbsSeparator(nn.Module, ABC):
     gives_steps: bool = False
     phases: Tuple[str, ...] = ()
     grounds: bool = False
+    learns_grounding: bool = False
     tells_presence: bool = False
     beside_masks: Tuple[str, ...] = ()
     num_classes: Optional[int] = None

@@ -43,7 +43,7 @@ class CCoLSeparator(AbsAVSeparator):
             layers.initialisation.INITIALISATIONS.
     """
 
-    grounds = True
+    grounds = learns_grounding = True
     beside_masks = ("grounding.",)
     phases = ("grounding", "co_learning", "cyclic")
     rate_factors = {"grounding.": 0.5}

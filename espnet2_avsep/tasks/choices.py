@@ -75,11 +75,11 @@ def _build_criterions(
                 "tell whether a query is in the mixture; choose separator: tfc_tdf "
                 "with separator_conf.presence, for instance 32."
             )
-        if criterion.needs_grounding and not (separator.grounds and separator.phases):
+        if criterion.needs_grounding and not separator.learns_grounding:
             raise InputError(
                 f"criterions: {name} does not go with this separator, which does not "
-                "tell what sounds; choose another one, or another separator: "
-                f"{separator_choices.that(grounds=True)}."
+                "learn to tell what sounds; choose another one, or another separator: "
+                f"{separator_choices.that(learns_grounding=True)}."
             )
         try:
             weight = float(entry.get("weight", 1.0))

@@ -4,13 +4,16 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from torch import nn
 
 from espnet2_avsep import SeparateAV
-from espnet2_avsep.inference.model_info import is_parameter, read_facts
+from espnet2_avsep.data.records.weight_shapes import count_parameters, read_shapes
+from espnet2_avsep.inference.model_info import read_facts
 from espnet2_avsep.registry import separator_choices
 from espnet2_avsep.sharing.source import find_model
 from espnet2_avsep.visual.adapter import StandardiseAdapter
+from espnet2_avsep.weights import write_safetensors
 from tests.support.tiny_corpus import DIM
 from tests.support.trained_model import make_trained_folder
 
@@ -29,16 +32,14 @@ def test_facts_of_files_are_those_of_the_model(tmp_path, name):
     assert expected.classes == ["cello"] and expected.prompt_dim == DIM
 
 
-def test_every_buffer_is_known_by_its_name():
+def test_no_buffer_of_any_separator_counts_as_a_parameter(tmp_path):
     for name, cls in separator_choices.items():
-        check_names(cls(visual_dim=6, **cls.tiny), name)
-    check_names(StandardiseAdapter(6), "standardise")
-
-
-def check_names(module: nn.Module, what: str) -> None:
-    parameters = dict(module.named_parameters())
-    for key in module.state_dict():
-        assert is_parameter(key) == (key in parameters), f"{what}: {key}"
+        model = nn.ModuleList([cls(visual_dim=6, **cls.tiny), StandardiseAdapter(6)])
+        expected = sum(value.numel() for value in model.parameters())
+        torch.save(model.state_dict(), tmp_path / "a.pth")
+        write_safetensors(tmp_path / "a.safetensors", model.state_dict())
+        for path in (tmp_path / "a.pth", tmp_path / "a.safetensors"):
+            assert count_parameters(read_shapes(path)) == expected, f"{name}, {path}"
 
 
 @pytest.mark.parametrize(

@@ -566,7 +566,7 @@ def test_gate_of_ccol_shuts_what_does_not_sound():
 def test_co_learning_needs_a_separator_that_grounds():
     from espnet2_avsep.errors import InputError
 
-    with pytest.raises(InputError, match="does not tell what sounds"):
+    with pytest.raises(InputError, match="does not learn to tell what sounds"):
         ccol_model(separator="hfra", separator_conf={"visual_dim": 4, "layers": 3})
 
 

@@ -1,4 +1,4 @@
-"""Names and shapes of the tensors in a file of weights, without torch.
+"""Names, types and shapes of the tensors in a file of weights, without torch.
 
 A file of torch.save is a zip archive: a pickle that describes the tensors, and their
 values apart. Only the description is read, by an unpickler that builds shapes and knows
@@ -7,6 +7,7 @@ nothing else: it can call nothing that a file names.
 
 import collections
 import json
+import math
 import pickle
 import zipfile
 from pathlib import Path
@@ -14,11 +15,29 @@ from typing import Any, Dict, Optional, Tuple
 
 # A description takes about 150 bytes a tensor.
 _MOST_BYTES = 1 << 26
-Shapes = Dict[str, Tuple[int, ...]]
+# Name of a tensor -> name of the type of its values, and its shape.
+Shapes = Dict[str, Tuple[str, Tuple[int, ...]]]
+# Buffers of torch's BatchNorm that are of the parameters' type.
+_STATISTICS = ("running_mean", "running_var")
+
+
+def count_parameters(shapes: Shapes) -> int:
+    """Return the number of parameters of a model, without its buffers.
+
+    Most tensors of a model are parameters, all of one type. Its buffers are of other
+    types (counts, statistics in float64), or those of BatchNorm.
+    """
+    types = collections.Counter(kind for kind, _ in shapes.values())
+    common = types.most_common(1)[0][0]
+    return sum(
+        math.prod(shape)
+        for name, (kind, shape) in shapes.items()
+        if kind == common and name.rpartition(".")[2] not in _STATISTICS
+    )
 
 
 def read_shapes(path: Path) -> Optional[Shapes]:
-    """Return name -> shape of each tensor of a file of torch.save or .safetensors.
+    """Return type and shape of each tensor of a file of torch.save or .safetensors.
 
     Args:
         path: The file.
@@ -37,9 +56,9 @@ def read_shapes(path: Path) -> Optional[Shapes]:
 def _are_shapes(found: Any) -> bool:
     return isinstance(found, dict) and all(
         type(name) is str
-        and type(shape) is tuple
-        and all(type(size) is int and size >= 0 for size in shape)
-        for name, shape in found.items()
+        and type(about) is _Tensor
+        and all(type(size) is int and size >= 0 for size in about[1])
+        for name, about in found.items()
     )
 
 
@@ -51,7 +70,10 @@ def _in_header(path: Path) -> Shapes:
             raise ValueError(f"a header of {length} bytes")
         header = json.loads(f.read(length))
     header.pop("__metadata__", None)
-    return {name: tuple(about["shape"]) for name, about in header.items()}
+    return {
+        name: _Tensor((about["dtype"], tuple(about["shape"])))
+        for name, about in header.items()
+    }
 
 
 def _in_pickle(path: Path) -> Shapes:
@@ -63,9 +85,13 @@ def _in_pickle(path: Path) -> Shapes:
             return _ShapeUnpickler(f).load()
 
 
-def _shape(storage: None, offset: int, size: tuple, *_: Any) -> Tuple[int, ...]:
+class _Tensor(tuple):
+    """Type and shape; no other tuple of a file is one."""
+
+
+def _tensor(storage: str, offset: int, size: tuple, *_: Any) -> _Tensor:
     """Stand-in for torch._utils._rebuild_tensor_v2."""
-    return tuple(size)
+    return _Tensor((storage, tuple(size)))
 
 
 class _ShapeUnpickler(pickle.Unpickler):
@@ -76,10 +102,11 @@ class _ShapeUnpickler(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _shape
+            return _tensor
         if module == "torch" and name.endswith("Storage"):
-            return name  # the type of the values, which are not read
+            return name  # the type of the values
         raise pickle.UnpicklingError(f"{module}.{name}")
 
-    def persistent_load(self, pid: Any) -> None:
-        """Leave the values out."""
+    def persistent_load(self, pid: Any) -> str:
+        """Return the type of values, which are not read."""
+        return str(pid[1])
