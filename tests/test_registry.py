@@ -176,7 +176,7 @@ def test_a_class_of_another_package(own):
         ("{own}:Loss", "does not derive|not a class that derives from"),
         ("{own}:NOT_A_CLASS", "not a class that derives from"),
         ("{own}:Missing", "has no 'Missing'"),
-        ("{own}:Unfinished", "does not implement bottleneck_dim, forward"),
+        ("{own}:Unfinished", "does not implement forward"),
         ("my_package.other:Nothing", "cannot be imported"),
         (":Nothing", "my_package.my_module:MyClass"),
         ("os:system", "not a class that derives from"),

@@ -25,7 +25,13 @@ from espnet2_avsep.layers.upsampled_conv import interpolate_taps, tap_weights
 
 
 def level_widths(channels: int, layers: int) -> List[int]:
-    """Channels of each level: doubled from level to level, up to 8 times the first."""
+    """Channels of each level: doubled from level to level, up to 8 times the first.
+
+    Raises:
+        ValueError: fewer than 2 levels.
+    """
+    if layers < 2:
+        raise ValueError(f"layers={layers}: the U-Net needs at least 2 levels.")
     return [channels * min(2**level, 8) for level in range(layers)]
 
 

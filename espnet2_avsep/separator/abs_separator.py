@@ -17,6 +17,7 @@ class AbsSeparator(nn.Module, ABC):
 
     Attributes:
         visual_dim: D, size of the visual embedding of a source.
+        bottleneck_dim: Size of the audio embedding that forward() returns.
         needs_motion: Whether forward() takes the keywords ``motion``, (B, N, S, D_m),
             and ``motion_lengths``, (B, N). This is a condition, as needs_labels is:
             data/conditions.py declares what there is.
@@ -48,6 +49,7 @@ class AbsSeparator(nn.Module, ABC):
     """
 
     visual_dim: int
+    bottleneck_dim: int
     motion_dim: int
     needs_motion: bool = False
     needs_flow: bool = False
@@ -66,11 +68,6 @@ class AbsSeparator(nn.Module, ABC):
     model_conf: Mapping[str, Any] = {}
     rate_factors: Mapping[str, float] = {}
     tiny: Mapping[str, Any] = {}
-
-    @property
-    @abstractmethod
-    def bottleneck_dim(self) -> int:
-        """Size of the audio embedding that forward() returns."""
 
     @classmethod
     def small_conf(cls, conf: Mapping[str, Any]) -> Dict[str, Any]:

@@ -76,11 +76,9 @@ class CCoLSeparator(AbsAVSeparator):
         self.query = None
         if grounding_dim is None:
             self.query = nn.Linear(visual_dim, maps)
-        if layers < 2:
-            raise ValueError(f"layers={layers}: the U-Net needs at least 2 levels.")
         widths = level_widths(channels, layers)
         self.layers = layers
-        self._bottleneck_dim = widths[-1]
+        self.bottleneck_dim = widths[-1]
         self.encoder = UNetEncoder(widths, end_bias=end_bias)
         self.decoder = UNetDecoder(widths, out_channels=maps)
         self.scale = nn.Parameter(torch.ones(maps))
@@ -92,11 +90,6 @@ class CCoLSeparator(AbsAVSeparator):
             grounding_channels,
             initialisation=initialisation,
         )
-
-    @property
-    def bottleneck_dim(self) -> int:
-        """Channels of the U-Net's bottleneck."""
-        return self._bottleneck_dim
 
     def set_phase(self, name: str) -> None:
         """See AbsSeparator.set_phase."""

@@ -48,12 +48,10 @@ class CoSeparationSeparator(AbsAVSeparator):
         initialisation: Optional[str] = "co_separation",
     ):
         super().__init__()
-        if layers < 2:
-            raise ValueError(f"layers={layers}: the U-Net needs at least 2 levels.")
         widths = level_widths(channels, layers)
         self.visual_dim = visual_dim
         self.layers = layers
-        self._bottleneck_dim = widths[-1]
+        self.bottleneck_dim = widths[-1]
         inside = [1, *widths[:-1]]
         self.down = nn.ModuleList(
             nn.Conv2d(a, b, 4, stride=2, padding=1)
@@ -72,11 +70,6 @@ class CoSeparationSeparator(AbsAVSeparator):
             SourceBatchNorm2d(width, bn_statistics, bn_sync) for width in own[1:]
         )
         initialise(self, initialisation)
-
-    @property
-    def bottleneck_dim(self) -> int:
-        """Channels of the bottleneck."""
-        return self._bottleneck_dim
 
     def forward(self, feature: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
         """See AbsAVSeparator.forward."""

@@ -62,7 +62,7 @@ class DecoupledResUNetSeparator(AbsWaveSeparator):
         self.visual_dim = visual_dim
         self.window, self.hop = window, hop
         self.levels = len(channels)
-        self._bottleneck_dim = channels[-1]
+        self.bottleneck_dim = channels[-1]
         self.input_norm = SourceBatchNorm2d(window // 2)  # statistics of each row
         self.first = nn.Conv2d(1, channels[0], kernel_size=1)
         self.down = nn.ModuleList()
@@ -85,11 +85,6 @@ class DecoupledResUNetSeparator(AbsWaveSeparator):
             )
             inputs = width
         self.last = nn.Conv2d(inputs, 4, kernel_size=1)
-
-    @property
-    def bottleneck_dim(self) -> int:
-        """Channels of the bottleneck."""
-        return self._bottleneck_dim
 
     @classmethod
     def small_conf(cls, conf: Mapping[str, Any]) -> Dict[str, Any]:

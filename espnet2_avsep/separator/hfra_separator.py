@@ -90,14 +90,12 @@ class HFRASeparator(AbsAVSeparator):
                 f"middle_condition={middle_condition!r} with fusion={fusion!r}: only "
                 "hierarchical fusion could tell sources apart then."
             )
-        if layers < 2:
-            raise ValueError(f"layers={layers}: the U-Net needs at least 2 levels.")
         activation = ACTIVATIONS[projection_activation]
         widths = level_widths(channels, layers)
         self.visual_dim = visual_dim
         self.layers = layers
         self.middle_condition = middle_condition
-        self._bottleneck_dim = widths[-1]
+        self.bottleneck_dim = widths[-1]
 
         self.encoder = UNetEncoder(widths, sync=bn_sync, end_bias=end_bias)
         condition_channels = 0
@@ -123,11 +121,6 @@ class HFRASeparator(AbsAVSeparator):
             sync=bn_sync,
         )
         initialise(self, initialisation)
-
-    @property
-    def bottleneck_dim(self) -> int:
-        """Channels of the bottleneck."""
-        return self._bottleneck_dim
 
     def forward(self, feature: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
         """See AbsAVSeparator.forward."""

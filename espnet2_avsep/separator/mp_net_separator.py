@@ -94,17 +94,12 @@ class MPNetSeparator(AbsAVSeparator):
         self.mask = mask
         self.stop_db = stop_db
         widths = level_widths(channels, layers)
-        self._bottleneck_dim = widths[-1]
+        self.bottleneck_dim = widths[-1]
         self.minus = _MinusNet(visual_dim, widths, width, end_bias)
         self.plus = _PlusNet(widths, end_bias)
         # Saved with the weights: those of the minus phase are used without plus stage.
         self.register_buffer("uses_plus", torch.tensor(1))
         initialise(self, initialisation)
-
-    @property
-    def bottleneck_dim(self) -> int:
-        """Channels of M-Net's bottleneck."""
-        return self._bottleneck_dim
 
     @property
     def stop_db(self) -> Optional[float]:

@@ -75,7 +75,7 @@ class PredictiveCodingSeparator(AbsAVSeparator):
         self.cycles = cycles
         self.width = width
         sizes = [channels * min(2 ** (level // 2), 8) for level in range(layers)]
-        self._bottleneck_dim = sizes[-1]
+        self.bottleneck_dim = sizes[-1]
 
         def norms(widths: Sequence[int]) -> nn.ModuleList:
             return nn.ModuleList(
@@ -106,11 +106,6 @@ class PredictiveCodingSeparator(AbsAVSeparator):
         self.condition = (
             nn.Identity() if visual_dim == values else nn.Linear(visual_dim, values)
         )
-
-    @property
-    def bottleneck_dim(self) -> int:
-        """Channels of the top."""
-        return self._bottleneck_dim
 
     def forward(self, feature: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
         """See AbsAVSeparator.forward."""

@@ -195,7 +195,7 @@ class QuerySeparator(AbsAVSeparator):
         self.fused_map = fused_map
         self.layers = layers
         self.middle_level = middle_level
-        self._bottleneck_dim = widths[-1]
+        self.bottleneck_dim = widths[-1]
 
         self.motion_scale = None
         if motion and motion_standardised:
@@ -243,11 +243,6 @@ class QuerySeparator(AbsAVSeparator):
             nn.ReLU(),
             nn.Linear(dim, width),
         )
-
-    @property
-    def bottleneck_dim(self) -> int:
-        """Channels of the bottleneck."""
-        return self._bottleneck_dim
 
     @property
     def num_classes(self) -> Optional[int]:

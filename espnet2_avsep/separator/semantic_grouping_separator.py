@@ -56,8 +56,6 @@ class SemanticGroupingSeparator(AbsAVSeparator):
         bn_statistics: str = "per_source",
     ):
         super().__init__()
-        if layers < 2:
-            raise ValueError(f"layers={layers}: the U-Net needs at least 2 levels.")
         widths = level_widths(channels, layers)
         width = widths[-1]
         if width % heads:
@@ -66,7 +64,7 @@ class SemanticGroupingSeparator(AbsAVSeparator):
             )
         self.visual_dim = visual_dim
         self.layers = layers
-        self._bottleneck_dim = width
+        self.bottleneck_dim = width
         self.encoder = UNetEncoder(widths)
         self.tokens = nn.Parameter(torch.randn(num_classes, width) / width**0.5)
         self.blocks = nn.ModuleList(
@@ -88,11 +86,6 @@ class SemanticGroupingSeparator(AbsAVSeparator):
         self.decoder = UNetDecoder(
             widths, condition_channels=width, statistics=bn_statistics, queried=False
         )
-
-    @property
-    def bottleneck_dim(self) -> int:
-        """Channels of the bottleneck."""
-        return self._bottleneck_dim
 
     def forward(self, feature: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
         """See AbsAVSeparator.forward."""

@@ -88,8 +88,6 @@ class SoundOfMotionsSeparator(AbsAVSeparator):
         ):
             if value < 1:
                 raise ValueError(f"{name}={value}: expected at least 1.")
-        if layers < 2:
-            raise ValueError(f"layers={layers}: the U-Net needs at least 2 levels.")
         if visual_dim % places**2:
             raise ValueError(
                 f"visual_dim={visual_dim}: expected a multiple of places ** 2 = "
@@ -102,7 +100,7 @@ class SoundOfMotionsSeparator(AbsAVSeparator):
         self.displacement_scale = displacement_scale
         self.steps_per_column = steps_per_column
         self.layers = layers
-        self._bottleneck_dim = widths[-1]
+        self.bottleneck_dim = widths[-1]
 
         self.encoder = UNetEncoder(widths)
         self.decoder = UNetDecoder(widths, queried=False, statistics=bn_statistics)
@@ -130,11 +128,6 @@ class SoundOfMotionsSeparator(AbsAVSeparator):
         told = motion_channels * steps_per_column
         self.gamma = nn.Linear(told, widths[-1])
         self.beta = nn.Linear(told, widths[-1])
-
-    @property
-    def bottleneck_dim(self) -> int:
-        """Channels of the bottleneck."""
-        return self._bottleneck_dim
 
     def forward(
         self,

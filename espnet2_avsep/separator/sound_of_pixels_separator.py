@@ -37,22 +37,15 @@ class SoundOfPixelsSeparator(AbsAVSeparator):
         initialisation: Optional[str] = None,
     ):
         super().__init__()
-        if layers < 2:
-            raise ValueError(f"layers={layers}: the U-Net needs at least 2 levels.")
         widths = level_widths(channels, layers)
         self.visual_dim = visual_dim
         self.layers = layers
-        self._bottleneck_dim = widths[-1]
+        self.bottleneck_dim = widths[-1]
         self.encoder = UNetEncoder(widths, end_bias=end_bias)
         self.decoder = UNetDecoder(widths, out_channels=visual_dim)
         self.scale = nn.Parameter(torch.ones(visual_dim))
         self.bias = nn.Parameter(torch.zeros(1))
         initialise(self, initialisation)
-
-    @property
-    def bottleneck_dim(self) -> int:
-        """Channels of the bottleneck."""
-        return self._bottleneck_dim
 
     def forward(self, feature: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
         """See AbsAVSeparator.forward."""

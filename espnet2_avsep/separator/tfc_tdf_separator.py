@@ -131,7 +131,7 @@ class TFCTDFSeparator(AbsAVSeparator):
         self.complex_masks = phase
         self.blocks, self.convs = blocks, convs
         self.competition, self.competition_dropout = competition, competition_dropout
-        self._bottleneck_dim = channels[-1]
+        self.bottleneck_dim = channels[-1]
 
         def norm(maps: int) -> nn.Module:
             return SourceBatchNorm2d(maps, sync=bn_sync)
@@ -192,11 +192,6 @@ class TFCTDFSeparator(AbsAVSeparator):
         nn.init.normal_(self.unpatch.weight, std=0.02)
         nn.init.zeros_(self.unpatch.bias)
         self.to(memory_format=torch.channels_last)  # a tenth faster, on a CPU
-
-    @property
-    def bottleneck_dim(self) -> int:
-        """Channels of the deepest level."""
-        return self._bottleneck_dim
 
     @property
     def context_frames(self) -> int:

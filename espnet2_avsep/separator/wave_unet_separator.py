@@ -49,7 +49,7 @@ class WaveUNetSeparator(AbsWaveSeparator):
         self.visual_dim = visual_dim
         self.stride = stride
         widths = [channels * 2**level for level in range(layers + 1)]
-        self._bottleneck_dim = widths[-1]
+        self.bottleneck_dim = widths[-1]
 
         def block(inputs: int, outputs: int) -> nn.Sequential:
             return nn.Sequential(
@@ -75,11 +75,6 @@ class WaveUNetSeparator(AbsWaveSeparator):
             self.up.append(block(inputs + width, width))
             inputs = width
         self.last = nn.Conv1d(inputs + 1, 1, kernel_size=1)
-
-    @property
-    def bottleneck_dim(self) -> int:
-        """Channels of the bottleneck."""
-        return self._bottleneck_dim
 
     def forward(self, mixture: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
         """See AbsWaveSeparator.forward."""
