@@ -271,17 +271,7 @@ class TFCTDFSeparator(AbsAVSeparator):
     def ground(
         self, feature: Tensor, visual: Tensor, heard: Optional[Tensor] = None
     ) -> Tensor:
-        """Tell which queries can be heard in which sounds, see CCoLSeparator.ground.
-
-        Args:
-            feature: Features of M sounds, (B, M, F, T).
-            visual: Embeddings of N queries, (B, N, D).
-            heard: Which sounds are of interest, (B, M); null: all.
-
-        Returns:
-            Logits (B, M, N, 2), of layers.grounding.SOUNDS and SILENT; NaN for a sound
-            that is of no interest.
-        """
+        """Tell which queries can be heard in which sounds; see CCoLSeparator.ground."""
         self.check_visual(visual)
 
         def embed(sounds: Tensor) -> Tensor:
