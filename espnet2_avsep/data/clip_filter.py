@@ -11,9 +11,9 @@ from espnet2_avsep.data.audio.levels import Level, measure, write_levels
 from espnet2_avsep.data.records.content import copy_content
 from espnet2_avsep.data.records.encoder_check import INFOS
 from espnet2_avsep.data.records.made_from import (
+    begin_record,
     check_unchanged,
     make_record,
-    record_path,
     write_record,
 )
 from espnet2_avsep.data.records.source_check import check_sources
@@ -149,9 +149,9 @@ def filter_clips(
 
     counts = count_clips(kept, skipped, listed)
     counts.update(read_source(data_dir / "source.yaml"))
-    # These are there only while the tables beside them belong together.
-    for path in (output_dir / "counts.yaml", record_path(output_dir)):
-        path.unlink(missing_ok=True)
+    begin_record(output_dir, 4)
+    # It is there only while the tables beside it belong together.
+    (output_dir / "counts.yaml").unlink(missing_ok=True)
     write_skipped(output_dir / "skipped.tsv", skipped)
     write_levels(output_dir / "levels.tsv", levels)
     if not kept:

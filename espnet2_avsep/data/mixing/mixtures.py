@@ -46,6 +46,7 @@ from espnet2_avsep.data.records.content import (
 from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.data.records.made_from import (
     Record,
+    begin_record,
     make_record,
     record_path,
     write_record,
@@ -345,8 +346,8 @@ def _prepare_folder(output_dir: Path, state: str) -> None:
     """Remove what an earlier run left, but for finished wavs of the same state."""
     data = output_dir / "data"
     data.mkdir(parents=True, exist_ok=True)
-    for path in (output_dir / "counts.yaml", record_path(output_dir)):
-        path.unlink(missing_ok=True)
+    begin_record(output_dir, 4)
+    (output_dir / "counts.yaml").unlink(missing_ok=True)
     marker = data / "state.sha256"
     same = marker.exists() and marker.read_text(encoding="utf-8").strip() == state
     if not same:

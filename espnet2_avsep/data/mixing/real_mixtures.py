@@ -29,9 +29,9 @@ from espnet2_avsep.data.clip_filter import (
 from espnet2_avsep.data.features import write_ark
 from espnet2_avsep.data.records.content import content_of, write_content
 from espnet2_avsep.data.records.made_from import (
+    begin_record,
     check_unchanged,
     make_record,
-    record_path,
     write_record,
 )
 from espnet2_avsep.data.records.source_check import check_sources
@@ -155,8 +155,8 @@ def make_real_mixtures(
         "segment_samples": limits.segment_samples,
         "fs": limits.fs,
     }
-    for path in (output_dir / "counts.yaml", record_path(output_dir)):
-        path.unlink(missing_ok=True)
+    begin_record(output_dir, 4)
+    (output_dir / "counts.yaml").unlink(missing_ok=True)
     write_skipped(output_dir / "skipped.tsv", skipped)
     if not kept:
         raise InputError(

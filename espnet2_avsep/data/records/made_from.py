@@ -96,6 +96,18 @@ def write_record(result: PathLike, record: Record) -> None:
     write_json(record_path(result), record, sort_keys=True)
 
 
+def begin_record(folder: PathLike, stage: int) -> None:
+    """Note that a folder's result is being made: until it has a record, it is not used.
+
+    Args:
+        folder: Made where missing.
+        stage: The stage that makes the result.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    begun = {"stage": stage, "version": 0, "inputs": {}, "options": {}}
+    write_record(folder, {**begun, "finished": False})
+
+
 def read_record(result: PathLike) -> Optional[Record]:
     """Read the record of a result; None: there is none, or none of this form."""
     try:
@@ -153,6 +165,11 @@ def check_current(result: PathLike, required: bool = False) -> None:
                 "makes it again."
             )
         return
+    if record.get("finished") is False:
+        raise InputError(
+            f"{result}: is not complete: stage {record['stage']} was stopped while it "
+            f"made it. Run stage {record['stage']} again."
+        )
     for name, known in record["inputs"].items():
         path = Path(known["path"])
         if not path.exists():

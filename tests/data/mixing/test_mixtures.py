@@ -12,8 +12,10 @@ import yaml
 
 from espnet2_avsep.data.audio.wav_writer import HEADER_BYTES, write_float_wav
 from espnet2_avsep.data.clip_filter import Limits, filter_clips
+from espnet2_avsep.data.mixing import mixtures
 from espnet2_avsep.data.mixing.mixture_draw import draw_groups, draw_same_class
 from espnet2_avsep.data.mixing.mixtures import make_mixtures
+from espnet2_avsep.data.records.made_from import check_sets
 from espnet2_avsep.data.segment_reader import read_matrix, read_segment
 from espnet2_avsep.data.tables.scp import read_scp, read_skipped
 from espnet2_avsep.errors import InputError
@@ -495,6 +497,28 @@ def test_another_list_or_other_audio_replaces_everything(
         for folder in (output, fresh)
     )
     assert got == expected
+
+
+def test_a_set_that_was_not_finished_is_not_used(tmp_path, clips_dir, monkeypatch):
+    """Killed between two tables, when source 1 has other pictures than source 2."""
+    make(clips_dir, tmp_path / "out")
+    check_sets([tmp_path / "out" / "wav.scp"])
+    write, calls = mixtures.write_ark, []
+
+    def stop(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    monkeypatch.setattr(mixtures, "write_ark", stop)
+    with pytest.raises(KeyboardInterrupt):
+        make(clips_dir, tmp_path / "out")
+    assert (tmp_path / "out" / "visual_spk2.scp").exists()
+    with pytest.raises(InputError, match="not complete.* Run stage 4 again"):
+        check_sets([tmp_path / "out" / "wav.scp"])
+    make(clips_dir, tmp_path / "out")
+    check_sets([tmp_path / "out" / "wav.scp"])
 
 
 def test_float_wav_is_the_same_at_any_time(tmp_path):
