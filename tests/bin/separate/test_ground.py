@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
 from espnet2_avsep.bin import avsep
@@ -99,3 +100,60 @@ def test_what_cannot_be_answered(place, tmp_path, capsys, monkeypatch, words, me
     )
     assert status == 2 and message in err
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+@pytest.fixture(scope="module")
+def telling(tmp_path_factory):
+    """A TFC-TDF model with presence, for which e0 sounds and e1 does not."""
+    conf = {"visual_dim": DIM, "num_bins": 64, "channels": [4, 8], "blocks": 1}
+    conf.update(convs=1, patch=4, width=4, competition=True, presence=1)
+    folder = make_trained_folder(
+        tmp_path_factory.mktemp("presence") / "model",
+        separator="tfc_tdf",
+        separator_conf={**conf, "presence_frames": 2},
+        model_conf={"num_log_bins": None, "compression": "power"},
+    )
+    path = folder / "valid.si_sdr_i.best.pth"
+    state = torch.load(path)
+    state["separator.presence_sound.weight"].fill_(10)  # times a mean that is above 0
+    query = torch.zeros(1, DIM)
+    query[0, :2] = torch.tensor([1.0, -1.0])
+    state["separator.presence_query.weight"] = query
+    torch.save(state, path)
+    return folder
+
+
+def test_presence_tells_what_sounds_and_quiets_the_rest(
+    telling, tmp_path, capsys, monkeypatch
+):
+    """Its logits, and the gated tracks of `avsep separate`, of the same sound."""
+    monkeypatch.chdir(tmp_path)
+    sound = np.concatenate([tone(2, RATE, 300), np.zeros(2 * RATE)])
+    soundfile.write("mix.wav", sound, RATE)
+    words = []
+    for number in (0, 1, 2):
+        np.save(f"e{number}.npy", np.eye(DIM, dtype=np.float32)[number])
+        words += ["--query", f"e{number}.npy"]
+    status, text, err = run(
+        *(capsys, "mix.wav", "--model", telling, "--out", "out", *words, "--json")
+    )
+    assert (status, err) == (0, "")
+    present, absent, unknown = json.loads(text)["queries"]
+    separate = SeparateAV.from_pretrained(telling)
+    segment = separate.segment / separate.sample_rate
+    heard = [row for row in present["stretches"] if row[1] < 2]
+    assert len(heard) == int(2 / segment) and heard[-1][2] > 0.9
+    for yes, no, neither in zip(
+        heard, absent["stretches"], unknown["stretches"], strict=False
+    ):
+        assert yes[2] > 0.6 and yes[2] + no[2] == pytest.approx(1, abs=2e-3)
+        assert neither[2] == 0.5
+    for entry in (present, absent, unknown):
+        assert entry["stretches"][-1][2] == 0  # where nothing sounds
+    mix, _ = soundfile.read("mix.wav", dtype="float32")
+    one, other = (separate(mix, np.eye(DIM)[n : n + 1], fs=RATE)[0] for n in (0, 1))
+    separate.model.separator.tells_presence = False
+    same = separate(mix, np.eye(DIM)[:1], fs=RATE)[0]
+    middle = slice(RATE // 2, 3 * RATE // 2)
+    assert np.square(other[middle]).mean() < 0.1 * np.square(one[middle]).mean()
+    assert np.square(one[middle]).mean() > 0.5 * np.square(same[middle]).mean()
