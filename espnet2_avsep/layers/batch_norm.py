@@ -8,6 +8,7 @@ from typing import Any, Tuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 STATISTICS = ("per_source", "joint")
 
@@ -127,6 +128,14 @@ class SourceBatchNorm2d(nn.BatchNorm2d):
             return self._normalise(x)
         return torch.cat([self._normalise(part) for part in x.chunk(num_sources)])
 
+    def scale_and_shift(self) -> Tuple[Tensor, Tensor]:
+        """Evaluation is y = scale x + shift; return both, (C,) each."""
+        # bfloat16 has too few digits for what is in between.
+        dtype = torch.promote_types(self.weight.dtype, torch.float32)
+        scale = self.weight.to(dtype) * (self.running_var.to(dtype) + self.eps).rsqrt()
+        shift = self.bias.to(dtype) - self.running_mean.to(dtype) * scale
+        return scale.to(self.weight.dtype), shift.to(self.weight.dtype)
+
     def _normalise(self, x: Tensor) -> Tensor:
         sync = self.sync and several_processes()
         if not (self.training and (sync or _ambiguous_layout(x))):
@@ -140,6 +149,39 @@ class SourceBatchNorm2d(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(unbiased, self.momentum)
         return y
+
+
+class FoldedSequential(nn.Sequential):
+    """Convolutions, each followed by its BatchNorm, and other layers.
+
+    In evaluation a BatchNorm is part of the convolution before it. The weights are
+    folded in each call, which takes as long as a fraction of a millisecond of sound, so
+    that they are never out of date. They keep their names.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layers to (B, C, H, W)."""
+        folded = None
+        layers = list(self)
+        for layer, following in zip(layers, [*layers[1:], None], strict=True):
+            if layer is folded:
+                continue
+            if isinstance(following, SourceBatchNorm2d) and not following.training:
+                folded = following
+                x = _convolve(layer, following, x)
+            else:
+                x = layer(x)
+        return x
+
+
+def _convolve(conv: nn.Module, norm: SourceBatchNorm2d, x: Tensor) -> Tensor:
+    """Apply a convolution without bias, with the BatchNorm behind it, in evaluation."""
+    scale, shift = norm.scale_and_shift()
+    if isinstance(conv, nn.ConvTranspose2d):
+        weight = conv.weight * scale[:, None, None]
+        return F.conv_transpose2d(x, weight, shift, conv.stride, conv.padding)
+    weight = conv.weight * scale[:, None, None, None]
+    return F.conv2d(x, weight, shift, conv.stride, conv.padding)
 
 
 def _ambiguous_layout(x: Tensor) -> bool:

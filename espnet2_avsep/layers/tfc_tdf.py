@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
+from espnet2_avsep.layers.batch_norm import FoldedSequential, SourceBatchNorm2d
 
 
 class TFCTDFBlock(nn.Module):
@@ -39,7 +39,7 @@ class TFCTDFBlock(nn.Module):
         sync: bool = True,
     ):
         super().__init__()
-        self.convs = nn.Sequential(
+        self.convs = FoldedSequential(
             *(
                 layer
                 for _ in range(convs)
@@ -59,13 +59,28 @@ class TFCTDFBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Process maps (B, C, T, F); frequency is the last axis."""
         x = x + self.convs(x)
-        y = F.relu(self.narrow_norm(_over_rows(self.narrow, x)), inplace=True)
-        return x + F.relu(self.wide_norm(_over_rows(self.wide, y)), inplace=True)
+        # Products from the left, so that maps in channels-last memory are not copied.
+        rows = x.permute(0, 2, 3, 1)  # (B, T, F, C)
+        if self.narrow_norm.training or self.wide_norm.training:
+            y = _normalise(self.narrow_norm, torch.matmul(self.narrow.weight, rows))
+            y = F.relu(y, inplace=True)
+            y = _normalise(self.wide_norm, torch.matmul(self.wide.weight, y))
+            y = F.relu(y, inplace=True)
+        else:
+            y = self._evaluate(rows.flatten(0, 1)).view_as(rows)
+        return (rows + y).permute(0, 3, 1, 2)
+
+    def _evaluate(self, frames: Tensor) -> Tensor:
+        """Linear layers on (B * T, F, C), with BatchNorm as their scale and shift."""
+        scale, shift = self.narrow_norm.scale_and_shift()
+        y = torch.bmm(self.narrow.weight.expand(frames.size(0), -1, -1), frames)
+        y = F.relu(torch.addcmul(shift, y, scale), inplace=True)
+        # The second scale goes to the narrow side.
+        scale, shift = self.wide_norm.scale_and_shift()
+        wide = self.wide.weight.expand(frames.size(0), -1, -1)
+        return F.relu(torch.baddbmm(shift, wide, y * scale), inplace=True)
 
 
-def _over_rows(linear: nn.Linear, x: Tensor) -> Tensor:
-    """Apply a linear layer to the last axis of (B, C, T, F), which stays channels-last.
-
-    As a product from the left, so that maps in channels-last memory are not copied.
-    """
-    return torch.matmul(linear.weight, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+def _normalise(norm: nn.Module, x: Tensor) -> Tensor:
+    """Apply a BatchNorm to (B, T, F, C)."""
+    return norm(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)

@@ -287,10 +287,10 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
                     bottleneck[:, None].detach(), given["visual"].detach()
                 )
                 presence = found[:, 0].float()
-        mask = self._mask(logits)
+        mask, size = self._mask(logits)
         output = SeparationOutput(
             logits=logits.real,
-            mask=mask.abs() if mask.is_complex() else mask,
+            mask=size,
             mixture=magnitude[:, :1],
             reference=magnitude[:, 1:],
             bottleneck=bottleneck,
@@ -331,11 +331,11 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             mask: The log-frequency masks before rounding, (B, N, F', T); of complex
                 ones the magnitudes.
         """
-        mask, spectrum = self._masks(mixture, visual, conditions)
+        mask, size, spectrum = self._masks(mixture, visual, conditions)
         tracks = self._resynthesise(
             mask, spectrum[:, 0], mixture.size(-1), threshold if binary_mask else None
         )
-        return tracks, mask.abs() if mask.is_complex() else mask
+        return tracks, size
 
     @torch.no_grad()
     def separate_channels(
@@ -361,7 +361,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         Returns:
             (B, N, C, L).
         """
-        mask, _ = self._masks(mixture.mean(dim=1), visual, conditions)
+        mask, *_ = self._masks(mixture.mean(dim=1), visual, conditions)
         rounded_at = threshold if binary_mask else None
         tracks = [
             self._resynthesise(mask, spectrum, mixture.size(-1), rounded_at)
@@ -510,12 +510,12 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
 
     def _masks(
         self, mixture: Tensor, visual: Tensor, conditions: Dict[str, Tensor]
-    ) -> Tuple[Tensor, Tensor]:
-        """Masks (B, N, F', T), real or complex, and spectrum (B, 1, F, T)."""
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        """What _mask() returns, and the spectrum (B, 1, F, T)."""
         spectrum = self._spectrum(mixture[:, None])
         magnitude = self.warp(spectrum.abs())
         logits, *_ = self._separate(magnitude, visual, conditions)
-        return self._mask(logits), spectrum
+        return (*self._mask(logits), spectrum)
 
     def _grounding(self, magnitude: Tensor, visual: Tensor) -> Optional[Grounding]:
         """What the grounding network says, where a criterion asks for it.
@@ -568,12 +568,16 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             return contextlib.nullcontext()
         return torch.autocast(device, dtype)
 
-    def _mask(self, logits: Tensor) -> Tensor:
+    def _mask(self, logits: Tensor) -> Tuple[Tensor, Tensor]:
+        """Masks (B, N, F', T), real or complex, and what of them is no phase."""
         if self.mask_activation == "none":
-            return logits
+            return logits, logits.abs() if logits.is_complex() else logits
+        size = logits.real.sigmoid()
+        if self.mask_max != 1:
+            size = self.mask_max * size
         if logits.is_complex():
-            return torch.polar(self.mask_max * logits.real.sigmoid(), logits.imag)
-        return self.mask_max * logits.sigmoid()
+            return torch.polar(size, logits.imag), size
+        return size, size
 
     def _teach(self, mixture: Tensor, utt_id: Optional[List[str]]) -> Optional[Tensor]:
         """The teacher's embedding of each mixture, (B, E)."""

@@ -1,12 +1,13 @@
 """A U-Net of time-frequency blocks on the linear axis, queried at its last layer."""
 
+import functools
 from typing import List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
+from espnet2_avsep.layers.batch_norm import FoldedSequential, SourceBatchNorm2d
 from espnet2_avsep.layers.grounding import ground_heard
 from espnet2_avsep.layers.tfc_tdf import TFCTDFBlock
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
@@ -161,11 +162,12 @@ class TFCTDFSeparator(AbsAVSeparator):
             self.encoder.append(level(n))
             self.decoder.append(level(n))
             half = nn.Conv2d(outer, inner, 2, stride=2, bias=False)
-            self.down.append(nn.Sequential(half, norm(inner), nn.ReLU(inplace=True)))
+            relu = nn.ReLU(inplace=True)
+            self.down.append(FoldedSequential(half, norm(inner), relu))
             double = nn.ConvTranspose2d(inner, outer, 2, stride=2, bias=False)
-            self.up.append(nn.Sequential(double, norm(outer), nn.ReLU(inplace=True)))
+            self.up.append(FoldedSequential(double, norm(outer), relu))
         self.bottom = level(self.layers)
-        self.maps = nn.Sequential(
+        self.maps = FoldedSequential(
             nn.Conv2d(channels[0], width, 1, bias=False), norm(width)
         )
         self.drop_maps = nn.Dropout2d(dropout)
@@ -209,10 +211,10 @@ class TFCTDFSeparator(AbsAVSeparator):
 
     def forward(self, feature: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
         """See AbsAVSeparator.forward; with ``phase``, logits are L_i + i P_i."""
-        values, bottleneck = self.real_forward(feature, visual)
+        values, bottleneck = self._values(feature, visual)
         if self.phase:
-            return torch.complex(*values.float().unbind(dim=2)), bottleneck
-        return values[:, :, 0], bottleneck
+            return torch.complex(*(value.float() for value in values)), bottleneck
+        return values[0], bottleneck
 
     def real_forward(self, feature: Tensor, visual: Tensor) -> Tuple[Tensor, Tensor]:
         """Compute what forward() does, without complex numbers (for export).
@@ -220,30 +222,62 @@ class TFCTDFSeparator(AbsAVSeparator):
         Returns:
             L_i and, with ``phase``, P_i: (B, N, 1 or 2, F, T); bottleneck (B, C).
         """
+        values, bottleneck = self._values(feature, visual)
+        return torch.stack(values, dim=2), bottleneck
+
+    def _values(self, feature: Tensor, visual: Tensor) -> Tuple[List[Tensor], Tensor]:
+        """Return L_i and, with ``phase``, P_i, (B, N, F, T) each, and the bottleneck.
+
+        In memory their last axis is F, as the spectrum's and the maps': without copies.
+        """
         self.check_visual(visual)
         num_rows, num_frames = feature.shape[-2:]
-        maps, deepest = self._mixture_maps(feature)
-        maps = self.drop_maps(maps).permute(0, 2, 3, 1)[:, None]  # (B, 1, T', F', K)
-        gamma, beta = self.film(visual)[:, :, None, None].chunk(2, dim=-1)
-        values = self.unpatch(F.relu(maps * (1 + gamma) + beta))
-        values = values.unflatten(-1, (-1, self.patch))  # (B, N, T', F', 1 or 2, patch)
-        values = values.permute(0, 1, 4, 3, 5, 2)  # (B, N, 1 or 2, F', patch, T')
+        maps, deepest = self._decode(feature)
+        selected = self._select(maps, visual)  # (B, N, T', F', K)
+        weights = self.unpatch.weight.split(self.patch)
+        biases = self.unpatch.bias.split(self.patch)
+        values = [
+            F.linear(selected, weight, bias)  # (B, N, T', F', patch)
+            for weight, bias in zip(weights, biases, strict=True)
+        ]
         if self.profile is not None:
-            profile = self.profile(visual)[:, :, None, :, None, None]
-            values = torch.cat([values[:, :, :1] + profile, values[:, :, 1:]], dim=2)
-        values = values.flatten(3, 4)  # (B, N, 1 or 2, F, T')
+            values[0] = values[0] + self.profile(visual)[:, :, None, :, None]
+        values = [value.flatten(3) for value in values]  # (B, N, T', F)
         if self.competition:
-            logits = self._compete(values[:, :, :1].float())
-            values = torch.cat([logits, values[:, :, 1:].float()], dim=2)
+            values[0] = self._compete(values[0].float())
         if self.tells_presence and not self.training:
-            gate = self._presence_of_frames(deepest, visual)[:, :, None, None]
-            logits = _logit_of_product(values[:, :, :1].float(), gate)
-            values = torch.cat([logits, values[:, :, 1:].float()], dim=2)
-        values = values[..., :num_rows, :num_frames]
+            gate = self._presence_of_frames(deepest, visual)[..., None]
+            values[0] = _logit_of_product(values[0].float(), gate)
+        values = [value[:, :, :num_frames, :num_rows] for value in values]
         if num_rows > self.num_bins:
-            last = values[..., -1:, :].expand(-1, -1, -1, num_rows - self.num_bins, -1)
-            values = torch.cat([values, last], dim=3)
-        return values, deepest.mean(dim=(-2, -1))
+            more = num_rows - self.num_bins
+            values = [
+                torch.cat([value, value[..., -1:].expand(-1, -1, -1, more)], dim=-1)
+                for value in values
+            ]
+        bottleneck = deepest.mean(dim=(-2, -1))
+        return [value.transpose(-1, -2) for value in values], bottleneck
+
+    def _select(self, maps: Tensor, visual: Tensor) -> Tensor:
+        """Return ReLU(H (1 + gamma) + beta), (B, N, T', F', K).
+
+        Args:
+            maps: What the U-Net makes of the mixture, (B, C, T', F').
+            visual: (B, N, D).
+        """
+        gamma, beta = self.film(visual).chunk(2, dim=-1)  # (B, N, K) each
+        if self.training:
+            h = self.drop_maps(self.maps(maps)).permute(0, 2, 3, 1)[:, None]
+            gamma, beta = gamma[:, :, None, None], beta[:, :, None, None]
+            return F.relu(h * (1 + gamma) + beta)
+        # The layer that makes H is linear: a product for each source has it all.
+        conv, norm = self.maps
+        scale, shift = norm.scale_and_shift()
+        weight = (1 + gamma)[..., None] * (scale[:, None] * conv.weight.flatten(1))
+        bias = (1 + gamma) * shift + beta
+        pixels = maps.permute(0, 2, 3, 1).flatten(1, 2)[:, None]  # (B, 1, T' F', C)
+        h = torch.matmul(pixels, weight.transpose(-1, -2)) + bias[:, :, None]
+        return F.relu(h, inplace=True).unflatten(2, maps.shape[-2:])
 
     def presence(self, sounds: Tensor, visual: Tensor) -> Tensor:
         """Return p_i, the logit of "what the query shows is in the sound".
@@ -290,27 +324,24 @@ class TFCTDFSeparator(AbsAVSeparator):
             logits: (B, N, ...).
         """
         # log-odds of the softmax: L_i - log(1 + sum of exp(L_j) over j != i)
-        own = torch.eye(logits.size(1), dtype=torch.bool, device=logits.device)
-        out = own.reshape(1, *own.shape, *[1] * (logits.dim() - 2))
+        others = F.softplus(_log_sum_of_others(logits))
         if self.training and self.competition_dropout:
             alone = torch.rand(len(logits), device=logits.device)
             alone = alone < self.competition_dropout
-            out = out | alone.reshape(-1, *[1] * logits.dim())
-        others = logits[:, None].masked_fill(out, _NOTHING)  # (B, N, N, ...)
-        return logits - F.softplus(others.logsumexp(dim=2))
+            others = others * ~alone.reshape(-1, *[1] * (logits.dim() - 1))
+        return logits - others
 
-    def _mixture_maps(self, feature: Tensor) -> Tuple[Tensor, Tensor]:
-        """What does not depend on the query: K maps, and the deepest level.
+    def _decode(self, feature: Tensor) -> Tuple[Tensor, Tensor]:
+        """First level of the decoder, (B, C, T', F'), and the deepest one's output.
 
-        Returns:
-            (B, K, T', F') and (B, C, T'', F'').
+        Nothing of it depends on the query.
         """
         x, skips = self._encode(feature)
         deepest = x
         levels = zip(self.up, self.decoder, skips, strict=True)
         for up, blocks, skip in reversed(list(levels)):
             x = blocks(up(x) * skip)
-        return self.maps(x), deepest
+        return x, deepest
 
     def _encode(self, feature: Tensor) -> Tuple[Tensor, List[Tensor]]:
         """Deepest level (B, C, T'', F''), and the skips of the others."""
@@ -326,8 +357,20 @@ class TFCTDFSeparator(AbsAVSeparator):
         return self.bottom(x), skips
 
 
+def _log_sum_of_others(logits: Tensor) -> Tensor:
+    """Return log(sum of exp(L_j) over j != i) for each i of (B, N, ...)."""
+    sources = logits.size(1)
+    if torch.compiler.is_exporting():  # to a graph in which N is free
+        own = torch.eye(sources, dtype=torch.bool, device=logits.device)
+        own = own.reshape(1, *own.shape, *[1] * (logits.dim() - 2))
+        return logits[:, None].masked_fill(own, _NOTHING).logsumexp(dim=2)
+    if sources == 1:
+        return torch.full_like(logits, _NOTHING)
+    shifted = (logits.roll(number, dims=1) for number in range(1, sources))
+    return functools.reduce(torch.logaddexp, shifted)
+
+
 def _logit_of_product(one: Tensor, other: Tensor) -> Tensor:
     """Return the logit of sigmoid(one) * sigmoid(other)."""
-    # 1 / product = (1 + exp(-one)) (1 + exp(-other)), of which odds are 1 less
-    terms = torch.broadcast_tensors(-one, -other, -one - other)
-    return -torch.stack(terms).logsumexp(dim=0)
+    # 1 / product - 1 = exp(-other) + exp(-one) (1 + exp(-other))
+    return -torch.logaddexp(-other, F.softplus(-other) - one)

@@ -52,7 +52,7 @@ class MaskGraph(nn.Module):
         )
         feature, visual = self._padded(given["feature"]), given["visual"]
         if len(self.outputs) == 1:
-            masks = [model._mask(separator(feature, visual)[0])]
+            masks = [model._mask(separator(feature, visual)[0])[0]]
         else:
             values, _ = separator.real_forward(feature, visual)
             size = model.mask_max * values[:, :, 0].sigmoid()

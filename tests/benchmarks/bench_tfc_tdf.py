@@ -8,15 +8,17 @@ channels whose number of parameters is nearest. All have random weights and one
 precision. A training step is all of it, from the waveforms to the optimizer, of
 --batch_size mixtures of the configuration's length, with its absent queries. Separation
 is that of one recording of --seconds with two queries, from waveform to waveforms;
-GFLOP are those of its forward pass. Each form is timed in turn with HFRA. Peak memory
-is that of a fresh process which does it twice, less what it had before the model was
-built.
+GFLOP are those of its forward pass. Each form is timed in turn with HFRA, in CPU
+seconds, which other jobs on the machine change less than they change elapsed ones. Peak
+memory is that of a fresh process which does it twice, less what it had before the model
+was built.
 
     python tests/benchmarks/bench_tfc_tdf.py --threads 1
 """
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
@@ -178,7 +180,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             separate()
         ways = {"step": train, "separation": separate}
         ways.update({"first step": first[0], "first separation": first[1]})
-        median, _ = compare(ways, args.rounds)
+        median, _ = compare(ways, args.rounds, time.process_time)
         this = str(Path(__file__).resolve())
         peaks = [
             peak_of_fresh_process(this, "--peak_of", form, way, *given)

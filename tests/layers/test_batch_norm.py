@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
+from espnet2_avsep.layers.batch_norm import FoldedSequential, SourceBatchNorm2d
 
 # What each of two processes does: its half of the batch, and gradients added up.
 PROCESS = """
@@ -117,3 +117,63 @@ def test_two_processes_with_unequal_parts(tmp_path, sync):
     for part in parts:
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             torch.testing.assert_close(part[name], whole[name])
+
+
+def layers():
+    """Convolution, BatchNorm, ReLU, transposed convolution, BatchNorm, ReLU."""
+    torch.manual_seed(0)
+    found = [
+        nn.Conv2d(2, 3, 3, stride=2, padding=1, bias=False),
+        SourceBatchNorm2d(3),
+        nn.ReLU(inplace=True),
+        nn.ConvTranspose2d(3, 4, 2, stride=2, bias=False),
+        SourceBatchNorm2d(4),
+        nn.ReLU(inplace=True),
+    ]
+    for norm in (found[1], found[4]):
+        for values in (norm.weight, norm.bias, norm.running_mean):
+            nn.init.normal_(values)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+    return found
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_folded_layers_equal_one_after_the_other(training):
+    plain = nn.Sequential(*layers()).double().train(training)
+    folded = FoldedSequential(*layers()).double().train(training)
+    x = torch.randn(2, 2, 6, 8, dtype=torch.float64)
+    for _ in range(2):  # the second time with the statistics that the first one left
+        torch.testing.assert_close(folded(x), plain(x))
+    assert plain.state_dict().keys() == folded.state_dict().keys()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(folded.state_dict()[name], value)
+
+
+def test_folded_weights_are_never_out_of_date():
+    plain = nn.Sequential(*layers()).double().eval()
+    folded = FoldedSequential(*layers()).double().eval()
+    x = torch.randn(2, 2, 6, 8, dtype=torch.float64)
+    before = folded(x)
+    for model in (plain, folded):
+        model.train()(x)  # new statistics
+        model.eval()
+    assert not torch.allclose(folded(x), before)
+    torch.testing.assert_close(folded(x), plain(x))
+    changed = {name: value + 0.5 for name, value in plain.state_dict().items()}
+    for model in (plain, folded):
+        model.load_state_dict(changed)
+    torch.testing.assert_close(folded(x), plain(x))
+
+
+def test_frozen_statistics_in_training_are_folded_too():
+    """Fine-tuning with ``freeze_param`` keeps a BatchNorm in evaluation."""
+    plain, folded = (
+        kind(*layers()).double() for kind in (nn.Sequential, FoldedSequential)
+    )
+    x = torch.randn(2, 2, 6, 8, dtype=torch.float64)
+    gradients = []
+    for model in (plain, folded):
+        model[1].eval()
+        model(x).square().sum().backward()
+        gradients.append([weight.grad for weight in model.parameters()])
+    torch.testing.assert_close(*gradients)

@@ -35,6 +35,24 @@ def test_equals_the_equations():
     torch.testing.assert_close(model(given), expected)
 
 
+def test_training_normalises_by_the_batch():
+    """Whatever the memory layout: the products are the same, the norms' are not."""
+    model = block().train()
+    given = torch.randn(2, 3, 5, 16, dtype=torch.float64)
+    own = {"training": True, "momentum": 0.0, "eps": 1e-5}
+
+    def norm(x):
+        return F.batch_norm(x, torch.zeros(3).double(), torch.ones(3).double(), **own)
+
+    x = given + norm(F.conv2d(given, model.convs[0].weight, padding=1)).relu()
+    y = norm(torch.einsum("bctf,gf->bctg", x, model.narrow.weight)).relu()
+    y = norm(torch.einsum("bctg,fg->bctf", y, model.wide.weight)).relu()
+    expected = x + y
+    torch.testing.assert_close(model(given), expected)
+    given = given.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(model(given), expected)
+
+
 def test_all_rows_of_a_frame_are_joined_and_other_frames_are_not():
     model = block()
     with torch.no_grad():

@@ -32,7 +32,7 @@ def inputs(frames=24, sources=3, rows=16):
 
 def test_the_mixture_is_encoded_once():
     model, sizes = build(), []
-    for module in (model.patches, model.bottom, model.maps):
+    for module in (model.patches, model.bottom, model.decoder[0]):
         module.register_forward_hook(lambda m, i, output: sizes.append(len(output)))
     model(*inputs())
     assert sizes == [2, 2, 2]
@@ -45,7 +45,7 @@ def test_equals_one_plain_pass_per_source():
     logits, _ = model(feature, visual)
     assert logits.is_complex()
     for n in range(3):
-        maps, _ = model._mixture_maps(feature)  # (B, K, T, F / patch)
+        maps = model.maps(model._decode(feature)[0])  # (B, K, T, F / patch)
         film = F.linear(visual[:, n], model.film[1].weight, model.film[1].bias)
         gamma, beta = film[:, :5, None, None], film[:, 5:, None, None]
         selected = (maps * (1 + gamma) + beta).clamp(min=0)
@@ -174,6 +174,20 @@ def test_one_query_competes_with_the_rest_only():
     feature, visual = inputs(sources=1)
     expected = plain(feature, visual)[0]
     torch.testing.assert_close(competing(feature, visual)[0], expected)
+
+
+@pytest.mark.parametrize("sources", [1, 2, 3, 4])
+def test_any_number_of_sources_competes(sources):
+    logits = 5 * torch.randn(2, sources, 3, dtype=torch.float64)
+    found = build(competition=True)._compete(logits)
+    total = logits.exp().sum(dim=1, keepdim=True) - logits.exp()
+    torch.testing.assert_close(found, logits - total.log1p())
+
+
+def test_masks_in_memory_are_frame_by_frame():
+    """As the spectrum and the maps are, so that nothing is copied to another order."""
+    logits, _ = build()(*inputs(rows=17))
+    assert logits.transpose(-1, -2).is_contiguous()
 
 
 def test_large_logits_compete_without_loss_of_digits():
