@@ -181,8 +181,9 @@ def _record(words: Mapping[str, List[str]]) -> Record:
                 options[f"{name}.{key}"] = _value(setting)
             else:
                 whole.append(_value(value))
-        if whole:
-            options[name] = whole if len(whole) > 1 else whole[0]
+        if whole:  # of an option that is given twice, the last value counts
+            several = name == "init_param" and len(whole) > 1
+            options[name] = whole if several else whole[-1]
     options = {
         name: value
         for name, value in options.items()

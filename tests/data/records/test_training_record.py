@@ -164,6 +164,18 @@ def test_other_pretrained_weights_are_another_training(training, tmp_path, way):
     assert "content of init_param was 7 bytes" in training.refuses(*more)
 
 
+def test_of_an_option_that_is_given_twice_the_last_value_counts(training):
+    training.exp.joinpath("checkpoint.pth").unlink()
+    start_training(training.argv("--sample_rate", "8000"))
+    (training.exp / "checkpoint.pth").write_bytes(b"weights")
+    assert not start_training(
+        training.argv("--sample_rate", "16000", "--sample_rate", "8000")
+    )
+    assert "sample_rate was 8000.0, now 16000.0" in training.refuses(
+        *("--sample_rate", "8000", "--sample_rate", "16000")
+    )
+
+
 def test_a_comma_in_a_path(training):
     triple = f"{training.data}/train,1/spk1.scp,speech_ref1,sound"
     words = ("--train_data_path_and_name_and_type", triple)
