@@ -76,6 +76,9 @@ class TFCTDFSeparator(AbsAVSeparator):
         competition: Whether the queries of a mixture compete, see above.
         competition_dropout: In training, the share of mixtures in which they do not, so
             that a query of one source out of several learns its mask, too.
+        presence: Rank of the bilinear form above; 0 leaves it out.
+        presence_frames: Frames of the deepest level on each side whose mean is z.
+        presence_scale: a; the larger, the nearer to 0 and 1 are the factors.
         bn_sync: In training over several processes, take the statistics of BatchNorm
             over all of them.
     """
