@@ -92,6 +92,16 @@ doing() {
     fi
 }
 
+# is_done <marker> <text>: whether it was made with this. Markers of earlier versions are empty.
+is_done() {
+    [ -e "$1" ] || return 1
+    "${dry_run}" || [ ! -s "$1" ] || [ "$(< "$1")" = "$2" ] || {
+        log "$1: was made with other options or another configuration"
+        rm -f "$1"
+        return 1
+    }
+}
+
 # shellcheck disable=SC2206  # options are several words
 opts=("${kind_opts[@]}" --visual_encoder frames --visual_size 72 --mix_visual_frames 1
     --motion_encoder lucas_kanade --motion_align segment --segment_samples 32512
@@ -101,9 +111,9 @@ opts=("${kind_opts[@]}" --visual_encoder frames --visual_size 72 --mix_visual_fr
     --datadir "${datadir}" --dumpdir "${dumpdir}" --expdir "${expdir}" ${run_opts})
 export MINI_MUSIC=${corpus}
 
-if [ ! -e "${expdir}/data_done" ]; then
+if ! is_done "${expdir}/data_done" "${opts[*]}"; then
     doing ./run.sh --stage 1 --stop_stage 5 "${opts[@]}"
-    "${dry_run}" || touch "${expdir}/data_done"
+    "${dry_run}" || printf '%s\n' "${opts[*]}" > "${expdir}/data_done"
 fi
 
 experiments=()
@@ -116,8 +126,9 @@ for seed in ${seeds}; do
         if [ "${system}" = sound_of_motions ]; then
             own_args+=${flow_args}
         fi
+        config=conf/tuning/train_avsep_mini_${system}.yaml
         own=("${opts[@]}" --report false --inference_nj 1
-            --avsep_tag "${tag}" --avsep_config "conf/tuning/train_avsep_mini_${system}.yaml"
+            --avsep_tag "${tag}" --avsep_config "${config}"
             --avsep_args "--seed ${seed}${own_args}${train_seconds:+ \
 --max_train_seconds ${train_seconds}}")
         conditions=(frozen swapped)
@@ -127,7 +138,12 @@ for seed in ${seeds}; do
         for condition in "${conditions[@]}"; do
             experiments+=(--experiment "${exp}/${condition}")
         done
-        if [ -e "${exp}/table_done" ]; then
+        made_with=${own[*]}
+        "${dry_run}" || {
+            "${python}" -m espnet2_avsep.bin.avsep_config --output "${expdir}/${tag}.config" "${config}"
+            made_with+=$'\n'$(< "${expdir}/${tag}.config")
+        }
+        if is_done "${exp}/table_done" "${made_with}"; then
             log "${tag}: is there already"
             continue
         fi
@@ -136,7 +152,7 @@ for seed in ${seeds}; do
             doing ./run.sh --stage 7 --stop_stage 8 "${own[@]}" \
                 --inference_tag "${condition}" --inference_args "--change_motion ${condition}"
         done
-        "${dry_run}" || touch "${exp}/table_done"
+        "${dry_run}" || printf '%s\n' "${made_with}" > "${exp}/table_done"
     done
 done
 

@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from shell_checkout import ROOT
+from shell_checkout import ROOT, Checkout
 
 RECIPE = ROOT / "egs2" / "mini_music"
 CONDITIONS = ("", "frozen", "swapped")
@@ -78,3 +78,27 @@ def test_the_window_of_sound_of_motions_stays_3_seconds():
 def test_bad_options(options, message):
     result = run(*options)
     assert result.returncode == 2 and message in result.stderr
+
+
+def test_a_result_of_another_configuration_is_not_taken_as_this_one(tmp_path):
+    checkout = Checkout(tmp_path, "mini_music")
+
+    def table():
+        checkout.forget()
+        words = ["--systems", "hfra", "--python", str(checkout.python)]
+        words += ["--run_opts", f"--python {checkout.python}"]
+        result = checkout.run(*words, script="./motion_table.sh")
+        assert result.returncode == 0, result.stderr
+        return [call["name"] for call in checkout.calls()], result.stdout
+
+    names, _ = table()
+    assert "avsep_train" in names and "prepare_mini_music" in names
+    names, printed = table()
+    assert "avsep_train" not in names and "prepare_mini_music" not in names
+    assert "is there already" in printed
+    config = checkout.root / "conf/tuning/train_avsep_mini_hfra.yaml"
+    config.write_text(config.read_text() + "patience: 7\n")
+    (checkout.recipe / "exp/motion_only/data_done").write_text("--motion_rate 8\n")
+    names, printed = table()
+    assert "avsep_train" in names and "prepare_mini_music" in names
+    assert "another configuration" in printed
