@@ -127,6 +127,8 @@ setup(
         "pillow",
         "scipy",
         "soxr",
+        # Of ESPnet's librosa; --num_threads of avsep scoring.
+        "threadpoolctl",
         "tqdm",
         # ESPnet's trainer imports both and lists neither among its requirements.
         "matplotlib",

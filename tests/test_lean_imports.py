@@ -1,5 +1,6 @@
 """Importing ESPnet: no network, and nothing that separation does not need."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import sys
 import pytest
 
 from espnet2_avsep import lean_imports
+from espnet2_avsep.cli.commands import COMMANDS
+from tests.repository.test_imports import SOURCES, imports, own
 
 PROGRAM = """
 import importlib, json, pkgutil, socket, sys
@@ -125,3 +128,82 @@ def test_what_separation_does_not_need_is_not_imported(found):
 
 def test_what_was_deferred_works_when_it_is_used(found):
     assert found[2:] == ["THREE MICS", "wandb"]
+
+
+HEAVY = {"torch", "torchaudio", "torchvision", "espnet2"}
+# Commands that never import what takes seconds. The others compute with torch, or may.
+TORCH_FREE = {
+    *("score", "scoring", "made-from", "completion", "new-recipe", "download"),
+    *("format-audio", "filter-clips", "make-mixtures", "make-real-mixtures"),
+    *("health-report", "collect-stats", "upload", "fetch-model"),
+}
+# They name heavy packages in functions that the commands above do not call.
+NOT_CALLED = {"registry", "lean_imports"}
+
+
+@functools.cache
+def imported_by(module: str) -> set:
+    source = SOURCES.get(module) or SOURCES[f"{module}.__init__"]
+    return imports(source, types=False)
+
+
+def reachable(module: str) -> dict:
+    """Return the modules of ours that a module may import -> what each imports."""
+    found, waiting = {}, [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = imported_by(name)
+            waiting += own(found[name])
+    return found
+
+
+def test_commands_that_are_free_of_torch():
+    free = set()
+    for name, command in COMMANDS.items():
+        modules = reachable(command.module)
+        names = {
+            imported
+            for module, imported_names in modules.items()
+            if module not in NOT_CALLED
+            for imported in imported_names
+        }
+        torch = "espnet2_avsep.lean_imports.import_lean_torch" in names
+        if not torch and not HEAVY & {imported.split(".")[0] for imported in names}:
+            free.add(name)
+    assert free == TORCH_FREE
+
+
+SCORE = """
+import sys
+for name in ("torch", "torchaudio", "torchvision", "espnet2"):
+    sys.modules[name] = None  # importing it fails
+from espnet2_avsep.bin.avsep import main
+sys.exit(main(["score", "--json", *sys.argv[1:]]))
+"""
+
+
+def test_files_are_scored_without_torch(tmp_path):
+    import numpy as np
+    import soundfile
+
+    references = np.random.default_rng(0).standard_normal((2, 4000)) / 10
+    mixture = references.sum(axis=0)
+    words = []
+    for kind, signals in (
+        ("reference", references),
+        ("estimate", 0.9 * references + 0.1 * mixture),
+        ("mixture", mixture[None]),
+    ):
+        words.append(f"--{kind}")
+        for n, signal in enumerate(signals):
+            words.append(str(tmp_path / f"{kind}{n}.wav"))
+            soundfile.write(words[-1], signal, 8000, "FLOAT")
+    result = subprocess.run(
+        [sys.executable, "-c", SCORE, *words], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)["mean"]
+    assert found["si_sdr"] == pytest.approx(20, abs=0.5)  # gains 1 and 0.1
+    assert found["si_sdr_i"] == pytest.approx(20, abs=0.5)
+    assert found["sar"] > 100

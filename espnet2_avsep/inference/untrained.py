@@ -143,7 +143,7 @@ def best_order(tracks: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     for order in itertools.permutations(range(len(tracks))):
         ordered = tracks[list(order)]
         usable = comparable(ordered) & comparable(reference)
-        value = si_sdr(reference[usable], ordered[usable]).sum().item()
+        value = si_sdr(reference[usable], ordered[usable]).sum()
         if value > most:
             best, most = ordered, value
     return best

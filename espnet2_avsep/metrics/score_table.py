@@ -71,7 +71,8 @@ def finish(row: ScoreRow) -> None:
     """Fill in the improvements and the status of a row whose scores are known.
 
     A row that already has a reason stays skipped; one with a score that is not finite
-    (SIR without any interference is +inf) becomes skipped, as no mean can hold it.
+    (mir_eval's SIR without any interference is +inf) becomes skipped, as no mean can
+    hold it.
     """
     row.sdr_i = row.sdr - row.sdr_mix
     row.si_sdr_i = row.si_sdr - row.si_sdr_mix

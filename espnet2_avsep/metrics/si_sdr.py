@@ -7,19 +7,20 @@ equaliser counts as distortion.
 
 import math
 
-import torch
+import numpy as np
+from numpy.typing import ArrayLike
 
 # Residuals below the rounding error of float64 are not told apart.
-LIMIT_DB = -20 * math.log10(torch.finfo(torch.float64).eps)
+LIMIT_DB = -20 * math.log10(np.finfo(np.float64).eps)
 
 
 def si_sdr(
-    references: torch.Tensor, estimates: torch.Tensor, zero_mean: bool = False
-) -> torch.Tensor:
+    references: ArrayLike, estimates: ArrayLike, zero_mean: bool = False
+) -> np.ndarray:
     """SI-SDR of estimates, limited to +-``LIMIT_DB`` (313 dB).
 
     Args:
-        references: Source waveforms, (..., L).
+        references: Source waveforms, (..., L), of any type that numpy converts.
         estimates: Waveforms of a shape that broadcasts with it.
         zero_mean: Whether to take the means away first, as some toolkits do. The paper
             does not.
@@ -30,24 +31,24 @@ def si_sdr(
     Raises:
         ValueError: a silent signal, NaN or infinity.
     """
-    references = references.to(torch.float64)
-    estimates = estimates.to(torch.float64)
+    references = np.asarray(references, dtype=np.float64)
+    estimates = np.asarray(estimates, dtype=np.float64)
     if zero_mean:
-        references = references - references.mean(-1, keepdim=True)
-        estimates = estimates - estimates.mean(-1, keepdim=True)
+        references = references - references.mean(-1, keepdims=True)
+        estimates = estimates - estimates.mean(-1, keepdims=True)
     for name, signals in (("reference", references), ("estimate", estimates)):
-        norm = torch.linalg.vector_norm(signals, dim=-1)
-        if not torch.isfinite(norm).all():
+        norm = np.linalg.norm(signals, axis=-1)
+        if not np.isfinite(norm).all():
             raise ValueError(f"a {name} holds NaN or infinite samples.")
         if (norm == 0).any():
             raise ValueError(
                 f"a {name} is silent{' but for its mean' if zero_mean else ''} (all "
                 "samples are 0); SI-SDR is not defined."
             )
-    gain = (estimates * references).sum(-1, keepdim=True)
-    gain = gain / references.square().sum(-1, keepdim=True)
+    gain = (estimates * references).sum(-1, keepdims=True)
+    gain = gain / np.square(references).sum(-1, keepdims=True)
     target = gain * references
-    ratio = torch.linalg.vector_norm(target, dim=-1) / torch.linalg.vector_norm(
-        estimates - target, dim=-1
-    )
-    return (20 * torch.log10(ratio)).clamp(-LIMIT_DB, LIMIT_DB)
+    residual = np.linalg.norm(estimates - target, axis=-1)
+    with np.errstate(divide="ignore"):
+        ratio = 20 * np.log10(np.linalg.norm(target, axis=-1) / residual)
+    return np.clip(ratio, -LIMIT_DB, LIMIT_DB)

@@ -643,16 +643,22 @@ def track_quality(
     mixture = mixture[:, None].expand_as(reference)
     scored = _sounding(reference) & _sounding(mixture)
     before = reference.new_zeros(reference.shape[:2], dtype=torch.float64)
-    before[scored] = si_sdr(reference[scored], mixture[scored])
+    before[scored] = _si_sdr(reference[scored], mixture[scored])
     scored &= before <= -FLOOR_DB
     heard = scored & _sounding(tracks)
     value = torch.full_like(before, FLOOR_DB)
-    value[heard] = si_sdr(reference[heard], tracks[heard]).clamp(min=FLOOR_DB)
+    value[heard] = _si_sdr(reference[heard], tracks[heard]).clamp(min=FLOOR_DB)
     return {
         "si_sdr": value[scored].mean(),
         "si_sdr_i": (value - before)[scored].mean(),
         "sources_without_score": (~scored).sum(dim=1).double().mean(),
     }
+
+
+def _si_sdr(reference: Tensor, tracks: Tensor) -> Tensor:
+    """SI-SDR of signals (M, L), float64 (M,), on their device."""
+    scores = si_sdr(reference.double().cpu(), tracks.double().cpu())
+    return torch.from_numpy(scores).to(reference.device)
 
 
 def _sounding(wav: Tensor) -> Tensor:

@@ -305,7 +305,6 @@ class MixtureScorer:
     def score_batch(self, batch: List[Loaded], rows: Dict[str, List[ScoreRow]]) -> None:
         """Score mixtures alike in shape and fill in their rows."""
         import numpy as np
-        import torch
 
         from espnet2_avsep.metrics.bss_eval import bss_eval, bss_eval_by_mir_eval
         from espnet2_avsep.metrics.si_sdr import si_sdr
@@ -315,7 +314,7 @@ class MixtureScorer:
         if batch[0].with_mixture:
             pairs += [(len(estimated), n) for n in range(N)]
         if pairs:
-            waves = torch.from_numpy(np.stack([loaded.signals for loaded in batch]))
+            waves = np.stack([loaded.signals for loaded in batch])
             references, signals = waves[:, :N], waves[:, N:]
             function = bss_eval if self.backend == "fast" else bss_eval_by_mir_eval
             scores = function(references, signals, pairs)
@@ -324,7 +323,7 @@ class MixtureScorer:
                 signals[:, [m for m, _ in pairs]],
             )
             self.num_singular += int(scores.singular.sum())
-            found = torch.stack([*scores[:3], si_sdrs], dim=-1).tolist()
+            found = np.stack([*scores[:3], si_sdrs], axis=-1).tolist()
         for b, loaded in enumerate(batch):
             if loaded.with_mixture:
                 self.cache.put(loaded.mix_id, loaded.crc, found[b][len(estimated) :])

@@ -4,7 +4,7 @@ import contextlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, List, Optional
+from typing import Dict, Iterable, Iterator, List, Optional
 
 from espnet2_avsep.cli.options import Log, option
 from espnet2_avsep.data.mixing.mixture_table import (
@@ -27,7 +27,6 @@ from espnet2_avsep.data.records.made_from import (
 from espnet2_avsep.data.tables.key_check import check_same_keys, shorten
 from espnet2_avsep.data.tables.scp import PathLike, read_scp, write_file
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.lean_imports import import_lean_torch
 from espnet2_avsep.metrics.score_table import (
     MIXTURE_SAR,
     RESAMPLES,
@@ -70,7 +69,7 @@ class ScoringOptions(Log):
     )
     backend: str = option(
         "fast",
-        "fast: our own in torch; mir_eval: the reference computation",
+        "fast: our own, in numpy; mir_eval: the reference computation",
         choices=["fast", "mir_eval"],
     )
     separated_dir: Optional[str] = option(
@@ -83,7 +82,9 @@ class ScoringOptions(Log):
         None, "score only the mixtures that stand in its first column"
     )
     batch_size: int = option(8, "mixtures of one length at a time", least=1)
-    num_threads: int = option(0, "torch's threads; 0: as OMP_NUM_THREADS says", least=0)
+    num_threads: int = option(
+        0, "of matrix operations; 0: as OMP_NUM_THREADS says", least=0
+    )
     max_length_difference: int = option(
         256,
         "samples by which estimate and reference may differ in length: one hop",
@@ -114,14 +115,9 @@ def score_set(args: ScoringOptions) -> None:
             return
     list_sha256 = file_sha256(args.mixtures)
     cache = MixtureScores(args.mix_scores, list_sha256, len(tables.clips), args.backend)
-
-    import_lean_torch()
-    import torch
-
-    if args.num_threads > 0:
-        torch.set_num_threads(args.num_threads)
     scorer = MixtureScorer(tables, cache, args.backend, args.max_length_difference)
-    rows = scorer.score(tables.keys, args.batch_size)
+    with _threads(args.num_threads):
+        rows = scorer.score(tables.keys, args.batch_size)
     cache.write(tables.clips)
 
     write_scores(output_dir / "scores.tsv", rows)
@@ -158,6 +154,19 @@ def score_set(args: ScoringOptions) -> None:
     write_record(output_dir, with_outputs(record, filter(Path.is_file, outputs)))
     print(text)
     logging.info("wrote %s and %s", output_dir / "scores.tsv", result_file)
+
+
+@contextlib.contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Limit the threads of numpy's and scipy's matrix operations; 0 does not."""
+    if number == 0:
+        yield
+        return
+    import scipy.linalg  # noqa: F401, loads the libraries that are limited
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(number):
+        yield
 
 
 def _record(args: ScoringOptions) -> Record:

@@ -2,7 +2,6 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
 
 from espnet2_avsep.metrics import bss_eval as module
 from espnet2_avsep.metrics.bss_eval import (
@@ -31,7 +30,7 @@ def mixtures(B=1, N=2, L=3000, seed=0):
     estimates = 0.8 * references + 0.2 * mixture + 0.05 * colour((B, N, L), seed + 1)
     signals = np.concatenate([estimates, mixture], axis=1)
     pairs = [(n, n) for n in range(N)] + [(N, n) for n in range(N)]
-    return torch.from_numpy(references), torch.from_numpy(signals), pairs
+    return references, signals, pairs
 
 
 @pytest.mark.parametrize("N", [2, 3, 4])
@@ -42,7 +41,7 @@ def test_equals_mir_eval(N):
     for name in ("sdr", "sir", "sar"):
         mine, other = getattr(ours, name)[0], getattr(theirs, name)[0]
         ordinary = other < NOISE_FLOOR_DB  # a mixture has no artefacts
-        assert (mine - other)[ordinary].abs().max() < 1e-6
+        assert np.abs(mine - other)[ordinary].max() < 1e-6
         assert (mine[~ordinary] > NOISE_FLOOR_DB).all()
     assert (theirs.sar[0, :N] < NOISE_FLOOR_DB).all()
     assert not ours.singular.any()
@@ -52,9 +51,9 @@ def test_length_of_several_blocks_equals_mir_eval():
     references, signals, pairs = mixtures(L=20000)
     ours = bss_eval(references, signals, pairs)
     theirs = bss_eval_by_mir_eval(references, signals, pairs)
-    assert (ours.sdr - theirs.sdr).abs().max() < 1e-6
-    assert (ours.sir - theirs.sir).abs().max() < 1e-6
-    assert (ours.sar - theirs.sar)[:, :2].abs().max() < 1e-6
+    assert np.abs(ours.sdr - theirs.sdr).max() < 1e-6
+    assert np.abs(ours.sir - theirs.sir).max() < 1e-6
+    assert np.abs(ours.sar - theirs.sar)[:, :2].max() < 1e-6
 
 
 @pytest.mark.parametrize("stored", ["int16", "float32"])
@@ -69,14 +68,14 @@ def test_band_limited_references(stored):
     estimates = estimates + 0.01 * colour(estimates.shape, 1)
     if stored == "int16":
         references = np.round(references * 2**15) / 2**15
-    references = torch.from_numpy(references.astype(np.float32))
-    estimates = torch.from_numpy(estimates.astype(np.float32))
+    references = references.astype(np.float32)
+    estimates = estimates.astype(np.float32)
     ours = bss_eval_sources(references, estimates)
     theirs = bss_eval_by_mir_eval(references, estimates, [(0, 0), (1, 1)])
-    assert (ours.sdr - theirs.sdr).abs().max() < 1e-6
+    assert np.abs(ours.sdr - theirs.sdr).max() < 1e-6
     if stored == "int16":
-        assert (ours.sir - theirs.sir).abs().max() < 1e-6
-        assert (ours.sar - theirs.sar).abs().max() < 1e-6
+        assert np.abs(ours.sir - theirs.sir).max() < 1e-6
+        assert np.abs(ours.sar - theirs.sar).max() < 1e-6
 
 
 def test_quiet_estimates_score_as_loud_ones():
@@ -84,13 +83,13 @@ def test_quiet_estimates_score_as_loud_ones():
     # an estimate of 1e-16 of its reference altogether.
     references, signals, pairs = mixtures()
     loud, quiet = (bss_eval(references, g * signals, pairs) for g in (1, 1e-30))
-    assert torch.allclose(loud.sdr, quiet.sdr)
-    assert torch.allclose(loud.sir, quiet.sir)
+    assert np.allclose(loud.sdr, quiet.sdr)
+    assert np.allclose(loud.sir, quiet.sir)
 
 
 def _sines(length):
     time = np.arange(length)
-    return torch.from_numpy(np.stack([np.sin(0.1 * time), np.sin(0.23 * time)])[None])
+    return np.stack([np.sin(0.1 * time), np.sin(0.23 * time)])[None]
 
 
 @pytest.mark.parametrize(
@@ -102,21 +101,21 @@ def test_degenerate_signals_are_finite_where_mir_eval_is(degenerate):
     estimates = {
         "equal": references,
         "scaled": -0.3 * references,
-        "interference": references.flip(1),
+        "interference": references[:, ::-1],
         "offset": signals[:, :2] + 0.5,
         "quiet": 1e-5 * signals[:, :2],
     }.get(degenerate)
     if estimates is None:
         references = _sines(references.shape[-1])
         if degenerate == "quantised sines":
-            references = (references * 2**15).round() / 2**15
-        estimates = references + 0.2 * references.flip(1) + 1e-3 * signals[:, :2]
+            references = np.round(references * 2**15) / 2**15
+        estimates = references + 0.2 * references[:, ::-1] + 1e-3 * signals[:, :2]
     ours = bss_eval_sources(references, estimates)
     theirs = bss_eval_by_mir_eval(references, estimates, [(0, 0), (1, 1)])
     for mine, other in zip(ours[:3], theirs[:3], strict=True):
-        assert torch.isfinite(other).all()
-        assert torch.isfinite(mine).all()
-        same = (mine - other).abs() < 1e-6
+        assert np.isfinite(other).all()
+        assert np.isfinite(mine).all()
+        same = np.abs(mine - other) < 1e-6
         rounding = (mine > NOISE_FLOOR_DB) & (other > NOISE_FLOOR_DB)
         assert (same | rounding).all()
 
@@ -126,16 +125,16 @@ def test_identical_references_are_solved_and_reported():
     references[:, 1] = references[:, 0]
     scores = bss_eval_sources(references, signals[:, :2])
     assert scores.singular.all()
-    assert torch.isfinite(scores.sdr).all()
-    assert torch.allclose(scores.sdr, scores.sar, atol=1e-6)
+    assert np.isfinite(scores.sdr).all()
+    assert np.allclose(scores.sdr, scores.sar, atol=1e-6)
     alone = bss_eval(references[:, :1], signals, [(0, 0), (1, 0)])
-    assert torch.allclose(scores.sdr, alone.sdr, atol=1e-6)
+    assert np.allclose(scores.sdr, alone.sdr, atol=1e-6)
 
 
 def test_orthogonal_parts_without_filter_have_closed_form():
     L = 64
-    basis = torch.linalg.qr(torch.randn(L, 3, dtype=torch.float64))[0].T
-    references = torch.stack([basis[0], 5 * basis[1]])[None]
+    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((L, 3)))[0].T
+    references = np.stack([basis[0], 5 * basis[1]])[None]
     estimate = 0.5 * basis[0] + 0.2 * basis[1] + 0.1 * basis[2]
     scores = bss_eval(references, estimate[None, None], [(0, 0)], filter_length=1)
     expected = (0.25 / (0.04 + 0.01), 0.25 / 0.04, (0.25 + 0.04) / 0.01)
@@ -161,31 +160,28 @@ def test_equals_explicit_least_squares():
     def ratio(numerator, denominator):
         return 10 * np.log10((numerator**2).sum() / (denominator**2).sum())
 
-    scores = bss_eval(
-        torch.from_numpy(references)[None],
-        torch.from_numpy(estimate)[None, None],
-        [(0, 1)],
-        filter_length=T,
-    )
+    scores = bss_eval(references[None], estimate[None, None], [(0, 1)], filter_length=T)
     expected = (
         ratio(target, padded - target),
         ratio(target, everything - target),
         ratio(everything, padded - everything),
     )
-    assert torch.stack(scores[:3]).flatten().tolist() == pytest.approx(expected)
+    assert np.ravel(scores[:3]) == pytest.approx(expected)
+
+
+def _later(signals, samples):
+    """Signals (..., L), delayed by some samples."""
+    return np.pad(signals, ((0, 0), (0, 0), (samples, 0)))[..., :-samples]
 
 
 def test_filtered_reference_is_no_distortion():
     references, _, _ = mixtures(L=2000)
-    impulse = torch.zeros(1, 1, 512, dtype=torch.float64)
-    impulse[0, 0, [0, 511]] = torch.tensor([1.0, -0.5], dtype=torch.float64)
     references[..., -511:] = 0  # so that nothing of the reflection is cut off
-    padded = torch.nn.functional.pad(references, (511, 0))
-    filtered = references - 0.5 * padded[..., :-511]
+    filtered = references - 0.5 * _later(references, 511)
     scores = bss_eval_sources(references, filtered)
     assert (scores.sdr > 200).all()
-    shifted_by_one_more = torch.nn.functional.pad(references, (512, 0))[..., :-512]
-    assert (bss_eval_sources(references, shifted_by_one_more).sdr < 60).all()
+    one_more = _later(references, 512)
+    assert (bss_eval_sources(references, one_more).sdr < 60).all()
 
 
 def test_order_and_scale_of_sources():
@@ -193,12 +189,12 @@ def test_order_and_scale_of_sources():
     scores = bss_eval(references, signals, pairs)
     order = [2, 0, 1]
     swapped = bss_eval(
-        torch.tensor([1e-6, 3.0, 40.0]).double()[:, None] * references[:, order],
+        np.array([[1e-6], [3.0], [40.0]]) * references[:, order],
         -7 * signals[:, [*order, 3]],
         pairs,
     )
     for value, other in zip(scores[:2], swapped[:2], strict=True):
-        assert torch.allclose(value[:, [*order, *(3 + n for n in order)]], other)
+        assert np.allclose(value[:, [*order, *(3 + n for n in order)]], other)
 
 
 def test_batch_equals_single_items():
@@ -207,7 +203,7 @@ def test_batch_equals_single_items():
     for b in range(3):
         single = bss_eval(references[b : b + 1], signals[b : b + 1], pairs)
         for all_values, value in zip(together, single, strict=True):
-            assert torch.equal(all_values[b], value[0])
+            assert np.array_equal(all_values[b], value[0])
 
 
 def test_one_source_has_no_interference():
@@ -219,8 +215,8 @@ def test_one_source_has_no_interference():
 
 
 def _spoil(signals, spoil):
-    signals = signals.clone()
-    signals[0, 1] = {"silent": 0.0, "NaN": torch.nan, "inf": torch.inf}[spoil]
+    signals = signals.copy()
+    signals[0, 1] = {"silent": 0.0, "NaN": np.nan, "inf": np.inf}[spoil]
     return signals
 
 
@@ -238,7 +234,7 @@ def test_undefined_signals_are_refused(spoil, message):
 def test_short_signals_are_refused():
     assert shortest_length(2) == 514
     references, signals, pairs = mixtures(L=514)
-    assert torch.isfinite(bss_eval(references, signals, pairs).sdr).all()
+    assert np.isfinite(bss_eval(references, signals, pairs).sdr).all()
     with pytest.raises(ValueError, match="513 samples .* at least 514"):
         bss_eval(references[..., :513], signals[..., :513], pairs)
 
@@ -254,11 +250,9 @@ def test_shapes_are_checked():
 
 
 def test_exactly_singular_system_falls_back_to_least_squares():
-    matrix = module._Matrix(2, torch.zeros(1, dtype=torch.float64))
-    matrix.values[:] = 1
-    assert not matrix.factorise()
-    solution = matrix.solve(torch.tensor([[1.0], [1.0]]).double())
-    assert solution.flatten().tolist() == pytest.approx([0.5, 0.5])
+    solution, singular = module._solve(np.ones((2, 2)), np.ones((2, 1)))
+    assert singular
+    assert solution == pytest.approx(0.5)
 
 
 def test_deprecation_of_mir_eval_stays_silent():
@@ -285,7 +279,7 @@ def test_breakdown_of_mir_eval_gives_nan(monkeypatch):
         AttributeError("no numpy.linalg.linalg", name="linalg"),
     ):
         scores = break_down(error)
-        assert scores.sdr.isnan().all()
+        assert np.isnan(scores.sdr).all()
         assert scores.singular.all()
     with pytest.raises(AttributeError, match="other"):
         break_down(AttributeError("other", name="other"))

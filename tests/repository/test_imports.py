@@ -82,7 +82,7 @@ LIBRARIES = {
     "layers": {"torch"},
     "separator": {"torch"},
     "loss": {"torch", "torchvision"},
-    "metrics": {"torch", "numpy", "mir_eval", "scipy"},
+    "metrics": {"numpy", "mir_eval", "scipy"},
     "baseline": {"numpy", "scipy", "librosa"},
     "streaming": {"numpy", "soxr"},
 }

@@ -12,7 +12,6 @@ from typing import Any, Dict, List, Optional
 from espnet2_avsep.cli.options import option, with_options
 from espnet2_avsep.cli.shared_options import Json, QuietLog
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.lean_imports import import_lean_torch
 
 METRICS = ("sdr", "sir", "sar")
 # Codecs fill their last frame: of 1024 samples in AAC, 1152 in MP3, 2048 in HE-AAC.
@@ -48,9 +47,6 @@ def main(args: Options) -> int:
         paths.append(args.mixture)
     signals, rate = _read(paths, args.max_length_difference)
 
-    import_lean_torch()
-    import torch
-
     from espnet2_avsep.metrics.bss_eval import bss_eval, shortest_length
     from espnet2_avsep.metrics.si_sdr import si_sdr
 
@@ -59,8 +55,7 @@ def main(args: Options) -> int:
             f"{signals.shape[-1]} samples are too few to be scored; at least "
             f"{shortest_length(number)} are needed."
         )
-    references = torch.from_numpy(signals[:number])
-    others = torch.from_numpy(signals[number:])
+    references, others = signals[:number], signals[number:]
     pairs = [(n, n) for n in range(number)]
     if args.mixture is not None:
         pairs += [(number, n) for n in range(number)]

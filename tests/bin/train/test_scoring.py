@@ -87,16 +87,11 @@ def folder(tmp_path):
 
 
 def score_by_mir_eval(references, estimates):
-    import torch
-
     from espnet2_avsep.metrics.bss_eval import bss_eval_by_mir_eval
 
-    scores = bss_eval_by_mir_eval(
-        torch.from_numpy(np.stack(references)[None]).double(),
-        torch.from_numpy(np.stack(estimates)[None]).double(),
-        [(0, 0), (1, 1)],
-    )
-    return np.stack([value[0].numpy() for value in scores[:3]])
+    pairs = [(0, 0), (1, 1)]
+    scores = bss_eval_by_mir_eval([references], [estimates], pairs)
+    return np.stack([value[0] for value in scores[:3]])
 
 
 def float32(*signals):
