@@ -10,6 +10,7 @@ so that the help of a command can list the names.
 
 import importlib
 import inspect
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -115,6 +116,19 @@ class Registry(Mapping):
             for name, cls in self.items()
             if all(getattr(cls, key) == value for key, value in declared.items())
         )
+
+    def declares(self, name: str, attribute: str) -> bool:
+        """Whether a class may declare an attribute, without importing it if possible.
+
+        Of a class of this package, the source tells: one that does not declare it has
+        the value of ``base``, since they do not derive from one another.
+        """
+        module = None if is_path(name) else self.paths().get(name)
+        if module is None or is_path(module):
+            return True
+        source = _ROOT.parent / f"{module.replace('.', '/')}.py"
+        text = source.read_text(encoding="utf-8")
+        return re.search(rf"^    {attribute}\b", text, re.MULTILINE) is not None
 
     def add_arguments(self, parser: Any) -> None:
         """Add ``--<name>`` and ``--<name>_conf`` to a parser."""

@@ -50,12 +50,19 @@ import_lean_torch()
 import torch
 assert "torch._meta_registrations" not in sys.modules
 assert "torch._decomp" not in sys.modules
+parts = "torch.export torch.masked torch.distributions torch.quantization".split()
+assert not [name for name in parts if name in sys.modules]
+assert torch.distributions.Normal(0.0, 2.0).variance == 4
+assert torch.distributions is sys.modules["torch.distributions"]
+import torch.masked, torch.quantization
+assert torch.masked.sum(torch.ones(2), mask=torch.tensor([True, False])) == 1
 with torch.device("meta"):
     torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.MultiheadAttention(4, 2))
 with without_compiler():
     import torchvision
 assert "torch._decomp" in sys.modules
 import torch._dynamo
+assert torch.export.Dim("batch").__name__ == "batch"
 """
 
 
@@ -88,12 +95,14 @@ def steps_of_optimizers() -> list:
 
 WITHOUT_COMPILER = """
 import json, sys
-from espnet2_avsep.lean_imports import defer_compiler
+from espnet2_avsep.lean_imports import defer_compiler, import_lean_torch
+import_lean_torch()
 from tests.test_lean_imports import steps_of_optimizers
 defer_compiler()
 weights = steps_of_optimizers()
 assert "torch._dynamo.utils" not in sys.modules
 from torch._dynamo.utils import is_compile_supported
+assert "torch._meta_registrations" in sys.modules
 assert sys.modules["torch"]._dynamo.config.suppress_errors is False
 print(json.dumps(weights))
 """

@@ -251,3 +251,13 @@ def test_declarations_are_of_the_class():
         assert {"needs_motion", "phases", "small_conf"} <= known
         small = cls.small_conf({"channels": 64, "layers": 7, **cls.tiny})
         assert set(small) >= set(cls.tiny), name
+
+
+def test_what_a_class_does_not_declare_has_the_value_of_its_base():
+    """So that a recipe asks which systems ground without importing torch."""
+    for name, cls in separator_choices.items():
+        declared = separator_choices.declares(name, "grounds")
+        assert declared == ("grounds" in vars(cls)), name
+        assert declared or cls.grounds is separator_choices.base.grounds, name
+    assert separator_choices["ccol"].grounds
+    assert separator_choices.declares("my_package.my_module:MySeparator", "grounds")

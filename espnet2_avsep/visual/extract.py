@@ -19,6 +19,7 @@ from espnet2_avsep.data.records.journal import signature
 from espnet2_avsep.data.tables.clip_id import check_id
 from espnet2_avsep.data.tables.table_entry import is_command
 from espnet2_avsep.device import choose_device
+from espnet2_avsep.lean_imports import import_lean_torch
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.file_name import is_image_name
 from espnet2_avsep.media.picture import read_image
@@ -81,6 +82,7 @@ def extract_visual(args: VisualOptions) -> None:
     # One network for all tables, made when the first clip needs it.
     @functools.cache
     def network() -> Any:
+        import_lean_torch()
         from espnet2_avsep.visual.build import build_encoder
 
         return build_encoder(

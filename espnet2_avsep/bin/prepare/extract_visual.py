@@ -8,7 +8,6 @@ stopped.
 """
 
 from espnet2_avsep.cli.options import with_options
-from espnet2_avsep.lean_imports import import_lean_torch
 from espnet2_avsep.visual.visual_options import VisualOptions
 
 
@@ -18,7 +17,6 @@ def main(args: VisualOptions) -> None:
     if args.check_weights:
         _check_weights(args)
         return
-    import_lean_torch()
     from espnet2_avsep.visual.extract import extract_visual
 
     extract_visual(args)

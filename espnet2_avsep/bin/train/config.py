@@ -62,8 +62,11 @@ def main(args: Options) -> None:
         elif args.get == "grounds":
             from espnet2_avsep.registry import separator_choices
 
-            separator = separator_choices.get_class(config.get("separator"))
-            print(str(trained and separator.grounds).lower())
+            name = config.get("separator")
+            grounds = trained and separator_choices.declares(name, "grounds")
+            if grounds:
+                grounds = separator_choices.get_class(name).grounds
+            print(str(grounds).lower())
         else:
             from espnet2_avsep.tasks.system_needs import system_needs
 

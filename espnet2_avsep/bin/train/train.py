@@ -7,7 +7,7 @@ from typing import Optional, Sequence
 
 from espnet2_avsep.cli.command import command, setup_logging
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.lean_imports import defer_compiler
+from espnet2_avsep.lean_imports import defer_compiler, import_lean_torch
 
 # What torch raises where the machine is at its limits has no type of its own: words of
 # the message, and what to tell the user.
@@ -109,6 +109,7 @@ def _help() -> str:
 
 
 def _train(argv: Sequence[str]) -> None:
+    import_lean_torch()
     from torch.multiprocessing import ProcessRaisedException
 
     from espnet2_avsep.tasks.avsep import AVSeparationTask

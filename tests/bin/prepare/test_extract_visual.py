@@ -263,6 +263,16 @@ def test_finished_clips_are_not_encoded_again(tmp_path, clips, monkeypatch):
     assert "cello-9" not in loaded(out)
 
 
+def test_torch_is_not_imported_where_nothing_is_to_do(tmp_path, clips, numbers):
+    _, out = run(clips, tmp_path)
+    argv = ["--video_scp", str(tmp_path / "video.scp"), "--output_dir", str(out)]
+    code = "import sys; sys.modules['torch'] = None  # importing it fails\n"
+    code += "from espnet2_avsep.bin.prepare.extract_visual import main\n"
+    code += "sys.exit(main(sys.argv[1:]))"
+    result = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True)
+    assert result.returncode == 0, result.stderr
+
+
 def test_a_changed_video_is_encoded_again(tmp_path, clips, numbers):
     path = tmp_path / "a.mp4"
     write_clip(path, 1.0)
