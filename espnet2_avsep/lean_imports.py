@@ -14,7 +14,10 @@ import types
 from typing import Dict, Iterator, Optional
 
 # Imported by name, and used only by what is not called here.
-DEFERRED = ("g2p_en", "tacotron_cleaner", "tacotron_cleaner.cleaners", "wandb")
+DEFERRED = (
+    *("g2p_en", "tacotron_cleaner", "tacotron_cleaner.cleaners", "wandb"),
+    "scipy.signal",
+)
 # Optional in ESPnet: it works without them.
 LEFT_OUT = ("transformers", "s3prl", "loralib", "fairscale")
 # Functions of modules that import much, of which only these are imported by name.
