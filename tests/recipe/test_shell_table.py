@@ -194,6 +194,9 @@ def test_run_again_does_what_is_left(failed):
     names = {call["name"] for call in failed.calls()}
     assert "avsep_baseline" in names and "avsep_train" not in names
     failed.forget()
+    # A dry run leaves the marker of a finished experiment in place.
+    result = table(failed, "--dry_run", "true")
+    assert result.returncode == 0 and "nmf_mfcc: is there already" in result.stdout
     assert table(failed).returncode == 0
     assert "avsep_baseline" not in {call["name"] for call in failed.calls()}
     failed.forget()

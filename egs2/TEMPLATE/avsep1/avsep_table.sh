@@ -186,8 +186,8 @@ experiment() {
         "${python}" -m espnet2_avsep.bin.avsep_config --output "${config}" "$(config_of "${system}")" ||
         return 1
     if [ -e "${exp}/table_done" ]; then
-        # Those of earlier versions are empty.
-        if [ ! -s "${exp}/table_done" ] || cmp -s "${config}" "${exp}/table_done"; then
+        # Those of earlier versions are empty. A dry run compares nothing and removes nothing.
+        if "${dry_run}" || [ ! -s "${exp}/table_done" ] || cmp -s "${config}" "${exp}/table_done"; then
             log "${tag}: is there already"
             return 0
         fi
