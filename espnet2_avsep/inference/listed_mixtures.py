@@ -176,7 +176,7 @@ def mixture_dataset(
                 key: [tables[f"class_ref{n}"][key] for n in numbers] for key in keys
             }
         chosen.update(LABELS.tables(number_sources(wanted, separate.classes)))
-    return FixedMixtureDataset(chosen, separate.motion_steps)
+    return FixedMixtureDataset(chosen, motion_steps=separate.motion_steps)
 
 
 def change_motion(

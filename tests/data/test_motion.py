@@ -120,9 +120,33 @@ def test_listed_mixtures(tmp_path):
         ({"motion_align": "crop"}, "motion_align"),
         ({"motion_steps": 0}, "motion_steps"),
         ({"conditions": {"motion": {}}}, "lacks"),
+        ({"conditions": {"moton": {}}}, "'moton' is not known; expected one of motion"),
     ],
 )
 def test_bad_options(tmp_path, options, message):
     corpus = write_corpus(tmp_path)
     with pytest.raises(InputError, match=message):
         MixAndSeparateDataset(**corpus.tables(), segment_samples=4096, **options)
+
+
+def test_arguments_of_version_0_1_give_the_same_items(tmp_path):
+    corpus = write_corpus(tmp_path)
+    refs = write_motion(tmp_path, dict.fromkeys(corpus.audio, 5))
+    classes = {name: 7 + n for n, name in enumerate(set(corpus.category.values()))}
+    numbers = {key: classes[name] for key, name in corpus.category.items()}
+    common = {**corpus.tables(), "segment_samples": 4096}
+    former = MixAndSeparateDataset(**common, motion=refs, labels=classes)
+    now = MixAndSeparateDataset(
+        **common, conditions={"motion": refs, "labels": numbers}
+    )
+    (key, found), (_, expected) = former[0], now[0]
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+    for n, clip in enumerate(key.split("+"), 1):
+        assert found[f"label_ref{n}"] == numbers[clip]
+    listed = FixedMixtureDataset(
+        {"motion_ref1": refs}, {k: [n] for k, n in numbers.items()}
+    )
+    for key, data in (listed[n] for n in range(len(listed))):
+        assert data["label_ref1"] == numbers[key]

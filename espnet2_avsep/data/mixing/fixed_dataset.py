@@ -2,11 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import Any, Dict, Mapping, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from torch.utils.data import Dataset
 
-from espnet2_avsep.data.conditions import CONDITIONS, condition_of
+from espnet2_avsep.data.conditions import CONDITIONS, LABELS, condition_of
 from espnet2_avsep.data.segment_reader import audio_info, read_matrix, read_segment
 from espnet2_avsep.data.tables.key_check import check_same_keys
 from espnet2_avsep.data.tables.scp import read_scp
@@ -21,6 +21,8 @@ class FixedMixtureDataset(Dataset):
             ``speech_ref{n}`` (mono audio), ``visual_ref{n}`` (Kaldi matrices), and
             those of conditions: of ``motion_ref{n}`` Kaldi matrices, of
             ``label_ref{n}`` (only as mappings) numbers.
+        labels: Mixture -> number of the class of each source; deprecated, give
+            ``label_ref{n}`` among the tables.
         motion_steps: Most rows of a condition that are read; see read_motion.
 
     Raises:
@@ -30,10 +32,11 @@ class FixedMixtureDataset(Dataset):
     def __init__(
         self,
         tables: Mapping[str, Union[str, Path, Mapping[str, Any]]],
+        labels: Optional[Mapping[str, Sequence[int]]] = None,
         motion_steps: int = 160,
     ):
         self.tables: Dict[str, Mapping[str, Any]] = {}
-        for name, table in tables.items():
+        for name, table in {**tables, **LABELS.tables(labels or {})}.items():
             if not _is_known(name):
                 known = ", ".join(f"{each.stem}_ref{{n}}" for each in CONDITIONS)
                 raise InputError(

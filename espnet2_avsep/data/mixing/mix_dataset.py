@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from torch.utils.data import Dataset
 
-from espnet2_avsep.data.conditions import CONDITIONS, Condition
+from espnet2_avsep.data.conditions import CONDITIONS, LABELS, MOTION, Condition
 from espnet2_avsep.data.frame_store import crop_and_flip, jitter
 from espnet2_avsep.data.mixing.silent_sources import (
     SilentSources,
@@ -100,6 +100,8 @@ class MixAndSeparateDataset(Dataset):
         motion_steps: Most rows of a source; see read_motion.
         repeat: Passes through the clips in one epoch. Each pass takes every clip once
             as the first source.
+        labels: Class -> number; deprecated, see ``conditions``.
+        motion: Clip -> motion features; deprecated, see ``conditions``.
 
     Raises:
         InputError: tables that disagree, clips shorter than a segment, too few clips or
@@ -129,11 +131,13 @@ class MixAndSeparateDataset(Dataset):
         max_redraws: int = 10,
         seed: int = 0,
         repeat: int = 1,
-        conditions: Optional[Mapping[str, Mapping[str, Any]]] = None,
+        labels: Optional[Mapping[str, int]] = None,
+        motion: Optional[Mapping[str, str]] = None,
         motion_align: str = "whole",
         motion_steps: int = 160,
         silent_sources: SilentSources = 0,
         absent_queries: int = 0,
+        conditions: Optional[Mapping[str, Mapping[str, Any]]] = None,
     ):
         counts = [num_sources] if isinstance(num_sources, int) else num_sources
         if not isinstance(counts, (list, tuple)) or not counts:
@@ -186,6 +190,7 @@ class MixAndSeparateDataset(Dataset):
             (different_class, "different_class is true", "different_class to false"),
             (absent_queries, f"absent_queries is {absent_queries}", "it to 0"),
             ("same_class" in kinds, "pairs is same_class", "pairs to any"),
+            (labels is not None, "labels are given", "labels to None"),
         ):
             if wanted and category is None:
                 raise InputError(
@@ -200,7 +205,20 @@ class MixAndSeparateDataset(Dataset):
         }
         if category is not None:
             tables["category"] = category
-        check_same_keys({**tables, **(conditions or {})})
+        given = dict(conditions or {})
+        if motion is not None:
+            given.setdefault(MOTION.name, motion)
+        if labels is not None:
+            numbers = {key: labels[name] for key, name in category.items()}
+            given.setdefault(LABELS.name, numbers)
+        known = [condition.name for condition in CONDITIONS]
+        unknown = sorted(given.keys() - known)
+        if unknown:
+            raise InputError(
+                f"conditions: {unknown[0]!r} is not known; expected one of "
+                f"{', '.join(known)}."
+            )
+        check_same_keys({**tables, **given})
         short = sorted(k for k in audio if num_samples[k] < segment_samples)
         if short:
             raise InputError(
@@ -234,9 +252,9 @@ class MixAndSeparateDataset(Dataset):
         self.num_samples = [int(num_samples[key]) for key in self.keys]
         self.num_rows = [int(num_rows[key]) for key in self.keys]
         self.conditions: List[Tuple[Condition, List[Any]]] = [
-            (condition, [conditions[condition.name][key] for key in self.keys])
+            (condition, [given[condition.name][key] for key in self.keys])
             for condition in CONDITIONS
-            if condition.name in (conditions or {})
+            if condition.name in given
         ]
         self.motion_align = motion_align
         self.motion_steps = int(motion_steps)
