@@ -75,7 +75,9 @@ def _build_criterions(
                 "tell whether a query is in the mixture; choose separator: tfc_tdf "
                 "with separator_conf.presence, for instance 32."
             )
-        if criterion.needs_grounding and not separator.learns_grounding:
+        # Separators written for version 0.1 say so by having phases.
+        learns = separator.learns_grounding or (separator.grounds and separator.phases)
+        if criterion.needs_grounding and not learns:
             raise InputError(
                 f"criterions: {name} does not go with this separator, which does not "
                 "learn to tell what sounds; choose another one, or another separator: "

@@ -19,6 +19,7 @@ from espnet2_avsep.model.espnet_model import (
     track_quality,
 )
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
+from espnet2_avsep.separator.ccol_separator import CCoLSeparator
 from espnet2_avsep.separator.hfra_separator import HFRASeparator
 from espnet2_avsep.visual.adapter import MeanAdapter
 
@@ -568,6 +569,17 @@ def test_co_learning_needs_a_separator_that_grounds():
 
     with pytest.raises(InputError, match="does not learn to tell what sounds"):
         ccol_model(separator="hfra", separator_conf={"visual_dim": 4, "layers": 3})
+
+
+class FormerCCoLSeparator(CCoLSeparator):
+    """As a separator written for version 0.1 declares itself."""
+
+    learns_grounding = False
+
+
+def test_co_learning_takes_separators_of_version_0_1():
+    model = ccol_model(separator=f"{__name__}:FormerCCoLSeparator")
+    assert isinstance(model.separator, FormerCCoLSeparator)
 
 
 def test_presence_learns_from_absent_queries_and_needs_a_separator_that_tells():
