@@ -87,7 +87,8 @@ class Log:
     Where options belong together, ``__post_init__`` of their dataclass checks that.
 
     Raises:
-        InputError: a number that is out of its range.
+        InputError: a number that is out of its range, or a value that is not among the
+            choices.
     """
 
     log_level: str = option(
@@ -95,11 +96,11 @@ class Log:
     )
 
     def __post_init__(self):
-        """Check the ranges of numbers."""
+        """Check choices and the ranges of numbers."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             for each in value if isinstance(value, list) else [value]:
-                _check_range(field, each)
+                _check_value(field, each)
 
 
 def get_parser(
@@ -282,7 +283,12 @@ def _default_note(about: Any, default: Any) -> str:
     return f" (default: {default})"
 
 
-def _check_range(field: dataclasses.Field, value: Any) -> None:
+def _check_value(field: dataclasses.Field, value: Any) -> None:
+    choices = field.metadata["choices"]
+    if choices is not None and value is not None and value not in choices:
+        raise InputError(
+            f"--{field.name} {value}: expected one of {', '.join(choices)}."
+        )
     least, above, most = (field.metadata[n] for n in ("least", "above", "most"))
     if value is None or (
         (least is None or value >= least)

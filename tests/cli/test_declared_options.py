@@ -56,6 +56,11 @@ def test_values_have_the_types_of_the_fields():
     assert isinstance(args, Options) and args.log_level == "INFO"
 
 
+def test_choices_are_checked_in_python_too():
+    with pytest.raises(InputError, match="--kind c: expected one of a, b"):
+        Options(inputs=[], rate=8, kind="c")
+
+
 def test_a_default_list_belongs_to_one_run():
     read("x", "--rate", "8").seeds.append(9)
     assert read("x", "--rate", "8").seeds == [0, 1]
