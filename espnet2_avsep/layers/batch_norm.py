@@ -154,9 +154,8 @@ class SourceBatchNorm2d(nn.BatchNorm2d):
 class FoldedSequential(nn.Sequential):
     """Convolutions, each followed by its BatchNorm, and other layers.
 
-    In evaluation a BatchNorm is part of the convolution before it. The weights are
-    folded in each call, which takes as long as a fraction of a millisecond of sound, so
-    that they are never out of date. They keep their names.
+    In evaluation, a BatchNorm is folded into the convolution before it. This is done in
+    each call, so that folded weights are never out of date. Weights keep their names.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -269,12 +269,12 @@ class TFCTDFSeparator(AbsAVSeparator):
             visual: (B, N, D).
         """
         gamma, beta = self.film(visual).chunk(2, dim=-1)  # (B, N, K) each
-        if self.training:
+        conv, norm = self.maps
+        if self.training or norm.training:
             h = self.drop_maps(self.maps(maps)).permute(0, 2, 3, 1)[:, None]
             gamma, beta = gamma[:, :, None, None], beta[:, :, None, None]
             return F.relu(h * (1 + gamma) + beta)
         # The layer that makes H is linear: a product for each source has it all.
-        conv, norm = self.maps
         scale, shift = norm.scale_and_shift()
         weight = (1 + gamma)[..., None] * (scale[:, None] * conv.weight.flatten(1))
         bias = (1 + gamma) * shift + beta

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from espnet2_avsep.separator.tfc_tdf_separator import TFCTDFSeparator
@@ -57,6 +58,15 @@ def test_equals_one_plain_pass_per_source():
             own = logits[:, n, 2 * row : 2 * row + 2]
             torch.testing.assert_close(own.real.double(), plain[:, :2], **CLOSE)
             torch.testing.assert_close(own.imag.double(), plain[:, 2:], **CLOSE)
+
+
+def test_every_batch_norm_in_training_mode_collects_statistics():
+    """Also where the rest of the network is in evaluation mode."""
+    model = build()
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [norm.train().num_batches_tracked.item() for norm in norms]
+    model(*inputs())
+    assert [n.num_batches_tracked.item() for n in norms] == [n + 1 for n in before]
 
 
 def test_rows_above_the_network_have_the_mask_of_the_last_one():
