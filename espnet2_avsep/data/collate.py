@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import pad
 from torch.utils.data import default_collate
 
-from espnet2_avsep.data.conditions import WITH_ROWS, Condition
+from espnet2_avsep.data.conditions import WITH_ROWS, Condition, condition_of
 from espnet2_avsep.errors import InputError
 
 
@@ -50,7 +50,7 @@ def collate(items: Sequence[Tuple[str, dict]]) -> Tuple[List[str], Dict]:
 
 def _pad(items: List[Dict[str, torch.Tensor]], condition: Condition) -> None:
     """Pad the rows of all sources alike, and note their lengths."""
-    names = [name for name in items[0] if name.startswith(condition.reference(0)[:-1])]
+    names = [name for name in items[0] if condition_of(name) == condition]
     if not names:
         return
     most = max(len(item[name]) for item in items for name in names)

@@ -1,4 +1,4 @@
-"""What a separator can be told of each source beside its picture, declared once.
+"""Conditions: what a separator can get of each source beside its picture.
 
 A separator that needs a condition says ``needs_<name>``, and its forward() takes the
 keyword <name>. Datasets, batches, task, model, inference, analyses, exports and help
@@ -17,8 +17,9 @@ class Condition(NamedTuple):
         argument: Keyword of SeparateAV().
         what: What it is, for messages.
         remedy: How a user gets it, or does without.
-        row_size: Attribute of a separator that says D of rows (S, D), uniform over a
-            clip's duration; None: each source has a whole number instead.
+        row_size: Attribute of a separator that has the size D of rows (S, D), which
+            are uniform over a clip's duration; None: each source has a whole number
+            instead.
     """
 
     name: str
@@ -56,14 +57,20 @@ class Condition(NamedTuple):
 
 
 MOTION = Condition(
-    *("motion", "motion", "motion", "motion features"),
-    "extract them (stage 2, --motion_encoder), or train without "
+    name="motion",
+    stem="motion",
+    argument="motion",
+    what="motion features",
+    remedy="extract them (stage 2, --motion_encoder), or train without "
     "(separator_conf.motion: false where that exists)",
-    "motion_dim",
+    row_size="motion_dim",
 )
 LABELS = Condition(
-    *("labels", "label", "classes", "classes"),
-    "set dataset_conf.labels to true",
+    name="labels",
+    stem="label",
+    argument="classes",
+    what="classes",
+    remedy="set dataset_conf.labels to true",
 )
 CONDITIONS = (MOTION, LABELS)
 WITH_ROWS = tuple(c for c in CONDITIONS if c.row_size is not None)

@@ -138,8 +138,9 @@ def copy_features(
     files = read(None if table.utt2clip is None else read_scp(table.utt2clip))
 
     def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
-        finished = (e for k, e in writer.entries.items() if k in clips.keys() - keys)
-        width = next((entry["shape"][1] for entry in finished), None)
+        finished = clips.keys() - keys
+        entries = (e for key, e in writer.entries.items() if key in finished)
+        width = next((entry["shape"][1] for entry in entries), None)
         for key, matrix in each_clip(keys, files.load):
             if not isinstance(matrix, ClipError):
                 width = width or matrix.shape[1]
