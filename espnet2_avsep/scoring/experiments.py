@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.analysis.clip_analysis import split_name
-from espnet2_avsep.data.records.made_from import check_current, read_record
+from espnet2_avsep.data.records.made_from import check_current, read_record, record_path
 from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.comparison import MIXTURE
@@ -137,9 +137,7 @@ def read_experiment(text: str, set_name: str) -> Experiment:
         name = config.get("system") or home.name
         name += f" ({', '.join(notes)})" if notes else ""
     check_current(scores)
-    inputs = (read_record(scores) or {}).get("inputs", {})
-    separation = inputs.get("separation", {}).get("path")
-    if separation and not noted.is_file() and not Path(separation).exists():
+    if not noted.is_file() and _is_separated_anew(folder, scores):
         raise InputError(
             f"{noted}: no such file: stage 7 was run again and has not been finished, "
             "so with which options is not known. Run stages 7 and 8 again."
@@ -148,6 +146,26 @@ def read_experiment(text: str, set_name: str) -> Experiment:
     rows = read_scored_rows(scores, head)
     visual = read_yaml(home / "visual_info.yaml")
     return Experiment(name, folder, home, config, head, rows, options, visual)
+
+
+def _is_separated_anew(folder: Path, scores: Path) -> bool:
+    """Return whether the separation that was scored has lost its record.
+
+    Stage 7 removes the record when it begins. Without the folder of the tracks, which
+    may have been deleted, nothing is known.
+
+    Args:
+        folder: Of the experiment, which may have been moved since it was scored.
+        scores: Folder of the scores.
+    """
+    inputs = (read_record(scores) or {}).get("inputs", {})
+    recorded = inputs.get("separation", {}).get("path")
+    if not recorded:
+        return False
+    separated = folder / Path(recorded).parent.name
+    if not separated.is_dir():
+        separated = Path(recorded).parent
+    return separated.is_dir() and not record_path(separated).is_file()
 
 
 def merge_seeds(experiments: Sequence[Experiment]) -> List[Experiment]:

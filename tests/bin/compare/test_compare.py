@@ -10,6 +10,7 @@ from espnet2_avsep.data.records.made_from import (
     record_path,
     write_record,
 )
+from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
 from espnet2_avsep.scoring.experiments import read_experiment
 from espnet2_avsep.scoring.score_files import write_scores
@@ -179,9 +180,24 @@ def test_a_separation_that_was_begun_again_is_refused(two, tmp_path, capsys):
     record_path(separated).unlink()
     assert run([*two, str(folder)], tmp_path / "out") == 2
     assert "Run stages 7 and 8 again" in capsys.readouterr().err
-    # Moved, with what stage 7 noted.
     noted.write_text("--shuffle_visual class\n")
     assert read_experiment(str(folder), "test").group == "swapped pictures"
+
+
+def test_a_moved_experiment_is_not_taken_for_one_that_was_begun_again(tmp_path):
+    """Without avsep.sh, nothing notes the options of the separation."""
+    make(tmp_path / "a", [1, 2, 3, 4])
+    separated = tmp_path / "a" / "separated_test"
+    write_record(separated, make_record(7, {}, {}, {}))
+    files = {"separation": record_path(separated)}
+    write_record(tmp_path / "a" / "scored_test", make_record(8, {}, files, {}))
+    moved = (tmp_path / "a").rename(tmp_path / "b")
+    assert read_experiment(str(moved), "test").options == ""
+    record_path(moved / "separated_test").unlink()
+    with pytest.raises(InputError, match="Run stages 7 and 8 again"):
+        read_experiment(str(moved), "test")
+    (moved / "separated_test").rmdir()  # to save space
+    assert read_experiment(str(moved), "test").options == ""
 
 
 def test_missing_scores_and_unknown_corpora(two, tmp_path, capsys):
