@@ -43,7 +43,16 @@ class FixedMixtureDataset(Dataset):
                     f"the data name {name!r} is not known; expected speech_mix, "
                     f"speech_ref{{n}}, visual_ref{{n}}, {known} with n = 1, 2, ..."
                 )
-            self.tables[name] = table if isinstance(table, Mapping) else read_scp(table)
+            condition = condition_of(name)
+            if isinstance(table, Mapping):
+                self.tables[name] = table
+            elif condition is not None and condition.row_size is None:
+                raise InputError(
+                    f"{name}: {table} is a file; expected a mapping from each mixture "
+                    "to a number."
+                )
+            else:
+                self.tables[name] = read_scp(table)
         if not self.tables or not next(iter(self.tables.values())):
             raise InputError("no mixtures: the tables are empty. Run stage 4 again.")
         check_same_keys(self.tables)

@@ -83,6 +83,12 @@ def test_unknown_names(tables, name):
         FixedMixtureDataset({name: tables["speech_mix"]})
 
 
+def test_numbers_are_not_read_from_a_file(tables, tmp_path):
+    tables["label_ref1"] = tmp_path / "labels"
+    with pytest.raises(InputError, match="labels is a file; expected a mapping"):
+        FixedMixtureDataset(tables)
+
+
 def test_empty_tables():
     for tables in ({}, {"speech_mix": {}}):
         with pytest.raises(InputError, match="no mixtures"):
