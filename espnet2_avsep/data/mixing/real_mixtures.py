@@ -118,13 +118,14 @@ def make_real_mixtures(
             skipped += [row for row in rows if row.key in pairs]
     left_out = {row.key for row in skipped}
     read = {str(d): Path(d) / "visual.scp" for d in visual_dirs if tables}
-    check_sources(data_dir, {"wav": wav_dir / "wav.scp", **read}, set(pairs) - left_out)
-    check_unchanged(wav_dir / "wav.scp", 3)
+    wanted = sorted(set(pairs) - left_out, key=str.encode)
+    check_sources(data_dir, {"wav": wav_dir / "wav.scp", **read}, wanted)
+    check_unchanged(wav_dir / "wav.scp", 3, wanted)
     for path in read.values():
-        check_unchanged(path, 2)
+        check_unchanged(path, 2, wanted)
 
     kept: Dict[str, Tuple[int, List[np.ndarray]]] = {}
-    for key in sorted(set(pairs) - left_out, key=str.encode):
+    for key in wanted:
         if key not in wavs or any(key not in table for table in tables):
             raise InputError(
                 f"{key} of {data_dir / 'utt2pair'} is neither in the tables of the "

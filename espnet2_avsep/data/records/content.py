@@ -205,7 +205,7 @@ def table_digest(scp: PathLike, keys: Optional[Iterable[str]] = None) -> str:
 
 
 def digest_of(rows: Mapping[str, Content]) -> str:
-    """Return one digest of the keys of rows and what they say of the files."""
+    """Return one digest of the keys of rows and the digests of their files."""
     lines = (f"{key} {rows[key].digest}\n" for key in sorted(rows, key=str.encode))
     return hash_bytes("".join(lines).encode())
 

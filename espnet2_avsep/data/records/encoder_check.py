@@ -1,4 +1,4 @@
-"""Whether features were made by the encoder that a model was trained on."""
+"""Whether features are of the encoder whose features a model was trained on."""
 
 from pathlib import Path
 from typing import Dict, Iterable
@@ -7,19 +7,21 @@ from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 
-# What stage 2 says of the features of a set, and stage 6 of those of a model.
+# Stage 2 describes the features of a set in these files; stage 6 copies them.
 INFOS = ("visual_info.yaml", "motion_info.yaml")
 
-# What two sets of embeddings must have in common to be of one making.
+# What features of the same encoder have in common.
 SAME = ("encoder", "model", "weights", "dim")
 
 
 def check_features(model: PathLike, folders: Iterable[PathLike]) -> None:
-    """Check features that are to be given to a model, as far as both are described.
+    """Check the features of sets against those that a model was trained on.
+
+    Only features that both folders describe can be compared.
 
     Args:
         model: Folder of the model.
-        folders: Of sets, as stage 4 leaves them.
+        folders: Folders of sets, made by stage 4.
 
     Raises:
         InputError: see :func:`check_encoder`.
@@ -33,16 +35,26 @@ def check_features(model: PathLike, folders: Iterable[PathLike]) -> None:
 
 
 def check_encoder(model: Dict, features: Dict, path: str, name: str) -> None:
-    """Raise an InputError unless the features are of the making the model knows."""
+    """Check that features are of the encoder that a model was trained with.
+
+    Args:
+        model: Content of an info file (INFOS) of the model.
+        features: Content of the same file of a set.
+        path: The set's file, for the message.
+        name: The model, for the message.
+
+    Raises:
+        InputError: they are of another encoder, or of other weights of it.
+    """
     if "precomputed" in (model.get("encoder"), features.get("encoder")):
-        keys = ("dim",)  # what made them is not on record
+        keys = ("dim",)  # the encoder is not known
     else:
         keys = SAME
     different = [
         f"{key}: {features.get(key)!r}, the model has {model.get(key)!r}"
         for key in keys
         if features.get(key) != model.get(key)
-        and not (key == "weights" and model.get(key) is None)  # not on record
+        and not (key == "weights" and model.get(key) is None)  # not known
     ]
     if different:
         raise InputError(

@@ -29,7 +29,7 @@ from espnet2_avsep.data.records.content import (
     table_digest,
 )
 from espnet2_avsep.data.tables.key_check import shorten
-from espnet2_avsep.data.tables.scp import PathLike, write_json
+from espnet2_avsep.data.tables.scp import PathLike, read_scp, write_json
 from espnet2_avsep.errors import InputError
 
 NAME = "made_from.json"
@@ -97,10 +97,10 @@ def write_record(result: PathLike, record: Record) -> None:
 
 
 def begin_record(folder: PathLike, stage: int) -> None:
-    """Note that a folder's result is being made: until it has a record, it is not used.
+    """Mark a folder's result as incomplete until :func:`write_record` is called.
 
     Args:
-        folder: Made where missing.
+        folder: Created where missing.
         stage: The stage that makes the result.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -143,8 +143,8 @@ def check_current(result: PathLike, required: bool = False) -> None:
     """Check that a result's inputs are still those that it was made from.
 
     Where an input has a record of its own (stage 8's is stage 7's record), that is
-    checked too. An input that is gone, or a table with a file that is gone, cannot be
-    checked: results may be moved, and what they were made from removed.
+    checked too. An input that does not exist, or a table with a missing file, is not
+    checked: results may be moved, and their inputs deleted.
 
     Args:
         result: The folder or file, or the record itself.
@@ -167,8 +167,8 @@ def check_current(result: PathLike, required: bool = False) -> None:
         return
     if record.get("finished") is False:
         raise InputError(
-            f"{result}: is not complete: stage {record['stage']} was stopped while it "
-            f"made it. Run stage {record['stage']} again."
+            f"{result}: is not complete: stage {record['stage']} is still running, "
+            f"failed or was stopped. Run stage {record['stage']} again."
         )
     for name, known in record["inputs"].items():
         path = Path(known["path"])
@@ -184,10 +184,11 @@ def check_current(result: PathLike, required: bool = False) -> None:
 
 
 def check_sets(tables: Iterable[PathLike]) -> None:
-    """Check that sets are still those of the clips that stages 2 and 3 have made.
+    """Check that stage 4 made these sets from the current results of stages 2 and 3.
 
     Args:
-        tables: Of the sets; stage 4 has left a record beside them.
+        tables: Tables of the sets. A folder without a record (of an earlier version,
+            or not made by stage 4) is not checked.
 
     Raises:
         InputError: see :func:`check_current`.
@@ -197,19 +198,21 @@ def check_sets(tables: Iterable[PathLike]) -> None:
 
 
 def check_unchanged(
-    scp: PathLike, stage: int, table: Optional[Mapping[str, str]] = None
+    scp: PathLike, stage: int, keys: Optional[Iterable[str]] = None
 ) -> None:
     """Check that the files of a table are still as they were written.
 
     Args:
         scp: The table; without a ``.content`` table, nothing is known of its files.
         stage: The stage that wrote it.
-        table: The part of it that is wanted; None: all.
+        keys: The keys whose files are wanted; None: all.
 
     Raises:
-        InputError: a file is missing, cut off or another one.
+        InputError: a file is missing or has changed.
     """
-    changed = changed_keys(scp, table)
+    table = read_scp(scp, allow_empty=True)
+    wanted = table if keys is None else {k: table[k] for k in keys if k in table}
+    changed = changed_keys(scp, wanted)
     if changed:
         raise InputError(
             f"{scp}: {len(changed)} file(s) are missing or have changed since stage "
@@ -218,7 +221,7 @@ def check_unchanged(
 
 
 def check_tracks(folder: PathLike) -> None:
-    """Check that separated tracks are as stage 7 wrote them, and of current inputs.
+    """Check that tracks are as stage 7 wrote them, and that its inputs are unchanged.
 
     Args:
         folder: Holds spk<n>.scp.
@@ -232,7 +235,7 @@ def check_tracks(folder: PathLike) -> None:
 
 
 def _digest_if_there(path: Path) -> Optional[str]:
-    """Digest an input; None: a file of the table is gone."""
+    """Digest an input; None: a file of the table is missing."""
     if path.suffix != ".scp":
         return file_digest(path)
     rows = current_content(path)

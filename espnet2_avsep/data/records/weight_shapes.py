@@ -86,7 +86,7 @@ def _in_pickle(path: Path) -> Shapes:
 
 
 class _Tensor(tuple):
-    """Type and shape; no other tuple of a file is one."""
+    """Type and shape; a class of its own, as a file may hold other tuples."""
 
 
 def _tensor(storage: str, offset: int, size: tuple, *_: Any) -> _Tensor:
