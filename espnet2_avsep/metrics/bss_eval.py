@@ -115,8 +115,8 @@ def bss_eval(
     """Score any signals (estimates, the mixture) as estimates of given sources.
 
     Args:
-        references: Waveforms of the N sources, (B, N, L), of any type that numpy
-            converts; computed in float64.
+        references: Waveforms of the N sources, (B, N, L): arrays, or tensors on the
+            CPU; computed in float64.
         signals: Waveforms to be scored, (B, M, L).
         pairs: For each of the K scores wanted: (index of the signal, of the source).
         filter_length: T, the taps of the distortion filters.

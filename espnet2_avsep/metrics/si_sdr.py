@@ -20,7 +20,7 @@ def si_sdr(
     """SI-SDR of estimates, limited to +-``LIMIT_DB`` (313 dB).
 
     Args:
-        references: Source waveforms, (..., L), of any type that numpy converts.
+        references: Source waveforms, (..., L): arrays, or tensors on the CPU.
         estimates: Waveforms of a shape that broadcasts with it.
         zero_mean: Whether to take the means away first, as some toolkits do. The paper
             does not.

@@ -92,10 +92,10 @@ def make_room_for_next(folder: Path) -> None:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove what a training would continue from, and what names its best weights.
+    """Remove the checkpoints, the links to the best weights, and averages of weights.
 
-    Until the new training has weights of its own, there are none to separate with. The
-    files of the epochs stay until they are written anew.
+    So nothing separates with the weights of the previous training. Files of single
+    epochs stay until they are overwritten.
     """
     for pattern in (CHECKPOINT, PREVIOUS, BROKEN, *_BEST):
         for path in folder.glob(pattern):

@@ -569,7 +569,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         return torch.autocast(device, dtype)
 
     def _mask(self, logits: Tensor) -> Tuple[Tensor, Tensor]:
-        """Masks (B, N, F', T), real or complex, and what of them is no phase."""
+        """Masks (B, N, F', T), and their magnitudes; real masks are returned twice."""
         if self.mask_activation == "none":
             return logits, logits.abs() if logits.is_complex() else logits
         size = logits.real.sigmoid()
@@ -657,7 +657,7 @@ def track_quality(
 
 def _si_sdr(reference: Tensor, tracks: Tensor) -> Tensor:
     """SI-SDR of signals (M, L), float64 (M,), on their device."""
-    scores = si_sdr(reference.double().cpu(), tracks.double().cpu())
+    scores = si_sdr(reference.cpu().double(), tracks.cpu().double())
     return torch.from_numpy(scores).to(reference.device)
 
 
