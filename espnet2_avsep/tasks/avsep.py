@@ -568,12 +568,20 @@ class AVSeparationTask(AbsTask):
         """Class numbers of listed mixtures, from mixtures.tsv beside their table."""
         if not args.classes:
             return {}
-        classes = read_classes(Path(table).parent / "mixtures.tsv")
+        path, keys = Path(table).parent / "mixtures.tsv", read_scp(table)
+        classes = read_classes(path)
+        missing = next((key for key in keys if key not in classes), None)
+        if missing is not None:
+            raise InputError(
+                f"{path}: does not list {missing} of {table}; training needs the "
+                "classes of its sources. Run stage 4 again."
+            )
         unknown = None
         if not LABELS.is_needed(separator_without_weights(args)):
             unknown = num_label_classes(args.criterions) - 1
-        numbers = number_sources(classes, class_numbers(args.classes), unknown)
-        return LABELS.tables({key: numbers[key] for key in read_scp(table)})
+        listed = {key: classes[key] for key in keys}
+        numbers = class_numbers(args.classes)
+        return LABELS.tables(number_sources(listed, numbers, unknown))
 
     @classmethod
     def _build_mix_dataset(

@@ -1,6 +1,7 @@
 """Training with a loss that classifies: labels come with both kinds of data."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ import yaml
 
 from espnet2_avsep import SeparateAV
 from espnet2_avsep.bin.train.train import main
+from espnet2_avsep.errors import InputError
+from espnet2_avsep.tasks.avsep import AVSeparationTask
 from tests.support.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
 PAIRS = [("low", "high"), ("mid", "top"), ("top", "low"), ("high", "new")]
@@ -52,6 +55,19 @@ def test_trains_and_separates(corpus, tmp_path):
         value = log["stats"][1][part]["object_classification"]
         assert 0 < value < math.inf
     SeparateAV.from_pretrained(exp)
+
+
+def test_a_mixture_without_classes_is_named(tmp_path):
+    table = tmp_path / "wav.scp"
+    table.write_text("a a.wav\nb b.wav\n")
+    lines = "mix_id\tclip1\tspk1\na\tx\ttuba\n"
+    (tmp_path / "mixtures.tsv").write_text(lines)
+    args = SimpleNamespace(
+        classes=["tuba"],
+        criterions=[{"name": "object_classification", "conf": {"num_classes": 2}}],
+    )
+    with pytest.raises(InputError, match="mixtures.tsv: does not list b of .*wav.scp"):
+        AVSeparationTask._label_tables(args, str(table))
 
 
 @pytest.mark.parametrize(
