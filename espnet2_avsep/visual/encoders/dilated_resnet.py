@@ -149,9 +149,10 @@ class DilatedResNet18(AbsVisualAdapter):
                 "--visual_encoder frames."
             )
         collects = self.train_features or self.frozen_statistics == "batch"
-        # The mode is set here since what is frozen is put into evaluation mode by the
-        # ESPnet model's train().
-        self.features.train(self.training and collects)
+        if not self.train_features:
+            # Here, since the ESPnet model's train() puts all that is frozen into
+            # evaluation mode; what freeze_param has frozen stays there.
+            self.features.train(self.training and collects)
         # Whether a BatchNorm normalises by the batch.
         by_batch = self.training and (collects or self.normalises_head)
         if by_batch and self.bn_statistics == "per_source":

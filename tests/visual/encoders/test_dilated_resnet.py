@@ -148,6 +148,16 @@ def test_statistics_of_a_frozen_network(frames):
         build(frozen_statistics="none")
 
 
+def test_a_network_frozen_from_outside_keeps_its_statistics(frames):
+    """By freeze_param: ESPnetAVSeparationModel.train() sets the mode."""
+    model = build().train()
+    model.features.requires_grad_(False).eval()
+    before = model.features.bn1.running_mean.clone()
+    model(frames)
+    assert torch.equal(model.features.bn1.running_mean, before)
+    assert not model.features.bn1.training
+
+
 def test_sigmoid_of_the_embedding(frames):
     with torch.no_grad():
         expected = build()(frames).sigmoid()
