@@ -43,6 +43,8 @@ python=python3                # The Python that runs everything.
 # shellcheck source=/dev/null
 . utils/parse_options.sh
 [ $# -eq 0 ] || die "'$1' is not an option. See $0 --help"
+# shellcheck source=./utils/done_marker.sh
+. utils/done_marker.sh
 # shellcheck source=./egs2/TEMPLATE/avsep1/path.sh
 . ./path.sh
 
@@ -92,16 +94,6 @@ doing() {
     fi
 }
 
-# is_done <marker> <text>: whether it was made with this. Markers of earlier versions are empty.
-is_done() {
-    [ -e "$1" ] || return 1
-    "${dry_run}" || [ ! -s "$1" ] || [ "$(< "$1")" = "$2" ] || {
-        log "$1: was made with other options or another configuration"
-        rm -f "$1"
-        return 1
-    }
-}
-
 # shellcheck disable=SC2206  # options are several words
 opts=("${kind_opts[@]}" --visual_encoder frames --visual_size 72 --mix_visual_frames 1
     --motion_encoder lucas_kanade --motion_align segment --segment_samples 32512
@@ -111,7 +103,8 @@ opts=("${kind_opts[@]}" --visual_encoder frames --visual_size 72 --mix_visual_fr
     --datadir "${datadir}" --dumpdir "${dumpdir}" --expdir "${expdir}" ${run_opts})
 export MINI_MUSIC=${corpus}
 
-if ! is_done "${expdir}/data_done" "${opts[*]}"; then
+changed="was made with other options or another configuration"
+if ! is_done "${expdir}/data_done" "${opts[*]}" "${expdir}/data_done: ${changed}"; then
     doing ./run.sh --stage 1 --stop_stage 5 "${opts[@]}"
     "${dry_run}" || printf '%s\n' "${opts[*]}" > "${expdir}/data_done"
 fi
@@ -143,7 +136,7 @@ for seed in ${seeds}; do
             "${python}" -m espnet2_avsep.bin.avsep_config --output "${expdir}/${tag}.config" "${config}"
             made_with+=$'\n'$(< "${expdir}/${tag}.config")
         }
-        if is_done "${exp}/table_done" "${made_with}"; then
+        if is_done "${exp}/table_done" "${made_with}" "${exp}/table_done: ${changed}"; then
             log "${tag}: is there already"
             continue
         fi

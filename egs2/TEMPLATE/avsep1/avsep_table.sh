@@ -50,6 +50,8 @@ python=python3         # The Python that runs everything.
 . utils/parse_options.sh
 # shellcheck source=./utils/jobs.sh
 . utils/jobs.sh
+# shellcheck source=./utils/done_marker.sh
+. utils/done_marker.sh
 [ $# -eq 0 ] || die "'$1' is not an option. See $0 --help"
 # shellcheck source=./egs2/TEMPLATE/avsep1/path.sh
 . ./path.sh
@@ -181,18 +183,17 @@ experiment() {
     if [ "${seed}" != none ]; then
         tag+=_seed${seed}
     fi
-    local exp=${expdir}/${input}/avsep_${tag} first=7 args=() config=${expdir}/logs/${tag}.config
-    "${dry_run}" ||
+    local exp=${expdir}/${input}/avsep_${tag} first=7 args=() made_with=
+    local config=${expdir}/logs/${tag}.config
+    "${dry_run}" || {
         "${python}" -m espnet2_avsep.bin.avsep_config --output "${config}" "$(config_of "${system}")" ||
-        return 1
-    if [ -e "${exp}/table_done" ]; then
-        # Those of earlier versions are empty. A dry run compares nothing and removes nothing.
-        if "${dry_run}" || [ ! -s "${exp}/table_done" ] || cmp -s "${config}" "${exp}/table_done"; then
-            log "${tag}: is there already"
-            return 0
-        fi
-        log "${tag}: $(config_of "${system}") has changed since"
-        rm -f "${exp}/table_done" # a training with another configuration is refused
+            return 1
+        made_with=$(< "${config}")
+    }
+    # A training with another configuration is refused then.
+    if is_done "${exp}/table_done" "${made_with}" "${tag}: $(config_of "${system}") has changed since"; then
+        log "${tag}: is there already"
+        return 0
     fi
     if [ "${seed}" != none ]; then
         first=6
