@@ -4,6 +4,9 @@
 
 # shellcheck disable=SC2154  # the options of avsep.sh, and its eval_sets, sources_of, ...
 
+# Whether the system tells what sounds: true or false; score finds out.
+grounds=
+
 # set_made_by: set _made_by to options on what made the features that the model is given
 set_made_by() {
     local dset kind
@@ -61,7 +64,7 @@ score() {
     if [ "${used}" != "$2" ] && is_given inference_args; then
         die "--inference_args '${inference_args}': stage 7 was run with '${used}'. Run stage 7 again"
     fi
-    if [ -z "${grounds:-}" ] && "${trained}" && [ -e "${avsep_exp}/config.yaml" ]; then
+    if [ -z "${grounds}" ] && "${trained}" && [ -e "${avsep_exp}/config.yaml" ]; then
         grounds=$("${python}" -m espnet2_avsep.bin.avsep_config --get grounds "${avsep_exp}/config.yaml")
     fi
     for dset in ${eval_sets}; do
