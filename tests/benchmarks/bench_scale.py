@@ -27,6 +27,8 @@ FS, SEGMENT, SAMPLES, ROWS, DIM, CLASSES, JOBS = 8000, 64, 256, 3, 4, 300, 8
 GOAL_GROWTH = 2.8
 # CPU seconds for 2 n entries.
 NEXT_TO_NOTHING = 0.5
+# Of the CPU time of start-up: two runs of the same command differ by so much.
+START_UP_NOISE = 0.1
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -257,12 +259,14 @@ def growth(costs: Sequence[Cost]) -> float:
         costs: For next to no entries, n and 2 n.
 
     Returns:
-        The factor; 0 where the time for 2 n is next to nothing.
+        The least factor that agrees with the noise of start-up; 0 where the time for
+        2 n is next to nothing.
     """
     none, once, twice = (cost.seconds for cost in costs)
     if twice - none < NEXT_TO_NOTHING:
         return 0.0
-    return (twice - none) / max(once - none, 1e-3)
+    noise = START_UP_NOISE * none
+    return (twice - none - noise) / max(once - none + noise, 1e-3)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

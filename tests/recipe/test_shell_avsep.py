@@ -1119,7 +1119,7 @@ def test_stopping_the_recipe_stops_its_jobs(again, script, stage, name):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 143
     go_on = f"Run the same command again (or with '--stage {stage}') to go on"
     assert f"Stopped in stage {stage}. {go_on}" in err

@@ -191,6 +191,10 @@ AudioBufferSourceNode.prototype.start = function (when, at) {
   starts.push(at);
   return start.call(this, when, at);
 };
+// A busy machine is late.
+const until = async (come_true) => {
+  for (let n = 0; n < 200 && !come_true(); n++) await wait(0.05);
+};
 const audios = all("audio"), slider = all(".transport input")[0];
 const [play] = all(".play"), video = all("video")[0];
 const heard = async () => {
@@ -203,10 +207,13 @@ const seek = (to) => {
   slider.dispatchEvent(new Event("input"));
 };
 const hidden = [all(".transport")[0].hidden, audios.every((a) => a.hidden)];
+const began = performance.now();
 play.click();
-await wait(0.6);
+await until(() => slider.value > 0.3);
 const first = [Number(slider.value), play.textContent, !video.paused];
-const drift = Math.max(...audios.map((a) => Math.abs(a.currentTime - slider.value)));
+const elapsed = (performance.now() - began) / 1000;
+const times = audios.map((a) => a.currentTime);
+const drift = Math.max(...times) - Math.min(...times);
 const mixes = [await heard()];
 const solos = all(".solo"), mutes = all(".mute");
 for (const key of [solos[1], solos[2], solos[1], solos[2], mutes[0]]) {
@@ -215,8 +222,7 @@ for (const key of [solos[1], solos[2], solos[1], solos[2], mutes[0]]) {
 }
 const silent = all(".track.silent").map((s) => s.id);
 seek(0.5);
-// A busy machine draws late.
-for (let n = 0; n < 100 && Number(slider.value) < 0.6; n++) await wait(0.05);
+await until(() => slider.value >= 0.6);
 const second = Number(slider.value);
 play.click();
 await wait(0.2);
@@ -230,10 +236,11 @@ await wait(0.1);
 const shown = video.currentTime;
 seek(1.8);
 document.body.dispatchEvent(new KeyboardEvent("keydown", {key: " ", bubbles: true}));
-await wait(0.7);
+await until(() => play.textContent === "Pause");
+await until(() => play.textContent === "Play");
 const end = [Number(slider.value), play.textContent];
-return {hidden, first, drift, mixes, silent, second, moved: rest - second, third, shown,
-  end, starts};
+return {hidden, first, elapsed, drift, mixes, silent, second,
+  moved: rest - second, third, shown, end, starts};
 """
 
 
@@ -244,11 +251,11 @@ def test_all_tracks_have_one_position(pages, tmp_path, kind):
     assert not console, console
     assert found["hidden"] == [False, True]
     position, word, playing = found["first"]
-    assert 0.2 < position < 0.75 and word == "Pause" and playing
+    assert 0.3 < position <= found["elapsed"] and word == "Pause" and playing
     # Solo: only these are heard; several add up; without any, all that is not muted.
     expected = [[1, 1, 1], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 1, 1], [0, 1, 1]]
     assert found["mixes"] == expected and found["silent"] == ["1_left"]
-    assert 0.6 <= found["second"] < 1.5 and found["moved"] < 0.15
+    assert 0.6 <= found["second"] < 1.5 and found["moved"] == 0
     position, word, paused, at = found["third"]
     assert position == pytest.approx(SECONDS / 2, abs=0.02)
     assert float(at) == pytest.approx(0.5, abs=0.01)

@@ -157,7 +157,7 @@ def test_signals_reach_the_jobs_and_what_they_started(tmp_path, signum):
     pids = [tmp_path / "pid.1", tmp_path / "pid.2"]
     wait_until(lambda: all(path.exists() for path in pids))
     process.send_signal(signum)
-    message = process.communicate(timeout=30)[1]
+    message = process.communicate(timeout=120)[1]
     assert process.returncode == 128 + signum
     assert f"stopped (got {signum.name})" in message
     assert not any(alive(int(path.read_text())) for path in pids)

@@ -308,7 +308,7 @@ def offline_error(tmp_path):
     begin = time.monotonic()
     with pytest.raises(InputError) as error:
         load_open_clip("ViT-B-32", "openai", cache_dir=str(tmp_path))
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30  # with retries, minutes
     message = str(error.value)
     for part in (str(tmp_path), "openai", "ViT-B-32", "/path/to.pt", "random"):
         assert part in message
