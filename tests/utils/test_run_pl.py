@@ -20,7 +20,7 @@ def alive(pid):
         return False
 
 
-def wait_until(condition, seconds=15):
+def wait_until(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
