@@ -38,32 +38,27 @@ pass_on=()
 for file in path.sh db.sh; do
     [ -e "${file}" ] || die "${file} is not here; run this in a recipe's folder, e.g. egs2/music"
 done
-if [ -z "${corpus}" ]; then
-    corpus=$(basename "${PWD}")
-    # egs2/<corpus>/avsep1 of an ESPnet checkout
-    if [[ ${corpus} =~ ^avsep[0-9]+$ ]]; then
-        corpus=$(basename "$(dirname "${PWD}")")
-    fi
-fi
+# shellcheck source=./utils/corpus.sh
+. utils/corpus.sh
+set_corpus_dir
 [[ ${corpus} =~ ^[a-z][a-z0-9_]*$ ]] || die "--corpus '${corpus}': expected small letters, digits and '_'"
 [ -f "local/prepare_${corpus}.py" ] || die "--corpus '${corpus}': there is no local/prepare_${corpus}.py"
 
 # shellcheck source=./egs2/TEMPLATE/avsep1/path.sh
 . ./path.sh
 
-# The folder of the corpus.
-variable=${corpus^^}
-folder=${!variable:-}
-if [ -z "${folder}" ]; then
-    # shellcheck source=./egs2/TEMPLATE/avsep1/db.sh
-    . ./db.sh
-    folder=${!variable:-}
+if [ -z "${corpus_source}" ]; then
+    die "where is the corpus ${corpus}? Fill in ${corpus_variable}=<folder> in db.sh, or set it in the" \
+        "environment: ${corpus_variable}=<folder> ./run.sh ... With ${corpus_variable}=downloads it is" \
+        "fetched (MUSIC, MUSIC-21, VGGSound, AVE)"
 fi
-if [ -z "${folder}" ]; then
-    die "where is the corpus ${corpus}? Fill in ${variable}=<folder> in db.sh, or set it in the" \
-        "environment: ${variable}=<folder> ./run.sh ... With ${variable}=downloads it is fetched" \
-        "(MUSIC, MUSIC-21, VGGSound, AVE)"
-fi
+folder=${corpus_source}
+# What the tables are made from.
+record=${data_dir}/stage1.options
+begin_record() {
+    mkdir -p "${data_dir}"
+    echo unfinished > "${record}"
+}
 
 sets=(--train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}")
 if [ "${corpus}" = mini_music ]; then
@@ -71,6 +66,7 @@ if [ "${corpus}" = mini_music ]; then
         folder=downloads/mini_music
     fi
     log "Generating the corpus in ${folder}"
+    begin_record
     "${python}" local/prepare_mini_music.py --corpus_dir "${folder}" "${pass_on[@]}"
     # From here on it is a corpus like MUSIC.
     [ -z "${real_sets}" ] || die "--real_sets '${real_sets}': mini_music has no duets"
@@ -84,8 +80,9 @@ else
         "${python}" -m espnet2_avsep.bin.avsep_download --corpus "${corpus}" \
             --output_dir "${folder}" ${download_opts}
     fi
-    [ -d "${folder}" ] || die "${variable}=${folder}: no such folder. Correct it in db.sh or in the environment"
+    [ -d "${folder}" ] || die "${corpus_variable}=${folder}: no such folder. Correct it in db.sh or in the environment"
     log "Reading the corpus in ${folder}"
+    begin_record
     "${python}" "local/prepare_${corpus}.py" "--${corpus}_dir" "${folder}" "${pass_on[@]}" \
         "${sets[@]}" ${real_sets:+--real_sets "${real_sets}"} --data_dir "${data_dir}"
 fi
@@ -101,5 +98,7 @@ for folder in "${folders[@]}"; do
     [ ! -f "${folder}/skipped.tsv" ] || skipped=$(wc -l < "${folder}/skipped.tsv")
     log "${folder}: $(wc -l < "${folder}/utt2spk") clips, ${skipped} left out (${folder}/skipped.tsv)"
 done
+printf '%s\n' "corpus=${corpus}" "corpus_dir=${corpus_dir}" > "${record}.tmp"
+mv "${record}.tmp" "${record}"
 
 log "Successfully finished. [elapsed=${SECONDS}s]"

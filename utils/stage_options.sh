@@ -2,9 +2,9 @@
 # Options of a recipe's script: passed on to commands, and kept for later stages; to be
 # sourced after utils/jobs.sh. The script sets made_with, which names the options that decide
 # what each stage makes; given_options, the names that the command line has, a line each; and
-# data_feats, the folder where they are kept.
+# datadir and data_feats, the folders where those of stage 1 and of stages 2 to 4 are kept.
 
-# shellcheck disable=SC2154  # made_with, given_options, data_feats: see above
+# shellcheck disable=SC2154  # made_with, given_options, datadir, data_feats: see above
 
 # add_opts <option>[=<variable>] ...: add to _opts, with values that are not empty
 add_opts() {
@@ -43,24 +43,38 @@ is_given() {
     [[ $'\n'${given_options}$'\n' = *$'\n'"$1"$'\n'* ]]
 }
 
+# set_options_file <stage>: set options_file, where the options of the stage are kept
+set_options_file() {
+    options_file=${data_feats}/stage$1.options
+    [ "$1" -ne 1 ] || options_file=${datadir}/stage1.options
+}
+
 # note_options <stage>: keep what the stage was run with, when it has been finished
 note_options() {
-    local name
-    mkdir -p "${data_feats}"
+    local name options_file
+    set_options_file "$1"
+    mkdir -p "$(dirname "${options_file}")"
     for name in ${made_with[$1]}; do
         echo "${name}=${!name}"
-    done > "${data_feats}/.stage$1.options.tmp"
-    mv "${data_feats}/.stage$1.options.tmp" "${data_feats}/stage$1.options"
+    done > "${options_file}.tmp"
+    mv "${options_file}.tmp" "${options_file}"
 }
 
 # check_options <stage>: an option that is given must be what the stage was run with
 check_options() {
-    local name value file=${data_feats}/stage$1.options
-    [ -f "${file}" ] || return 0
+    local name value options_file
+    set_options_file "$1"
+    [ -f "${options_file}" ] || return 0
+    [ "$(< "${options_file}")" != unfinished ] ||
+        die "stage $1 was begun and has not been finished. Run it again ('--stage $1')"
     while IFS='=' read -r name value; do
-        if is_given "${name}" && [ "${value}" != "${!name}" ]; then
+        [ "${value}" != "${!name}" ] || continue
+        # Its variable of the environment or of db.sh is not on the command line.
+        [ "${name}" != corpus_dir ] || [ -z "${corpus_dir}" ] ||
+            die "${corpus_variable}=${corpus_source} (environment or db.sh): stage 1 was run with" \
+                "'${value}'. Run stage 1 again ('--stage 1'), or set ${corpus_variable} to that folder"
+        ! is_given "${name}" ||
             die "--${name} '${!name}': stage $1 was run with '${value}'. Run stage $1 again" \
                 "('--stage $1'), or give --${name} '${value}' (run.sh may give another one)"
-        fi
-    done < "${file}"
+    done < "${options_file}"
 }

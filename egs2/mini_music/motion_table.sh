@@ -104,9 +104,10 @@ opts=("${kind_opts[@]}" --visual_encoder frames --visual_size 72 --mix_visual_fr
 export MINI_MUSIC=${corpus}
 
 changed="was made with other options or another configuration"
-if ! is_done "${expdir}/data_done" "${opts[*]}" "${expdir}/data_done: ${changed}"; then
+data_made_with="corpus ${corpus}: ${opts[*]}"
+if ! is_done "${expdir}/data_done" "${data_made_with}" "${expdir}/data_done: ${changed}"; then
     doing ./run.sh --stage 1 --stop_stage 5 "${opts[@]}"
-    "${dry_run}" || printf '%s\n' "${opts[*]}" > "${expdir}/data_done"
+    "${dry_run}" || echo "${data_made_with}" > "${expdir}/data_done"
 fi
 
 experiments=()
@@ -131,7 +132,7 @@ for seed in ${seeds}; do
         for condition in "${conditions[@]}"; do
             experiments+=(--experiment "${exp}/${condition}")
         done
-        made_with=${own[*]}
+        made_with="corpus ${corpus}: ${own[*]}"
         "${dry_run}" || {
             "${python}" -m espnet2_avsep.bin.avsep_config --output "${expdir}/${tag}.config" "${config}"
             made_with+=$'\n'$(< "${expdir}/${tag}.config")

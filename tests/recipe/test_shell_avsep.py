@@ -1,5 +1,6 @@
 """egs2/TEMPLATE/avsep1/avsep.sh: stages, options, re-runs, with a pretended Python."""
 
+import json
 import os
 import re
 import shutil
@@ -65,6 +66,27 @@ def test_all_stages(prepared):
     assert "log: 'exp/avsep_train_raw/train.log'" in out
     assert "Listen, for example: the mixture dump/raw/test/wav.scp/mix00000" in out
     assert "1 left out (dump/raw/train/visual_skipped.tsv)" in out
+
+
+def test_variables_of_the_environment_change_nothing(prepared, tmp_path, monkeypatch):
+    """Each variable is set before it is read, whatever the user's shell exports."""
+    other = Checkout(tmp_path / "checkout")
+    scripts = ["egs2/TEMPLATE/avsep1/avsep.sh", "local/data.sh"]
+    scripts += [f"utils/{path.name}" for path in (ROOT / "utils").glob("*.sh")]
+    text = "".join((ROOT / script).read_text() for script in scripts)
+    names = set(re.findall(r"\$\{?#?!?([a-z_][a-z0-9_]*)", text))
+    for name in names - {"cmd_backend"}:
+        monkeypatch.setenv(name, "true")
+    result = other.stages(1, 8, FAKE_SKIPS="tuba-01")
+    assert result.returncode == 0, result.stderr
+
+    def calls(checkout):
+        # Jobs run side by side.
+        made = map(json.dumps, checkout.calls())
+        return sorted(call.replace(str(checkout.root), "") for call in made)
+
+    assert calls(other) == calls(prepared)
+    assert set(snapshot(other.recipe)) == set(snapshot(prepared.recipe))
 
 
 def test_files_of_each_stage(prepared):
@@ -377,11 +399,41 @@ def test_an_option_that_an_earlier_stage_was_not_run_with(
 def test_a_run_that_failed_early_forgets_no_option_of_later_stages(again):
     """Stage 4's data are still those of its last run."""
     assert again.stages(1, 8, FAKE_FAILS="prepare_music").returncode == 1
+    # Of the corpus, tables of some sets may be there.
+    result = again.stages(5, 8)
+    assert "stage 1 was begun and has not been finished" in result.stderr
+    again.stages(1, 1)
     assert again.stages(2, 8, FAKE_FAILS="avsep_extract_visual").returncode == 1
     again.forget()
     for option, by in (("--mix_seed", 4), ("--visual_every", 2)):
         result = again.stages(5, 8, option, "5")
         assert result.returncode == 2 and f"stage {by} was run with" in result.stderr
+    assert not again.calls()
+
+
+def test_the_folder_of_the_corpus_is_that_of_stage_1(again, tmp_path):
+    """It comes from the environment or from db.sh, not from the command line."""
+    other = tmp_path / "corpus"
+    other.mkdir()
+    for stage in (2, 5, 8):
+        result = again.stages(stage, 8, MUSIC=str(other))
+        assert result.returncode == 2
+        assert f"MUSIC={other} (environment or db.sh): stage 1 was run" in result.stderr
+        assert "with '/tmp'. Run stage 1 again ('--stage 1'), or set" in result.stderr
+    # Another folder for features reads the same tables.
+    result = again.stages(2, 2, "--dumpdir", "dump2", MUSIC=str(other))
+    assert result.returncode == 2 and not again.calls()
+    # The same folder by another name, and none.
+    for same in ("/tmp/../tmp/", ""):
+        assert again.stages(8, 8, MUSIC=same).returncode == 0
+    assert again.stages(1, 2, MUSIC=str(other)).returncode == 0
+    again.forget()
+    assert "stage 1 was run with" in again.stages(2, 2, MUSIC="/tmp").stderr
+    db = again.recipe / "db.sh"
+    text = db.read_text()
+    db.unlink()
+    db.write_text(text.replace("MUSIC=\n", "MUSIC=/\n", 1))
+    assert "MUSIC=/ (environment or db.sh)" in again.stages(3, 3, MUSIC="").stderr
     assert not again.calls()
 
 

@@ -83,9 +83,9 @@ def test_bad_options(options, message):
 def test_a_result_of_another_configuration_is_not_taken_as_this_one(tmp_path):
     checkout = Checkout(tmp_path, "mini_music")
 
-    def table():
+    def table(*options):
         checkout.forget()
-        words = ["--systems", "hfra", "--python", str(checkout.python)]
+        words = ["--systems", "hfra", "--python", str(checkout.python), *options]
         words += ["--run_opts", f"--python {checkout.python}"]
         result = checkout.run(*words, script="./motion_table.sh")
         assert result.returncode == 0, result.stderr
@@ -98,7 +98,6 @@ def test_a_result_of_another_configuration_is_not_taken_as_this_one(tmp_path):
     assert "is there already" in printed
     config = checkout.root / "conf/tuning/train_avsep_mini_hfra.yaml"
     config.write_text(config.read_text() + "patience: 7\n")
-    (checkout.recipe / "exp/motion_only/data_done").write_text("--motion_rate 8\n")
-    names, printed = table()
+    names, printed = table("--corpus", "downloads/other")
     assert "avsep_train" in names and "prepare_mini_music" in names
     assert "another configuration" in printed

@@ -205,6 +205,46 @@ def test_run_again_does_what_is_left(failed):
     assert failed.calls() == []
 
 
+def test_data_of_another_corpus_or_of_other_options(failed, tmp_path):
+    """Neither a table of another corpus nor the data of another version is kept."""
+    result = table(failed, MINI_MUSIC=str(tmp_path))
+    assert result.returncode == 2 and "made with other settings" in result.stderr
+    assert f"> corpus: mini_music, {tmp_path}" in result.stderr
+    assert failed.calls() == []
+    marker = failed.recipe / "exp/table/clip/data_done"
+    made_with = marker.read_text()
+    assert made_with.startswith(
+        "corpus downloads/mini_music: --dumpdir dump/table/clip "
+    )
+    # As a version would have written it that encoded every picture.
+    marker.write_text(made_with.replace("--visual_every 8", "--visual_every 1"))
+    result = table(failed)
+    assert result.returncode == 0, result.stderr
+    assert "Data, clip: were made with other options" in result.stdout
+    assert "Data, frames: are there already" in result.stdout
+    assert "sound_of_pixels_seed0: is there already" in result.stdout
+    names = [call["name"] for call in failed.calls()]
+    assert "avsep_make_mixtures" in names and names.count("avsep_train") == 2
+    assert marker.read_text() == made_with
+    failed.forget()
+    # Markers of earlier versions are empty, and their settings name no corpus.
+    marker.write_text("")
+    settings = failed.recipe / "exp/table/settings"
+    lines = settings.read_text().splitlines(keepends=True)
+    settings.write_text("".join(lines[:-1]))
+    assert table(failed).returncode == 0
+    assert "avsep_extract_visual" not in {call["name"] for call in failed.calls()}
+    assert settings.read_text() == "".join(lines)
+
+
+def test_settings_that_made_no_data_do_not_count(tmp_path):
+    checkout = Checkout(tmp_path / "checkout", "mini_music")
+    wrong = table(checkout, FAKE_FAILS="prepare_music", MINI_MUSIC=str(tmp_path))
+    assert wrong.returncode == 2 and "data could not be prepared" in wrong.stderr
+    result = table(checkout, "--systems", "nmf_mfcc")
+    assert result.returncode == 0, result.stderr
+
+
 def test_ends_with_what_it_started(tmp_path):
     checkout = Checkout(tmp_path / "checkout", "mini_music")
     process = subprocess.Popen(

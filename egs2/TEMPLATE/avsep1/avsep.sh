@@ -194,6 +194,8 @@ _words=("$@")
 . utils/jobs.sh
 # shellcheck source=./utils/stage_options.sh
 . utils/stage_options.sh
+# shellcheck source=./utils/corpus.sh
+. utils/corpus.sh
 # shellcheck source=./utils/features.sh
 . utils/features.sh
 # shellcheck source=./utils/evaluation.sh
@@ -219,6 +221,7 @@ if [ -n "${visual_config}" ]; then
 fi
 given_options=$(printf '%s\n' "${_words[@]}" | sed -n 's/^--//p' | tr '-' '_')
 
+set_corpus_dir
 set_job_numbers
 log "Jobs: --nj ${nj} --inference_nj ${inference_nj} --ngpu ${ngpu}"
 
@@ -348,7 +351,7 @@ fi
 
 # The options of stages 1 to 4 that decide what they make.
 made_with=(
-    [1]="corpus local_data_opts"
+    [1]="corpus corpus_dir local_data_opts"
     [2]="visual_encoder visual_model visual_pretrained visual_fps visual_every visual_size
         visual_precomputed visual_boxes box_detector box_pretrained box_classes box_score
         box_margin box_fps box_size visual_dtype visual_args motion_encoder motion_pretrained
@@ -372,7 +375,7 @@ if ! "${skip_data_prep}"; then
     if wanted 1; then
         begin_stage 1 "Data preparation: ${datadir}/${train_set}, ${datadir}/${valid_set}, ..."
         # shellcheck disable=SC2086  # local_data_opts is several words
-        run_group local/data.sh ${corpus:+--corpus "${corpus}"} --python "${python}" \
+        run_group local/data.sh --corpus "${corpus}" --python "${python}" \
             --train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}" \
             --data_dir "${datadir}" ${real_sets:+--real_sets "${real_sets}"} \
             ${download_opts:+--download_opts "${download_opts}"} ${local_data_opts}
@@ -461,7 +464,7 @@ if ! "${skip_data_prep}"; then
             step avsep_health_report --sets ${all_sets} --data_dir "${datadir}" \
                 --dump_dir "${data_feats}" --output_dir "${data_feats}/report" --fs "${fs}" \
                 --max_videos "${health_max_videos}" --leaks "${data_feats}/leaks.tsv" \
-                --title "Health of ${corpus:-$(basename "${PWD%/avsep[0-9]*}")}"
+                --title "Health of ${corpus}"
         for dset in ${real_sets}; do
             need "${datadir}/${dset}/utt2pair" 1
             need "${data_feats}/org/${dset}/wav.scp" 3

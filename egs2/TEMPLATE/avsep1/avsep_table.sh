@@ -52,9 +52,22 @@ python=python3         # The Python that runs everything.
 . utils/jobs.sh
 # shellcheck source=./utils/done_marker.sh
 . utils/done_marker.sh
+# shellcheck source=./utils/corpus.sh
+. utils/corpus.sh
 [ $# -eq 0 ] || die "'$1' is not an option. See $0 --help"
 # shellcheck source=./egs2/TEMPLATE/avsep1/path.sh
 . ./path.sh
+
+# The corpus of run.sh; the name of the recipe's folder unless an option says another one.
+read -r -a _words <<< "${run_opts} ${prepare_opts}"
+corpus=
+for ((n = 0; n < ${#_words[@]}; n++)); do
+    [ "${_words[n]}" != --corpus ] || corpus=${_words[n + 1]:-}
+done
+set_corpus_dir
+# Where nothing names its folder, it is the one of the runs before.
+[ -n "${corpus_dir}" ] || [ ! -e "${expdir}/settings" ] ||
+    corpus_dir=$(sed -n "s/^corpus: ${corpus}, //p" "${expdir}/settings")
 
 other_seeds=${other_seeds:-${seeds}}
 for _option in seeds other_seeds; do
@@ -245,10 +258,14 @@ settings=$(
     echo "train_ref_nums: ${train_ref_nums}, test_ref_nums: ${test_ref_nums}"
     echo "prepare_opts: ${prepare_opts}, frames_opts: ${frames_opts}, resnet18: ${resnet18_weights}"
     echo "motion_opts: ${motion_opts}, clip_opts: ${clip_opts}${flow_opts:+, flow_opts: ${flow_opts}}"
+    echo "corpus: ${corpus}, ${corpus_dir}"
 )
 if ! "${dry_run}"; then
     mkdir -p "${expdir}/logs" "${expdir}/conf"
-    if [ -e "${expdir}/settings" ] && [ "$(cat "${expdir}/settings")" != "${settings}" ]; then
+    # Settings of earlier versions do not name the corpus. Those that made no data do not count.
+    made=$(cat "${expdir}/settings" 2> /dev/null || true)
+    [ -n "$(find "${expdir}" -maxdepth 2 -name data_done -print -quit)" ] || made=
+    if [ -n "${made}" ] && [ "${made}" != "${settings}" ] && [ "${made}" != "${settings%$'\n'*}" ]; then
         diff "${expdir}/settings" - <<< "${settings}" >&2 || true
         die "${expdir} was made with other settings (above: then <, now >); give --expdir and --dumpdir"
     fi
@@ -265,15 +282,19 @@ first=1
 set_ref_opts all
 for input in ${inputs}; do
     set_data_opts "${input}"
-    if [ -e "${expdir}/${input}/data_done" ]; then
+    # shellcheck disable=SC2206,SC2207  # options are several words
+    opts=($(input_opts "${input}") ${run_opts} ${prepare_opts} "${ref_opts[@]}" "${data_opts[@]}")
+    marker=${expdir}/${input}/data_done made_with="corpus ${corpus_dir}: ${opts[*]}"
+    if is_done "${marker}" "${made_with}" "Data, ${input}: were made with other options"; then
         log "Data, ${input}: are there already"
     else
+        # What was made from earlier data is not finished.
+        "${dry_run}" || rm -f "${expdir}/${input}"/avsep_*/table_done
         "${dry_run}" || log "Data, ${input}: stages ${first}-5, log: ${expdir}/logs/data_${input}.log"
-        # shellcheck disable=SC2046,SC2086  # options are several words
-        logged "${expdir}/logs/data_${input}.log" ./run.sh --stage "${first}" --stop_stage 5 \
-            $(input_opts "${input}") --nj "${nj}" ${run_opts} ${prepare_opts} "${ref_opts[@]}" "${data_opts[@]}" ||
+        logged "${expdir}/logs/data_${input}.log" ./run.sh --stage "${first}" --stop_stage 5 --nj "${nj}" \
+            "${opts[@]}" ||
             die "the data could not be prepared, see ${expdir}/logs/data_${input}.log"
-        "${dry_run}" || touch "${expdir}/${input}/data_done"
+        "${dry_run}" || echo "${made_with}" > "${marker}"
     fi
     first=2
 done
