@@ -1,7 +1,9 @@
 """The released iQuery and DGFNet, against their equations, from the shipped YAMLs."""
 
+import copy
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ import torch
 from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.layers.query_transformer import QueryTransformer
 from espnet2_avsep.separator.query_separator import QuerySeparator
+from espnet2_avsep.visual.adapter import MeanAdapter
+from tests.benchmarks.plain_released import make_plain
 from tests.separator import released_queries
 
 TUNING = Path(__file__).resolve().parents[2] / "conf" / "tuning"
@@ -179,3 +183,25 @@ def test_the_u_net_runs_once_where_only_the_transformer_sees_the_fused_map():
     other.decoder.last.register_forward_hook(lambda m, x, _: sizes.append(len(x[0])))
     other(feature, **told)
     assert sizes == [4]
+
+
+@pytest.mark.parametrize("name", ["iquery", "dgfnet"])
+def test_yardstick_of_the_benchmark_equals_ours_in_training(name):
+    """bench_released.py compares times of the same function and gradient."""
+    model = build(name).train()
+    feature, told = inputs()
+    told["motion_lengths"] = torch.tensor([[7, 4], [5, 7]])
+    plain = copy.deepcopy(model)
+    make_plain(SimpleNamespace(separator=plain, visual_adapter=MeanAdapter()))
+    results = []
+    for network in (model, plain):
+        logits, bottleneck = network(feature, **told)
+        (logits.square().mean() + bottleneck.square().mean()).backward()
+        gradients = {n: p.grad for n, p in network.named_parameters()}
+        results.append((logits.detach(), gradients))
+    (ours, our_gradients), (theirs, their_gradients) = results
+    assert ours.std() > 0.02
+    assert (ours - theirs).abs().max() < 1e-10
+    for key, gradient in our_gradients.items():
+        other = their_gradients[key]
+        assert (gradient - other).abs().max() < 1e-9, key

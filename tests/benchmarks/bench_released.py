@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Training steps of ours, against the released structures in torch's own modules.
+
+The counterpart (plain_released.py) has the same weights and gets the same batch:
+pictures, motion features, sound. A step is all of it: STFT, warp, frame network,
+network, loss, backward pass and optimizer. "Difference" is that of the masks in
+evaluation, before the first step. --clock cpu is for a machine with other jobs.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Callable, Optional, Sequence, Tuple
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.benchmarks.bench_systems import batch_of, load  # noqa: E402
+from tests.benchmarks.common import (  # noqa: E402
+    Row,
+    build_parser,
+    circumstances,
+    compare,
+    prepare,
+    report,
+)
+
+# The least ratio that is aimed at.
+GOALS = {
+    "clipsep_late_released": 3.0,
+    "sound_of_pixels_released": 2.0,
+    "iquery_released": 3.0,
+    "dgfnet_released": 2.0,
+}
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Build the command line's parser."""
+    parser = build_parser(__doc__)
+    parser.add_argument("--batch_size", type=int, default=2)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--systems", nargs="+", choices=GOALS, default=list(GOALS))
+    return parser
+
+
+def step_of(system: str, batch_size: int, plain: bool) -> Tuple[Callable, Callable]:
+    """Return a training step, and what returns the masks in evaluation.
+
+    Args:
+        system: conf/tuning/train_avsep_<system>.yaml.
+        batch_size: Mixtures.
+        plain: Whether the released structure computes it.
+    """
+    import torch
+
+    from espnet2_avsep.tasks.choices import build_model
+    from tests.benchmarks.plain_released import make_plain
+
+    config = load(system)
+    torch.manual_seed(0)
+    model = build_model(config, with_teacher=False).train()
+    if plain:
+        make_plain(model)
+    batch = batch_of(config, batch_size)
+    learning = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(learning, lr=1e-4, fused=not plain)
+
+    def train() -> None:
+        loss, _, _ = model(**batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def masks() -> "torch.Tensor":
+        visual, conditions = model.source_inputs(batch)
+        mixture = batch["speech_ref1"] + batch["speech_ref2"]
+        mask = model.eval().separate(mixture, visual, **conditions)[1]
+        model.train()
+        return mask
+
+    return train, masks
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the benchmark; 1 if a goal is missed."""
+    args = get_parser().parse_args(argv)
+    prepare(args)
+    import torch
+
+    torch.set_num_threads(args.threads)
+    print(f"{circumstances(args)}; {args.clock} time")
+    rows = []
+    for system in args.systems:
+        ours, our_masks = step_of(system, args.batch_size, plain=False)
+        theirs, their_masks = step_of(system, args.batch_size, plain=True)
+        difference = (our_masks() - their_masks()).abs().max()
+        median, _ = compare(
+            {"ours": ours, "plain": theirs}, args.rounds, CLOCKS[args.clock]
+        )
+        rows.append(
+            Row(
+                f"training step, {system}, batch {args.batch_size}",
+                median["ours"],
+                median["plain"],
+                "s",
+                "released structure, plain",
+                difference=f"masks: {difference:.0e}",
+                goal=GOALS[system],
+            )
+        )
+    return report(rows, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
