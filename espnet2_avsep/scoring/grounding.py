@@ -1,5 +1,6 @@
 """How often a system is right about which pictures sound."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Sequence
@@ -55,14 +56,30 @@ def ground(args: GroundingOptions) -> List[GroundedPair]:
     own: Dict[str, Dict[str, str]] = {
         f"visual_ref{n}": read_scp(folder / f"visual_spk{n}.scp") for n in numbers
     }
-    others = shuffle_visual(own, folder / "mixtures.tsv", "class", args.seed)
-    pictures = [table[f"visual_ref{n}"] for table in (own, others) for n in numbers]
-    pairs: List[GroundedPair] = []
+    others = shuffle_visual(
+        own, folder / "mixtures.tsv", "class", args.seed, required=False
+    )
+    names = list(own)
     keys = list(silent)
+    with_others = others[names[0]].keys()
+    if missing := len(keys) - len(with_others):
+        logging.warning(
+            f"{folder}: {missing} of {len(keys)} mixtures hold every class of the set, "
+            "so that there is no picture of another class to ask about; these pairs "
+            "are left out."
+        )
+    pairs: List[GroundedPair] = []
     for begin in range(0, len(keys), args.batch_size):
         batch = keys[begin : begin + args.batch_size]
         waves = [[read_segment(table[key]) for table in sounds] for key in batch]
-        visual = [[read_matrix(table[key]) for table in pictures] for key in batch]
+        visual = [
+            [
+                read_matrix(table[name][key])
+                for table in (own, others if key in with_others else own)
+                for name in names
+            ]
+            for key in batch
+        ]
         waves = torch.from_numpy(np.array(waves))  # (B, N, L)
         mixture = waves.sum(dim=1, keepdim=True)
         found = separate.model.ground_each(
@@ -70,23 +87,35 @@ def ground(args: GroundingOptions) -> List[GroundedPair]:
             torch.from_numpy(np.array(visual)).to(separate.device),
         ).tolist()  # (B, 1 + N, 2 * N)
         for key, answers in zip(batch, found, strict=True):
-            pairs += _pairs(key, silent[key], answers)
+            pairs += _pairs(key, silent[key], answers, key in with_others)
     return pairs
 
 
 def _pairs(
-    key: str, silent: Sequence[bool], answers: Sequence[Sequence[float]]
+    key: str,
+    silent: Sequence[bool],
+    answers: Sequence[Sequence[float]],
+    with_others: bool,
 ) -> List[GroundedPair]:
-    """Return the pairs of a mixture, of probabilities [sound][picture]."""
+    """Return the pairs of a mixture, of probabilities [sound][picture].
+
+    Args:
+        key: The mixture.
+        silent: Whether each source is.
+        answers: Of the mixture and each source; the sources' own pictures, then those
+            of another class.
+        with_others: Whether there are pictures of another class.
+    """
     pairs = []
     for n, is_silent in enumerate(silent):
         pairs.append(GroundedPair(key, MIXTURE, n + 1, not is_silent, answers[0][n]))
         if is_silent:
             continue
-        other = n + len(silent)
-        pairs.append(GroundedPair(key, MIXTURE, n + 1, False, answers[0][other]))
         pairs.append(GroundedPair(key, SOLO, n + 1, True, answers[n + 1][n]))
-        pairs.append(GroundedPair(key, SOLO, n + 1, False, answers[n + 1][other]))
+        if with_others:
+            other = n + len(silent)
+            pairs.append(GroundedPair(key, MIXTURE, n + 1, False, answers[0][other]))
+            pairs.append(GroundedPair(key, SOLO, n + 1, False, answers[n + 1][other]))
     return pairs
 
 

@@ -96,7 +96,8 @@ def improvement(sources: torch.Tensor, tracks: torch.Tensor) -> torch.Tensor:
     """SDR improvement over the mixture, (M, N)."""
     mixture = sources.sum(dim=1, keepdim=True).expand_as(sources)
     after = bss_eval_sources(sources.double(), tracks.double()).sdr
-    return after - bss_eval_sources(sources.double(), mixture.double()).sdr
+    before = bss_eval_sources(sources.double(), mixture.double()).sdr
+    return torch.from_numpy(after - before)
 
 
 def level_db(tracks: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ def shuffle_visual(
     list_file: Union[str, Path],
     mode: str,
     seed: int,
+    required: bool = True,
 ) -> Dict[str, Dict[str, str]]:
     """Give each source of each mixture the visual input of another source of the set.
 
@@ -29,6 +30,8 @@ def shuffle_visual(
         mode: "clip": of any clip that is not in the mixture, whatever its class;
             "class": of a clip whose class is not in the mixture.
         seed: Seed of the draw.
+        required: Whether each mixture must leave something to draw from; otherwise
+            those that do not are missing in the tables of the visual inputs.
 
     Returns:
         The tables, those of the visual inputs replaced, and class_ref{n}, the classes
@@ -60,6 +63,10 @@ def shuffle_visual(
     for key in tables[names[0]]:
         own = {source[column] for source in sources[key]}
         choice = [entry for entry in pool if entry[0][column] not in own]
+        if not choice and not required:
+            for name in (f"{kind}{n}" for kind in kinds for n in numbers):
+                del shuffled[name][key]
+            continue
         if not choice:
             raise InputError(
                 f"--shuffle_visual {mode}: every {mode} of the set is in {key}, so "

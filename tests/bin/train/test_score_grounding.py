@@ -87,3 +87,23 @@ def test_model_that_does_not_ground(place, tmp_path, capsys):
     assert main(arguments(place, tmp_path / "out", "hfra")) == 2
     assert "has no grounding network" in capsys.readouterr().err
     assert not (tmp_path / "out" / "grounding.tsv").exists()
+
+
+def test_no_other_class_to_ask_about(place, tmp_path, caplog):
+    """A set of the classes of its mixtures only: stage 8 failed."""
+    for table in ("spk1.scp", "spk2.scp", "visual_spk1.scp", "visual_spk2.scp"):
+        first = (place / table).read_text().splitlines(keepends=True)[0]
+        (tmp_path / table).write_text(first)
+    rows = (place / "mixtures.tsv").read_text().splitlines(keepends=True)
+    (tmp_path / "mixtures.tsv").write_text("".join(rows[:2]))
+    options = arguments(place, tmp_path / "out")
+    options[options.index("--set_dir") + 1] = str(tmp_path)
+    assert main(options) == 0
+    pairs = read_table(tmp_path / "out" / "grounding.tsv")
+    assert [(pair.sound, pair.source, pair.sounds) for pair in pairs] == [
+        ("mixture", 1, True),
+        ("source", 1, True),
+        ("mixture", 2, True),
+        ("source", 2, True),
+    ]
+    assert "1 of 1 mixtures hold every class of the set" in caplog.text
