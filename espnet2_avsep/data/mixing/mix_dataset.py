@@ -276,7 +276,9 @@ class MixAndSeparateDataset(Dataset):
             raise InputError(
                 f"num_sources is {max(counts)}, but there are only {choices} "
                 f"{'classes' if different_class else 'clips'} to choose from"
-                + (" (different_class is true)." if different_class else ".")
+                + (" (different_class is true)" if different_class else "")
+                + ". Add data, or lower num_sources (in a recipe, --train_ref_nums)"
+                + (", or set different_class to false." if different_class else ".")
             )
         self.classes = [(category or {}).get(key, "") for key in self.keys]
         classes = len(set(self.classes))
