@@ -19,7 +19,7 @@ from typing import (
 
 import numpy as np
 
-from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
+from espnet2_avsep.data.audio.audio_blocks import AudioBlocks, long_enough
 from espnet2_avsep.data.audio.track_writer import TRACK_FORMATS, TrackWriter
 from espnet2_avsep.data.records.output_folder import protect
 from espnet2_avsep.data.tables.scp import PathLike
@@ -47,7 +47,7 @@ class SeparatedFile:
         channels: Of each track.
         clipped: Name of each track -> samples that exceeded full scale.
         start: Time of the first sample on the source's clock in s.
-        notes: What is unusual about the source's sound, a sentence each.
+        notes: What is unusual about the source's sound or the tracks, a sentence each.
     """
 
     tracks: Dict[str, Path]
@@ -127,7 +127,10 @@ def separate_file(
         length = measure(source, audio_stream).samples
     mix = DownMix()
     tracks = separate.stream(
-        _pieces(blocks, length, mix, channels == "mean", progress, limit),
+        _pieces(
+            *(blocks, length, mix, channels == "mean", progress, limit),
+            separate.shortest,
+        ),
         prompts,
         blocks.fs,
         classes=classes,
@@ -156,14 +159,18 @@ def separate_file(
         if channels != "mean":
             hint = "the model hears their mean, so the tracks are not reliable"
         notes.append(f"{mix.note()}; {hint}")
-    for note in notes:
-        logging.warning("%s: %s", source, note)
     clipped = {
         name: writer.clipped for name, writer in zip(names, writers, strict=True)
     }
-    for name, count in clipped.items():
-        if count:
-            logging.warning("%s: %d samples exceeded full scale", name, count)
+    loud = [f"{name} {count}" for name, count in clipped.items() if count]
+    if loud:
+        notes.append(
+            f"samples that exceed full scale were clipped ({', '.join(loud)}), where "
+            "the tracks do not add up to the input; --format float "
+            "(audio_format='float') keeps them"
+        )
+    for note in notes:
+        logging.warning("%s: %s", source, note)
     return SeparatedFile(
         {name: writer.path for name, writer in zip(names, writers, strict=True)},
         blocks.fs,
@@ -212,15 +219,16 @@ def _pieces(
     mean: bool,
     progress: Optional[Callable[[float, Optional[float]], None]],
     limit: float,
+    shortest: float,
 ) -> Iterator[np.ndarray]:
     """Yield blocks, averaged by ``mix`` for ``mean``, and report the progress.
 
     Raises:
-        ClipError: there are more than ``limit`` seconds.
+        ClipError: there are more than ``limit`` or less than ``shortest`` seconds.
     """
     total = None if length is None else length / blocks.fs
     done = 0
-    for block in blocks:
+    for block in long_enough(blocks, shortest):
         _check_seconds(blocks.path, (done + block.shape[-1]) / blocks.fs, limit)
         averaged = mix(block)
         yield averaged[None] if mean else block

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence, Tup
 
 import numpy as np
 
-from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
+from espnet2_avsep.data.audio.audio_blocks import AudioBlocks, long_enough
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.prompts import Box, Region
@@ -60,7 +60,7 @@ def ground_file(
     """
     blocks = AudioBlocks(source, audio_stream)
     mix = DownMix()
-    pieces = (mix(block)[None] for block in blocks)
+    pieces = (mix(block)[None] for block in long_enough(blocks, separate.shortest))
     stretches = list(separate.ground(pieces, prompts, blocks.fs))
     begins, ends, probability = zip(*stretches, strict=True)
     return GroundedFile(np.array(begins), np.array(ends), np.stack(probability))

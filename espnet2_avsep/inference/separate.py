@@ -709,6 +709,11 @@ class SeparateAV:
             f"{name}_lengths": torch.tensor([[len(part) for part in parts]]),
         }
 
+    @property
+    def shortest(self) -> float:
+        """Duration in s of the shortest mixture: more than one analysis window."""
+        return (self.model.encoder.n_fft + 1) / self.sample_rate
+
     def _check_length(self, samples: int) -> None:
         shortest = self.model.encoder.n_fft + 1
         if samples < shortest:

@@ -16,6 +16,10 @@ from espnet2_avsep.media.picture import Picture, Resize, read_image
 from espnet2_avsep.report.render import jpeg, render
 
 _MIXTURE = "mixture"
+# Numbers of channels that Web Audio mixes for two loudspeakers; of others it plays the
+# first two only (and FLAC has eight at most), so that a page holds their mean.
+_HEARD = (1, 2, 4, 6)
+_FLAC_RATE = 655_350
 _STILL = Resize((480, 640), "longest", "bilinear")
 _QUERY = Resize((160, 240), "longest", "bilinear")
 
@@ -63,9 +67,9 @@ def separation_page(
         except ClipError as error:
             notes.append(f"no picture on this page: {error}")
     share = result["model_fs"] / result["fs"]
-    where = "Sounds and pictures are part of this page; videos lie beside it."
+    where = "Sounds and pictures are embedded in this page; videos are files beside it."
     if not embed:
-        where = "Sounds, pictures and videos lie beside this page; move them together."
+        where = "Sounds, pictures and videos are files beside it; move them together."
     names = sorted(result["tracks"], key=lambda name: name != _MIXTURE)
     tracks = [
         _track(name, result["tracks"][name], queries.get(name), still, folder, embed)
@@ -78,7 +82,7 @@ def separation_page(
         "model": result["model"],
         "SHA-256 of the weights": result["weights_sha256"],
         "sound": f"{result['seconds']} s, {result['fs']} Hz, "
-        f"{result['channels']} channel(s)",
+        + _channels(result["channels"], embed),
         "computing": f"{result['computing_seconds']} s",
         "samples that exceeded full scale": sum(result["clipped"].values()),
     }
@@ -100,6 +104,13 @@ def separation_page(
         tracks=tracks,
         details=details,
     )
+
+
+def _channels(number: int, embed: bool) -> str:
+    if number == 1:
+        return "1 channel"
+    played = ", of which this page plays the mean" if number not in _HEARD else ""
+    return f"{number} channels{played if embed else ''}"
 
 
 def still_of(video: Path, time: Fraction) -> np.ndarray:
@@ -160,7 +171,7 @@ def _source(files: Mapping[str, Any], kind: str, folder: Path, embed: bool) -> s
     path = folder / files[kind]
     if not embed:
         return quote(path.name)
-    return _flac(path) if kind == "sound" else _data("image/png", path.read_bytes())
+    return _sound(path) if kind == "sound" else _data("image/png", path.read_bytes())
 
 
 def _picture(picture: np.ndarray) -> Dict[str, Any]:
@@ -169,14 +180,17 @@ def _picture(picture: np.ndarray) -> Dict[str, Any]:
     return {"src": src, "size": {"width": width, "height": height}}
 
 
-def _flac(path: Path) -> str:
-    """Return a sound as 16-bit flac in a data URL."""
+def _sound(path: Path) -> str:
+    """Return a sound of 16 bits in a data URL; see _HEARD."""
     import soundfile
 
-    samples, fs = soundfile.read(os.fsencode(path), dtype="float32")
+    samples, fs = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
+    if samples.shape[1] not in _HEARD:
+        samples = samples.mean(axis=1)
+    kind = "FLAC" if fs <= _FLAC_RATE else "WAV"
     content = io.BytesIO()
-    soundfile.write(content, samples, fs, format="FLAC", subtype="PCM_16")
-    return _data("audio/flac", content.getvalue())
+    soundfile.write(content, samples, fs, format=kind, subtype="PCM_16")
+    return _data(f"audio/{kind.lower()}", content.getvalue())
 
 
 def _data(kind: str, content: bytes) -> str:

@@ -107,7 +107,7 @@ def _compare_with_record(path: Path, digest: str) -> None:
         try:
             with atomic_write(record) as f:
                 f.write(f"{digest}  {path.name}\n")
-        except OSError as error:  # a shared cache that others may only read
+        except (OSError, InputError) as error:  # a cache that others may only read
             logging.warning(f"{record}: the checksum cannot be recorded: {error}")
         return
     recorded = record.read_text(encoding="utf-8").split(maxsplit=1)[:1]

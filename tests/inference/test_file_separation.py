@@ -91,3 +91,28 @@ def test_names(tmp_path, separate):
     for names in (["a"], ["a", "a"], ["a", "residual"]):
         with pytest.raises(InputError, match="2 different names"):
             separate_file(separate, "x.wav", prompts(), tmp_path, names)
+
+
+def test_a_file_that_is_too_short_is_named(tmp_path, separate):
+    """Of several inputs the message did not say which it was about."""
+    soundfile.write(tmp_path / "blip.wav", pcm16(0.01), RATE)
+    needed = f"{1000 * separate.shortest:.3g} ms at least"
+    with pytest.raises(InputError, match=f"blip.wav: lasts 10 ms.*{needed}"):
+        separate_file(separate, tmp_path / "blip.wav", prompts(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_clipped_samples_are_noted_with_the_remedy(tmp_path, separate, caplog):
+    loud = 9.0 * np.sin(np.arange(2 * RATE) / 5.0)
+    soundfile.write(tmp_path / "loud.wav", loud, RATE, "FLOAT")
+    found = separate_file(separate, tmp_path / "loud.wav", prompts(), tmp_path / "out")
+    count = found.clipped["residual"]
+    assert count > 1000 and f"residual {count}" in found.notes[-1]
+    assert "loud.wav: " in caplog.text and "--format float" in caplog.text
+    found = separate_file(
+        *(separate, tmp_path / "loud.wav", prompts(), tmp_path / "kept"),
+        audio_format="float",
+    )
+    tracks = [soundfile.read(path)[0] for path in found.tracks.values()]
+    assert not found.notes
+    np.testing.assert_allclose(sum(tracks), loud, atol=1e-5)

@@ -278,3 +278,29 @@ def test_on_a_phone(pages, tmp_path):
 def test_no_address_of_others(pages):
     for path in pages.values():
         assert not re.search(r"https?:|url\(|@import", path.read_text())
+
+
+@pytest.mark.parametrize(
+    "channels, fs", [(3, 8000), (6, 8000), (9, 8000), (1, 700_000)]
+)
+def test_a_page_holds_the_sound_of_any_number_of_channels_and_rate(
+    separated, tmp_path, channels, fs
+):
+    """FLAC has eight channels and 655,350 Hz at most: a traceback after all tracks."""
+    import base64
+    import io
+
+    track = np.zeros((fs // 10, channels), np.float32)
+    track[:, -1] = tone(0.1, fs, 300, 0.9)
+    soundfile.write(tmp_path / "t.wav", track, fs, "FLOAT")
+    result = {**separated[1], "channels": channels, "fs": fs}
+    result["tracks"] = {"residual": {"sound": "t.wav"}}
+    page = Page(separation_page(result, {}, tmp_path, True))
+    (audio,) = page.all("audio")
+    content = base64.b64decode(audio["src"].partition(",")[2])
+    found, rate = soundfile.read(io.BytesIO(content), always_2d=True)
+    expected = track if channels in (1, 6) else track.mean(axis=1, keepdims=True)
+    assert rate == fs
+    np.testing.assert_allclose(found, expected, atol=1 / 30_000)
+    said = "plays the mean" in " ".join(page.text)
+    assert said == (channels in (3, 9))

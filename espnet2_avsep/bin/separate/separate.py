@@ -112,9 +112,6 @@ def _summary(out: Path, result: Dict) -> str:
     for name, files in result["tracks"].items():
         if "sound" in files:
             lines.append(f"  {name}: {out / files['sound']}")
-    clipped = sum(result["clipped"].values())
-    if clipped:
-        lines.append(f"  {clipped} samples exceeded full scale and were clipped")
     if "page" in result:
         lines.append(f"listen and look: {out / result['page']}")
     return "\n".join(lines)

@@ -115,6 +115,24 @@ class AudioBlocks:
             self.notes += reading.finish()
 
 
+def long_enough(blocks: AudioBlocks, seconds: float) -> Iterator[np.ndarray]:
+    """Yield the blocks of a sound that lasts some time at least.
+
+    Raises:
+        ClipError: it is shorter; as for the blocks.
+    """
+    found = 0
+    for block in blocks:
+        found += block.shape[-1]
+        yield block
+    if found < seconds * blocks.fs:
+        raise ClipError(
+            blocks.path,
+            f"lasts {1000 * found / blocks.fs:.3g} ms ({found} samples)",
+            f"The model needs {1000 * seconds:.3g} ms at least.",
+        )
+
+
 class SoundPass:
     """Decodes the sound of an open file while its packets are read.
 

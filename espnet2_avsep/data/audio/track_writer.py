@@ -35,6 +35,12 @@ TRACK_FORMATS = {
 }
 # A RIFF header counts bytes in 32 bits; RF64 is the same with more.
 _RIFF_BYTES = 4_000_000_000
+_LIMITS = {
+    "FLAC": "It takes up to 8 channels and 655350 Hz; write wav, or the mean of the "
+    "channels.",
+    "MP3": "It takes up to 2 channels and 8, 11.025, 12, 16, 22.05, 24, 32, 44.1 and "
+    "48 kHz; write wav or flac.",
+}
 _FREE = "Free some space, or choose another output folder."
 
 
@@ -115,8 +121,8 @@ class TrackWriter:
             except (soundfile.LibsndfileError, TypeError, ValueError) as error:
                 reason = getattr(error, "error_string", error)
                 raise InputError(
-                    f"{path}: cannot be written with {channels} channels at {fs} Hz "
-                    f"({reason}); choose another format or channels 'mean'."
+                    f"{path}: {kind} cannot hold {channels} channels at {fs} Hz "
+                    f"({reason}). {_LIMITS.get(kind, 'Write wav.')}"
                 ) from error
             stack.push(self._close)
             self._exits = stack.pop_all()

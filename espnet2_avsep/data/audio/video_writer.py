@@ -19,6 +19,9 @@ from espnet2_avsep.media.video_encoder import VideoEncoder
 # What AAC has; of other rates the sound is converted to the next higher one.
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000)
 _FRAME = 1024
+# Number of channels -> AAC's layout that keeps their order. Of seven, FFmpeg's encoder
+# writes a layout that players do not know, and PyAV cannot give it eight.
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
 
 
 class _NotCopiableError(ValueError):
@@ -37,7 +40,8 @@ def write_video(
 
     Args:
         video: Where the picture is.
-        sound: Where the sound is, of one or two channels (of more, the first two).
+        sound: Where the sound is. Up to six channels are kept, in their order; of more
+            the mean is written.
         path: The mp4; it appears whole or not at all.
         start: Time on the video's clock of the first sample in s; None: that of the
             video's own sound.
@@ -88,7 +92,7 @@ def _write(video: Path, sound: Path, path: str, copy: bool, start: float) -> Non
         voice = target.add_stream(
             "aac",
             rate=next((r for r in AAC_RATES if r >= blocks.fs), AAC_RATES[-1]),
-            layout="stereo" if blocks.channels > 1 else "mono",
+            layout=_LAYOUTS.get(blocks.channels, "mono"),
             # Three times faster than FFmpeg's default, and closer at the same rate.
             options={"aac_coder": "fast"},
         )
@@ -172,8 +176,10 @@ def _frames(blocks: AudioBlocks, voice, start: float) -> Iterator["av.AudioFrame
             yield frame
 
     for block in blocks:
+        if blocks.channels not in _LAYOUTS:
+            block = block.mean(axis=0, keepdims=True)
         for begin in range(0, block.shape[-1], _FRAME):
-            piece = np.ascontiguousarray(block[:2, begin : begin + _FRAME])
+            piece = np.ascontiguousarray(block[:, begin : begin + _FRAME])
             frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
             frame.sample_rate, frame.pts = blocks.fs, at
             frame.time_base = Fraction(1, blocks.fs)

@@ -6,6 +6,7 @@ the disk and renamed. Everything that finds a table may therefore take it as fin
 
 import contextlib
 import csv
+import errno
 import json
 import os
 import tempfile
@@ -15,6 +16,11 @@ from typing import IO, Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple,
 from espnet2_avsep.data.tables.clip_id import is_printable, nfc
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import PathLike
+
+_NAME_ERRORS = (
+    *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
+    *(errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+)
 
 
 @contextlib.contextmanager
@@ -28,14 +34,21 @@ def atomic_path(path: PathLike) -> Iterator[str]:
 
     Yields:
         The temporary file's name. It must be closed when the block ends.
+
+    Raises:
+        InputError: no file can be written under this name.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not the whole name: with what is added it could be too long for the file system.
-    handle, temporary = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name[:20]}.", suffix=".tmp"
-    )
-    os.close(handle)
+    with _clear_name_errors(path):
+        if os.path.exists(path) and not path.is_file():  # /dev/null would be replaced
+            kind = "a folder" if path.is_dir() else "no regular file"
+            raise InputError(f"{path}: is {kind}; give the name of a file to write.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not the whole name: with what is added it could be too long.
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name[:20]}.", suffix=".tmp"
+        )
+        os.close(handle)
     try:
         yield temporary
         with open(temporary, "r+b") as f:
@@ -43,11 +56,29 @@ def atomic_path(path: PathLike) -> Iterator[str]:
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
+        with _clear_name_errors(path):
+            os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+@contextlib.contextmanager
+def _clear_name_errors(path: Path) -> Iterator[None]:
+    """Raise an InputError where the system cannot make a file of this name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NAME_ERRORS:
+            raise
+        reason = error.strerror
+        others = (parent for parent in path.parents if os.path.lexists(parent))
+        if not (nearest := next(others, path)).is_dir():
+            reason = f"{nearest} is no folder"
+        raise InputError(
+            f"{path}: cannot be written ({reason}). Choose another name or folder."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -112,3 +112,20 @@ def test_what_no_file_can_have(tmp_path):
     with pytest.raises(InputError, match="9 channels"):
         TrackWriter(tmp_path / "x.flac", 8000, 9)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name, channels, fs, remedy",
+    [
+        ("x.flac", 9, 8000, "8 channels"),
+        ("x.flac", 1, 700_000, "655350 Hz"),
+        ("x.mp3", 6, 8000, "2 channels"),
+        ("x.mp3", 1, 11625, "11.025"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_said(tmp_path, name, channels, fs, remedy):
+    """It was "Format not recognised", and one remedy for all."""
+    with pytest.raises(InputError) as error:
+        TrackWriter(tmp_path / name, fs, channels)
+    text = str(error.value)
+    assert f"cannot hold {channels} channels at {fs} Hz" in text and remedy in text

@@ -154,3 +154,29 @@ def test_long_sound_on_a_short_picture(tmp_path):
     write_video(video, tmp_path / "long.wav", tmp_path / "out.mp4")
     heard = np.concatenate(list(AudioBlocks(tmp_path / "out.mp4")), axis=-1)
     assert abs(heard.shape[-1] / 22050 - 3) < 0.1
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6])
+def test_no_channel_of_a_track_is_missing_in_its_video(tmp_path, channels):
+    """Of six channels the first two were written: no centre, no surround."""
+    video = make_video(tmp_path / "in.mp4", frames=10, audio=tone(0.4, 22050))
+    hertz = [30 if n == 3 and channels == 6 else 300 + 200 * n for n in range(channels)]
+    track = np.stack([tone(0.5, 44100, h, 0.2) for h in hertz])
+    sound = write_wav(tmp_path / "t.wav", track, 44100)
+    write_video(video, sound, tmp_path / "out.mp4")
+    heard = np.concatenate(list(AudioBlocks(tmp_path / "out.mp4")), axis=-1)
+    assert heard.shape[0] == channels
+    np.testing.assert_allclose(heard[:, 8820:13230], track[:, 8820:13230], atol=0.02)
+
+
+def test_of_many_channels_a_video_has_the_mean(tmp_path):
+    video = make_video(tmp_path / "in.mp4", frames=10, audio=tone(0.4, 22050))
+    track = np.zeros((9, 22050), np.float32)
+    track[8] = tone(0.5, 44100, 500, 0.9)
+    sound = write_wav(tmp_path / "t.wav", track, 44100)
+    write_video(video, sound, tmp_path / "out.mp4")
+    heard = np.concatenate(list(AudioBlocks(tmp_path / "out.mp4")), axis=-1)
+    assert heard.shape[0] == 1
+    np.testing.assert_allclose(
+        heard[0, 8820:13230], track[8, 8820:13230] / 9, atol=0.01
+    )

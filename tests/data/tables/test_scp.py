@@ -16,6 +16,7 @@ from espnet2_avsep.data.tables.scp import (
     write_skipped,
 )
 from espnet2_avsep.data.tables.yaml_file import read_mapping, write_yaml
+from espnet2_avsep.errors import InputError
 
 
 def test_a_failed_write_leaves_the_file_as_it_was(tmp_path):
@@ -51,3 +52,21 @@ def test_a_clip_that_is_skipped_twice_alike_is_listed_once(tmp_path):
     rows = [Skipped("b", "audio", "no sound"), Skipped("a", "audio", "no sound")]
     write_skipped(tmp_path / "skipped.tsv", [*rows, *rows])
     assert read_skipped(tmp_path / "skipped.tsv") == rows[::-1]
+
+
+def test_names_that_no_file_can_have_are_said(tmp_path):
+    """They were tracebacks after all the work, and as root /dev/null was replaced."""
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, words in (
+        ("folder", "is a folder"),
+        ("pipe", "is no regular file"),
+        ("file/x.yaml", "file is no folder"),
+        ("x" * 300, "File name too long"),
+    ):
+        with pytest.raises(InputError, match=words) as error:
+            write_file(tmp_path / name, "new")
+        assert str(error.value).startswith(str(tmp_path / name))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder", "pipe"]
+    assert (tmp_path / "pipe").is_fifo()
