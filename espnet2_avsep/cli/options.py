@@ -152,8 +152,9 @@ def parse(parser: argparse.ArgumentParser, options: type, argv: Sequence[str]) -
     if unknown:
         options = [o for action in parser._actions for o in action.option_strings]
         # Without the hyphens, which would make any short name look like another.
-        given, *known = (o.partition("=")[0].lstrip("-") for o in (unknown[0], *options))
-        close = difflib.get_close_matches(given, known, 1)
+        names = [option.lstrip("-") for option in options]
+        given = unknown[0].partition("=")[0].lstrip("-")
+        close = difflib.get_close_matches(given, names, 1)
         hint = f" (did you mean --{close[0]}?)" if close else ""
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return options(**vars(found))

@@ -11,7 +11,6 @@ from typing import Dict, List, NamedTuple, Sequence
 import numpy as np
 
 from espnet2_avsep.data.tables.scp import PathLike, write_file
-from espnet2_avsep.figures.shapes import round_step
 
 N_FFT, HOP, ROWS = 1024, 256, 256
 DYNAMIC_RANGE_DB = 60
@@ -19,7 +18,7 @@ DYNAMIC_RANGE_DB = 60
 COLUMNS = 512
 # Where the mixture has less than this share of its peak, no mask is drawn.
 _FLOOR = 10 ** (-DYNAMIC_RANGE_DB / 20)
-_TICKS = (100, 200, 500, 1000, 2000, 5000, 10000, 20000)
+_TICKS = (100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100_000)
 # From dark to light, evenly in lightness; the levels between are interpolated.
 _COLOURS = (
     (4, 4, 20),
@@ -55,28 +54,33 @@ def magnitudes(audio: np.ndarray) -> np.ndarray:
     """
     import torch
 
-    from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
-
     window = torch.hann_window(N_FFT)
     wav = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32))
     spectrum = torch.stft(
         wav, N_FFT, HOP, window=window, pad_mode="constant", return_complex=True
     )
-    return LogFrequencyWarp(N_FFT // 2 + 1, ROWS)(spectrum.abs()).numpy()
+    return log_rows(spectrum.abs().numpy(), ROWS)
 
 
-def ticks(nyquist: float, is_log: bool = False) -> Dict[str, float]:
-    """Return the labels of a frequency axis: label -> share of its height.
+def log_rows(magnitude: np.ndarray, number: int) -> np.ndarray:
+    """Return a spectrogram (F, T) on the log-frequency axis, (number, T)."""
+    import torch
+
+    from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
+
+    warp = LogFrequencyWarp(len(magnitude), number)
+    return warp(torch.from_numpy(np.ascontiguousarray(magnitude))).numpy()
+
+
+def ticks(nyquist: float) -> Dict[str, float]:
+    """Return the labels of a log-frequency axis: label -> share of its height.
 
     Args:
         nyquist: Its upper end in Hz.
-        is_log: Whether it is that of LogFrequencyWarp.
     """
-    step = round_step(nyquist / 5)
-    marks = _TICKS if is_log else [step * n for n in range(1, 5)]
     found = {}
-    for hertz in (*marks, nyquist):
-        share = log_share(hertz / nyquist) if is_log else hertz / nyquist
+    for hertz in (*_TICKS, nyquist):
+        share = log_share(hertz / nyquist)
         if hertz == nyquist or 0.15 < share < 0.85:
             unit = f"{hertz / 1000:.3g} kHz" if hertz >= 1000 else f"{hertz} Hz"
             found[unit] = share

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 PAGE, RESULT, MIXTURE = "index.html", "result.json", "mixture"
 FORMATS = ("wav", "flac", "float", "mp3")
+# Of a spectrogram; the log-frequency axis then skips three bins of the FFT at most.
+_ROWS = 512
 
 
 @dataclass(kw_only=True)
@@ -227,6 +229,7 @@ def separate_job(
     max_seconds: Optional[float] = None,
 ) -> Dict[str, Any]:
     """Separate a recording and write all its files; return what result.json holds."""
+    from espnet2_avsep.data.tables.key_check import shorten
     from espnet2_avsep.data.tables.scp import write_file
     from espnet2_avsep.inference.file_separation import separate_file
     from espnet2_avsep.inference.separate import Chunking
@@ -280,6 +283,15 @@ def separate_job(
     text = json.dumps(result, indent=2, ensure_ascii=False)
     write_file(outputs.folder / RESULT, f"{text}\n".encode("utf-8", "replace"))
     outputs.add(RESULT)
+    names = [query.name for query in queries]
+    others = outputs.left_over(_file_names(names, args, video is not None))
+    if others:
+        logging.warning(
+            "%s: also holds files of former runs, which do not belong to these tracks: "
+            "%s",
+            outputs.folder,
+            shorten(others),
+        )
     return result
 
 
@@ -358,7 +370,12 @@ def _draw(
 ) -> None:
     """Draw all spectrograms on one scale: 0 dB is the mixture's largest value."""
     from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
-    from espnet2_avsep.figures.spectrogram import canvas, levels, write_picture
+    from espnet2_avsep.figures.spectrogram import (
+        canvas,
+        levels,
+        log_rows,
+        write_picture,
+    )
     from espnet2_avsep.streaming.spectrogram import COLUMNS, pooled_spectrogram
 
     shared = None
@@ -366,7 +383,7 @@ def _draw(
     for number, (name, path) in enumerate(sounds.items()):
         progress(number, len(sounds))
         blocks = AudioBlocks(path, audio_stream if path == source else None)
-        magnitude = pooled_spectrogram(blocks, found.samples)
+        magnitude = log_rows(pooled_spectrogram(blocks, found.samples), _ROWS)
         shared = shared or canvas(magnitude)
         picture = outputs.folder / f"{name}.png"
         write_picture(picture, levels(magnitude, shared), columns=COLUMNS)

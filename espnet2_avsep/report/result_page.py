@@ -365,7 +365,7 @@ class _Shots:
     """Makes the shots of a mixture from the files in its folder."""
 
     def __init__(self, media: Media, folder: Path):
-        self.media, self._ticks = media, ticks(media.fs / 2, is_log=True)
+        self.media, self._ticks = media, ticks(media.fs / 2)
         self._folder = folder / _MEDIA / media.folder
 
     def picture(self, name: str, label: str, alt: str) -> Shot:

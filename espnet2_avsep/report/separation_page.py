@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from espnet2_avsep.figures.spectrogram import ticks
+from espnet2_avsep.figures.spectrogram import log_share, ticks
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.picture import Picture, Resize, read_image
 from espnet2_avsep.report.render import jpeg, render
@@ -93,7 +93,7 @@ def separation_page(
         title=f"Separated: {Path(result['input']).name}",
         titles={},
         where=where,
-        band=share if share < 1 else None,
+        band=log_share(share) if share < 1 else None,
         bandwidth=result["bandwidth"],
         band_end=f"{result['model_fs'] / 2000:.1f} kHz",
         ticks=ticks(result["fs"] / 2),

@@ -266,6 +266,16 @@ def test_files_of_the_user_are_not_replaced(place, tmp_path, capsys):
     assert (out / "index.html").read_text() != "my own page"
 
 
+def test_files_of_another_run_are_named(place, tmp_path, capsys, caplog):
+    out = tmp_path / "out"
+    words = ("--page", "false", "--mp4", "false")
+    separate_embedding(capsys, place, place / "mix.wav", out, *words)
+    assert "former runs" not in caplog.text
+    more = (*words, "--format", "flac")
+    assert separate_embedding(capsys, place, place / "mix.wav", out, *more)[0] == 0
+    assert "tracks: 1_e.wav, residual.wav" in caplog.text
+
+
 def test_a_video_that_cannot_be_written_costs_nothing_else(
     place, tmp_path, capsys, monkeypatch, caplog
 ):

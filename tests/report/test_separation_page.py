@@ -7,6 +7,7 @@ from PIL import Image
 
 from espnet2_avsep.figures import spectrogram
 from espnet2_avsep.report.separation_page import Shown, separation_page
+from espnet2_avsep.streaming.spectrogram import pooled_spectrogram
 from tests.report.page_reader import Page, browse, check_on_a_phone
 from tests.support.chromium import needs_chromium
 from tests.support.media_fixtures import tone, write_video
@@ -112,7 +113,8 @@ def test_every_track_has_its_keys_and_a_band(pages):
     (slider,) = page.all("input")
     assert (slider["type"], slider["max"]) == ("range", str(SECONDS))
     bands = [a["style"] for a in page.all("i") if a.get("class") == "beyond"]
-    assert bands == ["bottom: 50.00%"] * 4
+    half = 100 * np.log(1 + 20 / 2) / np.log(21)  # of a log-frequency axis
+    assert bands == [f"bottom: {half:.2f}%"] * 4
     ids = [a["id"] for _, a in page.tags if "id" in a]
     assert len(ids) == len(set(ids))
 
@@ -162,19 +164,22 @@ def test_a_video_that_cannot_be_read_is_said(separated, tmp_path):
     assert "no picture on this page" in " ".join(page.text)
 
 
-def test_ticks_of_a_linear_and_a_logarithmic_axis():
+def test_ticks_of_the_log_frequency_axis():
     marks = spectrogram.ticks(22050)
-    assert list(marks) == ["5 kHz", "10 kHz", "15 kHz", "22.1 kHz"]
-    assert list(marks.values()) == pytest.approx(
-        [x / 22.05 for x in (5, 10, 15, 22.05)]
-    )
+    assert list(marks) == ["1 kHz", "2 kHz", "5 kHz", "10 kHz", "22.1 kHz"]
+    assert list(spectrogram.ticks(96000))[-2:] == ["50 kHz", "96 kHz"]
     # Where LogFrequencyWarp puts a tone.
     fs, hertz = 11625, 1000
     time = np.arange(fs) / fs
     rows = spectrogram.magnitudes(np.sin(2 * np.pi * hertz * time))
     place = rows.mean(axis=1).argmax() / (spectrogram.ROWS - 1)
-    marks = spectrogram.ticks(fs / 2, is_log=True)
+    marks = spectrogram.ticks(fs / 2)
     assert marks["1 kHz"] == pytest.approx(place, abs=0.01)
+    # A tone that lasts, in the spectrograms of avsep separate.
+    tone_at_8_khz = tone(1, 44100, 8000)[None]
+    rows = spectrogram.log_rows(pooled_spectrogram([tone_at_8_khz], 44100), 512)
+    place = rows[:, 10:-10].mean(axis=1).argmax() / 511
+    assert place == pytest.approx(spectrogram.log_share(8000 / 22050), abs=0.01)
 
 
 DRIVE = """

@@ -73,6 +73,11 @@ class OutputFolder:
             if name in self._written and not self._is_foreign(name):
                 (self.folder / name).unlink(missing_ok=True)
 
+    def left_over(self, names: Iterable[str]) -> List[str]:
+        """Return the files of former runs that are there and none of ``names``."""
+        others = sorted(self._written.keys() - set(names))
+        return [name for name in others if (self.folder / name).is_file()]
+
     def add(self, *names: str) -> None:
         """Note files that were written just now."""
         for name in names:

@@ -89,3 +89,14 @@ def test_protect(tmp_path):
     protect([tmp_path / "b"], [tmp_path / "a", tmp_path / "c"])
     with pytest.raises(InputError, match="a: is an input"):
         protect([tmp_path / "b", tmp_path / "." / "a"], [tmp_path / "a"])
+
+
+def test_left_over_files_of_a_former_run_are_known(tmp_path):
+    """Tracks of two runs lay side by side, and nothing said which belong together."""
+    out = tmp_path / "out"
+    run(out, ["1_a.wav", "2_b.wav", "3_gone.wav", "residual.wav"])
+    (out / "3_gone.wav").unlink()
+    (out / "mine.wav").write_text("the user's")
+    run(out, ["1_a.wav", "residual.wav"])
+    outputs = OutputFolder(out, "separate")
+    assert outputs.left_over(["1_a.wav", "residual.wav", "new.wav"]) == ["2_b.wav"]
