@@ -250,18 +250,19 @@ def instrument_lines(
     """Return the table of mean SDR for each instrument, and who is best.
 
     What was made or ordered with the help of the references does not compete; runs with
-    swapped pictures are left out.
+    swapped pictures are left out. All that have the best score as it is shown are best.
     """
     shown = [e.name for e in experiments if e.group != SWAPPED]
     names = [MIXTURE, *shown]
     rivals = [e.name for e in experiments if e.group == SYSTEM]
     lines = [["instrument", "n", *names, "best"]]
     for instrument, (count, means) in result.instruments.items():
-        best = ""
+        best: List[str] = []
         if count and rivals:
-            best = max(rivals, key=lambda name: means[name])
+            top = number(max(means[name] for name in rivals))
+            best = [name for name in rivals if number(means[name]) == top]
         values = [number(means[name]) for name in names]
-        lines.append([instrument, str(count), *values, best])
+        lines.append([instrument, str(count), *values, ", ".join(best)])
     return lines
 
 

@@ -433,6 +433,28 @@ def test_score(tmp_path, capsys):
     assert status == 2 and "one of each" in err
 
 
+def test_score_names_the_file_that_is_silent(tmp_path, capsys, caplog):
+    """It said "signal 1 of item 0"; equal references had an SIR of 290 dB."""
+    rng = np.random.default_rng(0)
+    for name in ("r0", "e0", "e1"):
+        soundfile.write(tmp_path / f"{name}.wav", 0.1 * rng.normal(size=4000), 8000)
+    sound, _ = soundfile.read(tmp_path / "r0.wav", dtype="float32")
+    soundfile.write(tmp_path / "half.wav", sound / 2, 8000, "FLOAT")
+    soundfile.write(tmp_path / "zero.wav", np.zeros(4000), 8000)
+
+    def score(*names):
+        first, second, *estimates = (tmp_path / f"{name}.wav" for name in names)
+        words = ["score", "--reference", first, second, "--estimate", *estimates]
+        return run(capsys, *words)
+
+    for names in (("r0", "zero", "e0", "e1"), ("r0", "e1", "zero", "e1")):
+        status, _, err = score(*names)
+        assert status == 2 and "zero.wav: all samples are 0" in err
+    assert "one sound" not in caplog.text
+    status, text, _ = score("r0", "half", "e0", "e1")
+    assert status == 0 and "half.wav: are one sound" in caplog.text
+
+
 def test_score_takes_what_separate_writes(tmp_path, capsys):
     """Stereo, mp4, and a length that differs by less than a codec's frame."""
     rng = np.random.default_rng(0)

@@ -1,11 +1,13 @@
 """Score tracks against their references: SDR, SIR, SAR and SI-SDR in dB.
 
-As avsep_scoring computes them, for one recording. Estimate n belongs to reference n.
-With the mixture, improvements over it as well. Files are sounds or videos; of several
-channels the mean is scored.
+As stage 8 (avsep scoring) computes them, for one recording, but estimates are not
+clipped to [-1, 1]. Estimate n belongs to reference n. With the mixture, improvements
+over it as well. Files are sounds or videos; of several channels the mean is scored.
 """
 
+import itertools
 import json
+import logging
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional
 
@@ -14,6 +16,8 @@ from espnet2_avsep.cli.shared_options import Json, QuietLog
 from espnet2_avsep.errors import InputError
 
 METRICS = ("sdr", "sir", "sar")
+# References that are closer than this, in dB, are one sound.
+_SAME = 100
 # Codecs fill their last frame: of 1024 samples in AAC, 1152 in MP3, 2048 in HE-AAC.
 CODEC_FRAME = 2048
 
@@ -59,11 +63,17 @@ def main(args: Options) -> int:
     pairs = [(n, n) for n in range(number)]
     if args.mixture is not None:
         pairs += [(number, n) for n in range(number)]
-    try:
-        scores = bss_eval(references[None], others[None], pairs)
-        ratio = [float(si_sdr(references[n], others[m])) for m, n in pairs]
-    except ValueError as error:
-        raise InputError(f"cannot be scored: {error}") from error
+    scores = bss_eval(references[None], others[None], pairs)
+    ratio = [float(si_sdr(references[n], others[m])) for m, n in pairs]
+    for (one, a), (other, b) in itertools.combinations(
+        zip(args.reference, references, strict=True), 2
+    ):
+        if si_sdr(a, b) > _SAME:
+            logging.warning(
+                "%s and %s: are one sound but for the level; SIR and SAR tell nothing.",
+                one,
+                other,
+            )
     rows: List[Dict[str, Any]] = []
     for n, (reference, estimate) in enumerate(
         zip(args.reference, args.estimate, strict=True)
@@ -89,8 +99,6 @@ def main(args: Options) -> int:
 
 def _read(paths: List[str], tolerance: int) -> tuple:
     """Read files, cut to the shortest: (M, L) float64, and their one rate."""
-    import logging
-
     import numpy as np
 
     from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
@@ -114,7 +122,9 @@ def _read(paths: List[str], tolerance: int) -> tuple:
         listed = ", ".join(
             f"{p}: {r} Hz" for p, (_, r) in zip(paths, found, strict=True)
         )
-        raise InputError(f"the files have several sampling rates ({listed}).")
+        raise InputError(
+            f"the files have several sampling rates ({listed}). Resample them to one."
+        )
     lengths = [len(samples) for samples, _ in found]
     if max(lengths) - min(lengths) > tolerance:
         shortest = paths[lengths.index(min(lengths))]
@@ -123,4 +133,11 @@ def _read(paths: List[str], tolerance: int) -> tuple:
             f"{shortest} has {min(lengths)} samples, {longest} {max(lengths)}; "
             f"expected one length, within {tolerance} (--max_length_difference)."
         )
-    return np.stack([samples[: min(lengths)] for samples, _ in found]), rates.pop()
+    signals = np.stack([samples[: min(lengths)] for samples, _ in found])
+    for path, samples in zip(paths, signals, strict=True):
+        if np.linalg.norm(samples) == 0:
+            raise InputError(
+                f"{path}: all samples are 0; scores are defined only where references, "
+                "estimates and mixture have sound. Leave this source out."
+            )
+    return signals, rates.pop()

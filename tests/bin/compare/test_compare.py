@@ -148,6 +148,18 @@ def test_upper_bounds_do_not_compete(two, tmp_path):
     assert "an upper bound, not a system" in text
 
 
+def test_systems_of_one_score_are_both_best(tmp_path):
+    """Of two equal ones the first was called the best."""
+    folders = [
+        f"{name}={make(tmp_path / name, scores)}"
+        for name, scores in (("A", [1, 2, 3, 4]), ("B", [0, 0, 0, 0]))
+    ]
+    folders.append(f"C={make(tmp_path / 'C', [1, 2, 3, 4])}")
+    assert run(folders, tmp_path / "out", "--plots", "false") == 0
+    _, *lines = read(tmp_path / "out" / "compare_test_instruments.csv")
+    assert [line[-1] for line in lines] == ["A, C", "A, C"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
