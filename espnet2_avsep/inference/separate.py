@@ -311,7 +311,7 @@ class SeparateAV:
                 function of time: called with the begin and end of a stretch in s, it
                 returns one of the others. :class:`During` limits any of them to the
                 time spans in which the source sounds.
-            fs: Sampling rate of the mixture; null takes the model's.
+            fs: Sampling rate of the mixture; None takes the model's.
             classes: The class of each source, for models that need it (queries: class);
                 those it knows are in the attribute ``classes``.
             motion: Motion features (steps, D_m) of each source, over the whole

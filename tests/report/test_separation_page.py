@@ -276,6 +276,28 @@ def test_all_tracks_have_one_position(pages, tmp_path, kind):
 
 
 @needs_chromium
+def test_a_pause_before_the_sounds_are_loaded_is_no_error(pages, tmp_path):
+    """The page said that the sounds cannot be played."""
+    script = """
+    const [play] = document.querySelectorAll(".play");
+    const begin = HTMLMediaElement.prototype.play, asked = [];
+    HTMLMediaElement.prototype.play = function () {
+      asked.push(begin.call(this));
+      return asked.at(-1);
+    };
+    play.click();
+    for (let n = 0; n < 100 && asked.length < 4; n++) await null;
+    play.click();
+    const ends = await Promise.allSettled(asked);
+    await new Promise((done) => setTimeout(done));
+    const output = document.querySelector(".transport output").textContent;
+    return [ends.some((end) => end.reason?.name === "AbortError"), output];
+    """
+    found, console = browse(pages["linked"], script, tmp_path / "profile")
+    assert found == [True, "0:00 / 0:02"] and not console, console
+
+
+@needs_chromium
 def test_on_a_phone(pages, tmp_path):
     check_on_a_phone(pages["embedded"], tmp_path / "profile")
 

@@ -20,13 +20,13 @@ class Options(Log):
     config: List[str] = option(..., "conf/tuning/*.yaml", positional=True)
     output: Optional[str] = option(
         None,
-        "write the configuration there, with what its base has, and its own path as "
-        "'config'",
+        "write the complete configuration, with the values of its base, to this file; "
+        "its own path becomes the value of 'config'",
     )
     words: Optional[str] = option(
         None,
-        "print its keys, which begin with one of these, and values as options, quoted "
-        "for a shell",
+        "print its keys, which must begin with one of these, and their values as "
+        "options, quoted for a shell",
         metavar="PREFIXES",
     )
     get: Optional[str] = option(
@@ -40,15 +40,20 @@ class Options(Log):
 @with_options(Options)
 def main(args: Options) -> None:
     """Run the command."""
-    if len(args.config) > 1 and (args.output or args.get or args.words is not None):
-        raise InputError("--output, --get and --words are of one configuration.")
+    special = [args.output, args.get, args.words]
+    chosen = sum(value is not None for value in special)
+    if chosen > 1 or (chosen and len(args.config) > 1):
+        raise InputError(
+            f"{len(args.config)} configurations and {chosen} of --output, --get and "
+            "--words: give one configuration and one of the options."
+        )
     from espnet2_avsep.data.tables.base_config import (
         config_words,
         read_config,
         write_config,
     )
 
-    if args.output:
+    if args.output is not None:
         write_config(args.config[0], args.output)
         return
     if args.words is not None:

@@ -289,7 +289,10 @@ function streamed(audios) {
     },
     start(at) {
       for (const audio of audios) audio.currentTime = at;
-      return Promise.all(audios.map((audio) => audio.play()));
+      // A pause while an audio is still loading ends its play() with an error: no fault.
+      return Promise.all(audios.map((audio) => audio.play().catch((error) => {
+        if (error.name !== "AbortError") throw error;
+      })));
     },
   };
 }
