@@ -114,7 +114,8 @@ def parse_queries(
 def _query(text: str, looks: InputVideo) -> Query:
     """Read a query with or without time spans."""
     found = None if _is_file(text) else SPANS.fullmatch(text)
-    like = LIKE_SPANS.fullmatch(text) and not text.startswith("text:")
+    like = LIKE_SPANS.fullmatch(text) or _is_file(text.rpartition("@")[0])
+    like = like and not text.startswith("text:")
     if not found and like and not _is_file(text):
         raise InputError(
             f"--query {text!r:.200}: expected time spans after '@', in seconds or "

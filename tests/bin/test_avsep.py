@@ -606,7 +606,10 @@ def test_queries_with_time_spans_and_several_files(place, tmp_path, monkeypatch)
         *(Path("a@3-5"), Path("a+b"), Text("violin+cello"))
     ]
     for wrong, message in (
-        *((f"{red}@5-3", "ends before it begins"), (f"{red}@3", "expected time spans")),
+        *(
+            (f"{red}@5-3", "does not end after it begins"),
+            (f"{red}@3", "expected time spans"),
+        ),
         *((f"{red}@", "looks like a file"), (f"{red}@1-2,", "expected time spans")),
         *((f"{red}+no.png", "no file 'no.png'"), ("no.png@1-2", "looks like a file")),
         *(("box:0,0,1,1,seen=2-1", "ends before"), ("box:0,0,1,1,2-3", "four numbers")),

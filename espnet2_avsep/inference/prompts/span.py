@@ -8,7 +8,8 @@ from espnet2_avsep.errors import InputError
 
 Span = Tuple[float, float]
 # Seconds, m:ss or h:mm:ss.
-TIME = r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d*)?"
+_SIXTY = r"[0-5]?\d"
+TIME = rf"(?:(?:\d+:(?:{_SIXTY}:)?{_SIXTY}|\d+)(?:\.\d*)?|\.\d+)"
 _SPAN = rf"(?:{TIME}-(?:{TIME})?|-{TIME})"
 # What ends in @FROM-TO,FROM-TO...: the rest, and the spans.
 SPANS = re.compile(rf"(.+)@({_SPAN}(?:,{_SPAN})*)", re.DOTALL)
@@ -36,13 +37,14 @@ def parse_span(text: str, query: str) -> Span:
         query: Whose span, for the message.
 
     Raises:
-        InputError: it ends before it begins.
+        InputError: it does not end after it begins.
     """
     begin, _, end = text.partition("-")
     span = (seconds(begin or "0"), seconds(end) if end else math.inf)
     if span[0] >= span[1]:
         raise InputError(
-            f"--query {query!r:.200}: the time span {text} ends before it begins."
+            f"--query {query!r:.200}: the time span {text} does not end after it "
+            "begins."
         )
     return span
 
