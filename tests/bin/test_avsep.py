@@ -606,16 +606,16 @@ def test_queries_with_time_spans_and_several_files(place, tmp_path, monkeypatch)
         *(Path("a@3-5"), Path("a+b"), Text("violin+cello"))
     ]
     for wrong, message in (
-        *(
-            (f"{red}@5-3", "does not end after it begins"),
-            (f"{red}@3", "expected time spans"),
-        ),
-        *((f"{red}@", "looks like a file"), (f"{red}@1-2,", "expected time spans")),
+        *((f"{red}@5-3", "does not end after"), (f"{red}@3", "expected time spans")),
+        *((f"{red}@", "expected time spans"), (f"{red}@1-2,", "expected time spans")),
+        *((f"{red}@a-b", "time spans"), (f"{red}@1:75-2:00", "time spans")),
         *((f"{red}+no.png", "no file 'no.png'"), ("no.png@1-2", "looks like a file")),
         *(("box:0,0,1,1,seen=2-1", "ends before"), ("box:0,0,1,1,2-3", "four numbers")),
     ):
         with pytest.raises(InputError, match=message):
             query.parse_queries([wrong], video)
+    (half,) = query.parse_queries([f"{red}@.5-1:02:03"], None)
+    assert half.prompt.spans == ((0.5, 3723.0),)
 
 
 def test_separate_with_time_spans(place, tmp_path, capsys, encoder):
