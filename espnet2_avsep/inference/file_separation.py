@@ -23,7 +23,7 @@ from espnet2_avsep.data.audio.audio_blocks import AudioBlocks, long_enough
 from espnet2_avsep.data.audio.track_writer import TRACK_FORMATS, TrackWriter
 from espnet2_avsep.data.records.output_folder import protect
 from espnet2_avsep.data.tables.scp import PathLike
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, shown
 from espnet2_avsep.inference.prompts.abs_prompt import prompt_files
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.sound import DownMix
@@ -199,7 +199,8 @@ def track_names(names: Optional[Sequence[str]], number: int) -> List[str]:
         number: Of prompts.
 
     Raises:
-        InputError: not as many different names as prompts.
+        InputError: not as many different names as prompts, or one that is no name of
+            a file in the output folder.
     """
     if names is None:
         names = [f"track{n}" for n in range(1, number + 1)]
@@ -209,6 +210,11 @@ def track_names(names: Optional[Sequence[str]], number: int) -> List[str]:
             f"names={names[:-1]!r}: expected {number} different names, none of them "
             f"{RESIDUAL}."
         )
+    for name in names:
+        if Path(f"{name}").name != f"{name}" or "\0" in f"{name}":
+            raise InputError(
+                f"names: {shown(name)} is no name of a file; expected one without '/'."
+            )
     return names
 
 

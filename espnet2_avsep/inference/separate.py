@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import threading
 from pathlib import Path
 from typing import (
@@ -845,6 +846,11 @@ def _check_mixture(mixture: Mixture, may_be_empty: bool = False) -> np.ndarray:
         )
     else:
         wav = np.asarray(mixture)
+    if isinstance(mixture, (str, os.PathLike)):
+        raise InputError(
+            f"the mixture is a name, {str(mixture)!r:.200}; expected its samples. "
+            "separate_file separates a file."
+        )
     if wav.dtype.kind != "f":
         raise InputError(
             f"the mixture is {wav.dtype}; expected floating point samples in "

@@ -116,3 +116,20 @@ def test_clipped_samples_are_noted_with_the_remedy(tmp_path, separate, caplog):
     tracks = [soundfile.read(path)[0] for path in found.tracks.values()]
     assert not found.notes
     np.testing.assert_allclose(sum(tracks), loud, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", "a/b", "", ".", "a\0"])
+def test_no_name_of_a_track_leaves_the_output_folder(tmp_path, separate, name):
+    """names=["../a"] was written beside the folder."""
+    soundfile.write(tmp_path / "in.wav", pcm16(0.5), RATE)
+    with pytest.raises(InputError, match="is no name of a file"):
+        separate_file(
+            separate, tmp_path / "in.wav", prompts(1), tmp_path / "out", names=[name]
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+def test_a_name_is_no_mixture(separate):
+    """It said: the mixture is <U7."""
+    with pytest.raises(InputError, match="separate_file separates a file"):
+        separate("mix.wav", prompts(1), RATE)
