@@ -211,7 +211,7 @@ def track_names(names: Optional[Sequence[str]], number: int) -> List[str]:
             f"{RESIDUAL}."
         )
     for name in names:
-        if Path(f"{name}").name != f"{name}" or "\0" in f"{name}":
+        if Path(f"{name}").name != f"{name}" or name == "" or "\0" in f"{name}":
             raise InputError(
                 f"names: {shown(name)} is no name of a file; expected one without '/'."
             )

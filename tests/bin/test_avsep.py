@@ -93,7 +93,7 @@ def test_video_by_regions_picture_and_embedding(place, tmp_path, capsys, encoder
     assert abs(np.abs(mixture).max() / 2**23 - 0.35) < 0.02
     for name in names:
         with Image.open(out / f"{name}.png") as picture:
-            assert picture.size == (min(800, -(-result["samples"] // 512)), 513)
+            assert picture.size == (min(800, -(-result["samples"] // 512)), 512)
             assert len(set(picture.convert("L").tobytes())) > 20
         assert result["tracks"][name]["picture_copied"] is True
         assert (out / f"{name}.mp4").exists()
