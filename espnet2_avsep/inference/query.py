@@ -203,10 +203,13 @@ def _embedding(path: Path) -> Any:
         raise InputError(
             f"--query {path}: cannot be read as an array of numpy ({error})."
         ) from error
-    if rows.dtype.kind != "f":
+    if rows.dtype.kind != "f" or rows.ndim not in (1, 2) or rows.size == 0:
         raise InputError(
-            f"--query {path}: expected an array of floats, (D,) or (V, D)."
+            f"--query {path}: expected an array of floats, (D,) or (V, D), found "
+            f"{rows.dtype} {rows.shape}."
         )
+    if not np.isfinite(rows).all():
+        raise InputError(f"--query {path}: holds NaN or infinite values.")
     return rows.astype(np.float32)
 
 

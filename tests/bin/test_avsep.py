@@ -680,6 +680,22 @@ def test_output_folder_that_cannot_be_written(place, tmp_path, capsys, monkeypat
 
 
 @pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.ones((3, 4, 5), np.float32), r"found float32 \(3, 4, 5\)"),
+        (np.ones((0, 4), np.float32), r"found float32 \(0, 4\)"),
+        (np.ones(4, np.int32), r"found int32 \(4,\)"),
+        (np.array([1, np.nan], np.float32), "holds NaN"),
+    ],
+)
+def test_an_embedding_that_cannot_be_used_is_named(tmp_path, rows, message):
+    """It was "prompt 1", after the model was loaded."""
+    np.save(tmp_path / "e.npy", rows)
+    with pytest.raises(InputError, match=f"e.npy: .*{message}"):
+        query.parse_queries([str(tmp_path / "e.npy")], None)
+
+
+@pytest.mark.parametrize(
     "name", ["../../x", "/etc/passwd", "a\nb", "CON", "....", "ü/é", "-rf", "x" * 500]
 )
 def test_names_of_tracks_are_harmless(name):
