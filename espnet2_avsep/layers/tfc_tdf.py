@@ -62,9 +62,9 @@ class TFCTDFBlock(nn.Module):
         # Products from the left, so that maps in channels-last memory are not copied.
         rows = x.permute(0, 2, 3, 1)  # (B, T, F, C)
         if self.narrow_norm.training or self.wide_norm.training:
-            y = _normalise(self.narrow_norm, torch.matmul(self.narrow.weight, rows))
+            y = _normalise(self.narrow_norm, _product(self.narrow, rows))
             y = F.relu(y, inplace=True)
-            y = _normalise(self.wide_norm, torch.matmul(self.wide.weight, y))
+            y = _normalise(self.wide_norm, _product(self.wide, y))
             y = F.relu(y, inplace=True)
         else:
             y = self._evaluate(rows.flatten(0, 1)).view_as(rows)
@@ -79,6 +79,17 @@ class TFCTDFBlock(nn.Module):
         scale, shift = self.wide_norm.scale_and_shift()
         wide = self.wide.weight.expand(frames.size(0), -1, -1)
         return F.relu(torch.baddbmm(shift, wide, y * scale), inplace=True)
+
+
+def _product(layer: nn.Linear, rows: Tensor) -> Tensor:
+    """Multiply the weight (M, F) by (B, T, F, C).
+
+    torch.matmul would copy the rows to another order, and their gradient back.
+    """
+    frames = rows.flatten(0, 1)
+    weight = layer.weight.to(frames.dtype)  # once, not for each frame (autocast)
+    y = torch.bmm(weight.expand(len(frames), -1, -1), frames)
+    return y.unflatten(0, rows.shape[:2])
 
 
 def _normalise(norm: nn.Module, x: Tensor) -> Tensor:

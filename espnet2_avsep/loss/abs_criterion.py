@@ -12,14 +12,14 @@ from espnet2_avsep.layers.recursion import RecursionSteps
 class SeparationOutput(NamedTuple):
     """One forward pass, as the criterions see it. Magnitudes are log-frequency ones.
 
-    In the training of separators from waveform to waveform, logits, mask, mixture and
-    reference are None where all criterions need the tracks.
+    In training, where all criterions need the tracks, reference is None; with
+    separators from waveform to waveform, logits, mask and mixture are, too.
 
     Attributes:
         logits: Mask logits, (B, N, F, T).
         mask: Masks, (B, N, F, T).
         mixture: Magnitude of the mixture, (B, 1, F, T).
-        reference: Magnitude of each source, (B, N, F, T).
+        reference: Magnitude of each source, (B, N, F, T), or None, see above.
         bottleneck: The separator's embedding of the mixture, (B, C).
         teacher: The teacher's embedding of the mixture, (B, E), or None.
         tracks: Estimated waveforms, (B, N, L), where a criterion needs them.

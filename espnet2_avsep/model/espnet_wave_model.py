@@ -27,9 +27,7 @@ class ESPnetAVWaveModel(ESPnetAVSeparationModel):
     ) -> Tuple[SeparationOutput, Callable[[], Tensor]]:
         with self._autocast(mixture.device.type):
             tracks, bottleneck = self._tracks(mixture, visual, conditions)
-        # Spectrograms would take a quarter of a small network's training step.
-        asked = {criterion.needs for criterion in self.criterions.values()}
-        if self.training and asked == {"tracks"}:
+        if self._only_tracks():
             mask = mix = own = None
         else:
             waves = torch.cat([mixture[:, None], reference, tracks], dim=1)

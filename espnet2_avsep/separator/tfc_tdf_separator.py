@@ -237,12 +237,15 @@ class TFCTDFSeparator(AbsAVSeparator):
         num_rows, num_frames = feature.shape[-2:]
         maps, deepest = self._decode(feature)
         selected = self._select(maps, visual)  # (B, N, T', F', K)
-        weights = self.unpatch.weight.split(self.patch)
-        biases = self.unpatch.bias.split(self.patch)
-        values = [
-            F.linear(selected, weight, bias)  # (B, N, T', F', patch)
-            for weight, bias in zip(weights, biases, strict=True)
-        ]
+        if self.training:  # one product: its gradient is one pass over the maps
+            values = list(self.unpatch(selected).split(self.patch, dim=-1))
+        else:  # one for each: nothing is copied
+            weights = self.unpatch.weight.split(self.patch)
+            biases = self.unpatch.bias.split(self.patch)
+            values = [
+                F.linear(selected, weight, bias)  # (B, N, T', F', patch)
+                for weight, bias in zip(weights, biases, strict=True)
+            ]
         if self.profile is not None:
             values[0] = values[0] + self.profile(visual)[:, :, None, :, None]
         values = [value.flatten(3) for value in values]  # (B, N, T', F)
@@ -271,9 +274,12 @@ class TFCTDFSeparator(AbsAVSeparator):
         gamma, beta = self.film(visual).chunk(2, dim=-1)  # (B, N, K) each
         conv, norm = self.maps
         if self.training or norm.training:
-            h = self.drop_maps(self.maps(maps)).permute(0, 2, 3, 1)[:, None]
-            gamma, beta = gamma[:, :, None, None], beta[:, :, None, None]
-            return F.relu(h * (1 + gamma) + beta)
+            h = self.maps(maps).permute(0, 2, 3, 1)[:, None]  # (B, 1, T', F', K)
+            # A map is dropped by its factor, without a pass over all its values.
+            kept = self.drop_maps(h.new_ones(len(h), h.size(-1), 1, 1)).flatten(1)
+            factor = ((1 + gamma) * kept[:, None])[:, :, None, None]
+            h = torch.addcmul(beta[:, :, None, None], h, factor)
+            return F.relu(h, inplace=True)
         # The layer that makes H is linear: a product for each source has it all.
         scale, shift = norm.scale_and_shift()
         weight = (1 + gamma)[..., None] * (scale[:, None] * conv.weight.flatten(1))

@@ -152,6 +152,25 @@ def test_losses_of_waveforms_see_the_tracks_of_masks(phase):
     assert stats["loss"] == loss
 
 
+@pytest.mark.parametrize(
+    ("training", "spectral", "signals"),
+    [(True, False, 1), (False, False, 3), (True, True, 3)],
+)
+def test_sources_have_spectrograms_only_where_they_are_seen(
+    training, spectral, signals
+):
+    criterions = [WeightedCriterion("soft_snr", SoftSNR(), 1.0)]
+    if spectral:
+        criterions.append(WeightedCriterion("spectrogram_l1", SpectrogramL1(), 1.0))
+    model = build(TurningSeparator(), criterions, num_log_bins=None).train(training)
+    heard = []
+    model.encoder.register_forward_hook(lambda m, args, out: heard.append(args[0]))
+    sources = torch.randn(2, 1, 31 * HOP)
+    model(**batch_of(sources, torch.zeros(2, 1, 1, DIM)))
+    assert len(heard[0]) == signals
+    torch.testing.assert_close(heard[0][0], sources.sum(dim=0)[0])
+
+
 def test_power_compression():
     model = build(compression="power")
     magnitude = torch.tensor([0.0, 1.0, 1e-10, 32.0]).view(1, 1, 2, 2)

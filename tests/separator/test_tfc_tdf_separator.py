@@ -39,9 +39,10 @@ def test_the_mixture_is_encoded_once():
     assert sizes == [2, 2, 2]
 
 
-def test_equals_one_plain_pass_per_source():
+@pytest.mark.parametrize("training", [False, True])
+def test_equals_one_plain_pass_per_source(training):
     """FiLM and the unpatching written out for one source and one patch at a time."""
-    model = build()
+    model = build().train(training)
     feature, visual = inputs()
     logits, _ = model(feature, visual)
     assert logits.is_complex()
@@ -150,6 +151,19 @@ def test_dropout_changes_training_and_nothing_else():
     feature, visual = inputs()
     first, second = (dropping(feature, visual)[0] for _ in range(2))
     assert not torch.equal(first, second)
+
+
+def test_dropped_maps_are_0_for_all_queries_and_the_rest_are_doubled():
+    model = build(dropout=0.5).train()
+    nn.init.zeros_(model.film[1].weight)
+    nn.init.zeros_(model.film[1].bias)  # FiLM changes nothing
+    maps = model._decode(inputs()[0])[0]
+    selected = model._select(maps, inputs()[1])  # (B, N, T', F', K)
+    whole = model.maps(maps).clamp(min=0).permute(0, 2, 3, 1)[:, None]
+    factor = selected.sum(dim=(2, 3)) / whole.sum(dim=(2, 3))  # (B, N, K)
+    assert {round(value, 4) for value in factor.flatten().tolist()} == {0.0, 2.0}
+    torch.testing.assert_close(selected, whole * factor[:, :, None, None])
+    assert torch.equal(factor[:, :1].expand_as(factor) > 0, factor > 0)
 
 
 def test_bad_options():
