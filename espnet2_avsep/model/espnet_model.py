@@ -416,10 +416,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
         Returns:
             (B, N, L).
         """
-        waves = mixture[:, None]
-        if not self._only_tracks():
-            waves = torch.cat([waves, reference], dim=1)
-        spectrum = self._spectrum(waves)
+        spectrum = self._spectrum(torch.cat([mixture[:, None], reference], dim=1))
         magnitude = self.warp(spectrum.abs())
         mask = masks(magnitude[:, :1], magnitude[:, 1:])
         return self._resynthesise(mask, spectrum[:, 0], mixture.size(-1))

@@ -171,6 +171,19 @@ def test_sources_have_spectrograms_only_where_they_are_seen(
     torch.testing.assert_close(heard[0][0], sources.sum(dim=0)[0])
 
 
+def test_given_masks_see_the_sources_whatever_the_losses_see():
+    criterions = [WeightedCriterion("soft_snr", SoftSNR(), 1.0)]
+    model = build(TurningSeparator(), criterions).train()
+    sources = torch.randn(2, 1, 31 * HOP)
+
+    def ideal(mixture, reference):
+        return reference / reference.sum(dim=1, keepdim=True)
+
+    tracks = model.separate_by(ideal, sources.sum(dim=0), sources.transpose(0, 1))
+    scores = si_sdr(sources.transpose(0, 1), tracks)
+    assert tracks.shape == (1, 2, 31 * HOP) and scores.min() > 1
+
+
 def test_power_compression():
     model = build(compression="power")
     magnitude = torch.tensor([0.0, 1.0, 1e-10, 32.0]).view(1, 1, 2, 2)
