@@ -97,6 +97,11 @@ def parse_queries(
     """
     looks = InputVideo(video, every, audio_stream)
     found: List[Query] = []
+    if sources is not None and video is None:
+        raise InputError(
+            f"--sources {sources}: the input has no picture. Give --query for each "
+            "source."
+        )
     if sources == "left-right":
         for name, box in (("left", LEFT), ("right", RIGHT)):
             region = Region.of_video(name, box, looks)

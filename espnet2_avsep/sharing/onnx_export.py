@@ -10,6 +10,7 @@ so that the spectrum of track n is mask[n] times that of the mixture. The number
 frames T and sources N are free. What the STFT is, the graph's metadata tell.
 """
 
+import logging
 from typing import Any, Dict, List, Tuple
 
 import torch
@@ -100,6 +101,8 @@ def export_onnx(model: nn.Module, path: PathLike, config: Dict[str, Any]) -> flo
             f"ONNX export needs the package {error.name}: pip install "
             "'espnet2_avsep[onnx]'."
         ) from error
+    # What it warns of are steps of its optimiser, which change no value.
+    logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)
     graph = MaskGraph(model).eval()
     frames, sources = torch.export.Dim("frames"), torch.export.Dim("sources")
     example = _example(model, 3, 150)

@@ -18,6 +18,7 @@ PACK_INFO = "pack_info.yaml"  # ours: checksums, encoder, teacher
 # Weights of a training that are used where none are named: chosen by the validation's
 # SI-SDR improvement; by its loss, which was the only choice before version 0.2.
 DEFAULT_WEIGHTS = ("valid.si_sdr_i.best.pth", "valid.loss.best.pth")
+FETCHED_FROM = "fetched_from"  # avsep fetch-model: where the model comes from
 ARCHIVE = ".zip"
 HUB, ZOO = "hf:", "zoo:"
 _FILE_SUFFIXES = (ARCHIVE, ".yaml", ".yml", ".pth", ".pt", ".safetensors")
@@ -120,6 +121,8 @@ def _in_archive(path: Path, cache_dir: Optional[PathLike], origin: str) -> Model
 def default_weights(folder: PathLike) -> Path:
     """Return the path of the weights to use where a training's user names none.
 
+    A folder of avsep fetch-model holds the only weights of the packed model.
+
     Raises:
         InputError: the folder holds none of DEFAULT_WEIGHTS.
     """
@@ -129,7 +132,10 @@ def default_weights(folder: PathLike) -> Path:
             if name != DEFAULT_WEIGHTS[0]:
                 logging.info("%s: no %s; using %s", folder, DEFAULT_WEIGHTS[0], name)
             return folder / name
-    others = ", ".join(sorted(path.name for path in folder.glob("*.pth")))
+    found = sorted([*folder.glob("*.pth"), *folder.glob("*.safetensors")])
+    if len(found) == 1 and (folder / FETCHED_FROM).is_file():
+        return found[0]
+    others = ", ".join(path.name for path in found)
     raise InputError(
         f"{folder / DEFAULT_WEIGHTS[0]}: no such file, and no {DEFAULT_WEIGHTS[1]}. "
         + (

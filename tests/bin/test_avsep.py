@@ -570,6 +570,8 @@ def test_what_a_query_means(place, tmp_path, monkeypatch):
             query.parse_queries([wrong], place / "duet.mp4")
     with pytest.raises(InputError, match="needs a video"):
         query.parse_queries(["box:0,0,1,1"], None)
+    with pytest.raises(InputError, match="--sources left-right: the input has no"):
+        query.parse_queries([], None, sources="left-right")
     with pytest.raises(InputError, match="no source was asked for"):
         query.parse_queries([], None)
 

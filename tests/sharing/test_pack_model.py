@@ -380,7 +380,10 @@ def test_fetch(packed, exp, tmp_path, capsys):
     assert {p.name for p in (tmp_path / "exp").iterdir()} == {
         *(name, "config.yaml", "visual_info.yaml", "motion_info.yaml", "fetched_from")
     }
-    SeparateAV(tmp_path / "exp" / "config.yaml", tmp_path / "exp" / name)
+    # The folder alone is a model, too: it has no .pth.
+    found = SeparateAV.from_pretrained(tmp_path / "exp")
+    packed_one = SeparateAV.from_pretrained(packed)
+    assert found.weights_sha256 == packed_one.weights_sha256
     assert fetch(packed, tmp_path / "exp", features) == 0  # once more
     assert fetch(exp, tmp_path / "exp") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "valid.si_sdr_i.best.pth"

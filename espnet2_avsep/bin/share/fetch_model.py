@@ -38,7 +38,12 @@ class Options(Log):
 def main(args: Options) -> None:
     """Run the command."""
     from espnet2_avsep.data.tables.yaml_file import read_mapping
-    from espnet2_avsep.sharing.source import PACK_INFO, default_weights, find_model
+    from espnet2_avsep.sharing.source import (
+        FETCHED_FROM,
+        PACK_INFO,
+        default_weights,
+        find_model,
+    )
 
     files = find_model(args.model, args.revision)
     weights = files.weights or default_weights(files.config.parent)
@@ -48,7 +53,7 @@ def main(args: Options) -> None:
         check_encoder(info, read_mapping(Path(path)), path, args.model)
 
     output = Path(args.output_dir)
-    origin = output / "fetched_from"
+    origin = output / FETCHED_FROM
     if (output / "config.yaml").exists() and not origin.exists():
         raise InputError(
             f"{output}: holds an experiment that was trained here; give the fetched "
