@@ -19,7 +19,8 @@ class Clip(NamedTuple):
         picture: A video file or a folder of images.
         problem: Why it cannot be used, "kind: details"; empty where it can.
         video: Id of the video it is taken from, which decides on its set where the sets
-            are drawn; empty: its stem.
+            are drawn, and which the leak check compares; empty: its stem, so that the
+            same stem in two categories is one video.
     """
 
     category: str

@@ -2,13 +2,16 @@
 
 import hashlib
 import logging
+import os
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Sequence, Set, Tuple
 
-from espnet2_avsep.corpus.clip import UNLISTED, Clip, Corpus
+from espnet2_avsep.corpus.clip import NOT_FOUND, UNLISTED, Clip, Corpus
 from espnet2_avsep.corpus.csv_tree import COUNT
+from espnet2_avsep.corpus.leaks.clip_set import video_of
 from espnet2_avsep.corpus.splits import Rule, SetNames, Split, choose_split
+from espnet2_avsep.data.tables.clip_id import category_key, stem_key
 from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.data.tables.scp import (
     Skipped,
@@ -24,7 +27,7 @@ from espnet2_avsep.errors import InputError
 STAGE = "data"
 # What a clip lists of a set are called in its folder, and where they come from.
 LIST, SOURCE = "list.txt", "source.yaml"
-_TABLES = ("wav.scp", "video.scp", "utt2spk", "utt2clip")
+_TABLES = ("wav.scp", "video.scp", "utt2spk", "utt2clip", "utt2video")
 DEFAULT_MAX_MISSING = 0.5
 
 
@@ -57,7 +60,7 @@ def prepare(corpus: Corpus, plan: Plan) -> None:
             real set without duets, and what choose_split raises.
     """
     corpus = corpus._replace(
-        clips={name: _with_file_names(clip) for name, clip in corpus.clips.items()}
+        clips={name: _checked(clip) for name, clip in corpus.clips.items()}
     )
     logging.info(
         "%s: %d clips are listed or found, %d of them can be used",
@@ -82,6 +85,7 @@ def prepare(corpus: Corpus, plan: Plan) -> None:
     if unused:
         logging.info("%d clips are in no set: %s", len(unused), shorten(unused))
     counts = _check_missing(sets, clips, plan.max_missing)
+    _warn_of_case(category_key(clips[name].category) for name in used)
     # A run that ends between two sets leaves none: they must be of one split.
     for name in sets:
         for table in (*_TABLES, "spk2utt"):
@@ -113,12 +117,17 @@ def prepare(corpus: Corpus, plan: Plan) -> None:
     write_file(plan.data_dir / "local" / "split_rule.txt", split.rule + "\n")
 
 
-def _with_file_names(clip: Clip) -> Clip:
-    """Return a clip; one whose files' names cannot stand in a table has a problem."""
-    for path in (clip.sound, clip.picture):
-        problem = value_problem(path)
-        if problem and not clip.problem:
-            problem = f"name of the file refused: {path!r} {problem}"
+def _checked(clip: Clip) -> Clip:
+    """Return a clip, with a problem where a file is a dead link or has a bad name."""
+    if clip.problem:
+        return clip
+    for name in (clip.sound, clip.picture, clip.name):
+        problem = value_problem(name)
+        if problem:
+            problem = f"name of the file refused: {name!r} {problem}"
+        elif os.path.islink(name) and not os.path.exists(name):
+            problem = f"{NOT_FOUND}: {name} is a link to {os.readlink(name)!r:.200}"
+        if problem:
             return clip._replace(sound="", picture="", problem=problem)
     return clip
 
@@ -198,6 +207,21 @@ def _check_missing(
     return counts
 
 
+def _warn_of_case(categories: Iterable[str]) -> None:
+    """Warn of classes that differ only in the case of their names."""
+    spelt: Dict[str, Set[str]] = {}
+    for category in categories:
+        spelt.setdefault(category.casefold(), set()).add(category)
+    for names in spelt.values():
+        if len(names) > 1:
+            logging.warning(
+                "%s are %d classes, whose names differ only in upper and lower case; "
+                "rename the folders if they are one",
+                ", ".join(sorted(names)),
+                len(names),
+            )
+
+
 def _kind(problem: str) -> str:
     return problem.split(": ", 1)[0]
 
@@ -223,7 +247,15 @@ def _write_set(
         tables["video.scp"][clip.key] = clip.picture
         tables["utt2spk"][clip.key] = clip.key.split("-", 1)[0]
         tables["utt2clip"][clip.key] = clip_name
+        tables["utt2video"][clip.key] = stem_key(clip.video or video_of(clip_name))
     write_skipped(folder / "skipped.tsv", skipped)
+    if not listed:
+        raise InputError(
+            f"the set {name} is empty: no clip was drawn or is listed for it. Give it "
+            "a larger share (--valid_ratio, --test_ratio), or lists of the sets "
+            "(--splits <folder>): options of local/data.sh, in run.sh's "
+            "--local_data_opts."
+        )
     if not tables["utt2spk"]:
         raise InputError(
             f"the set {name} is empty: {len(listed)} clips are listed for it and none "

@@ -124,6 +124,7 @@ def _read_files(
     """Read lists; also return the clips that the corpus does not know."""
     keys = {clip.key: clip.category for clip in corpus.clips.values()}
     name_of = {clip.key: name for name, clip in corpus.clips.items()}
+    folded = {name.casefold(): name for name in corpus.clips}
     finder = ClipFinder(keys)
     given: Dict[str, GivenList] = {}
     extra: Dict[str, Clip] = {}
@@ -138,16 +139,22 @@ def _read_files(
                 found += clips or [_unknown(extra, "unknown", row.stem)]
             else:
                 key = finder.find(f"{path}, line {row.number}", name)
+                other = folded.get(name.casefold(), "")
                 found.append(
-                    name_of[key] if key else _unknown(extra, row.category, row.stem)
+                    name_of[key]
+                    if key
+                    else _unknown(extra, row.category, row.stem, other)
                 )
         found = list(dict.fromkeys(found))
         given[stem] = GivenList(found, path.name, file_sha256(path))
     return given, extra
 
 
-def _unknown(extra: Dict[str, Clip], category: str, stem: str) -> str:
-    clip = Clip(category, stem, problem=NOT_FOUND)
+def _unknown(
+    extra: Dict[str, Clip], category: str, stem: str, other_case: str = ""
+) -> str:
+    hint = f": the corpus has {other_case}, in other upper and lower case"
+    clip = Clip(category, stem, problem=NOT_FOUND + hint * bool(other_case))
     extra[clip.name] = clip
     return clip.name
 

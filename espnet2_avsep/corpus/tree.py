@@ -12,6 +12,7 @@ from espnet2_avsep.data.tables.clip_id import (
     VIDEO_SUFFIXES,
     plain_name,
 )
+from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.file_name import IMAGE_SUFFIXES, is_image_name
 
@@ -138,6 +139,45 @@ class Tree:
     def names(self) -> List[Tuple[str, str]]:
         """Return (category, stem) of everything that is there, sorted."""
         return sorted({*self.sounds, *self.videos, *self.frames})
+
+
+def find_clips(folder: Path, pattern: str = "*/*") -> List[Clip]:
+    """Return the videos of a corpus without lists, each as a clip with sound.
+
+    Every container and spelling of its ending counts; hidden files and folders do not.
+    A clip's category is the name of its folder. Names are as :func:`plain_name` makes
+    them, and the same name in two folders is not the same video. Visible files
+    that are no videos, and a second file of a name, are named in the log.
+
+    Args:
+        folder: Of the corpus.
+        pattern: Where the videos lie below it, for ``Path.glob``.
+
+    Raises:
+        InputError: there is none.
+    """
+    found: Dict[_Place, List[Path]] = {}
+    others: List[str] = []
+    for path in sorted(folder.glob(pattern)):
+        place = (plain_name(path.parent.name), plain_name(path.stem))
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
+            found.setdefault(place, []).append(path)
+        elif path.is_file():
+            others.append(str(path.relative_to(folder)))
+    if others:
+        logging.warning("%d files are no videos: %s", len(others), shorten(others))
+    if not found:
+        raise InputError(
+            f"{folder}: holds no videos {pattern}; expected endings: "
+            f"{' '.join(sorted(VIDEO_SUFFIXES))}."
+        )
+    clips = []
+    for (category, stem), files in found.items():
+        path = str(_first(files))
+        clips.append(Clip(category, stem, path, path, video=f"{category}/{stem}"))
+    return clips
 
 
 def count_images(folder: Path) -> int:

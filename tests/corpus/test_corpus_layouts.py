@@ -814,7 +814,7 @@ def test_killed_anywhere_and_run_again(tmp_path, prepare, monkeypatch):
         return {str(p.relative_to(data)): p.read_bytes() for p in files}
 
     expected = content(prepare("music", folder, *options, data="whole"))
-    assert len(expected) == 4 * 8 + 2  # and utt2pair, split_rule.txt
+    assert len(expected) == 4 * 9 + 2  # and utt2pair, split_rule.txt
     real, calls = module.write_scp, []
 
     for last in range(0, 20, 3):

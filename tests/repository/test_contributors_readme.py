@@ -120,14 +120,14 @@ def test_a_corpus(checkout):
     videos = checkout / "egs2" / "toys" / "downloads" / "toys"
     videos.mkdir(parents=True)
     for name in ("car", "drum"):
-        for number in range(9):
+        for number in range(20):
             (videos / f"{name}_{number}.mp4").touch()
     follow(checkout, run)
     keys = set()
     for name in ("train", "valid", "test"):
         path = checkout / "egs2" / "toys" / "data" / name / "video.scp"
         keys |= {line.split()[0] for line in path.read_text().splitlines()}
-    assert keys == {f"{name}-{n}" for name in ("car", "drum") for n in range(9)}
+    assert keys == {f"{name}-{n}" for name in ("car", "drum") for n in range(20)}
 
 
 def test_a_prompt_type(checkout):

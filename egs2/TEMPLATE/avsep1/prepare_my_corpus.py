@@ -2,9 +2,10 @@
 """Turn a folder of my_corpus, <class>/<id>.mp4, into data/<set>/.
 
 For another layout, change the list of clips: one Clip for each, with its class, an id
-that is unique within the class, and the files of its sound and its picture. A clip that
-is listed but missing or unusable is a Clip with a ``problem``: it is counted, and named
-in data/<set>/skipped.tsv. Lists of the sets that come with a corpus are given as
+that is unique within the class, the files of its sound and its picture, and its video:
+clips of one video are never in two sets that are drawn. A clip that is listed but
+missing or unusable is a Clip with a ``problem``: it is counted, and named in
+data/<set>/skipped.tsv. Lists of the sets that come with a corpus are given as
 ``Corpus.lists`` (espnet2_avsep/corpus/ave.py is an example).
 """
 
@@ -12,19 +13,14 @@ import sys
 from pathlib import Path
 
 from espnet2_avsep.cli.corpus_options import CorpusOptions, corpus_command
-from espnet2_avsep.corpus.clip import Clip, Corpus
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.corpus.clip import Corpus
+from espnet2_avsep.corpus.tree import find_clips
 
 
 @corpus_command("my_corpus")
 def main(args: CorpusOptions, folder: Path) -> Corpus:
     """Read the corpus, which is then split and written."""
-    clips = [
-        Clip(path.parent.name, path.stem, sound=str(path), picture=str(path))
-        for path in sorted(folder.glob("*/*.mp4"))
-    ]
-    if not clips:
-        raise InputError(f"{folder}: holds no videos <class>/<id>.mp4.")
+    clips = find_clips(folder, "*/*")
     return Corpus("class/id.mp4", {clip.name: clip for clip in clips})
 
 

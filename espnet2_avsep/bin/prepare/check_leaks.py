@@ -20,7 +20,7 @@ class Options(Log):
 
     train_set: str = option(
         ...,
-        "name, data/<set> (utt2clip), and the folder of its clips (wav.scp, utt2spk)",
+        "name, data/<set> (utt2video), and the folder of its clips (wav.scp, utt2spk)",
         metavar=FORM,
     )
     valid_set: List[str] = option(

@@ -29,25 +29,25 @@ class ClipSet(NamedTuple):
 
         Args:
             name: Of the set.
-            data_dir: data/<set>, which may have utt2clip; without it the part of a clip
-                after its first "-" is its video.
+            data_dir: data/<set>, which may have utt2video or utt2clip; without both
+                the part of a clip after its first "-" is its video.
             clips_dir: wav.scp and utt2spk of the clips that are used.
 
         Raises:
             InputError: a table is missing, or lacks clips.
         """
-        clips_dir, names = Path(clips_dir), Path(data_dir) / "utt2clip"
+        clips_dir, data_dir = Path(clips_dir), Path(data_dir)
         wav, label = read_scp(clips_dir / "wav.scp"), read_scp(clips_dir / "utt2spk")
         check_same_keys(
             {str(clips_dir / "wav.scp"): wav, str(clips_dir / "utt2spk"): label}
         )
-        clip = read_scp(names) if names.is_file() else {}
-        return cls(
-            name,
-            wav,
-            label,
-            {key: video_of(clip.get(key, key.partition("-")[2] or key)) for key in wav},
+        clip, video = (
+            read_scp(data_dir / table) if (data_dir / table).is_file() else {}
+            for table in ("utt2clip", "utt2video")
         )
+        names = {key: clip.get(key, key.partition("-")[2] or key) for key in wav}
+        videos = {key: video.get(key, video_of(names[key])) for key in wav}
+        return cls(name, wav, label, videos)
 
 
 def video_of(clip: str) -> str:
