@@ -518,6 +518,22 @@ def test_wrong_numbers_of_sources(again, options):
     assert result.returncode == 2 and options[0] in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--train_ref_nums", "2 7"), "train: 6 clips, but mixtures of 7"),
+        (("--test_ref_nums", "2 8"), "test: 6 clips, but mixtures of 8"),
+        (("--ref_num", "7"), "train: 6 clips, but mixtures of 7"),
+    ],
+)
+def test_stage_1_says_that_a_set_has_too_few_clips(again, options, message):
+    """And not stage 4, after the hours of stage 2."""
+    result = again.stages(1, 2, *options)
+    assert result.returncode == 2
+    assert message in result.stderr and "--valid_ratio" in result.stderr
+    assert not again.calls("avsep_extract_visual")
+
+
 def test_sources_of_one_class_are_a_list_of_their_own(again):
     """Beside the ordinary one, which keeps its classes, and only of test sets."""
     result = again.stages(

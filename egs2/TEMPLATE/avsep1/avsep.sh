@@ -363,6 +363,25 @@ made_with=(
         test_mixture_list duet_prompts"
 )
 
+# check_clip_counts: an error if a set has fewer clips than a mixture has sources
+check_clip_counts() {
+    local dset mset n numbers
+    for dset in ${all_sets}; do
+        numbers=${train_ref_nums:-${ref_num}}
+        [ "${dset}" = "${train_set}" ] || numbers=
+        for mset in ${mix_sets}; do
+            [ "${clips_of[${mset}]}" != "${dset}" ] || numbers+=" ${sources_of[${mset}]}"
+        done
+        set_count "${datadir}/${dset}/utt2spk"
+        for n in ${numbers}; do
+            [ "${num_lines}" -ge "${n}" ] ||
+                die "${dset}: ${num_lines} clips, but mixtures of ${n} are made of it. Add clips," \
+                    "or choose the sets in another way, by shares (--local_data_opts" \
+                    "'--valid_ratio 0.2') or by lists (--local_data_opts '--splits <folder>')"
+        done
+    done
+}
+
 # ========================= Main stages start from here. =========================
 
 for n in 1 2 3 4; do
@@ -379,6 +398,7 @@ if ! "${skip_data_prep}"; then
             --train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}" \
             --data_dir "${datadir}" ${real_sets:+--real_sets "${real_sets}"} \
             ${download_opts:+--download_opts "${download_opts}"} ${local_data_opts}
+        check_clip_counts
         note_options 1
     fi
 
