@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import reprlib
-from typing import Iterator, Optional
+from typing import Iterable, Iterator, Optional
 
 # The disk is full, the quota is used up, the file system is read-only.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -42,6 +42,17 @@ def shown(value: object) -> str:
     """Return ``repr(value)`` for a message, cut short, however deep the value is."""
     text = _REPR.repr(value)
     return text if len(text) <= 200 else f"{text[:195]}[...]"
+
+
+def close_to(name: object, known: Iterable[str]) -> str:
+    """Return " (did you mean X?)" with the known name that is nearest; "" without one.
+
+    For messages on names that are not known.
+    """
+    import difflib
+
+    close = difflib.get_close_matches(str(name), list(known), 1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def check_integers(least: int, **values: Optional[float]) -> None:

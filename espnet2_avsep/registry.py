@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Dict, Optional, Type
 
-from espnet2_avsep.errors import InputError, shown
+from espnet2_avsep.errors import InputError, close_to, shown
 from espnet2_avsep.lean_imports import lean_imports
 
 _PACKAGE = "espnet2_avsep"
@@ -98,8 +98,8 @@ class Registry(Mapping):
             path = known.get(name) if isinstance(name, str) else None
             if path is None:
                 raise InputError(
-                    f"{self.name}: {shown(name)} is not known; choose from "
-                    f"{', '.join(known)}. {self._how_to_add(name)}"
+                    f"{self.name}: {shown(name)} is not known{close_to(name, known)}; "
+                    f"choose from {', '.join(known)}. {self._how_to_add(name)}"
                 )
         return self._checked(_import(path) if is_path(path) else self._only(path), path)
 

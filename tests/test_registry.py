@@ -128,7 +128,9 @@ def test_an_unknown_name_lists_what_there_is_and_how_to_add_it():
     with pytest.raises(InputError) as error:
         separator_choices["unet"]
     message = str(error.value)
-    assert message.startswith("separator: 'unet' is not known; choose from ccol, ")
+    assert message.startswith(
+        "separator: 'unet' is not known (did you mean wave_unet?); "
+    )
     assert all(name in message for name in separator_choices)
     assert "espnet2_avsep/separator/unet_separator.py" in message
     assert "my_package.my_module:MyClass" in message

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """The front door: ``avsep <command>`` has every command of the package."""
 
-import difflib
 import importlib
 import os
 import sys
@@ -11,7 +10,7 @@ from espnet2_avsep import __version__
 from espnet2_avsep.cli.command import command
 from espnet2_avsep.cli.commands import COMMANDS, GROUPS
 from espnet2_avsep.cli.options import EPILOG
-from espnet2_avsep.errors import DISK_ERRORS, InputError
+from espnet2_avsep.errors import DISK_ERRORS, InputError, close_to
 
 
 def help_page() -> str:
@@ -42,10 +41,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if name not in COMMANDS:
         if not name:
             print(help_page(), file=sys.stderr)
-        close = difflib.get_close_matches(name, COMMANDS, 1)
-        hint = f" Did you mean {close[0]}?" if close else ""
         raise InputError(
-            f"{name!r}: expected a command; avsep --help lists them.{hint}"
+            f"{name!r}{close_to(name, COMMANDS)}: expected a command; avsep --help "
+            "lists them."
         )
     return run(name, words)
 

@@ -26,7 +26,7 @@ from espnet2_avsep.data.tables.class_labels import (
     order_classes,
 )
 from espnet2_avsep.data.tables.scp import read_scp
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, close_to
 from espnet2_avsep.layers.trajectory import flow_grid
 from espnet2_avsep.lean_imports import lean_imports
 from espnet2_avsep.model.espnet_model import ESPnetAVSeparationModel
@@ -128,8 +128,10 @@ class ConfigParser(config_argparse.ArgumentParser):
         path = parse(args)[0].config
         if path is not None:
             config = read_config(path)
-            for key in config.keys() - {action.dest for action in self._actions}:
-                self.error(f"unrecognized arguments: {key} (from {path})")
+            known = {action.dest for action in self._actions}
+            for key in config.keys() - known:
+                hint = close_to(key, known)
+                self.error(f"unrecognized arguments: {key} (from {path}){hint}")
             self.set_defaults(**config)
         return parse(args, namespace)
 

@@ -6,7 +6,7 @@ from typing import Any, Mapping, Type
 
 import torch
 
-from espnet2_avsep.errors import InputError, shown
+from espnet2_avsep.errors import InputError, close_to, shown
 from espnet2_avsep.registry import Registry, separator_choices
 from espnet2_avsep.separator.abs_separator import AbsSeparator
 from espnet2_avsep.tasks.conf_values import check_values, check_weights
@@ -26,8 +26,8 @@ def construct(cls: Type, conf: Mapping[str, Any], option: str, **given: Any) -> 
     unknown = sorted(map(str, set(conf) - set(keys)))
     if unknown:
         raise InputError(
-            f"{option}: unknown key(s) {', '.join(unknown)} for {cls.__name__}; it "
-            f"takes {', '.join(keys)}."
+            f"{option}: unknown key(s) {', '.join(unknown)} for {cls.__name__}"
+            f"{close_to(unknown[0], keys)}; it takes {', '.join(keys)}."
         )
     values = check_values(cls, conf, option)
     try:

@@ -1,7 +1,7 @@
 """Read and write YAML; what is read may come with a model from somebody else."""
 
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Iterable, Mapping
 
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError, shown
@@ -20,8 +20,8 @@ def parse_yaml(text: str, where: object) -> Any:
         where: The file or option that it comes from, for messages.
 
     Raises:
-        InputError: not valid YAML, too long, too deep, or aliases that would expand to
-            more than ``MAX_NODES`` values.
+        InputError: not valid YAML, a key that comes twice, too long, too deep, or
+            aliases that would expand to more than ``MAX_NODES`` values.
     """
     import yaml
 
@@ -78,6 +78,8 @@ def _check_node(node, sizes: Dict[int, int]) -> int:
     sizes[id(node)] = 0
     size = 1
     if not isinstance(node.value, str):
+        keys = [entry[0] for entry in node.value if isinstance(entry, tuple)]
+        _check_unique(key for key in keys if isinstance(key.value, str))
         for entry in node.value:
             for part in entry if isinstance(entry, tuple) else (entry,):
                 size += _check_node(part, sizes)
@@ -85,6 +87,19 @@ def _check_node(node, sizes: Dict[int, int]) -> int:
         raise ValueError(f"its aliases expand to more than {MAX_NODES} values")
     sizes[id(node)] = size
     return size
+
+
+def _check_unique(keys: Iterable) -> None:
+    """Raise a ValueError where a key comes twice: of its values one would be lost."""
+    lines: Dict[str, int] = {}
+    for key in keys:
+        name, line = f"{key.tag} {key.value}", key.start_mark.line + 1
+        if name in lines:
+            raise ValueError(
+                f"line {line}: the key {shown(key.value)} is in line {lines[name]} "
+                "too; keep one of them"
+            )
+        lines[name] = line
 
 
 def read_mapping(path: PathLike) -> Dict[str, Any]:

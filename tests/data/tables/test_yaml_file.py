@@ -36,6 +36,8 @@ def bomb(entry, first):
         ("a: 2020-13-45", "month must be in 1..12"),
         ("a: " + "9" * 5000, "not valid YAML"),
         ("? [1]\n: 2", "unhashable"),
+        ("a: {b: 1}\nc: 2\na: {b: 3}\n", "line 3: the key 'a' is in line 1 too"),
+        ("x: {lr: 1, eps: 2, lr: 3}", "the key 'lr' is in line 1 too"),
         ("a: [", "not valid YAML"),
         ("\0", "not valid YAML"),
     ],
