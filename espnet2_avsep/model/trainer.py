@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, close_to
 from espnet2_avsep.lean_imports import lean_imports
 from espnet2_avsep.model import checkpoints
 from espnet2_avsep.model.checkpoints import CHECKPOINT
@@ -243,6 +243,7 @@ class AVSeparationTrainer(Trainer):
         )
         if without_a_step:
             raise _diverged(where, "no step has finite gradients")
+        _check_criteria(reporter, "train", options)
         for name, value in model.state_dict().items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 raise _diverged(where, f"{name} is no longer finite")
@@ -278,6 +279,7 @@ class AVSeparationTrainer(Trainer):
             options=options,
             distributed_option=distributed_option,
         )
+        _check_criteria(reporter, "valid", options)
         for phase, key, _ in options.best_model_criterion:
             if phase == "valid" and not _has_finite(reporter, key):
                 raise _diverged(where, f"{key} is not finite in any batch")
@@ -424,6 +426,27 @@ def _check_accumulation(accum_grad: int, num_batches: int, epoch: int) -> None:
 def _has_finite(reporter: SubReporter, key: str) -> bool:
     values = reporter.stats.get(key)
     return not values or any(math.isfinite(v.value) for v in values)
+
+
+def _check_criteria(
+    reporter: SubReporter, phase: str, options: AVSeparationTrainerOptions
+) -> None:
+    """Check that an epoch has the statistics that choose the best one, and the last.
+
+    ESPnet keeps no best weights where a name is wrong, and says nothing.
+    """
+    wanted = {"best_model_criterion": options.best_model_criterion}
+    if options.patience is not None:
+        wanted["early_stopping_criterion"] = [options.early_stopping_criterion]
+    for option, criteria in wanted.items():
+        for criterion in criteria:
+            name = criterion[1]
+            if criterion[0] == phase and reporter.stats and name not in reporter.stats:
+                raise InputError(
+                    f"{option}: [{', '.join(criterion)}], but {phase} has no {name}"
+                    f"{close_to(name, reporter.stats)}; it has "
+                    f"{', '.join(sorted(reporter.stats))}."
+                )
 
 
 def _diverged(where: str, what: str) -> InputError:

@@ -6,13 +6,14 @@ PyYAML reads YAML 1.1, in which ``1e-3`` is text.
 
 import argparse
 import inspect
+import math
 import numbers
 import re
 from typing import Any, Dict, List, Mapping, Type
 
 import torch
 
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, close_to
 from espnet2_avsep.weights import SAFETENSORS, read_state
 
 _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
@@ -31,9 +32,29 @@ LEAST = {
     "sample_rate": 1,
     "patience": 0,
     "num_att_plot": 0,
+    "ngpu": 0,
+    "log_interval": 1,
 }
 # Parts of ESPnet that this task does not offer.
 NOT_OFFERED = ("use_adapter", "sharded_ddp", "use_deepspeed", "multiple_iterator")
+# Of ESPnet's own batches -> the default, which has no effect here.
+OTHER_BATCHES = {
+    "iterator_type": "task",
+    "valid_iterator_type": "task",
+    "batch_type": "folded",
+    "valid_batch_type": "folded",
+    "batch_bins": 1000000,
+    "valid_batch_bins": 1000000,
+    "min_batch_size": 1,
+    "max_batch_size": None,
+    "drop_last_iter": False,
+    "fold_length": [],
+    "sort_in_batch": "descending",
+    "sort_batch": "descending",
+    "shuffle_within_batch": False,
+    "chunk_length": 500,
+    "multi_task_dataset": False,
+}
 LISTS = ("criterions", "optim_groups", "classes", "published", "phases")
 
 
@@ -72,6 +93,20 @@ def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         for number in value if isinstance(value, list) else [value]:
             if number is not None and number < least:
                 raise InputError(f"{name} is {number}; at least {least} was expected.")
+    gpus = torch.cuda.device_count() if args.ngpu else 0
+    if args.ngpu > gpus:
+        raise InputError(
+            f"ngpu is {args.ngpu}, but torch finds {gpus} GPUs: give --ngpu {gpus}"
+            f"{'' if gpus else ' to train on the CPU'}, or see what nvidia-smi and "
+            "CUDA_VISIBLE_DEVICES say."
+        )
+    for name in ("grad_clip", "grad_clip_type"):
+        value = getattr(args, name)
+        if not value > 0:  # a negative norm would turn the gradient around
+            raise InputError(
+                f"{name} is {value}; expected a number above 0 (grad_clip .inf: none "
+                "is clipped)."
+            )
     for name in ("scheduler", "scheduler2"):
         if args.max_train_seconds is not None and getattr(args, name) is not None:
             raise InputError(
@@ -86,11 +121,23 @@ def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
             f"patience is {args.patience} with phases, each of which lasts as long as "
             "it says: set patience to null."
         )
+    for name, default in OTHER_BATCHES.items():
+        value = getattr(args, name)
+        if value not in (default, None):
+            raise InputError(
+                f"{name} is {value!r}: this task does not offer it, leave it out. A "
+                "batch is batch_size mixtures of one length, drawn anew in each epoch."
+            )
     criteria = args.best_model_criterion
-    if not all(len(entry) == 3 and entry[2] in ("min", "max") for entry in criteria):
+    if not all(
+        len(entry) == 3
+        and entry[0] in ("train", "valid")
+        and entry[2] in ("min", "max")
+        for entry in criteria
+    ):
         raise InputError(
-            f"best_model_criterion is {criteria}; expected a list of [phase, name, "
-            "min or max], for instance [[valid, loss, min]]."
+            f"best_model_criterion is {criteria}; expected a list of [train or valid, "
+            "name, min or max], for instance [[valid, loss, min]]."
         )
     counts = args.keep_nbest_models
     several = len(criteria) * (len(counts) if isinstance(counts, list) else 1) > 1
@@ -162,11 +209,16 @@ def build_with(cls: Type, conf: Mapping[str, Any], option: str, *given: Any) -> 
     unknown = sorted(map(str, set(conf) - set(known)))
     if unknown:
         raise InputError(
-            f"{option}: unknown key(s) {', '.join(unknown)} for {cls.__name__}; it "
-            f"takes {', '.join(known)}."
+            f"{option}: unknown key(s) {', '.join(unknown)} for {cls.__name__}"
+            f"{close_to(unknown[0], known)}; it takes {', '.join(known)}."
         )
     for key, value in conf.items():
         _check_like(f"{option}.{key}", value, known[key].default)
+    if "lr" in conf and not 0 < conf["lr"] < math.inf:
+        raise InputError(
+            f"{option}.lr is {conf['lr']}; expected a number above 0. Parts that shall "
+            "not learn are named in freeze_param."
+        )
     try:
         return cls(*given, **conf)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:

@@ -195,7 +195,7 @@ def options(tmp_path, **changes):
     values = dict.fromkeys((field.name for field in fields), False)
     values.update(ngpu=0, accum_grad=1, grad_clip=-1.0, grad_clip_type=2.0)
     values.update(log_interval=99, output_dir=tmp_path, best_model_criterion=[])
-    values.update(grad_clip=1e9)
+    values.update(grad_clip=1e9, patience=None)
     return AVSeparationTrainerOptions(**{**values, **changes})
 
 

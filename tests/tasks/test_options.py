@@ -8,7 +8,8 @@ import yaml
 
 from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.tasks.options import as_numbers, check_init_param
+from espnet2_avsep.tasks.avsep import AVSeparationTask
+from espnet2_avsep.tasks.options import OTHER_BATCHES, as_numbers, check_init_param
 from tests.support.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
 
@@ -28,6 +29,23 @@ def train(corpus, tmp_path):
         return main(train_command(corpus, config, tmp_path / "exp", *words))
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "message"),
+    [(0, 1, "finds 0 GPUs: give --ngpu 0 to train on the CPU"), (1, 2, "--ngpu 1, or")],
+)
+def test_more_gpus_than_there_are(train, capsys, monkeypatch, there, wanted, message):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    assert train("--ngpu", str(wanted)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_the_batches_ignore_has_espnets_default():
+    """A configuration that ESPnet wrote, with all its defaults, is accepted."""
+    parser = AVSeparationTask.get_parser()
+    for name, value in OTHER_BATCHES.items():
+        assert parser.get_default(name) in (value, None), name
 
 
 def test_numbers_that_yaml_reads_as_text():
@@ -63,13 +81,16 @@ def test_lr_1e_3_is_a_number(train, tmp_path, way):
         ({"optim_conf": 5}, "optim_conf is 5; expected a mapping"),
         ({"optim_conf": {"lr": "fast"}}, "optim_conf.lr is 'fast'; expected a number"),
         ({"optim_conf": {"lr": True}}, "optim_conf.lr is True; expected a number"),
-        ({"optim_conf": {"lr": -1.0}}, "optim_conf, Adam: Invalid learning rate: -1.0"),
+        ({"optim_conf": {"lr": -1.0}}, "optim_conf.lr is -1.0; expected a number abov"),
+        ({"optim_conf": {"lr": 0}}, "optim_conf.lr is 0; expected a number above 0"),
+        ({"optim_conf": {"lr": float("nan")}}, "optim_conf.lr is nan; expected"),
+        ({"optim_conf": {"lr": float("inf")}}, "optim_conf.lr is inf; expected"),
         ({"optim_conf": {"betas": 3}}, "optim_conf.betas is 3; expected 2 numbers"),
         ({"optim_conf": {"amsgrad": 1}}, "optim_conf.amsgrad is 1; expected true or"),
         ({"optim_conf": {"rate": 1}}, "optim_conf: unknown key(s) rate for Adam; it"),
         (
             {"scheduler": "multisteplr", "scheduler_conf": {"milestone": [1]}},
-            "scheduler_conf: unknown key(s) milestone for MultiStepLR; it takes mile",
+            "milestone for MultiStepLR (did you mean milestones?); it takes mile",
         ),
         ({"scheduler": "multisteplr"}, "scheduler_conf, MultiStepLR: "),
         (
@@ -86,10 +107,31 @@ def test_lr_1e_3_is_a_number(train, tmp_path, way):
         ({"batch_size": [4]}, "batch_size is [4]; expected one value, no list"),
         ({"batch_size": 0}, "batch_size is 0; at least 1 was expected"),
         ({"grad_clip": "none"}, "grad_clip"),
+        ({"grad_clip": -1}, "grad_clip is -1; expected a number above 0"),
+        ({"grad_clip": 0.0}, "(grad_clip .inf: none is clipped)"),
+        ({"grad_clip_type": float("nan")}, "grad_clip_type is nan; expected a number"),
+        ({"log_interval": 0}, "log_interval is 0; at least 1 was expected"),
         ({"use_amp": 3}, "use_amp is 3; expected"),
         ({"criterions": {"name": "a"}}, "criterions is {'name': 'a'}; expected a list"),
         ({"best_model_criterion": ["valid", "loss", "min"]}, "best_model_criterion is"),
+        ({"best_model_criterion": [["vaild", "loss", "min"]]}, "[train or valid, name"),
+        (
+            {"best_model_criterion": [["valid", "sisdr_i", "max"]], "max_epoch": 1},
+            "[valid, sisdr_i, max], but valid has no sisdr_i (did you mean si_sdr_i?)",
+        ),
+        (
+            {
+                "patience": 1,
+                "early_stopping_criterion": ["train", "los", "min"],
+                "max_epoch": 1,
+            },
+            "early_stopping_criterion: [train, los, min], but train has no los",
+        ),
         ({"use_adapter": True}, "use_adapter: this task does not offer it"),
+        ({"iterator_type": "chunk"}, "iterator_type is 'chunk': this task does not"),
+        ({"batch_type": "numel"}, "batch_type is 'numel': this task does not offer"),
+        ({"fold_length": [800]}, "fold_length is [800]: this task does not offer it"),
+        ({"sort_batch": "ascending"}, "batch_size mixtures of one length"),
         (
             {"nbest_averaging_interval": 1, "keep_nbest_models": [2, 3]},
             "nbest_averaging_interval is 1 with several",
@@ -130,6 +172,8 @@ def test_one_line_for_each_wrong_value(train, capsys, changes, message):
     [
         ("a: [1\n", "is not valid YAML"),
         ("separatr: hfra\n", "unrecognized arguments: separatr"),
+        ("max_epochs: 3\n", "(did you mean max_epoch?)"),
+        ("optim_conf: {}\nseed: 1\noptim_conf: {lr: 1}\n", "is in line 1 too"),
     ],
 )
 def test_broken_files_and_unknown_keys(train, capsys, text, message):
