@@ -67,7 +67,10 @@ def read_checkpoint(
                 path, map_location="cpu", weights_only=True, mmap=mmap and is_zip
             )
     except Exception as error:  # what the readers raise varies with the damage
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # A KeyError of the unpickler says no more than a number, and torch's
+        # UnpicklingError advises to load the file without weights_only.
+        words = [type(error).__name__, *str(error).splitlines()[:1]]
+        reason = words[0] if words[0] == "UnpicklingError" else ": ".join(words)
         raise InputError(
             f"{path}: cannot be read as a file of weights ({reason}). It may be "
             "incomplete, or hold more than tensors, which is not read: take another "

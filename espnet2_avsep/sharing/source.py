@@ -132,7 +132,8 @@ def default_weights(folder: PathLike) -> Path:
             if name != DEFAULT_WEIGHTS[0]:
                 logging.info("%s: no %s; using %s", folder, DEFAULT_WEIGHTS[0], name)
             return folder / name
-    found = sorted([*folder.glob("*.pth"), *folder.glob("*.safetensors")])
+    found = [*folder.glob("*.pth"), *folder.glob("*.safetensors")]
+    found = sorted(path for path in found if path.is_file())
     if len(found) == 1 and (folder / FETCHED_FROM).is_file():
         return found[0]
     others = ", ".join(path.name for path in found)
