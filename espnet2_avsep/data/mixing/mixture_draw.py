@@ -103,7 +103,7 @@ def draw_groups(
             f"{len(set(label.values()))} {what} to draw from: "
             f"{shorten(sorted(set(label.values()), key=str.encode))}. Add data, or "
             "lower num_sources"
-            + (", or set different_class to false." * different_class)
+            + (", or set different_class to false" * different_class + ".")
         )
     rng = random.Random(seed)
     # More mixtures than groups: they must come again, no use looking for new ones.

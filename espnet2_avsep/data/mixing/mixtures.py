@@ -191,10 +191,17 @@ def make_mixtures(
                 f"{output_dir / 'skipped.tsv'}."
             )
         number = len(usable) if num_mixtures is None else num_mixtures
-        if same_class:
-            groups = draw_same_class(usable, number, num_sources, seed)
-        else:
-            groups = draw_groups(usable, number, num_sources, different_class, seed)
+        try:
+            if same_class:
+                groups = draw_same_class(usable, number, num_sources, seed)
+            else:
+                groups = draw_groups(usable, number, num_sources, different_class, seed)
+        except InputError as error:
+            write_skipped(output_dir / "skipped.tsv", earlier + silent)
+            raise InputError(
+                f"{clips_dir}: {error} What stages 1 to 4 left out, and why: "
+                f"{output_dir / 'skipped.tsv'}."
+            ) from error
         rng = random.Random(f"silent sources {seed}")
         mixtures = []
         for i, group in enumerate(groups):
