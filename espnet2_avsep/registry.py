@@ -106,29 +106,34 @@ class Registry(Mapping):
     def that(self, **declared: Any) -> str:
         """Return the names of the classes that declare values, for messages.
 
-        All modules are imported.
+        All modules are imported. Of values that depend on a class's arguments, the name
+        of the option that has these is given, too.
 
         Args:
             **declared: Attributes of the class and their values.
         """
-        return ", ".join(
-            name
-            for name, cls in self.items()
-            if all(getattr(cls, key) == value for key, value in declared.items())
-        )
+        names = []
+        for name, cls in self.items():
+            if all(getattr(cls, key) == value for key, value in declared.items()):
+                names.append(name)
+            elif all(self.declares(name, key) for key in declared):
+                names.append(f"{name}, depending on {self.name}_conf")
+        return ", ".join(names)
 
     def declares(self, name: str, attribute: str) -> bool:
-        """Whether a class may declare an attribute, without importing it if possible.
+        """Whether a class, or its constructor, may declare an attribute.
 
-        Of a class of this package, the source tells: one that does not declare it has
-        the value of ``base``, since they do not derive from one another.
+        Of a class of this package, the source tells, without an import: one that does
+        not declare it has the value of ``base``, since they do not derive from one
+        another.
         """
         module = None if is_path(name) else self.paths().get(name)
         if module is None or is_path(module):
             return True
         source = _ROOT.parent / f"{module.replace('.', '/')}.py"
         text = source.read_text(encoding="utf-8")
-        return re.search(rf"^    {attribute}\b", text, re.MULTILINE) is not None
+        pattern = rf"^    {attribute}\b|\bself\.{attribute} = "
+        return re.search(pattern, text, re.MULTILINE) is not None
 
     def add_arguments(self, parser: Any) -> None:
         """Add ``--<name>`` and ``--<name>_conf`` to a parser."""

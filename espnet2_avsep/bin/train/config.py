@@ -5,6 +5,7 @@ is trained (true or false), its visual input (clip or another encoder's name, fr
 motion, flow), and the number of sources of its mixtures ("any" where it is not fixed).
 """
 
+import argparse
 import shlex
 from dataclasses import dataclass
 from typing import List, Optional
@@ -69,8 +70,12 @@ def main(args: Options) -> None:
 
             name = config.get("separator")
             grounds = trained and separator_choices.declares(name, "grounds")
-            if grounds:
-                grounds = separator_choices.get_class(name).grounds
+            if grounds:  # it may depend on separator_conf
+                from espnet2_avsep.tasks.parts import separator_without_weights
+
+                conf = config.get("separator_conf")
+                args = argparse.Namespace(separator=name, separator_conf=conf)
+                grounds = bool(separator_without_weights(args).grounds)
             print(str(grounds).lower())
         else:
             from espnet2_avsep.tasks.system_needs import system_needs

@@ -6,12 +6,13 @@ import pytest
 import soundfile
 import torch
 
+from espnet2_avsep.bin.train.config import main as get_config
 from espnet2_avsep.bin.train.score_grounding import main
 from espnet2_avsep.data.mixing.mixture_table import read_sources
 from espnet2_avsep.inference.separate import SeparateAV
 from espnet2_avsep.scoring.grounding import read_table
 from tests.inference.test_grounding_map import CCOL
-from tests.support.tiny_corpus import FS, SEGMENT, embedding, tone
+from tests.support.tiny_corpus import DIM, FS, SEGMENT, embedding, tone
 from tests.support.trained_model import make_trained_folder
 
 NAMES = [("low", "mid"), ("high", "top"), ("mid", "high")]
@@ -107,3 +108,21 @@ def test_no_other_class_to_ask_about(place, tmp_path, caplog):
         ("source", 2, True),
     ]
     assert "1 of 1 mixtures hold every class of the set" in caplog.text
+
+
+@pytest.mark.parametrize("presence", [0, 4])
+def test_presence_makes_a_separator_that_grounds(place, tmp_path, capsys, presence):
+    """Stage 8 asks the configuration: the class alone does not tell."""
+    conf = {"visual_dim": DIM, "num_bins": 64, "channels": [4, 8], "blocks": 1}
+    make_trained_folder(
+        tmp_path / "model",
+        separator="tfc_tdf",
+        separator_conf={**conf, "patch": 4, "width": 4, "presence": presence},
+        model_conf={"num_log_bins": None, "compression": "power"},
+    )
+    config = str(tmp_path / "model" / "config.yaml")
+    assert get_config(["--get", "grounds", config]) == 0
+    assert capsys.readouterr().out == f"{str(presence > 0).lower()}\n"
+    code = main(arguments(place, tmp_path / "out", tmp_path / "model"))
+    assert code == (0 if presence else 2)
+    assert (tmp_path / "out" / "grounding.tsv").exists() == (presence > 0)
