@@ -345,6 +345,12 @@ class AVSeparationTask(AbsTask):
         model = build_model(args)
         learning = [n for n, p in model.named_parameters() if p.requires_grad]
         parse_phases(args.phases, args.max_epoch, model.separator.phases, learning)
+        frozen = [f"{name}." for name in args.freeze_param or ()]
+        if "visual_adapter.features.".startswith(tuple(frozen)) and hasattr(
+            model.visual_adapter, "frozen_statistics"
+        ):
+            # What freeze_param names keeps its statistics, whatever this option says.
+            model.visual_adapter.frozen_statistics = "pretrained"
         cls._complete_classes(args)
         return model
 

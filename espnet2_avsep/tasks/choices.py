@@ -26,7 +26,7 @@ from espnet2_avsep.registry import (
 )
 from espnet2_avsep.separator.abs_separator import AbsSeparator
 from espnet2_avsep.separator.abs_wave_separator import AbsWaveSeparator
-from espnet2_avsep.tasks.parts import build_part, construct
+from espnet2_avsep.tasks.parts import build_part, build_separator, construct
 
 # STFT of the paper: Hann 1024, hop 256 (HFRA, section 4.1).
 STFT_DEFAULTS = {"n_fft": 1024, "hop_length": 256}
@@ -107,7 +107,7 @@ def check_visual(args: argparse.Namespace, shape: Tuple[int, ...], table: str) -
     """
     with torch.device("meta"):
         adapter = build_part(args, visual_adapter_choices).eval()
-        expected = build_part(args, separator_choices).visual_dim
+        expected = build_separator(args).visual_dim
         try:
             found = adapter(torch.zeros(1, 1, *shape)).shape
         except (RuntimeError, ValueError, IndexError):
@@ -215,7 +215,7 @@ def build_model(
         InputError: unknown keys or values, criterions that do not fit the model.
     """
     _complete_stft(args)
-    separator = build_part(args, separator_choices)
+    separator = build_separator(args)
     criterions = _build_criterions(args.criterions or [], separator)
     model_conf = dict(args.model_conf or {})
     parts = [(f"separator: {args.separator}", separator.model_conf)]

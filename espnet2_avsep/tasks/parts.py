@@ -6,6 +6,7 @@ from typing import Any, Mapping, Type
 
 import torch
 
+from espnet2_avsep.data.conditions import needed
 from espnet2_avsep.errors import InputError, close_to, shown
 from espnet2_avsep.registry import Registry, separator_choices
 from espnet2_avsep.separator.abs_separator import AbsSeparator
@@ -49,11 +50,30 @@ def build_part(args: argparse.Namespace, choices: Registry) -> Any:
     return construct(cls, conf, f"{choices.name}_conf")
 
 
+def build_separator(args: argparse.Namespace) -> AbsSeparator:
+    """Build the separator of a config.
+
+    Raises:
+        InputError: unknown keys or values; a size that it must declare is missing.
+    """
+    separator = build_part(args, separator_choices)
+    rows = [c.row_size for c in needed(separator) if c.row_size is not None]
+    for name in ("visual_dim", "bottleneck_dim", *rows):
+        size = getattr(separator, name, None)
+        if not isinstance(size, int):
+            raise InputError(
+                f"separator: {args.separator} has the {name} {size!r}; expected a "
+                "whole number, which its class or constructor must set (see "
+                "AbsSeparator)."
+            )
+    return separator
+
+
 def separator_without_weights(args: argparse.Namespace) -> AbsSeparator:
     """Build the separator of a config on torch's meta device, to ask what it needs.
 
     Raises:
-        InputError: unknown keys or values.
+        InputError: see :func:`build_separator`.
     """
     with torch.device("meta"):
-        return build_part(args, separator_choices)
+        return build_separator(args)

@@ -1,5 +1,6 @@
 """Training through ESPnet's own machinery, on a corpus of a second."""
 
+import argparse
 import re
 import sys
 from pathlib import Path
@@ -188,3 +189,37 @@ def test_help_is_quick(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["avsep_train", "--help"])
     assert main() == 0
     assert "--dataset_conf" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("frozen", "keeps"),
+    [
+        ([], False),
+        (["visual_adapter.projection"], False),
+        (["visual_adapter.features"], True),
+        (["visual_adapter"], True),
+    ],
+)
+def test_what_freeze_param_names_keeps_its_statistics(frozen, keeps, monkeypatch):
+    """Also where the adapter's frozen_statistics would collect others."""
+    from espnet2_avsep.tasks.avsep import AVSeparationTask
+
+    conf = {"embedding_dim": 4, "size": 32, "pretrained": "random"}
+    conf.update(train_features=False, frozen_statistics="batch")
+    options = {
+        **MODEL_OPTIONS,
+        "encoder": "stft",
+        "decoder": "stft",
+        "separator": "hfra",
+        "visual_adapter": "resnet18_dilated",
+        "visual_adapter_conf": conf,
+        "teacher": None,
+        "phases": [],
+        "freeze_param": frozen,
+    }
+    monkeypatch.setattr(AVSeparationTask, "_complete_classes", lambda args: None)
+    model = AVSeparationTask.build_model(argparse.Namespace(**options)).train()
+    norm = model.visual_adapter.features.bn1
+    before = norm.running_mean.clone()
+    model.visual_adapter(torch.rand(1, 2, 1, 3, 32, 32) * 255)
+    assert torch.equal(norm.running_mean, before) == keeps

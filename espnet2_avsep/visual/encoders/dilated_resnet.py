@@ -148,7 +148,9 @@ class DilatedResNet18(AbsVisualAdapter):
                 "works on frames (B, N, V, 3, H, W): pack them in stage 2 with "
                 "--visual_encoder frames."
             )
-        collects = self.train_features or self.frozen_statistics == "batch"
+        # A phase of the training may freeze the whole network: it keeps its statistics.
+        learns = self.projection.weight.requires_grad
+        collects = self.train_features or (learns and self.frozen_statistics == "batch")
         if not self.train_features:
             # Here, since the ESPnet model's train() puts all that is frozen into
             # evaluation mode; what freeze_param has frozen stays there.

@@ -150,12 +150,15 @@ def test_statistics_of_a_frozen_network(frames):
 
 def test_a_network_frozen_from_outside_keeps_its_statistics(frames):
     """By freeze_param: ESPnetAVSeparationModel.train() sets the mode."""
+    frozen = build(train_features=False, frozen_statistics="batch").train()
+    frozen.requires_grad_(False)  # by a phase of the training
     model = build().train()
     model.features.requires_grad_(False).eval()
-    before = model.features.bn1.running_mean.clone()
-    model(frames)
-    assert torch.equal(model.features.bn1.running_mean, before)
-    assert not model.features.bn1.training
+    for network in (model, frozen):
+        before = network.features.bn1.running_mean.clone()
+        network(frames)
+        assert torch.equal(network.features.bn1.running_mean, before)
+        assert not network.features.bn1.training
 
 
 def test_sigmoid_of_the_embedding(frames):
