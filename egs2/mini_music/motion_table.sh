@@ -110,6 +110,8 @@ if ! is_done "${expdir}/data_done" "${data_made_with}" "${expdir}/data_done: ${c
     "${dry_run}" || echo "${data_made_with}" > "${expdir}/data_done"
 fi
 
+versions= # of what the stages compute
+"${dry_run}" || versions=$("${python}" -m espnet2_avsep.bin.avsep_made_from versions)
 experiments=()
 for seed in ${seeds}; do
     for system in ${systems}; do
@@ -132,7 +134,7 @@ for seed in ${seeds}; do
         for condition in "${conditions[@]}"; do
             experiments+=(--experiment "${exp}/${condition}")
         done
-        made_with="corpus ${corpus}: ${own[*]}"
+        made_with="corpus ${corpus}, versions ${versions}: ${own[*]}"
         "${dry_run}" || {
             "${python}" -m espnet2_avsep.bin.avsep_config --output "${expdir}/${tag}.config" "${config}"
             made_with+=$'\n'$(< "${expdir}/${tag}.config")

@@ -18,6 +18,7 @@ from espnet2_avsep.data.records.content import (
     written_at,
 )
 from espnet2_avsep.data.records.journal import Journal, signature
+from espnet2_avsep.data.records.made_from import VERSIONS
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write, read_scp, write_scp
 from espnet2_avsep.data.tables.table_entry import (
     load_matrix,
@@ -55,7 +56,8 @@ class FeatureWriter:
         self.ark = self.folder / f"{name}.ark"
         with clear_disk_errors(self.ark):
             written = written_at(self.folder / f"{name}.journal")
-            self._journal = Journal(self.folder / f"{name}.journal", settings)
+            journal = self.folder / f"{name}.journal"
+            self._journal = Journal(journal, settings, VERSIONS[2])
             size = self.ark.stat().st_size if self.ark.exists() else 0
             self.entries = {
                 key: entry

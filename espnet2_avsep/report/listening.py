@@ -14,6 +14,7 @@ import numpy as np
 
 from espnet2_avsep.data.audio.audio_io import read_audio, write_audio
 from espnet2_avsep.data.records.journal import Journal, remove_leftovers, signature
+from espnet2_avsep.data.records.made_from import VERSIONS
 from espnet2_avsep.data.records.progress import Progress
 from espnet2_avsep.data.tables.scp import PathLike, write_file
 from espnet2_avsep.errors import InputError, clear_disk_errors
@@ -93,8 +94,8 @@ def write_media(
     """
     folder = Path(folder)
     found: Dict[Tuple[str, str], Media] = {}
-    settings = {"thumbnail": list(THUMBNAIL), "version": 1}
-    with Journal(folder / _JOURNAL, settings) as journal:
+    settings = {"thumbnail": list(THUMBNAIL)}
+    with Journal(folder / _JOURNAL, settings, VERSIONS[8]) as journal:
         progress = Progress(len(mixtures), "mixtures to listen to")
         for mixture in mixtures:
             place = f"{file_name(mixture.dset)}/{file_name(mixture.mix_id)}"

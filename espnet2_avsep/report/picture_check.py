@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional
 import numpy as np
 
 from espnet2_avsep.data.records.journal import Journal, remove_leftovers, signature
+from espnet2_avsep.data.records.made_from import VERSIONS
 from espnet2_avsep.data.records.progress import Progress
 from espnet2_avsep.data.tables.clip_id import file_stem
 from espnet2_avsep.data.tables.scp import PathLike, write_file
@@ -133,7 +134,7 @@ def look_at_videos(
     folder, videos = Path(folder), list(videos)
     looks: Dict[Video, Look] = {}
     settings = {"num_pictures": num_pictures, "thumbnail": list(THUMBNAIL)}
-    with Journal(folder / "pictures.journal", settings) as journal:
+    with Journal(folder / "pictures.journal", settings, VERSIONS[4]) as journal:
         for place in (folder, *(p for p in folder.iterdir() if p.is_dir())):
             remove_leftovers(place)
         progress = Progress(len(videos), "videos looked at")

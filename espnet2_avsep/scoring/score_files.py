@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from espnet2_avsep.data.records.made_from import VERSIONS
 from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.data.tables.scp import PathLike, write_file
 from espnet2_avsep.data.tables.tsv import format_tsv, read_tsv, write_tsv
@@ -25,9 +26,10 @@ CACHE_COLUMNS = ("mix_id", "source", "refs_crc32", *METRICS)
 class MixtureScores:
     """The mixtures' own scores, kept in a file from one experiment to the next.
 
-    The file's first line says which list of mixtures and which backend it belongs to; a
-    file of another list is not used. A row is used as long as the checksum of its
-    references, cut to the length at which they were scored, is the same.
+    The file's first line says which list of mixtures, which backend and which version
+    of the code it belongs to; a file of others is not used. A row is used as long as
+    the checksum of its references, cut to the length at which they were scored, is the
+    same.
 
     Args:
         path: The file.
@@ -38,7 +40,10 @@ class MixtureScores:
 
     def __init__(self, path: PathLike, list_sha256: str, number: int, backend: str):
         self.path = Path(path)
-        self.title = f"# list_sha256={list_sha256} mixtures={number} backend={backend}"
+        self.title = (
+            f"# list_sha256={list_sha256} mixtures={number} backend={backend} "
+            f"version={VERSIONS[8]}"
+        )
         self._changed = False
         # mixture -> (checksum, [for each source, its METRICS])
         self._scores: Dict[str, Tuple[int, List[List[float]]]] = {}

@@ -39,9 +39,6 @@ from espnet2_avsep.metrics.score_table import (
 from espnet2_avsep.scoring.mixture_scorer import MixtureScorer, Tables
 from espnet2_avsep.scoring.score_files import MixtureScores, write_scores
 
-# To be raised when the same tracks get other scores.
-VERSION = 1
-
 
 @dataclass(kw_only=True)
 class ScoringOptions(Log):
@@ -181,7 +178,7 @@ def _record(args: ScoringOptions) -> Record:
         files["separation"] = str(record_path(args.separated_dir))
     options = ("backend", "max_length_difference", "seed")
     options = {name: getattr(args, name) for name in options}
-    return make_record(8, tables, files, options, VERSION)
+    return make_record(8, tables, files, options)
 
 
 def check_options(args: ScoringOptions) -> None:

@@ -190,7 +190,7 @@ def test_run_again_does_what_is_left(failed):
     config = failed.root / "conf/tuning/untrained_nmf_mfcc.yaml"
     config.write_text(config.read_text() + "num_log_bins_of_another: 1\n")
     result = table(failed)
-    assert result.returncode == 0 and "nmf_mfcc.yaml has changed since" in result.stdout
+    assert result.returncode == 0 and "nmf_mfcc.yaml or the code" in result.stdout
     names = {call["name"] for call in failed.calls()}
     assert "avsep_baseline" in names and "avsep_train" not in names
     failed.forget()
@@ -199,6 +199,11 @@ def test_run_again_does_what_is_left(failed):
     assert result.returncode == 0 and "nmf_mfcc: is there already" in result.stdout
     assert table(failed).returncode == 0
     assert "avsep_baseline" not in {call["name"] for call in failed.calls()}
+    failed.forget()
+    # Nor are scores of another version of stage 8 in the table.
+    result = table(failed, "--systems", "nmf_mfcc", FAKE_VERSIONS="8:9")
+    assert result.returncode == 0 and "nmf_mfcc.yaml or the code" in result.stdout
+    assert "avsep_scoring" in {call["name"] for call in failed.calls()}
     failed.forget()
     result = table(failed, "--max_epoch", "3")
     assert result.returncode == 2 and "made with other settings" in result.stderr

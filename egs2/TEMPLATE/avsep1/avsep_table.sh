@@ -201,10 +201,11 @@ experiment() {
     "${dry_run}" || {
         "${python}" -m espnet2_avsep.bin.avsep_config --output "${config}" "$(config_of "${system}")" ||
             return 1
-        made_with=$(< "${config}")
+        made_with="versions ${versions}"$'\n'$(< "${config}")
     }
     # A training with another configuration is refused then.
-    if is_done "${exp}/table_done" "${made_with}" "${tag}: $(config_of "${system}") has changed since"; then
+    if is_done "${exp}/table_done" "${made_with}" \
+        "${tag}: $(config_of "${system}") or the code of a stage has changed since"; then
         log "${tag}: is there already"
         return 0
     fi
@@ -222,7 +223,8 @@ experiment() {
     logged "${expdir}/logs/${tag}.log" ./run.sh --stage "${first}" --stop_stage 8 "${opts[@]}" ||
         return 1
     if ! "${dry_run}"; then
-        mv "${config}" "${exp}/table_done"
+        echo "${made_with}" > "${exp}/table_done"
+        rm -f "${config}"
         log "${tag}: finished in $((SECONDS - begin)) s"
     fi
 }
@@ -321,6 +323,9 @@ fi
 
 # ------------------------------------------------------------------- systems
 
+# Of what the stages compute: scores of another version are not in the table.
+versions=
+"${dry_run}" || versions=$("${python}" -m espnet2_avsep.bin.avsep_made_from versions)
 # shellcheck disable=SC2013  # names hold no blanks
 for system in $(awk 'NF { print $1 }' <<< "${wanted}" | sort -u); do
     if "${small}" && [ -f "conf/tuning/train_avsep_${system}.yaml" ]; then

@@ -18,9 +18,6 @@ from espnet2_avsep.inference.listed_mixtures import (
     table_paths,
 )
 
-# To be raised when the same inputs give other tracks.
-VERSION = 1
-
 
 @dataclass(kw_only=True)
 class Options(ListedOptions):
@@ -36,7 +33,7 @@ class Options(ListedOptions):
         "or the best order by the references (default: as the config says)",
         choices=("order", "oracle"),
     )
-    fs: Optional[int] = option(None, "sampling rate (default: the config's)")
+    fs: Optional[int] = option(None, "sampling rate (default: the config's)", least=1)
 
 
 @with_options(Options)
@@ -52,13 +49,8 @@ def main(args: Options) -> None:
 
     paths = table_paths(args.data_path_and_name_and_type)
     check_sets(paths.values())
-    record = make_record(
-        7,
-        paths,
-        {"config": config},
-        {"assignment": args.assignment, "fs": args.fs},
-        VERSION,
-    )
+    options = {"assignment": args.assignment, "fs": args.fs}
+    record = make_record(7, paths, {"config": config}, options)
 
     def separate(keys: List[str]) -> Iterator[Separated]:
         return _separate(args, keys, tables, num_sources)

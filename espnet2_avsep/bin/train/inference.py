@@ -40,7 +40,7 @@ class Options(ListedOptions, TrainedModel):
     binary_mask: bool = option(
         False, "round masks to 0 or 1 (for masks trained with binary cross-entropy)"
     )
-    threshold: float = option(0.5, "of binary masks")
+    threshold: float = option(0.5, "of binary masks", least=0, most=1)
     mixture_consistency: bool = option(
         False,
         "share what the tracks leave of the mixture equally among them, so that they "
@@ -50,6 +50,8 @@ class Options(ListedOptions, TrainedModel):
         None,
         "of models that take one source after the other: sources are silent "
         "once what is left of the mixture is below this level of it, in dB",
+        least=-300,
+        most=0,
     )
     shuffle_visual: str = option(
         "no",
@@ -58,7 +60,7 @@ class Options(ListedOptions, TrainedModel):
         "mixture (and its class, for models that are told classes)",
         choices=("no", "clip", "class"),
     )
-    shuffle_seed: int = option(0, "seed of --shuffle_visual")
+    shuffle_seed: int = option(0, "seed of --shuffle_visual", least=0)
     change_motion: str = option(
         "no",
         "see how much motion matters, for models that need motion features: frozen, "
@@ -72,7 +74,7 @@ class Options(ListedOptions, TrainedModel):
         "mixtures.tsv, for --shuffle_visual, and for the sources' classes, which some "
         "models need (default: beside speech_mix's table)",
     )
-    fs: Optional[int] = option(None, "expected sampling rate; checked")
+    fs: Optional[int] = option(None, "expected sampling rate; checked", least=1)
 
 
 @with_options(Options)
@@ -90,10 +92,6 @@ def main(args: Options) -> None:
         return _separate(args, keys, tables, num_sources)
 
     separate_listed(args, tables, num_sources, _record(args), separate)
-
-
-# To be raised when the same inputs give other tracks.
-VERSION = 1
 
 
 def _record(args: Options) -> Dict[str, Any]:
@@ -125,7 +123,6 @@ def _record(args: Options) -> Dict[str, Any]:
             **({"swapped_classes": True} if args.shuffle_visual != "no" else {}),
             **({"motion": args.change_motion} if args.change_motion != "no" else {}),
         },
-        VERSION,
     )
 
 

@@ -4,6 +4,7 @@ avsep made-from training <words>: check that a training, whose command line foll
 begin or continue in its folder, and write its made_from.json; nothing is written where
 it may not; prints "finished" if it has ended, with nothing changed since.
 avsep made-from model <options>: check that a model is of the data that are there now.
+avsep made-from versions: print the versions of what the stages compute, in one line.
 """
 
 from dataclasses import dataclass
@@ -38,10 +39,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     if action == "model":
         return check_model(words)
     if action in ("-h", "--help"):
-        print(f"usage: avsep made-from training ... | model ...\n\n{__doc__.strip()}")
+        actions = "training ... | model ... | versions"
+        print(f"usage: avsep made-from {actions}\n\n{__doc__.strip()}")
+        return 0
+    if action == "versions":
+        from espnet2_avsep.data.records.made_from import VERSIONS
+
+        print(*(f"{stage}:{version}" for stage, version in VERSIONS.items()))
         return 0
     if action != "training":
-        raise InputError(f"{action!r}: expected training or model.")
+        raise InputError(f"{action!r}: expected training, model or versions.")
     setup_logging("INFO")
     from espnet2_avsep.data.records.training_record import start_training
 

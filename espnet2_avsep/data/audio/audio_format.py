@@ -20,6 +20,7 @@ from espnet2_avsep.data.records.journal import (
     signature,
     unchanged,
 )
+from espnet2_avsep.data.records.made_from import VERSIONS
 from espnet2_avsep.data.records.progress import Progress
 from espnet2_avsep.data.tables.clip_id import check_id, file_stem
 from espnet2_avsep.data.tables.scp import (
@@ -75,7 +76,7 @@ class AudioStore:
         settings: Dict[str, Any] = {"fs": fs, "format": audio_format}
         if audio_stream is not None:
             settings["audio_stream"] = audio_stream
-        self._journal = Journal(journal, settings)
+        self._journal = Journal(journal, settings, VERSIONS[3])
         remove_leftovers(self.folder)
         remove_leftovers(self.folder / "data")
         if not self._journal.entries:

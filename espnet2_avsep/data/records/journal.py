@@ -22,6 +22,7 @@ class Journal:
     Args:
         path: The file; made where missing.
         settings: Everything that decides what the results look like.
+        version: Of the code that makes them.
 
     Attributes:
         entries: key -> the fields that were written for it last.
@@ -30,13 +31,15 @@ class Journal:
         InputError: another process holds the journal.
     """
 
-    def __init__(self, path: PathLike, settings: Dict[str, Any]):
+    def __init__(self, path: PathLike, settings: Dict[str, Any], version: int = 1):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.entries: Dict[str, Dict[str, Any]] = {}
         # Unbuffered: a write that fails must not come back when the file is closed.
         self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115
         self._lock()
+        if version > 1:  # the first one is not named
+            settings = {**settings, "version": version}
         first = _line({"settings": settings})
         self._file.seek(0)
         content = self._file.read()

@@ -234,7 +234,7 @@ def test_scores_of_mixtures_are_kept(folder):
     folder.run()
     title, rows = cache_rows(folder)
     digest = hashlib.sha256((folder.path / "mixtures.tsv").read_bytes()).hexdigest()
-    assert title == f"# list_sha256={digest} mixtures=3 backend=fast\n"
+    assert title == f"# list_sha256={digest} mixtures=3 backend=fast version=2\n"
     assert [row["mix_id"] for row in rows] == [key for key in KEYS for _ in (1, 2)]
     assert [float(row["sdr"]) for row in rows] == pytest.approx(
         sdr_of_mixtures(folder), abs=1e-6

@@ -137,7 +137,8 @@ def test_a_record_says_what_has_changed(wavs, tmp_path):
     write_record(result, record)
     assert differences(read_record(result), record) == []
     check_current(result)
-    other = make_record(7, {"mixtures": wavs}, {}, {"threshold": 0.6}, version=2)
+    other = make_record(7, {"mixtures": wavs}, {}, {"threshold": 0.6})
+    other["version"] = 2
     found = differences(record, other)
     assert "version 1 of the code, now 2" in found
     assert "threshold was 0.5, now 0.6" in found
