@@ -12,7 +12,7 @@ set_made_by() {
     local dset kind
     _made_by=()
     for dset in ${eval_sets}; do
-        for kind in visual $("${use_motion}" && echo motion); do
+        for kind in visual ${conditions}; do
             need "${data_feats}/${dset}/${kind}_info.yaml" 2
             _made_by+=(--made_by "${data_feats}/${dset}/${kind}_info.yaml")
         done
@@ -24,8 +24,7 @@ separate() {
     local dset number data dir split n tables=("spkN.scp,speech_refN,sound")
     local system=(avsep_baseline --config "${avsep_exp}/config.yaml")
     if "${trained}"; then
-        tables=("visual_spkN.scp,visual_refN,kaldi_ark")
-        ! "${use_motion}" || tables+=("${_motion_table}")
+        tables=("visual_spkN.scp,visual_refN,kaldi_ark" "${_condition_tables[@]}")
         system=(avsep_inference --train_config "${avsep_exp}/config.yaml"
             --model_file "${avsep_exp}/${inference_model}"
             --ngpu "$("${gpu_inference}" && echo 1 || echo 0)"

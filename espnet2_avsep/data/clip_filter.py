@@ -3,13 +3,13 @@
 import logging
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import soundfile
 
 from espnet2_avsep.data.audio.levels import Level, measure, write_levels
+from espnet2_avsep.data.conditions import MOTION, WITH_ROWS, with_rows
 from espnet2_avsep.data.records.content import copy_content
-from espnet2_avsep.data.records.encoder_check import INFOS
 from espnet2_avsep.data.records.made_from import (
     begin_record,
     check_unchanged,
@@ -53,14 +53,17 @@ class Limits(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """A clip that is kept."""
+    """A clip that is kept.
+
+    Attributes:
+        rows: Stem of a condition -> matrix of its rows, and the matrix's shape.
+    """
 
     wav: str
     visual: str
     num_samples: int
     visual_shape: Tuple[int, ...]
-    motion: Optional[str] = None
-    motion_shape: Tuple[int, ...] = ()
+    rows: Mapping[str, Tuple[str, Tuple[int, ...]]] = {}
 
 
 def filter_clips(
@@ -70,6 +73,7 @@ def filter_clips(
     output_dir: PathLike,
     limits: Limits,
     motion_dir: Optional[PathLike] = None,
+    condition_dirs: Optional[Mapping[str, PathLike]] = None,
 ) -> Dict:
     """Join the tables of stages 1 to 3, drop what cannot be used, write stage 4's.
 
@@ -85,8 +89,10 @@ def filter_clips(
             looked at, kept or not), skipped.tsv, the tables' contents
             (data/records/content.py), counts.yaml and, last, made_from.json.
         limits: What is kept.
-        motion_dir: Stage 2: motion.scp, motion_skipped.tsv. Then clips without motion
-            features are dropped, and output_dir gets motion_spk1.scp, too.
+        motion_dir: The same as the entry "motion" of condition_dirs.
+        condition_dirs: Stem of a condition with rows (data/conditions.py) -> stage 2:
+            <stem>.scp, <stem>_skipped.tsv. Then clips without these rows are dropped,
+            and output_dir gets <stem>_spk1.scp, too.
 
     Returns:
         The content of counts.yaml: ``listed`` = ``kept`` + ``left_out`` clips, and
@@ -112,9 +118,13 @@ def filter_clips(
         "num_samples": wav_dir / "utt2num_samples",
         "visual": visual_dir / "visual.scp",
     }
+    folders = dict(condition_dirs or {})
     if motion_dir is not None:
-        earlier += _skips_of(listed, Path(motion_dir) / "motion_skipped.tsv")
-        paths["motion"] = Path(motion_dir) / "motion.scp"
+        folders[MOTION.stem] = motion_dir
+    stems = with_rows(folders)
+    for stem in stems:
+        earlier += _skips_of(listed, Path(folders[stem]) / f"{stem}_skipped.tsv")
+        paths[stem] = Path(folders[stem]) / f"{stem}.scp"
     tables = {name: read_scp(path, allow_empty=True) for name, path in paths.items()}
     candidates = _candidates(category, earlier, tables, data_dir, paths)
     scps = {name: path for name, path in paths.items() if name != "num_samples"}
@@ -132,10 +142,8 @@ def filter_clips(
             tables["visual"][key],
             _number(wav_dir / "utt2num_samples", key, tables["num_samples"][key]),
             matrix_shape(tables["visual"][key]),
+            {s: (tables[s][key], matrix_shape(tables[s][key])) for s in stems},
         )
-        if motion_dir is not None:
-            motion = tables["motion"][key]
-            clip = clip._replace(motion=motion, motion_shape=matrix_shape(motion))
         reason, level = check_clip(clip, limits)
         if level is not None:
             levels[key] = level
@@ -160,14 +168,15 @@ def filter_clips(
             f"listed in {output_dir / 'skipped.tsv'}."
         )
     check_widths({k: (clip.visual, clip.visual_shape) for k, clip in kept.items()})
-    if motion_dir is not None:
-        check_widths({k: (clip.motion, clip.motion_shape) for k, clip in kept.items()})
-    _write_tables(output_dir, kept, category)
+    for stem in stems:
+        check_widths({k: clip.rows[stem] for k, clip in kept.items()})
+    _write_tables(output_dir, kept, category, stems)
     for name, path in scps.items():
         for table in ("wav", "spk1") if name == "wav" else (f"{name}_spk1",):
             copy_content(path, output_dir / f"{table}.scp", kept)
-    for folder, name in zip((visual_dir, motion_dir), INFOS, strict=True):
-        _copy_info(folder and Path(folder) / name, output_dir / name)
+    for stem in ("visual", *stems):
+        name = f"{stem}_info.yaml"
+        _copy_info(paths[stem].parent / name, output_dir / name)
     write_yaml(output_dir / "counts.yaml", counts)
     files = {"classes": data_dir / "utt2spk"}
     write_record(output_dir, make_record(4, scps, files, limits._asdict()))
@@ -188,8 +197,9 @@ def check_clip(clip: Clip, limits: Limits) -> Tuple[Optional[str], Optional[Leve
     """
     if min(clip.visual_shape) < 1:
         return "no visual rows", None
-    if clip.motion is not None and min(clip.motion_shape) < 1:
-        return "no motion rows", None
+    for stem, (_, shape) in clip.rows.items():
+        if min(shape) < 1:
+            return f"no {stem} rows", None
     try:
         with soundfile.SoundFile(clip.wav) as f:
             reason = _check_header(clip, limits, f)
@@ -389,7 +399,10 @@ def _size(shape: Tuple[int, ...]) -> str:
 
 
 def _write_tables(
-    output_dir: Path, kept: Mapping[str, Clip], category: Mapping[str, str]
+    output_dir: Path,
+    kept: Mapping[str, Clip],
+    category: Mapping[str, str],
+    stems: Sequence[str],
 ) -> None:
     members = defaultdict(list)
     for key in sorted(kept, key=str.encode):
@@ -397,10 +410,11 @@ def _write_tables(
     wav = {key: clip.wav for key, clip in kept.items()}
     write_scp(output_dir / "wav.scp", wav)
     write_scp(output_dir / "spk1.scp", wav)
-    (output_dir / "motion_spk1.scp").unlink(missing_ok=True)
-    motion = {key: clip.motion for key, clip in kept.items() if clip.motion is not None}
-    if motion:
-        write_scp(output_dir / "motion_spk1.scp", motion)
+    for condition in WITH_ROWS:
+        (output_dir / f"{condition.stem}_spk1.scp").unlink(missing_ok=True)
+    for stem in stems:
+        rows = {key: clip.rows[stem][0] for key, clip in kept.items()}
+        write_scp(output_dir / f"{stem}_spk1.scp", rows)
     for name, table in (
         ("visual_spk1.scp", {key: clip.visual for key, clip in kept.items()}),
         ("utt2spk", {key: category[key] for key in kept}),
@@ -414,13 +428,13 @@ def _write_tables(
         write_scp(output_dir / name, table)
 
 
-def _copy_info(source: Optional[Path], target: Path) -> None:
-    """Copy stage 2's description of features; None: there are no such features."""
-    if source is not None and source.is_file():
+def _copy_info(source: Path, target: Path) -> None:
+    """Copy stage 2's description of features, if there is one."""
+    if source.is_file():
         content = source.read_bytes()
         if not target.is_file() or target.read_bytes() != content:
             write_file(target, content)
-    elif source is not None:
+    else:
         target.unlink(missing_ok=True)
 
 

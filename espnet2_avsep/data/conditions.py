@@ -2,10 +2,23 @@
 
 A separator that needs a condition says ``needs_<name>``, and its forward() takes the
 keyword <name>. Datasets, batches, task, model, inference, analyses, exports and help
-texts read CONDITIONS. Those with rows come from tables of stage 4, <stem>_spk{n}.scp.
+texts read CONDITIONS. Those with rows have tables: <stem>.scp, <stem>_skipped.tsv and
+<stem>_info.yaml of stage 2, from which stage 4 makes <stem>_spk{n}.scp.
 """
 
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+from espnet2_avsep.errors import InputError
 
 
 class Condition(NamedTuple):
@@ -76,6 +89,22 @@ CONDITIONS = (MOTION, LABELS)
 WITH_ROWS = tuple(c for c in CONDITIONS if c.row_size is not None)
 # For help texts.
 ROW_NAMES = ", ".join(f"{condition.stem}_ref{{n}}" for condition in WITH_ROWS)
+
+
+def with_rows(stems: Iterable[str]) -> List[str]:
+    """Return stems of conditions with rows, in the order of CONDITIONS.
+
+    Raises:
+        InputError: one is not the stem of such a condition.
+    """
+    known = [condition.stem for condition in WITH_ROWS]
+    stems = set(stems)
+    for stem in sorted(stems.difference(known)):
+        raise InputError(
+            f"{stem!r} is not a condition with rows; expected {' or '.join(known)} "
+            "(data/conditions.py)."
+        )
+    return [stem for stem in known if stem in stems]
 
 
 def needed(separator: Any) -> List[Condition]:

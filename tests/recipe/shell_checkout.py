@@ -18,6 +18,9 @@ from pathlib import Path
 argv = sys.argv[1:]
 if argv[0] == "-c":
     sys.exit(0)
+if argv[1:] == ["espnet2_avsep.bin.avsep_made_from", "versions"]:
+    print(os.environ.get("FAKE_VERSIONS", "7:1 8:2"))
+    sys.exit(0)
 if argv[1:2] == ["espnet2_avsep.bin.avsep_config"] and "grounds" in argv:
     print(str("separator: ccol" in Path(argv[-1]).read_text()).lower())
     sys.exit(0)
@@ -152,9 +155,9 @@ elif name == "avsep_filter_clips":
     for file in ("wav.scp", "spk1.scp"):
         save(out / file, [(key, wavs[key]) for key in keys])
     save(out / "visual_spk1.scp", [(key, visual[key]) for key in keys])
-    if option("--motion_dir"):
-        motion = table(Path(option("--motion_dir")) / "motion.scp")
-        save(out / "motion_spk1.scp", [(key, motion[key]) for key in keys])
+    for stem, folder in (word.split(":") for word in options("--condition_dir")):
+        rows = table(Path(folder) / f"{{stem}}.scp")
+        save(out / f"{{stem}}_spk1.scp", [(key, rows[key]) for key in keys])
     save(out / "skipped.tsv", [(k, "x", "y") for k in wavs if k not in visual], "\\t")
     save(out / "counts.yaml", [("clips:", str(len(keys)))])
 elif name == "avsep_make_mixtures":
@@ -164,8 +167,9 @@ elif name == "avsep_make_mixtures":
     files = ["wav.scp"]
     for s in range(1, int(option("--num_sources")) + 1):
         files += [f"spk{{s}}.scp", f"visual_spk{{s}}.scp"]
-        if (clips / "motion_spk1.scp").exists():
-            files += [f"motion_spk{{s}}.scp"]
+        for stem in ("motion", "depth"):
+            if (clips / f"{{stem}}_spk1.scp").exists():
+                files += [f"{{stem}}_spk{{s}}.scp"]
     for file in files:
         save(out / file, [(key, f"{{out}}/{{file}}/{{key}}") for key in mixtures])
     save(out / "mixtures.tsv", [("mix_id", option("--seed"))])

@@ -796,8 +796,8 @@ def test_motion_features(again):
         f"data/{dset}/wav.scp" for dset in ("train", "valid", "test")
     ]
     assert again.keys("dump/raw/train/motion.scp") == TRAIN
-    dirs = [value(c, "--motion_dir") for c in again.calls("avsep_filter_clips")]
-    assert dirs == [f"dump/raw/{dset}" for dset in ("train", "valid", "test")]
+    dirs = [value(c, "--condition_dir") for c in again.calls("avsep_filter_clips")]
+    assert dirs == [f"motion:dump/raw/{dset}" for dset in ("train", "valid", "test")]
     for call in again.calls("avsep_make_mixtures"):
         assert value(call, "--motion_align") == "segment"
     (train,) = again.calls("avsep_train")
@@ -821,6 +821,30 @@ def test_motion_features(again):
         assert again.stages(5, 5, "--use_motion", use).returncode == 0
         calls = again.calls("avsep_collect_stats")
         assert str(calls[1]["args"]).count(",motion_ref") == number
+
+
+def test_a_further_condition(again):
+    """Its tables of stage 2 are somebody else's; stages 4 to 7 need no change."""
+    for dset in ("train", "valid", "test"):
+        for end in (".scp", "_info.yaml", "_skipped.tsv"):
+            text = (again.recipe / f"dump/raw/{dset}/visual{end}").read_text()
+            (again.recipe / f"dump/raw/{dset}/depth{end}").write_text(text)
+    result = again.stages(4, 7, "--conditions", "depth", "--avsep_tag", "depth")
+    assert result.returncode == 0, result.stderr
+    filtered = again.calls("avsep_filter_clips")
+    assert value(filtered[0], "--condition_dir") == "depth:dump/raw/train"
+    (train,) = again.calls("avsep_train")
+    given = values(train, "--train_data_path_and_name_and_type")
+    assert given[-1] == "dump/raw/train/depth_spk1.scp,depth_ref1,kaldi_ark"
+    given = values(again.calls("avsep_inference")[0], "--data_path_and_name_and_type")
+    assert given[-1] == "dump/raw/test/depth_spk2.scp,depth_ref2,kaldi_ark"
+    assert (again.recipe / "exp/avsep_depth/depth_info.yaml").is_file()
+    for options, message in (
+        (("--conditions", "depth colour"), "colour.scp is missing or empty"),
+        (("--conditions", "*"), "--conditions '*'"),
+    ):
+        result = again.stages(4, 4, *options)
+        assert result.returncode == 2 and message in result.stderr
 
 
 def test_crops_around_boxes_and_given_motion_features(again, tmp_path):

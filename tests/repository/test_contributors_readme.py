@@ -113,6 +113,71 @@ def test_a_separator(checkout):
     assert "--avsep_tag film_seed0" in follow(checkout, plan)
 
 
+# Stages 4, 6 and 7 with the condition that the guide adds.
+CONDITION = """
+import numpy as np
+
+from espnet2_avsep.bin.prepare.filter_clips import main as filter_clips
+from espnet2_avsep.bin.prepare.make_mixtures import main as make_mixtures
+from espnet2_avsep.data.collate import collate
+from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
+from espnet2_avsep.data.tables.scp import read_scp
+from espnet2_avsep.tasks.choices import build_model
+from espnet2_avsep.inference.separate import load_config
+from tests.data.clip_corpus import FS, write_ark, write_corpus, write_stages
+from tests.support.trained_model import make_trained_folder
+
+
+def test_rows_reach_the_separator(tmp_path):
+    corpus = write_corpus(tmp_path / "clips")
+    folders = write_stages(tmp_path, corpus)
+    keys, folder = list(corpus.audio), folders["visual_dir"]
+    rows = {key: np.full((3 + n, 2), n, np.float32) for n, key in enumerate(keys[1:])}
+    write_ark(folder / "depth", rows)
+    (folder / "depth_skipped.tsv").write_text(f"{keys[0]}\\tdepth\\tno depth\\n")
+    (folder / "depth_info.yaml").write_text("encoder: mine\\n")
+    kept, made = tmp_path / "kept", tmp_path / "made"
+    words = [f"--{name}={path}" for name, path in folders.items()]
+    words += ["--condition_dir", f"depth:{folder}", "--fs", str(FS)]
+    words += ["--segment_samples", "8000", "--output_dir", str(kept)]
+    assert filter_clips(words) == 0
+    assert list(read_scp(kept / "wav.scp")) == sorted(keys[1:])
+    assert (kept / "depth_info.yaml").read_text() == "encoder: mine\\n"
+    words = [f"--clips_dir={kept}", f"--output_dir={made}", "--fs", str(FS)]
+    assert make_mixtures([*words, "--segment_samples", "8000"]) == 0
+    names = {"wav": "speech_mix"}
+    for n in (1, 2):
+        names.update({f"{k}_spk{n}": f"{k}_ref{n}" for k in ("visual", "depth")})
+    tables = {name: read_scp(made / f"{stem}.scp") for stem, name in names.items()}
+    dataset = FixedMixtureDataset(tables)
+    mixtures = [dataset[i] for i in range(4)]
+    for _, data in mixtures:
+        for n in (1, 2):  # the clip's number, of both tables
+            assert data[f"depth_ref{n}"][0, 0] == data[f"visual_ref{n}"][0, 0] - 1
+    model_folder = make_trained_folder(tmp_path / "model")
+    model = build_model(load_config(model_folder / "config.yaml"), with_teacher=False)
+    model.separator.needs_depth = True
+    _, given = model.source_inputs(collate(mixtures)[1])
+    lengths = [[len(data[f"depth_ref{n}"]) for n in (1, 2)] for _, data in mixtures]
+    assert given["depth_lengths"].tolist() == lengths
+    assert given["depth"].shape == (4, 2, max(map(max, lengths)), 2)
+"""
+
+
+def test_a_condition(checkout):
+    (entry,) = re.findall(
+        r"^```python\n(.*?)^```$", section("Add a condition"), re.S | re.M
+    )
+    path = checkout / "espnet2_avsep/data/conditions.py"
+    text = path.read_text()
+    before = "CONDITIONS = (MOTION, LABELS)"
+    assert before in text
+    after = f"{entry}CONDITIONS = (MOTION, LABELS, DEPTH)"
+    path.write_text(text.replace(before, after))
+    (checkout / "tests/data/test_depth.py").write_text(CONDITION)
+    follow(checkout, "python -m pytest -q -p no:cacheprovider tests/data/test_depth.py")
+
+
 def test_a_corpus(checkout):
     setup, run = commands("Add a corpus")
     follow(checkout, setup)

@@ -96,6 +96,9 @@ motion_precomputed=      # Use these motion features instead: a folder of iQuery
 motion_args=             # Further options of avsep_extract_motion, e.g. "--seed 1".
 use_motion=              # [true|false] Whether stage 4 writes motion tables, and stages 5-7 read
                          # them (default: true with --motion_encoder or --motion_precomputed).
+conditions=              # Further conditions of the sources, by their stems in data/conditions.py,
+                         # used as motion features are: before stage 4, <dumpdir>/raw/<set>/ has
+                         # <stem>.scp, <stem>_skipped.tsv and <stem>_info.yaml of each set.
 audio_stream=            # [1 or more] Of files with several audio streams, the number of the one to
                          # use (default: the first with the default flag that can be decoded).
 allow_pipes=false        # Whether stages 2 and 3 run the commands ("cmd |") that wav.scp has in
@@ -253,6 +256,8 @@ esac
 if [ -z "${use_motion}" ]; then
     use_motion=$([ -z "${motion_encoder}${motion_precomputed}" ] && echo false || echo true)
 fi
+! "${use_motion}" || conditions="motion${conditions:+ ${conditions}}"
+[[ ${conditions} =~ ^[a-z0-9_\ ]*$ ]] || die "--conditions '${conditions}': expected stems of data/conditions.py"
 ! "${leak_free}" || [ "${leak_check}" != false ] ||
     die "--leak_free true: wants --leak_check true (or strict), which says what leaks"
 [ -z "${visual_boxes}" ] || [ -z "${visual_precomputed}" ] ||
@@ -269,9 +274,9 @@ if [ -n "${real_sets}" ]; then
     [ -z "${visual_boxes}" ] ||
         die "--visual_boxes ${visual_boxes}: which box is whose in a duet is not known; do without" \
             "--real_sets '${real_sets}'"
-    ! "${use_motion}" ||
-        die "--real_sets '${real_sets}': the two of a duet have one video, so whose motion it is" \
-            "cannot be told; do without motion features, or without --real_sets"
+    [ -z "${conditions}" ] ||
+        die "--real_sets '${real_sets}': the two of a duet have one video, so whose ${conditions} it is" \
+            "cannot be told; do without ${conditions} features, or without --real_sets"
 fi
 [ -z "${download_model}" ] || "${skip_packing}" ||
     die "--download_model '${download_model}' and --skip_packing false: it is packed already"
@@ -449,9 +454,11 @@ if ! "${skip_data_prep}"; then
             _leaks+=("${_kind}" "${dset}:${datadir}/${dset}:${_clips}")
             need "${_dir}/visual.scp" 2
             need "${data_feats}/org/${dset}/wav.scp" 3
-            ! "${use_motion}" || need "${_dir}/motion.scp" 2
             _opts=()
-            ! "${use_motion}" || _opts=(--motion_dir "${_dir}")
+            for c in ${conditions}; do
+                need "${_dir}/${c}.scp" 2
+                _opts+=(--condition_dir "${c}:${_dir}")
+            done
             add_opts min_wav_duration max_wav_duration
             step avsep_filter_clips --data_dir "${datadir}/${dset}" \
                 --wav_dir "${data_feats}/org/${dset}" --visual_dir "${_dir}" \
@@ -467,7 +474,7 @@ if ! "${skip_data_prep}"; then
                 else
                     add_opts list=test_mixture_list num_mixtures=test_num_mixtures
                 fi
-                ! "${use_motion}" || add_opts motion_align
+                [ -z "${conditions}" ] || add_opts motion_align
                 step avsep_make_mixtures --clips_dir "${_clips}" \
                     --output_dir "${data_feats}/${mset}" --num_sources "${sources_of[${mset}]}" \
                     --seed "${mix_seed}" --silent_sources "${mix_silent_sources}" \
@@ -504,7 +511,8 @@ if ! "${skip_data_prep}"; then
             if [ "${mset}" != "${dset}" ]; then
                 # What stage 2 left of these clips, and for the tables that name them.
                 echo "${dset}" > "${_dir}/clips_of"
-                for f in visual_info.yaml visual_shape motion_info.yaml; do
+                # shellcheck disable=SC2086  # conditions are several words
+                for f in visual_shape $(printf '%s_info.yaml ' visual ${conditions}); do
                     [ ! -e "${data_feats}/${dset}/${f}" ] || cp "${data_feats}/${dset}/${f}" "${_dir}/${f}"
                 done
             fi
@@ -530,15 +538,17 @@ else
     log "Skip stages 1-4 (data preparation)"
 fi
 
-_motion_table=motion_spkN.scp,motion_refN,kaldi_ark
+_condition_tables=()
+for c in ${conditions}; do
+    _condition_tables+=("${c}_spkN.scp,${c}_refN,kaldi_ark")
+done
 
 # set_training_data <train|valid>: set _triples to the data of training or validation
 set_training_data() {
     local dset=${train_set} number=1 tables=("spkN.scp,speech_refN,sound")
     [ "$1" = train ] ||
         dset=${valid_set} number=${ref_num} tables=("wav.scp,speech_mix,sound" "${tables[@]}")
-    tables+=("visual_spkN.scp,visual_refN,kaldi_ark")
-    ! "${use_motion}" || tables+=("${_motion_table}")
+    tables+=("visual_spkN.scp,visual_refN,kaldi_ark" "${_condition_tables[@]}")
     set_triples "${data_feats}/${dset}" "${number}" "${tables[@]}"
 }
 
@@ -573,7 +583,7 @@ elif ! "${skip_train}"; then
                     "--${_part}_shape_file" "${_shape}")
             done
         done
-        ! "${use_motion}" || _opts+=(--dataset_conf "motion_align=${motion_align}")
+        [ -z "${conditions}" ] || _opts+=(--dataset_conf "motion_align=${motion_align}")
         add_words "${init_param:+--init_param ${init_param}}" # several files may be given
         add_words "${avsep_args}"
         train_threads=${train_threads:-$((ngpu == 0 ? cores : 1))}
@@ -582,8 +592,9 @@ elif ! "${skip_train}"; then
         _state=$("${python}" -m espnet2_avsep.bin.avsep_made_from training "${_opts[@]}" \
             --ngpu "${ngpu}" --multiprocessing_distributed True)
         # Inference makes the encoder of pictures from it.
-        cp "${data_feats}/${train_set}/visual_info.yaml" "${avsep_exp}/visual_info.yaml"
-        ! "${use_motion}" || cp "${data_feats}/${train_set}/motion_info.yaml" "${avsep_exp}/motion_info.yaml"
+        for c in visual ${conditions}; do
+            cp "${data_feats}/${train_set}/${c}_info.yaml" "${avsep_exp}/${c}_info.yaml"
+        done
 
         log "Write '${avsep_exp}/run.sh'; it trains again with the same options, from this folder"
         printf '%s\n' '#!/usr/bin/env bash' "# To be run in the recipe's folder." \

@@ -5,9 +5,10 @@ list of all clips that any stage left out (skipped.tsv, counts.yaml).
 """
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import List, Optional
 
 from espnet2_avsep.cli.options import Log, option, values, with_options
+from espnet2_avsep.errors import InputError
 
 
 @dataclass(kw_only=True)
@@ -22,15 +23,21 @@ class Options(Log):
         "stage 2: motion.scp, motion_skipped.tsv; clips without motion features are "
         "then left out (default: motion is not asked for)",
     )
-    output_dir: str = option(..., "where the tables go")
-    fs: int = option(..., "sampling rate of the files in Hz")
-    min_wav_duration: float = option(0.0, "least duration in s")
-    max_wav_duration: Optional[float] = option(
-        None, "greatest duration in s (default: no limit)"
+    condition_dir: List[str] = option(
+        [],
+        "the same of any condition with rows, by its stem in data/conditions.py",
+        repeat=True,
+        metavar="STEM:FOLDER",
     )
-    segment_samples: int = option(65280, "least number of samples")
+    output_dir: str = option(..., "where the tables go")
+    fs: int = option(..., "sampling rate of the files in Hz", least=1)
+    min_wav_duration: float = option(0.0, "least duration in s", least=0)
+    max_wav_duration: Optional[float] = option(
+        None, "greatest duration in s (default: no limit)", above=0
+    )
+    segment_samples: int = option(65280, "least number of samples", least=1)
     silence_dbfs: float = option(
-        -60.0, "least RMS of a whole clip in dB, full scale = 0"
+        -60.0, "least RMS of a whole clip in dB, full scale = 0", least=-1000, most=0
     )
 
 
@@ -40,4 +47,14 @@ def main(args: Options) -> None:
     from espnet2_avsep.data.clip_filter import Limits, filter_clips
 
     limits = Limits(*(getattr(args, name) for name in Limits._fields))
-    filter_clips(limits=limits, **values(args, *Limits._fields))
+    folders = {}
+    for text in args.condition_dir:
+        stem, _, folder = text.partition(":")
+        if not folder:
+            raise InputError(f"--condition_dir {text!r}: expected STEM:FOLDER.")
+        folders[stem] = folder
+    filter_clips(
+        limits=limits,
+        condition_dirs=folders,
+        **values(args, "condition_dir", *Limits._fields),
+    )

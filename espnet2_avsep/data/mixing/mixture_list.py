@@ -3,7 +3,7 @@
 import logging
 import re
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from espnet2_avsep.data.segment_reader import nearest_row
 from espnet2_avsep.data.tables.clip_id import ClipFinder, check_id, stem_key
@@ -49,7 +49,7 @@ class ClipTable(NamedTuple):
         category: Clip -> class.
         num_samples: Clip -> number of samples.
         num_rows: Clip -> number of visual rows.
-        motion: Clip -> matrix of motion features; None: they are not asked for.
+        rows: Stem of a condition (data/conditions.py) -> clip -> matrix of its rows.
     """
 
     wav: Dict[str, str]
@@ -57,7 +57,7 @@ class ClipTable(NamedTuple):
     category: Dict[str, str]
     num_samples: Dict[str, int]
     num_rows: Dict[str, int]
-    motion: Optional[Dict[str, str]] = None
+    rows: Mapping[str, Dict[str, str]] = {}
 
 
 def centre_source(clips: ClipTable, clip: str, segment_samples: int) -> Source:

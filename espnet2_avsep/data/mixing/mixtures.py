@@ -12,6 +12,7 @@ import numpy as np
 
 from espnet2_avsep.data.audio.wav_writer import HEADER_BYTES, write_float_wav
 from espnet2_avsep.data.clip_filter import check_widths, count_clips, read_source
+from espnet2_avsep.data.conditions import WITH_ROWS
 from espnet2_avsep.data.features import write_ark
 from espnet2_avsep.data.frame_store import PackedFrames
 from espnet2_avsep.data.mixing.mixture_draw import (
@@ -45,6 +46,7 @@ from espnet2_avsep.data.records.content import (
 )
 from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.data.records.made_from import (
+    VERSIONS,
     Record,
     begin_record,
     make_record,
@@ -76,9 +78,11 @@ from espnet2_avsep.data.tables.yaml_file import write_yaml
 from espnet2_avsep.errors import InputError, check_integers
 
 STAGE = "mixtures"
-# Names of our files that were not finished.
+_STEMS = [condition.stem for condition in WITH_ROWS]
 _TABLES = ("wav", "spk*", "visual_spk*")
-_OURS = re.compile(r"\.(mixtures|wav|spk|(visual|motion)_spk|skipped|counts)[0-9.]")
+# Names of our files that were not finished.
+_ROWS = "|".join(("visual", *_STEMS))
+_OURS = re.compile(rf"\.(mixtures|wav|spk|({_ROWS})_spk|skipped|counts)[0-9.]")
 
 
 def make_mixtures(
@@ -112,8 +116,8 @@ def make_mixtures(
         clips_dir: What filter_clips wrote.
         output_dir: Gets wav.scp, spk{n}.scp, visual_spk{n}.scp, mixtures.tsv,
             mixtures.sha256, skipped.tsv, data/, the tables' contents
-            (data/records/content.py), counts.yaml and, last, made_from.json; where the
-            clips have motion features, motion_spk{n}.scp.
+            (data/records/content.py), counts.yaml and, last, made_from.json; of each
+            condition whose rows the clips have, <stem>_spk{n}.scp.
         fs: Sampling rate of the clips in Hz.
         num_sources: Sources N of a mixture.
         segment_samples: Samples of a mixture.
@@ -126,8 +130,8 @@ def make_mixtures(
             (dB, full scale = 0 dB). A list is taken as it is.
         visual_frames: Visual rows of each source.
         visual_stride: Their distance in rows.
-        motion_align: Motion rows of each source: those of the "whole" clip, or of the
-            only "segment" (at least one).
+        motion_align: Rows of motion, and of other conditions, of each source: those of
+            the "whole" clip, or only of its "segment" (at least one).
         silent_sources: Sources whose reference is silence, while their pictures are
             there. See check_silent_sources. The clips are those that are drawn without
             it; a list names its own silent sources.
@@ -245,7 +249,7 @@ def make_mixtures(
         "fs": fs,
         "visual_frames": visual_frames,
         "visual_stride": visual_stride,
-        **({} if clips.motion is None else {"motion_align": motion_align}),
+        **({"motion_align": motion_align} if clips.rows else {}),
         "clips_used": len(uses),
         "least_uses": min(uses.values()) if len(uses) == len(usable) else 0,
         "most_uses": max(uses.values()),
@@ -256,15 +260,17 @@ def make_mixtures(
     state = hashlib.sha256(text.encode()).hexdigest()
     if visual_frames > 1:
         state += f" {visual_frames} rows, {visual_stride} apart"
-    if clips.motion is not None and motion_align == "segment":
+    if clips.rows and motion_align == "segment":
         state += " motion of the segment"
+    if VERSIONS[4] > 1:
+        state += f" version {VERSIONS[4]}"
     _prepare_folder(output_dir, state)
     _write_audio(output_dir, mixtures, clips, fs, segment_samples, num_sources)
     for n in range(num_sources):
         _write_visual(output_dir, mixtures, clips, n, visual_frames, visual_stride)
-        if clips.motion is not None:
-            part = segment_samples if motion_align == "segment" else None
-            _write_motion(clips_dir, output_dir, mixtures, clips, n, part)
+        part = segment_samples if motion_align == "segment" else None
+        for stem in clips.rows:
+            _write_rows(clips_dir, output_dir, mixtures, clips, stem, n, part)
     write_skipped(output_dir / "skipped.tsv", earlier + silent + not_made)
     write_file(output_dir / "mixtures.tsv", table)
     write_file(output_dir / "mixtures.sha256", f"{digest}  mixtures.tsv\n")
@@ -279,7 +285,7 @@ def make_mixtures(
 
 def _record(clips_dir: Path, list_file: Optional[PathLike], options: Dict) -> Record:
     """Return what a set of mixtures is made from."""
-    names = ("wav", "visual_spk1", "motion_spk1")
+    names = ("wav", "visual_spk1", *(f"{stem}_spk1" for stem in _STEMS))
     tables = {f"clips' {name}.scp": clips_dir / f"{name}.scp" for name in names}
     tables = {name: path for name, path in tables.items() if path.is_file()}
     files = {"classes": clips_dir / "utt2spk"}
@@ -306,12 +312,13 @@ def read_clips(clips_dir: Path, fs: int) -> ClipTable:
         InputError: tables that disagree, another sampling rate, embedding widths that
             differ.
     """
+    paths = {stem: clips_dir / f"{stem}_spk1.scp" for stem in _STEMS}
+    stems = [stem for stem, path in paths.items() if path.is_file()]
     names = ["wav.scp", "visual_spk1.scp", "utt2spk"]
-    if (clips_dir / "motion_spk1.scp").is_file():
-        names.append("motion_spk1.scp")
+    names += [paths[stem].name for stem in stems]
     tables = {str(clips_dir / name): read_scp(clips_dir / name) for name in names}
     check_same_keys(tables)
-    wav, visual, category, *motion = tables.values()
+    wav, visual, category, *rows = tables.values()
     num_samples, shapes = {}, {}
     for key in sorted(wav, key=str.encode):
         num_samples[key], rate = audio_info(wav[key])
@@ -325,7 +332,8 @@ def read_clips(clips_dir: Path, fs: int) -> ClipTable:
             raise InputError(f"{visual[key]} ({key}) has no rows. Run stage 4 again.")
     check_widths({key: (visual[key], shape) for key, shape in shapes.items()})
     num_rows = {key: shape[0] for key, shape in shapes.items()}
-    return ClipTable(wav, visual, category, num_samples, num_rows, *motion)
+    conditions = dict(zip(stems, rows, strict=True))
+    return ClipTable(wav, visual, category, num_samples, num_rows, conditions)
 
 
 def _unfit_clips(
@@ -367,9 +375,11 @@ def _prepare_folder(output_dir: Path, state: str) -> None:
         for pattern in ("wav/*.wav", "spk*/*.wav", "visual_spk*.ark"):
             for path in data.glob(pattern):
                 path.unlink()
-    # With or without motion: the wavs are the same, these tables are made anew.
-    for path in [*output_dir.glob("motion_spk*.*"), *data.glob("motion_spk*.ark")]:
-        path.unlink()
+    # With or without conditions: the wavs are the same, these tables are made anew.
+    for stem in _STEMS:
+        found = *output_dir.glob(f"{stem}_spk*.*"), *data.glob(f"{stem}_spk*.ark")
+        for path in found:
+            path.unlink()
     # Stage 2 may be at work in output_dir: its half-written files are not ours.
     for path in output_dir.glob(".*.tmp"):
         if _OURS.match(path.name):
@@ -457,38 +467,41 @@ def _write_visual(
     write_ark(output_dir / f"{name}.scp", output_dir / "data" / f"{name}.ark", records)
 
 
-def _write_motion(
+def _write_rows(
     clips_dir: Path,
     output_dir: Path,
     mixtures: List[Mixture],
     clips: ClipTable,
+    stem: str,
     n: int,
     segment_samples: Optional[int],
 ) -> None:
-    """Write a table of source n's motion rows: the clip's matrix, or rows cut from it.
+    """Write a condition's rows of source n: the clip's matrix, or rows cut from it.
 
     Args:
         clips_dir: Where the clips' tables are.
         output_dir: Where the set goes.
         mixtures: The mixtures.
-        clips: The clips, with motion.
+        clips: The clips.
+        stem: Of the condition.
         n: Number of the source, from 0.
         segment_samples: Length of the segment whose rows are cut out; None: all rows,
             which stay where they are.
     """
-    scp = output_dir / f"motion_spk{n + 1}.scp"
+    scp = output_dir / f"{stem}_spk{n + 1}.scp"
+    table = clips.rows[stem]
     sources = {mixture.mix_id: mixture.sources[n] for mixture in mixtures}
     if segment_samples is None:
-        known = read_content(clips_dir / "motion_spk1.scp")
+        known = read_content(clips_dir / f"{stem}_spk1.scp")
         if known:
             write_content(scp, {k: known[s.clip] for k, s in sources.items()})
-        write_scp(scp, {key: clips.motion[s.clip] for key, s in sources.items()})
+        write_scp(scp, {key: table[s.clip] for key, s in sources.items()})
         return
 
     def read(source: Source) -> np.ndarray:
-        ref, num_samples = clips.motion[source.clip], clips.num_samples[source.clip]
+        ref, num_samples = table[source.clip], clips.num_samples[source.clip]
         span = (source.start, segment_samples, num_samples, matrix_shape(ref)[0])
         return read_rows(ref, range(*rows_in_segment(*span)))
 
     records = ((key, read(source)) for key, source in sources.items())
-    write_ark(scp, output_dir / "data" / f"motion_spk{n + 1}.ark", records)
+    write_ark(scp, output_dir / "data" / f"{scp.stem}.ark", records)

@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 from typing import Dict, List, Mapping, Tuple, Union
 
+from espnet2_avsep.data.conditions import WITH_ROWS
 from espnet2_avsep.data.mixing.mixture_table import read_sources
 from espnet2_avsep.errors import InputError
 
@@ -50,9 +51,10 @@ def shuffle_visual(
             "mixtures); --mixtures must be the list that the set was made from."
         )
     column = {"clip": 0, "class": 1}[mode]
-    # Source and its values: visual, and motion where it is there.
+    # Source and its values: visual, and those of conditions that are there.
     numbers = [name.removeprefix("visual_ref") for name in names]
-    kinds = [k for k in ("visual_ref", "motion_ref") if f"{k}{numbers[0]}" in tables]
+    stems = ["visual", *(condition.stem for condition in WITH_ROWS)]
+    kinds = [f"{s}_ref" for s in stems if f"{s}_ref{numbers[0]}" in tables]
     pool: List[Tuple[Tuple[str, str], List[str]]] = [
         (sources[key][int(n) - 1], [tables[f"{kind}{n}"][key] for kind in kinds])
         for key in sorted(tables[names[0]])

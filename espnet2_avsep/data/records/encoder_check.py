@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Dict, Iterable
 
+from espnet2_avsep.data.conditions import WITH_ROWS
 from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 
 # Stage 2 describes the features of a set in these files; stage 6 copies them.
-INFOS = ("visual_info.yaml", "motion_info.yaml")
+INFOS = ("visual_info.yaml", *(f"{c.stem}_info.yaml" for c in WITH_ROWS))
 
 # What features of the same encoder have in common.
 SAME = ("encoder", "model", "weights", "dim")
