@@ -18,8 +18,8 @@ class Options(Log):
     output_dir: str = option(..., "where the files go")
     left: str = option("flute", "instrument on the left")
     right: str = option("cello", "instrument on the right")
-    seed: int = option(0, "that of the corpus")
-    duration: float = option(8.0, "in seconds")
+    seed: int = option(0, "that of the corpus", least=0)
+    duration: float = option(8.0, "in seconds", above=0, most=3600)
 
 
 @with_options(Options, script=True)

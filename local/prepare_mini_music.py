@@ -26,6 +26,8 @@ def takes_option(name: str) -> Optional[int]:
         None,
         f"videos of each instrument in {name} (default: {takes}; with "
         f"--same_instrument true {more}, with --bow_speed true {more // 2})",
+        least=1,
+        most=10_000,
     )
 
 
@@ -34,12 +36,15 @@ class Options(Log):
     """The options of the command."""
 
     corpus_dir: str = option(..., "where the corpus goes")
-    seed: int = option(0, "of everything random")
+    seed: int = option(0, "of everything random", least=0)
     train_takes: Optional[int] = takes_option("train")
     valid_takes: Optional[int] = takes_option("valid")
     test_takes: Optional[int] = takes_option("test")
     duration: float = option(
-        8.0, "seconds of every video; the recipe's segments need 5.7"
+        8.0,
+        "seconds of every video; the recipe's segments need 5.7",
+        above=0,
+        most=3600,
     )
     instruments: Optional[List[str]] = option(
         None, "generate only these instruments (default: all)", metavar="NAME"
@@ -54,7 +59,7 @@ class Options(Log):
         "true: only cellos of one drawing, bowed slowly or in a tremolo, which sounds "
         "otherwise, so that only the kind of motion tells two of them apart",
     )
-    nj: int = option(2, "processes")
+    nj: int = option(2, "processes", least=1)
 
 
 @with_options(Options, script=True)

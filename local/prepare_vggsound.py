@@ -30,7 +30,7 @@ class Options(CorpusOptions):
 
     list: Optional[Path] = option(None, "vggsound.csv (default: within the folder)")
     extract_dir: Optional[Path] = option(None, "where videos out of archives go")
-    valid_ratio: float = option(0.02, "share of valid")
+    valid_ratio: float = option(0.02, "share of valid", least=0, most=1)
 
 
 @corpus_command("vggsound", Options)

@@ -51,7 +51,7 @@ class ProbeOptions(ClipAnalysis):
     train_dir: str = option(..., "training clips, dump/raw/<train_set>")
     test_dir: str = option(..., "test clips, dump/raw/org/<test_set>_clips")
     seeds: List[int] = option(
-        [0, 1, 2], "a probe for each: it draws the crops of the training clips"
+        [0, 1, 2], "a probe for each: it draws the crops of the training clips", least=0
     )
     penalty: float = option(
         1.0,

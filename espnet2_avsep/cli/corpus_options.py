@@ -39,8 +39,8 @@ class CorpusOptions(Log):
     split_rule: Optional[str] = option(
         None, "draw the sets by this rule instead", choices=("hash",)
     )
-    valid_ratio: float = option(0.1, "share of valid")
-    test_ratio: float = option(0.2, "share of test")
+    valid_ratio: float = option(0.1, "share of valid", least=0, most=1)
+    test_ratio: float = option(0.2, "share of test", least=0, most=1)
     overlap: str = option(
         "error",
         "a clip that is in several lists: an error; taken out of training; or kept in "
@@ -48,7 +48,7 @@ class CorpusOptions(Log):
         choices=("error", "train", "keep"),
     )
     max_missing: float = option(
-        0.5, "largest share of the listed clips that may be missing"
+        0.5, "largest share of the listed clips that may be missing", least=0, most=1
     )
     frame_count: str = option(
         "check",

@@ -65,7 +65,7 @@ class Network(Device):
         "clip is read",
         flag=True,
     )
-    seed: int = option(0, "seed of random weights")
+    seed: int = option(0, "seed of random weights", least=0)
     dtype: str = option(
         "float32",
         "bfloat16: faster on devices that have it",

@@ -23,6 +23,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 from espnet2_avsep.cli.command import INTERRUPTED, command, setup_logging, str2bool
 from espnet2_avsep.errors import InputError
 
+# The greatest number of options that state no other: a seed of 32 bits.
+MOST = 2**32 - 1
+
 EPILOG = """\
 exit status: 0 all went well; 1 something unexpected, likely a fault of this program;
 2 an input or an option cannot be used, the message says which and why; 130 interrupted.
@@ -63,7 +66,7 @@ def option(
         choices: What it may be.
         least: The least number that it may be; of a list, each.
         above: It must be greater.
-        most: The greatest number that it may be.
+        most: The greatest number that it may be; None: MOST.
         repeat: A list is given by repeating the option.
         flag: A ``bool`` without a value: true where the option is given.
         positional: It is given without its name.
@@ -292,8 +295,12 @@ def _check_value(field: dataclasses.Field, value: Any) -> None:
         raise InputError(
             f"--{field.name} {value}: expected one of {', '.join(choices)}."
         )
+    if not isinstance(value, (int, float)):
+        return
     least, above, most = (field.metadata[n] for n in ("least", "above", "most"))
-    if value is None or (
+    if most is None and not value <= MOST:  # also where it is NaN
+        most = MOST
+    if (
         (least is None or value >= least)
         and (above is None or value > above)
         and (most is None or value <= most)

@@ -61,6 +61,7 @@ class AudioStream:
         "which audio stream of files with several, from 1 (default: the first with the "
         "default flag that can be decoded)",
         metavar="N",
+        least=1,
     )
 
 

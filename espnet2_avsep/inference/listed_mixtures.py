@@ -45,7 +45,7 @@ class ListedOptions(Log):
 
     output_dir: str = option(..., "where tracks are written")
     key_file: Optional[str] = option(None, "list of the mixtures to separate")
-    num_threads: Optional[int] = option(None, "CPU threads")
+    num_threads: Optional[int] = option(None, "CPU threads", least=0)
 
 
 def read_tables(
@@ -233,75 +233,75 @@ def separate_listed(
         InputError: the key file names a mixture that is not in the tables; another
             separation writes to the folder.
     """
-    from espnet2_avsep.data.records.lock import lock_folder
-
-    with lock_folder(args.output_dir, "a separation"):
-        _separate_listed(args, tables, num_sources, record, separate)
-
-
-def _separate_listed(
-    args: ListedOptions,
-    tables: Tables,
-    num_sources: int,
-    record: "Record",
-    separate: Callable[[List[str]], Iterable[Separated]],
-) -> None:
     from espnet2_avsep.data.audio.wav_writer import write_float_wav
-    from espnet2_avsep.data.records.content import (
-        content_of,
-        content_path,
-        write_content,
-    )
+    from espnet2_avsep.data.records.content import content_of, write_content
+    from espnet2_avsep.data.records.lock import lock_folder
+    from espnet2_avsep.data.tables.scp import write_scp
+
+    output_dir = Path(args.output_dir)
+    keys = _chosen_keys(tables, args.key_file)
+    with lock_folder(output_dir, "a separation"):
+        _remove_other_tracks(output_dir, num_sources, record)
+        todo, done = pending(keys, output_dir, num_sources)
+        if done:
+            logging.info(f"{len(done)} of {len(keys)} mixtures are separated already")
+        if todo:
+            import_lean_torch()
+            if args.num_threads:
+                import torch
+
+                torch.set_num_threads(args.num_threads)
+            for key, sources, rate in separate(todo):
+                for n, track in enumerate(sources, 1):
+                    write_float_wav(track_path(output_dir, key, n), track, rate)
+        for n in range(1, num_sources + 1):
+            scp = output_dir / f"spk{n}.scp"
+            tracks = {key: str(track_path(output_dir, key, n)) for key in keys}
+            write_content(scp, content_of(tracks, scp, whole=True))
+            write_scp(scp, tracks)
+
+
+def _chosen_keys(tables: Tables, key_file: Optional[str]) -> List[str]:
+    """Return the mixtures to separate; those of the key file, where there is one."""
+    from espnet2_avsep.data.tables.clip_id import check_id
+    from espnet2_avsep.data.tables.scp import read_scp
+
+    keys = list(tables["speech_mix"])
+    for key in keys:
+        check_id("speech_mix", key)
+    if not key_file:
+        return keys
+    wanted = read_scp(key_file)
+    unknown = sorted(set(wanted) - set(keys))
+    if unknown:
+        raise InputError(
+            f"{key_file}: {unknown[0]} is not among the mixtures of speech_mix."
+        )
+    return [key for key in keys if key in wanted]
+
+
+def _remove_other_tracks(output_dir: Path, num_sources: int, record: "Record") -> None:
+    """Remove tracks that were made from anything else, and write the record."""
+    from espnet2_avsep.data.records.content import content_path
     from espnet2_avsep.data.records.made_from import (
         differences,
         read_record,
         write_record,
     )
-    from espnet2_avsep.data.tables.clip_id import check_id
-    from espnet2_avsep.data.tables.scp import read_scp, write_scp
 
-    output_dir = Path(args.output_dir)
-    keys = list(tables["speech_mix"])
-    for key in keys:
-        check_id("speech_mix", key)
-    if args.key_file:
-        wanted = read_scp(args.key_file)
-        unknown = sorted(set(wanted) - set(keys))
-        if unknown:
-            raise InputError(
-                f"{args.key_file}: {unknown[0]} is not among the mixtures of "
-                "speech_mix."
-            )
-        keys = [key for key in keys if key in wanted]
     before = read_record(output_dir)
     changed = ["it has no record"] if before is None else differences(before, record)
-    if changed:
-        if (output_dir / "wavs").exists():
-            logging.info("earlier tracks are made again: %s", "; ".join(changed))
-        # The record last: without it, all is made again.
-        for n in range(1, num_sources + 1):
-            scp = output_dir / f"spk{n}.scp"
-            scp.unlink(missing_ok=True)
-            content_path(scp).unlink(missing_ok=True)
-        shutil.rmtree(output_dir / "wavs", ignore_errors=True)
-        write_record(output_dir, record)
-    todo, done = pending(keys, output_dir, num_sources)
-    if done:
-        logging.info(f"{len(done)} of {len(keys)} mixtures are separated already")
-    if todo:
-        import_lean_torch()
-        if args.num_threads:
-            import torch
-
-            torch.set_num_threads(args.num_threads)
-        for key, sources, rate in separate(todo):
-            for n, track in enumerate(sources, 1):
-                write_float_wav(track_path(output_dir, key, n), track, rate)
+    if not changed:
+        return
+    if (output_dir / "wavs").exists():
+        logging.info("earlier tracks are made again: %s", "; ".join(changed))
+    # The record last: without it, all is made again.
     for n in range(1, num_sources + 1):
         scp = output_dir / f"spk{n}.scp"
-        tracks = {key: str(track_path(output_dir, key, n)) for key in keys}
-        write_content(scp, content_of(tracks, scp, whole=True))
-        write_scp(scp, tracks)
+        scp.unlink(missing_ok=True)
+        content_path(scp).unlink(missing_ok=True)
+    shutil.rmtree(output_dir / "wavs", ignore_errors=True)
+    write_record(output_dir, record)
 
 
 def pending(

@@ -111,6 +111,8 @@ class SeparationOptions(Queries, Model, Overwrite, AudioStream, Device, Json, Qu
         "and what is left goes to the residual, once it is below this level of the "
         "recording, e.g. -20 (default: none is)",
         metavar="DB",
+        least=-300,
+        most=0,
     )
     picture_dtype: str = option(
         "auto",

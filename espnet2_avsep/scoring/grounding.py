@@ -28,7 +28,7 @@ class GroundingOptions(TrainedModel, Log):
 
     set_dir: str = option(..., "folder of the set's mixtures (stage 4)")
     output_dir: str = option(..., f"gets {TABLE}")
-    seed: int = option(0, "of the draw of other pictures")
+    seed: int = option(0, "of the draw of other pictures", least=0)
     batch_size: int = option(8, "mixtures at a time", least=1)
 
 

@@ -62,13 +62,20 @@ class AxesOptions(Log):
         metavar="[NAME=]DIR",
     )
     set: str = option("test", "which scored_<set>")
-    segment_seconds: float = option(5.0, "length of a segment")
+    segment_seconds: float = option(
+        5.0,
+        "length of a segment in s, in which a pitch is sought",
+        least=0.5,
+        most=86400,
+    )
     segments: int = option(
         4, "segments of a clip, spread evenly, that are measured", least=1
     )
-    fmin: float = option(65.4, "lowest pitch in Hz (C2)")
-    fmax: float = option(2093.0, "highest pitch in Hz (C7)")
-    silence_dbfs: float = option(-60.0, "segments whose RMS is lower are not measured")
+    fmin: float = option(65.4, "lowest pitch in Hz (C2)", least=20)
+    fmax: float = option(2093.0, "highest pitch in Hz (C7)", above=20, most=100000)
+    silence_dbfs: float = option(
+        -60.0, "segments whose RMS is lower are not measured", least=-math.inf, most=0
+    )
     nj: int = option(1, "processes", least=1)
     plots: bool = option(True, "draw the picture (true or false)")
     resamples: int = option(10000, "of the bootstrap", least=1)
@@ -115,15 +122,8 @@ def place_instruments(args: AxesOptions) -> None:
 
 def check_options(args: AxesOptions) -> None:
     """Raise an InputError for numbers that cannot be."""
-    if not 0.5 <= args.segment_seconds < math.inf:
-        raise InputError(
-            f"--segment_seconds {args.segment_seconds}: expected at least 0.5, so that "
-            "there are frames to find a pitch in."
-        )
-    if not 20 <= args.fmin < args.fmax:
-        raise InputError(
-            f"--fmin {args.fmin}, --fmax {args.fmax}: expected 20 <= fmin < fmax (Hz)."
-        )
+    if args.fmin >= args.fmax:
+        raise InputError(f"--fmin {args.fmin}: expected less than --fmax {args.fmax}.")
 
 
 def read_clips(folders: Sequence[str]) -> Dict[str, Tuple[str, str]]:

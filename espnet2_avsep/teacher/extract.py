@@ -29,7 +29,7 @@ class TeacherOptions(Device, Log):
     )
     model: str = option("HTSAT-tiny", "HTSAT-tiny, HTSAT-base or HTSAT-large")
     enable_fusion: bool = option(False, "a checkpoint with feature fusion")
-    seed: int = option(0, "seed of the weights of 'random'")
+    seed: int = option(0, "seed of the weights of 'random'", least=0)
     dtype: str = option("float32", "float32 or bfloat16")
     checksum: Optional[str] = option(None, "SHA-256 that the checkpoint must have")
     cache_dir: Optional[str] = option(None, "folder of downloaded checkpoints")

@@ -5,12 +5,10 @@ from typing import Any, Dict, Optional, Sequence, Union
 
 from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError, shown
-from espnet2_avsep.visual.visual_options import ENCODERS, FRAMES  # noqa: F401
+from espnet2_avsep.visual.visual_options import ENCODERS, FRAMES, MAX_SIZE  # noqa: F401
 
 # Weights of this name are drawn, not trained.
 RANDOM = "random"
-# Side of packed pictures in pixels.
-MAX_SIZE = 4096
 WEIGHTS_KEYS = ("model", "pretrained", "weights")
 
 

@@ -9,6 +9,8 @@ from espnet2_avsep.errors import InputError
 
 ENCODERS = ("open_clip", "resnet18")
 FRAMES = "frames"  # not an encoder: the pictures themselves
+# Side of packed pictures in pixels.
+MAX_SIZE = 4096
 # Parts of a picture: where they begin and end, as shares of its width.
 REGIONS = {"whole": (0.0, 1.0), "left": (0.0, 0.5), "right": (0.5, 1.0)}
 
@@ -42,9 +44,12 @@ class VisualOptions(Clips, Network, Sampling, Log):
         "checkpoint, or 'random' (default: openai, or IMAGENET1K_V1 for resnet18)",
     )
     visual_size: int = option(
-        268, "side of the packed square pictures in pixels (frames)"
+        268,
+        "side of the packed square pictures in pixels (frames)",
+        least=1,
+        most=MAX_SIZE,
     )
-    jpeg_quality: int = option(90, "of packed pictures (frames)")
+    jpeg_quality: int = option(90, "of packed pictures (frames)", least=1, most=95)
     region: Optional[List[str]] = option(
         None,
         "the part of the pictures that is encoded, for duets: one for each table "

@@ -75,6 +75,9 @@ def test_a_default_list_belongs_to_one_run():
         (["--rate", "8", "--share", "2"], "--share 2.0: expected at least 0 and at"),
         (["--rate", "8", "--share", "nan"], "--share nan: expected at least 0"),
         (["--rate", "8", "--gain", "0"], "--gain 0.0: expected more than 0."),
+        (["--rate", "8", "--gain", "inf"], "--gain inf: expected more than 0 and at"),
+        (["--rate", "8", "--gain", "nan"], "--gain nan: expected more than 0 and at"),
+        (["--rate", "99999999999"], "--rate 99999999999: expected at least 1 and at"),
         (["--rate", "8", "--seeds", "1", "-2"], "--seeds -2: expected at least 0."),
     ],
 )

@@ -67,6 +67,7 @@ class Options(Log):
         None,
         "bytes a second of each worker, e.g. 2M (default: no limit)",
         parse=byte_count,
+        least=1,
     )
     sleep_interval: float = option(
         5.0, "seconds that a worker rests between two videos", least=0

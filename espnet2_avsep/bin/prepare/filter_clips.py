@@ -4,6 +4,7 @@ Joins the tables of stages 1 to 3 and writes those of the clips that are left, w
 list of all clips that any stage left out (skipped.tsv, counts.yaml).
 """
 
+import math
 from dataclasses import dataclass
 from typing import List, Optional
 
@@ -37,7 +38,10 @@ class Options(Log):
     )
     segment_samples: int = option(65280, "least number of samples", least=1)
     silence_dbfs: float = option(
-        -60.0, "least RMS of a whole clip in dB, full scale = 0", least=-1000, most=0
+        -60.0,
+        "least RMS of a whole clip in dB, full scale = 0",
+        least=-math.inf,
+        most=0,
     )
 
 

@@ -16,7 +16,7 @@ class Options(Sounds, Log):
 
     wav_scp: str = option(..., "table: clip, media file (or 'command |')")
     output_dir: str = option(..., "where tables and wavs go")
-    fs: int = option(..., "sampling rate in Hz, e.g. 11625")
+    fs: int = option(..., "sampling rate in Hz, e.g. 11625", least=1, most=1_000_000)
     audio_format: str = option("wav", "of the files", choices=("wav", "flac"))
 
 

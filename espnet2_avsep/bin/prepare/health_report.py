@@ -20,11 +20,11 @@ class Options(Log):
     data_dir: str = option("data", "holds <set>/ of stage 1")
     dump_dir: str = option("dump/raw", "holds <set>/ and org/<set>/ of stages 2 to 4")
     output_dir: str = option(..., "where the page goes")
-    fs: int = option(..., "rate of the formatted audio in Hz")
+    fs: int = option(..., "rate of the formatted audio in Hz", least=1)
     max_videos: int = option(
-        120, "most videos of which pictures are decoded, over all sets"
+        120, "most videos of which pictures are decoded, over all sets", least=0
     )
-    num_pictures: int = option(4, "pictures of each video")
+    num_pictures: int = option(4, "pictures of each video", least=1, most=100)
     leaks: Optional[str] = option(
         None, "table of the leak check (default: it was not run)"
     )

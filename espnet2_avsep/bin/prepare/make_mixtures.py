@@ -5,6 +5,7 @@ wavs and scp files, with the list (mixtures.tsv) and its SHA-256. Centre segment
 used; each source is divided by the number of sources that sound.
 """
 
+import math
 from dataclasses import dataclass
 from typing import List, Optional, Union
 
@@ -24,11 +25,11 @@ class Options(Log):
 
     clips_dir: str = option(..., "output_dir of avsep_filter_clips")
     output_dir: str = option(..., "where the set goes")
-    fs: int = option(..., "sampling rate of the clips in Hz")
-    num_sources: int = option(2, "sources of a mixture")
-    segment_samples: int = option(65280, "samples of a mixture")
+    fs: int = option(..., "sampling rate of the clips in Hz", least=1)
+    num_sources: int = option(2, "sources of a mixture", least=1, most=100)
+    segment_samples: int = option(65280, "samples of a mixture", least=1)
     num_mixtures: Optional[int] = option(
-        None, "how many to draw (default: as many as there are clips)"
+        None, "how many to draw (default: as many as there are clips)", least=1
     )
     different_class: bool = option(
         False, "whether the sources of a mixture are of different classes"
@@ -36,7 +37,7 @@ class Options(Log):
     same_class: bool = option(
         False, "whether the sources of a mixture are different clips of one class"
     )
-    seed: int = option(0, "seed of the draw")
+    seed: int = option(0, "seed of the draw", least=0)
     list: Optional[str] = option(
         None,
         "make these mixtures instead: a mixtures.tsv, or lines of num_sources clip "
@@ -46,13 +47,15 @@ class Options(Log):
     silence_dbfs: float = option(
         -60.0,
         "clips whose centre segment has a lower RMS are not drawn (dB, full scale = 0)",
+        least=-math.inf,
+        most=0,
     )
-    visual_frames: int = option(1, "visual rows of each source")
-    visual_stride: int = option(1, "distance of these rows, in rows")
+    visual_frames: int = option(1, "visual rows of each source", least=1)
+    visual_stride: int = option(1, "distance of these rows, in rows", least=1)
     motion_align: str = option(
         "whole",
-        "motion rows of each source, where the clips have motion features: those of "
-        "the whole clip, or of its segment",
+        "rows of motion, and of other conditions, of each source, where the clips have "
+        "them: those of the whole clip, or of its segment",
         choices=("whole", "segment"),
     )
     silent_sources: Union[int, float, List[int]] = option(

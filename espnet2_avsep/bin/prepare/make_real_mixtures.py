@@ -6,6 +6,7 @@ the mean embedding of its instrument's training clips; halves by the left and th
 half of the picture.
 """
 
+import math
 from dataclasses import dataclass
 from typing import List, Optional
 
@@ -19,9 +20,11 @@ class Options(Log):
     data_dir: str = option(..., "data/<set> of stage 1, with utt2pair")
     wav_dir: str = option(..., "output_dir of avsep_format_audio")
     output_dir: str = option(..., "where the set goes")
-    fs: int = option(..., "sampling rate of the clips in Hz")
-    segment_samples: int = option(65280, "samples of a segment")
-    silence_dbfs: float = option(-60.0, "least RMS of a clip in dB")
+    fs: int = option(..., "sampling rate of the clips in Hz", least=1)
+    segment_samples: int = option(65280, "samples of a segment", least=1)
+    silence_dbfs: float = option(
+        -60.0, "least RMS of a clip in dB", least=-math.inf, most=0
+    )
     prompts: str = option(
         "class_mean", "what a source is prompted by", choices=("class_mean", "halves")
     )

@@ -39,7 +39,12 @@ class Options(Queries, Model, Overwrite, AudioStream, Device, Json, QuietLog):
     out: Optional[str] = option(
         None, "folder of what is written (default: ./<input>_grounding)"
     )
-    grid: int = option(7, "windows of the map along each axis (default: 7); 0: no map")
+    grid: int = option(
+        7,
+        "windows of the map along each axis (default: 7); 0: no map",
+        least=0,
+        most=64,
+    )
     threshold: float = option(
         0.5, 'probability from which a query "sounds"', least=0, most=1
     )

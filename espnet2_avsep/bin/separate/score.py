@@ -33,6 +33,7 @@ class Options(Json, QuietLog):
         CODEC_FRAME,
         "samples by which files may differ in length; the longer are cut (default: a "
         f"codec's frame, {CODEC_FRAME})",
+        least=0,
     )
 
 

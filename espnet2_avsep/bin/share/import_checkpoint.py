@@ -42,9 +42,9 @@ class Options(Log):
     )
     output_dir: str = option(..., "folder of the model")
     layout: str = option("auto", "what it must be", choices=LAYOUTS)
-    sample_rate: Optional[int] = option(None, "Hz (default: the released)")
-    n_fft: Optional[int] = option(None, "STFT window (default: the released)")
-    hop_length: Optional[int] = option(None, "default: the released")
+    sample_rate: Optional[int] = option(None, "Hz (default: the released)", least=1)
+    n_fft: Optional[int] = option(None, "STFT window (default: the released)", least=2)
+    hop_length: Optional[int] = option(None, "default: the released", least=1)
     condition: str = option(
         "own",
         "HFRA's bottleneck condition: of each source its own, or, as the released "
@@ -85,8 +85,6 @@ def main(args: Options) -> None:
     audio = {name: getattr(args, name) for name in names if getattr(args, name)}
     names = ("warp_align_corners", "stft_padding")
     chosen = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
-    if any(value < 1 for value in audio.values()):
-        raise InputError(f"{audio}: expected values of 1 or more.")
     try:
         state = released.merge(read_checkpoint(path) for path in args.checkpoint)
         model = released.convert(state, args.layout, audio, args.condition, chosen)

@@ -120,7 +120,7 @@ def test_without_experiments(clips, tmp_path):
     [
         (["--nj", "0"], "at least 1"),
         (["--segment_seconds", "0.1"], "at least 0.5"),
-        (["--fmin", "500", "--fmax", "400"], "fmin < fmax"),
+        (["--fmin", "500", "--fmax", "400"], "expected less than --fmax 400"),
         (["--clips_dir", "CLIPS"], "give each clip once"),
         (["--experiment", "nowhere"], "stage 8"),
     ],
