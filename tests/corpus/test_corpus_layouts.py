@@ -175,7 +175,7 @@ def test_too_much_is_missing(tmp_path, prepare):
     assert "To go on with 4 clips, give --max_missing 0.56" in error
     assert prepare("music", folder, *options, "--max_missing", "0.56")
     error = prepare("music", folder, *options, "--max_missing", "2", fails=True)
-    assert "expected a share from 0 to 1" in error
+    assert "expected at least 0 and at most 1" in error
 
 
 MANIFEST = "id\tstatus\treason\tbytes\tsha256\tduration\tfps\tsample_rate\n"

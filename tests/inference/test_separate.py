@@ -137,7 +137,7 @@ def test_picture_without_visual_info(separate):
         (np.zeros((1, 2, SEGMENT), np.float32), "channels"),
         (np.zeros((SEGMENT, 2), np.float32), "transpose"),
         (np.full(SEGMENT, 1e300), "infinite"),
-        ("wav", "floating point"),
+        ("wav", "the mixture is a name, 'wav'"),
         (np.zeros(100, np.float32), "analysis window"),
     ],
 )

@@ -81,6 +81,8 @@ def wrong(file: Clocked) -> List[str]:
 class Half:
     """A separator that gives each of its queries half of the mixture."""
 
+    shortest = 0.0
+
     @staticmethod
     def stream(pieces, prompts, fs, **_) -> Iterator[np.ndarray]:
         """See SeparateAV.stream."""

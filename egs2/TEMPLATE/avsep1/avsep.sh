@@ -373,7 +373,9 @@ check_clip_counts() {
     local dset mset n numbers
     for dset in ${all_sets}; do
         numbers=${train_ref_nums:-${ref_num}}
-        [ "${dset}" = "${train_set}" ] || numbers=
+        if "${skip_train}" || [ "${dset}" != "${train_set}" ]; then
+            numbers=
+        fi
         for mset in ${mix_sets}; do
             [ "${clips_of[${mset}]}" != "${dset}" ] || numbers+=" ${sources_of[${mset}]}"
         done

@@ -149,7 +149,7 @@ class DilatedResNet18(AbsVisualAdapter):
                 "--visual_encoder frames."
             )
         # A phase of the training may freeze the whole network: it keeps its statistics.
-        learns = self.projection.weight.requires_grad
+        learns = any(p.requires_grad for p in self.projection.parameters())
         collects = self.train_features or (learns and self.frozen_statistics == "batch")
         if not self.train_features:
             # Here, since the ESPnet model's train() puts all that is frozen into
