@@ -44,15 +44,15 @@ def shown(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:195]}[...]"
 
 
-def close_to(name: object, known: Iterable[str]) -> str:
+def close_to(name: object, known: Iterable[str], prefix: str = "") -> str:
     """Return " (did you mean X?)" with the known name that is nearest; "" without one.
 
-    For messages on names that are not known.
+    For messages on names that are not known. The prefix stands before the name.
     """
     import difflib
 
     close = difflib.get_close_matches(str(name), list(known), 1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    return f" (did you mean {prefix}{close[0]}?)" if close else ""
 
 
 def check_integers(least: int, **values: Optional[float]) -> None:

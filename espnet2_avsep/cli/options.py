@@ -11,7 +11,6 @@ Example:
 
 import argparse
 import dataclasses
-import difflib
 import functools
 import inspect
 import logging
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from espnet2_avsep.cli.command import INTERRUPTED, command, setup_logging, str2bool
-from espnet2_avsep.errors import InputError
+from espnet2_avsep.errors import InputError, close_to
 
 # The greatest number of options that state no other: a seed of 32 bits.
 MOST = 2**32 - 1
@@ -157,8 +156,7 @@ def parse(parser: argparse.ArgumentParser, options: type, argv: Sequence[str]) -
         # Without the hyphens, which would make any short name look like another.
         names = [option.lstrip("-") for option in options]
         given = unknown[0].partition("=")[0].lstrip("-")
-        close = difflib.get_close_matches(given, names, 1)
-        hint = f" (did you mean --{close[0]}?)" if close else ""
+        hint = close_to(given, names, prefix="--")
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return options(**vars(found))
 

@@ -282,8 +282,8 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             What the criterions see, but for the teacher's part, and what makes the
             tracks (B, N, L) where they are wanted.
         """
-        waves = mixture[:, None]
-        if not self._only_tracks():
+        waves, only_tracks = mixture[:, None], self._only_tracks()
+        if not only_tracks:
             waves = torch.cat([waves, reference], dim=1)
         spectrum = self._spectrum(waves)
         magnitude = self.warp(spectrum.abs())  # (B, 1 or 1 + N, F', T)
@@ -303,7 +303,7 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             logits=logits.real,
             mask=size,
             mixture=magnitude[:, :1],
-            reference=None if self._only_tracks() else magnitude[:, 1:],
+            reference=None if only_tracks else magnitude[:, 1:],
             bottleneck=bottleneck,
             steps=steps,
             grounding=grounding,

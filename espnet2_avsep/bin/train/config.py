@@ -74,8 +74,8 @@ def main(args: Options) -> None:
                 from espnet2_avsep.tasks.parts import separator_without_weights
 
                 conf = config.get("separator_conf")
-                args = argparse.Namespace(separator=name, separator_conf=conf)
-                grounds = bool(separator_without_weights(args).grounds)
+                system = argparse.Namespace(separator=name, separator_conf=conf)
+                grounds = bool(separator_without_weights(system).grounds)
             print(str(grounds).lower())
         else:
             from espnet2_avsep.tasks.system_needs import system_needs
