@@ -35,7 +35,7 @@ def takes_option(name: str) -> Optional[int]:
 class Options(Log):
     """The options of the command."""
 
-    corpus_dir: str = option(..., "where the corpus goes")
+    corpus_dir: str = option(..., "where the corpus goes", output=True)
     seed: int = option(0, "of everything random", least=0)
     train_takes: Optional[int] = takes_option("train")
     valid_takes: Optional[int] = takes_option("valid")

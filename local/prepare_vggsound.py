@@ -29,7 +29,9 @@ class Options(CorpusOptions):
     """What VGGSound has besides."""
 
     list: Optional[Path] = option(None, "vggsound.csv (default: within the folder)")
-    extract_dir: Optional[Path] = option(None, "where videos out of archives go")
+    extract_dir: Optional[Path] = option(
+        None, "where videos out of archives go", output=True
+    )
     valid_ratio: float = option(0.02, "share of valid", least=0, most=1)
 
 

@@ -61,7 +61,7 @@ class CorpusOptions(Log):
     real_sets: str = option(
         "", "name of a set of duets, real mixtures that have no references"
     )
-    data_dir: str = option("data", "where the sets go")
+    data_dir: str = option("data", "where the sets go", output=True)
 
     @property
     def checks_count(self) -> bool:

@@ -17,11 +17,13 @@ import logging
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from espnet2_avsep.cli.command import INTERRUPTED, command, setup_logging, str2bool
 from espnet2_avsep.errors import InputError, close_to
 
+# What commands call the folder, or the file, that they write.
+OUTPUTS = ("out", "outpath", "output", "output_dir")
 # The greatest number of options that state no other: a seed of 32 bits.
 MOST = 2**32 - 1
 
@@ -54,6 +56,7 @@ def option(
     nargs: Optional[str] = None,
     metavar: Optional[str] = None,
     parse: Optional[Callable[[str], Any]] = None,
+    output: bool = False,
 ) -> Any:
     """Declare an option; its type is the annotation of the field.
 
@@ -72,6 +75,8 @@ def option(
         nargs: As in argparse, of lists that may be empty ("*").
         metavar: What its value is called in --help.
         parse: Reads its value from a word; raises ValueError or ArgumentTypeError.
+        output: It names what is written, as options called OUTPUTS do. An empty name
+            (of a variable that is not set) would be the current folder: it is an error.
     """
     given = dict(locals())
     del given["default"]
@@ -89,8 +94,8 @@ class Log:
     Where options belong together, ``__post_init__`` of their dataclass checks that.
 
     Raises:
-        InputError: a number that is out of its range, or a value that is not among the
-            choices.
+        InputError: a number that is out of its range, a value that is not among the
+            choices, or an empty name of what is written.
     """
 
     log_level: str = option(
@@ -270,10 +275,22 @@ def _settings(field: dataclasses.Field, kind: type, is_list: bool) -> Dict[str, 
         found.update(type=str2bool, metavar=about["metavar"] or "{true,false}")
     elif about["parse"] or kind in (int, float, Path):
         found["type"] = about["parse"] or kind
+    if kind is Path and _is_output(field):
+        found["type"] = _path_or_empty
     for name in ("choices", "metavar"):
         if about[name] is not None:
             found[name] = about[name]
     return found
+
+
+def _is_output(field: dataclasses.Field) -> bool:
+    """Whether an option names what is written."""
+    return field.metadata["output"] or field.name in OUTPUTS
+
+
+def _path_or_empty(text: str) -> Union[str, Path]:
+    """Read a path; an empty one, which is an error, stays what it is."""
+    return Path(text) if text else text
 
 
 def _default_note(about: Any, default: Any) -> str:
@@ -292,6 +309,11 @@ def _check_value(field: dataclasses.Field, value: Any) -> None:
     if choices is not None and value is not None and value not in choices:
         raise InputError(
             f"--{field.name} {value}: expected one of {', '.join(choices)}."
+        )
+    if value == "" and _is_output(field):
+        name = field.name if field.metadata["positional"] else f"--{field.name}"
+        raise InputError(
+            f"{name} '': expected the name of what is written; . is the current folder."
         )
     if not isinstance(value, (int, float)):
         return

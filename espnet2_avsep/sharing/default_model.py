@@ -25,8 +25,18 @@ def choose_model(given: Optional[str]) -> Tuple[str, str]:
     Raises:
         InputError: nothing was named, and there is none to be found.
     """
-    if given is not None:
-        return given, ""
+    found = (given, "") if given is not None else default_model()
+    if found is None:
+        raise InputError(
+            f"no model was named, {VARIABLE} is not set, and no training is in "
+            f"./{TRAININGS}. Name one: the folder of a training, a packed model, or "
+            "user/name on the Hugging Face hub."
+        )
+    return found
+
+
+def default_model() -> Optional[Tuple[str, str]]:
+    """Return the model to use if none is named, and why; None if there is none."""
     if os.environ.get(VARIABLE):
         return os.environ[VARIABLE], f"from the environment variable {VARIABLE}"
     from espnet2_avsep.sharing.source import DEFAULT_WEIGHTS
@@ -38,9 +48,5 @@ def choose_model(given: Optional[str]) -> Tuple[str, str]:
         if weights.is_file() and (folder / "config.yaml").is_file()
     ]
     if not trained:
-        raise InputError(
-            f"no model was named, {VARIABLE} is not set, and no training is in "
-            f"./{TRAININGS}. Name one: the folder of a training, a packed model, or "
-            "user/name on the Hugging Face hub."
-        )
+        return None
     return max(trained)[1], f"the last trained of ./{TRAININGS}"

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -526,6 +527,35 @@ def test_features_of_pictures_and_videos_are_queries(place, tmp_path, capsys, nu
     assert status == 2 and "one of the two" in err
     status, _, err = run(capsys, "features", place / "mix.wav", "--out", out)
     assert status == 2 and "has no picture" in err
+
+
+def test_features_take_the_model_that_separate_takes(
+    place, tmp_path, capsys, monkeypatch, numbers
+):
+    """Without --model: AVSEP_MODEL, ./exp, and only then an encoder by name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AVSEP_MODEL", raising=False)
+    words = ["features", place / "red.png", "--out", "f", "--device", "cpu"]
+
+    def encoder(*more):
+        status, _, err = run(capsys, *words, *more)
+        assert status == 0, err
+        return numbers[-1]["pretrained"], err
+
+    assert encoder() == (None, "")  # the default, CLIP with OpenAI's weights
+    folder = tmp_path / "exp" / "avsep_mine"
+    shutil.copytree(place / "model", folder)
+    info = folder / "visual_info.yaml"
+    info.write_text(info.read_text().replace("pretrained: random", "pretrained: mine"))
+    found, err = encoder()
+    assert found == "mine" and "exp/avsep_mine (the last trained of ./exp" in err
+    monkeypatch.setenv("AVSEP_MODEL", str(place / "model"))
+    found, err = encoder()
+    assert found == "random" and "from the environment variable AVSEP_MODEL" in err
+    assert encoder("--visual_pretrained", "laion2b_e16") == ("laion2b_e16", "")
+    assert encoder("--model", folder) == ("mine", "")
+    monkeypatch.setenv("AVSEP_MODEL", str(tmp_path / "no"))
+    assert run(capsys, *words)[0] == 2
 
 
 def test_features_into_a_folder_of_the_user(place, tmp_path, capsys, numbers):

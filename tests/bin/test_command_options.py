@@ -13,6 +13,7 @@ import pytest
 
 from espnet2_avsep.bin import avsep
 from espnet2_avsep.cli.commands import COMMANDS
+from espnet2_avsep.cli.options import OUTPUTS
 
 LISTED = Path(__file__).with_name("options.tsv")
 ROWS = [
@@ -108,3 +109,36 @@ def test_every_option_is_read(command):
         read = rf"args\.{action.dest}\b"
         known = re.search(rf"{read}|[\"']{action.dest}[\"']", text + SHARED)
         assert known or re.search(read, PACKAGE), action.option_strings
+
+
+# What is written, under other names than cli.options.OUTPUTS.
+WRITTEN = {("new-recipe", "folder"), ("check-leaks", "--cache_dir")}
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    sorted(
+        {(row[0], row[1]) for row in ROWS if row[1].lstrip("-") in OUTPUTS} | WRITTEN
+    ),
+)
+def test_an_empty_name_of_what_is_written_is_no_current_folder(
+    command, name, tmp_path, monkeypatch, capsys
+):
+    """``--out "$UNSET"`` once wrote into the current folder."""
+    monkeypatch.chdir(tmp_path)
+    words = [""] if name == "folder" else [name, ""]
+    for action in get_parser(command)._actions:
+        option = (action.option_strings or [""])[0]
+        if action.required and name not in (option, action.dest):
+            value = action.choices[0] if action.choices else "1"
+            words += [option, value] if option else [value]
+    assert avsep.main([*command.split(), *words]) == 2
+    assert f"{name} '': expected the name of what is written" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_empty_folder_of_a_training_is_an_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text("separator: hfra\n")
+    assert avsep.main(["train", "--config", "c.yaml", "--output_dir", ""]) == 2
+    assert "--output_dir '': expected the folder" in capsys.readouterr().err

@@ -31,6 +31,27 @@ def test_every_option_keeps_its_name_default_and_choices(name):
     assert describe(name, parser) == sorted(row for row in ROWS if row[0] == name)
 
 
+WRITTEN = ("--output_dir", "--output", "--data_dir", "--corpus_dir", "--extract_dir")
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [(row[0], row[1]) for row in ROWS if row[1] in WRITTEN]
+)
+def test_an_empty_name_of_what_is_written_is_no_current_folder(
+    name, option, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    main = load(name).main
+    words = [option, ""]
+    for action in main.get_parser()._actions:
+        if action.required and option not in action.option_strings:
+            words += [*action.option_strings[:1], "1"]
+    assert main(words) == 2
+    message = f"{option} '': expected the name of what is written"
+    assert message in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_script_of_version_0_1_reads_its_corpus(tmp_path):
     """It parses the options itself and calls prepare()."""
     from espnet2_avsep.cli.corpus_options import corpus_folder, corpus_parser, plan_of

@@ -30,7 +30,7 @@ class Options(Log):
         [], "the same of a test set; repeat", repeat=True, metavar=FORM
     )
     output: str = option(..., "leaks.tsv")
-    cache_dir: str = option(..., "folder that keeps the fingerprints")
+    cache_dir: str = option(..., "folder that keeps the fingerprints", output=True)
     audio: bool = option(True, "false: compare the videos' names only")
     strict: bool = option(False, "true: what leaks is an error, after all is written")
     nj: int = option(1, "processes", least=1)

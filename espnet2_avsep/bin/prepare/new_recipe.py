@@ -14,7 +14,7 @@ class Options(QuietLog):
     """The options of the command."""
 
     folder: str = option(
-        ..., "where to; it must not hold anything yet", positional=True
+        ..., "where to; it must not hold anything yet", positional=True, output=True
     )
     corpus: str = option(
         "mini_music",

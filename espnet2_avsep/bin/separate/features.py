@@ -6,6 +6,7 @@ visual.scp, visual_shape, visual_skipped.tsv and visual_info.yaml.
 """
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -14,6 +15,7 @@ from espnet2_avsep.cli.options import option, with_options
 from espnet2_avsep.cli.shared_options import Device, Json, QuietLog
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.lean_imports import import_lean_torch
+from espnet2_avsep.sharing.default_model import MODEL_HELP, default_model
 from espnet2_avsep.visual.visual_options import ENCODERS, Sampling
 
 ENCODER_OPTIONS = ("visual_encoder", "visual_model", "visual_pretrained")
@@ -31,14 +33,18 @@ class Options(Sampling, Device, Json, QuietLog):
         False, "replace tables in --out that this command did not write", flag=True
     )
     model: Optional[str] = option(
-        None, "folder of a training: the encoder that it was trained with"
+        None,
+        f"the encoder that this model was trained with: {MODEL_HELP}; where there is "
+        "none, CLIP ViT-B-32",
     )
-    visual_encoder: Optional[str] = option(None, "without --model", choices=ENCODERS)
+    visual_encoder: Optional[str] = option(
+        None, "an encoder by name, instead of a model's", choices=ENCODERS
+    )
     visual_model: Optional[str] = option(
-        None, "a model name of open_clip (default: ViT-B-32)"
+        None, "likewise: a model name of open_clip (default: ViT-B-32)"
     )
     visual_pretrained: Optional[str] = option(
-        None, "tag, path or 'random' (default: openai)"
+        None, "likewise: tag, path or 'random' (default: openai)"
     )
 
 
@@ -70,24 +76,30 @@ def main(args: Options) -> int:
 
 
 def _encoder(args: Options) -> Dict[str, Any]:
-    """Return the encoder's arguments: the model's, or those given."""
+    """Return the encoder's arguments: those given, or the model's."""
     given = [name for name in ENCODER_OPTIONS if getattr(args, name) is not None]
-    if args.model is None:
+    if given and args.model is not None:
+        raise InputError(f"--model and --{given[0]}: give one of the two.")
+    model, reason = args.model, ""
+    if not given and model is None:
+        model, reason = default_model() or (None, "")
+    if model is None:
         return {
             "visual_encoder": args.visual_encoder or "open_clip",
             "visual_model": args.visual_model or "ViT-B-32",
             "visual_pretrained": args.visual_pretrained,
         }
-    if given:
-        raise InputError(f"--model and --{given[0]}: give one of the two.")
+    if reason and not args.json:
+        print(f"encoder of the model {model} ({reason})", file=sys.stderr, flush=True)
     from espnet2_avsep.sharing.source import find_model
     from espnet2_avsep.visual.encoder_info import read_info
 
-    info = read_info(find_model(args.model).config.parent / "visual_info.yaml")
+    info = read_info(find_model(model).config.parent / "visual_info.yaml")
     if info.get("encoder") not in ENCODERS:
         raise InputError(
-            f"{args.model}: was trained on {info.get('encoder')!r}, not on embeddings "
-            f"of an encoder ({', '.join(ENCODERS)})."
+            f"{model}: was trained on {info.get('encoder')!r}, not on embeddings of an "
+            f"encoder ({', '.join(ENCODERS)}). Name another model, or an encoder "
+            "(--visual_encoder)."
         )
     return {
         "visual_encoder": info["encoder"],

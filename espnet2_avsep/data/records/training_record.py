@@ -78,6 +78,11 @@ def hold_training(argv: Sequence[str]) -> Iterator[None]:
     if "output_dir" not in words or "print_config" in words:
         yield
         return
+    if words["output_dir"][-1:] == [""]:
+        raise InputError(
+            "--output_dir '': expected the folder of the training; . is the current "
+            "folder."
+        )
     record = _record(words)
     _check_shapes(words, record)
     with lock_folder(output_dir, "a training"):
