@@ -1,5 +1,7 @@
 """Turns prompts into what a model takes, for any stretch of a recording."""
 
+import collections
+import hashlib
 import os
 from typing import (
     Any,
@@ -26,6 +28,8 @@ _looks, _open_picture = looks, open_picture
 # Pictures (H, W, 3) uint8 -> (n, D), or (n, 3, H, W); texts -> (n, D).
 EncodePictures = Callable[[List[np.ndarray]], np.ndarray]
 EncodeTexts = Callable[[List[str]], np.ndarray]
+# Of pictures whose embeddings are kept, 8 MiB of CLIP ViT-B/32's.
+_MOST_PICTURES = 4096
 
 
 class PromptReader:
@@ -68,6 +72,8 @@ class PromptReader:
             raise InputError("no prompt was given: one picture or embedding a source.")
         self.dim = dim
         self.encode_pictures = encode_pictures
+        if dim is not None:  # else nothing is computed, and rows are large
+            self.encode_pictures = _Remembered(encode_pictures)
         self._encode_texts = encode_texts
         # Of each source, when it sounds; None: always.
         self.spans: List[Optional[Sequence[Span]]] = [
@@ -163,6 +169,47 @@ class PromptReader:
             f"prompt {index + 1} is no picture; this model was trained on pictures "
             "themselves, and takes nothing else."
         )
+
+
+class _Remembered:
+    """Encodes pictures; one that was seen before, pixel by pixel, only once.
+
+    A video may show the same picture for minutes, or a region of it that nothing moves
+    in, and encoding takes longer than all other work on a picture. The last
+    ``_MOST_PICTURES`` different pictures are remembered, by their digests.
+
+    Args:
+        encode: See EncodePictures; returns embeddings.
+    """
+
+    def __init__(self, encode: EncodePictures):
+        self._encode = encode
+        self._rows: collections.OrderedDict[bytes, np.ndarray]
+        self._rows = collections.OrderedDict()
+
+    def __call__(self, images: List[np.ndarray]) -> np.ndarray:
+        keys = [_digest(image) for image in images]
+        unknown = {
+            key: image
+            for key, image in zip(keys, images, strict=True)
+            if key not in self._rows
+        }
+        if unknown:
+            rows = self._encode(list(unknown.values()))
+            self._rows.update(zip(unknown, rows, strict=True))
+        found = [self._rows[key] for key in keys]
+        for key in keys:
+            self._rows.move_to_end(key)
+        while len(self._rows) > _MOST_PICTURES:
+            self._rows.popitem(last=False)
+        return np.stack(found)
+
+
+def _digest(image: np.ndarray) -> bytes:
+    """Return what tells a picture from all others."""
+    digest = hashlib.sha256(f"{image.dtype} {image.shape}".encode())
+    digest.update(np.ascontiguousarray(image))
+    return digest.digest()
 
 
 def _as_embedding(prompt: Any, index: int) -> Optional[np.ndarray]:

@@ -1,17 +1,22 @@
 #!/usr/bin/env python3
-"""Training steps of ours, against the released structures in torch's own modules.
+"""Training and separation of ours, against the released structures in torch's modules.
 
 The counterpart (plain_released.py) has the same weights and gets the same batch:
 pictures, motion features, sound. A step is all of it: STFT, warp, frame network,
 network, loss, backward pass and optimizer. "Difference" is that of the masks in
 evaluation, before the first step. --clock cpu is for a machine with other jobs.
+
+Separation (plain_separation.py) goes from the waveform of one mixture of two sources to
+two waveforms, pictures' network included where there is one; embeddings are given. Its
+"difference" is that of the waveforms, whose level is printed with it.
 """
 
 import argparse
+import copy
 import sys
 import time
 from pathlib import Path
-from typing import Callable, Optional, Sequence, Tuple
+from typing import Callable, Iterator, Optional, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -33,6 +38,15 @@ GOALS = {
     "iquery_released": 3.0,
     "dgfnet_released": 2.0,
 }
+# Of separation, mixture's waveform to waveforms.
+SEPARATION_GOALS = {
+    "hfra_released": 4.0,
+    "clipsep_late_released": 3.0,
+    "sound_of_pixels_released": None,
+    "iquery_released": None,
+    "dgfnet_released": None,
+}
+WORK = ("training", "separation")
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -41,7 +55,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = build_parser(__doc__)
     parser.add_argument("--batch_size", type=int, default=2)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
-    parser.add_argument("--systems", nargs="+", choices=GOALS, default=list(GOALS))
+    systems = list(SEPARATION_GOALS)
+    parser.add_argument("--systems", nargs="+", choices=systems, default=systems)
+    parser.add_argument("--work", nargs="+", choices=WORK, default=list(WORK))
     return parser
 
 
@@ -84,6 +100,50 @@ def step_of(system: str, batch_size: int, plain: bool) -> Tuple[Callable, Callab
     return train, masks
 
 
+def separation_of(system: str) -> Tuple[Callable, Callable]:
+    """Return our separation of a mixture, and the released program's, same weights."""
+    import torch
+
+    from espnet2_avsep.tasks.choices import build_model
+    from tests.benchmarks.plain_separation import make_plain_network, plain_separation
+
+    config = load(system)
+    torch.manual_seed(0)
+    model = build_model(config, with_teacher=False).eval()
+    plain = copy.deepcopy(model)
+    make_plain_network(plain)
+    batch = batch_of(config, 1, num_sources=2)
+    visual, conditions = model.source_inputs(batch)
+    mixture = batch["speech_ref1"] + batch["speech_ref2"]
+
+    @torch.inference_mode()
+    def ours() -> "torch.Tensor":
+        return model.separate(mixture, visual, **conditions)[0][0]
+
+    return ours, plain_separation(plain, mixture, visual, conditions)
+
+
+def compare_separation(
+    systems: Sequence[str], args: argparse.Namespace
+) -> Iterator[Row]:
+    """Yield a row for each system."""
+    for system in systems:
+        ours, plain = separation_of(system)
+        ways = {"ours": ours, "plain": plain}
+        median, found = compare(ways, args.rounds, CLOCKS[args.clock])
+        difference = (found["ours"] - found["plain"]).abs().max()
+        level = found["plain"].square().mean().sqrt()
+        yield Row(
+            f"separation, {system}, 1 mixture",
+            median["ours"],
+            median["plain"],
+            "s",
+            "released structure, plain",
+            difference=f"waves: {difference:.0e} of {level:.2f}",
+            goal=SEPARATION_GOALS[system],
+        )
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the benchmark; 1 if a goal is missed."""
     args = get_parser().parse_args(argv)
@@ -93,7 +153,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     torch.set_num_threads(args.threads)
     print(f"{circumstances(args)}; {args.clock} time")
     rows = []
-    for system in args.systems:
+    training = [s for s in args.systems if s in GOALS and "training" in args.work]
+    for system in training:
         ours, our_masks = step_of(system, args.batch_size, plain=False)
         theirs, their_masks = step_of(system, args.batch_size, plain=True)
         difference = (our_masks() - their_masks()).abs().max()
@@ -111,6 +172,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                 goal=GOALS[system],
             )
         )
+    if "separation" in args.work:
+        rows += compare_separation(args.systems, args)
     return report(rows, args)
 
 

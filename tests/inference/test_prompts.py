@@ -266,3 +266,41 @@ def test_time_spans_of_prompts():
         During("x", [])
     with pytest.raises(InputError, match="is a During, too"):
         During(During("x", [(0, 1)]), [(0, 1)])
+
+
+def test_equal_pictures_are_encoded_once(monkeypatch):
+    """Exactly equal ones: a change of one value makes another picture."""
+    from espnet2_avsep.inference import prompt_reader, region_reader
+
+    sizes = []
+
+    def encode(images):
+        sizes.append(len(images))
+        return brightness(images)
+
+    still, other = paint_number(3), paint_number(3)
+    other[0, 0, 0] += 1
+    shown = [still, still, other, still] * 4  # a look a second
+
+    def pictures(region):
+        yield from ((float(n), image.copy()) for n, image in enumerate(shown))
+
+    monkeypatch.setattr(region_reader, "_pictures_of", pictures)
+    read = reader([Region("a.mp4", WHOLE), Region("a.mp4", RIGHT)], encode)
+    rows = np.stack([read(n, n + 1.0) for n in range(len(shown))])
+    # The right halves are all equal, and differ in size from whole pictures.
+    assert sizes == [3]
+    expected = brightness(shown)
+    np.testing.assert_array_equal(rows[:, 0], expected)
+    np.testing.assert_array_equal(
+        rows[:, 1], brightness([image[:, image.shape[1] // 2 :] for image in shown])
+    )
+    assert rows[1, 0, 0] != rows[2, 0, 0]
+    # Not more than a number of them is remembered.
+    monkeypatch.setattr(prompt_reader, "_MOST_PICTURES", 2)
+    sizes.clear()
+    read = reader([Region("a.mp4", WHOLE)], encode)
+    many = [paint_number(n) for n in range(4)]
+    for images in (many, many[2:], many[:1]):
+        np.testing.assert_array_equal(read.encode_pictures(images), brightness(images))
+    assert sizes == [4, 1]
