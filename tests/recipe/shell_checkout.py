@@ -11,12 +11,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Stands in for the real Python: notes the call, writes what the command would leave.
 SHIM = """\
-import json, os, sys
-from pathlib import Path
+import sys
 
 argv = sys.argv[1:]
 if argv[0] == "-c":
     sys.exit(0)
+
+import json, os
+from pathlib import Path
+
 if argv[1:] == ["espnet2_avsep.bin.avsep_made_from", "versions"]:
     print(os.environ.get("FAKE_VERSIONS", "7:1 8:2"))
     sys.exit(0)
@@ -277,7 +280,9 @@ class Checkout:
         fast = root / "fast" / "bin" / "python3"
         fast.parent.mkdir(parents=True)
         fast.symlink_to(Path(sys.executable).resolve())
-        (root / "fast" / "pyvenv.cfg").write_text(f"home = {fast.resolve().parent}\n")
+        (root / "fast" / "pyvenv.cfg").write_text(
+            f"home = {fast.resolve().parent}\ninclude-system-site-packages = false\n"
+        )
 
     def environment(self, **extra):
         """The environment of a user who has activated this Python's environment."""
