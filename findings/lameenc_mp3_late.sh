@@ -78,7 +78,7 @@ for rate in (44100, 22050, 11025):
         print(
             f"{rate:5} Hz {name:9}: {len(read)} of {len(sound)}, "
             f"{late[name, rate][0]:4} late (soundfile), {late[name, rate][1]:4} late "
-            f"(PyAV); SNR {sdr:5.1f} dB"
+            f"(PyAV); SNR {snr:5.1f} dB"
         )
 if any(shift != (1105, 1105) for (name, _), shift in late.items() if name == "lameenc"):
     sys.exit("changed: expected MP3s of lameenc to be 1105 samples late")
