@@ -9,6 +9,7 @@ import soundfile
 
 from espnet2_avsep.data.audio.levels import Level, measure, write_levels
 from espnet2_avsep.data.conditions import MOTION, WITH_ROWS, with_rows
+from espnet2_avsep.data.mixing import same_video
 from espnet2_avsep.data.records.content import copy_content
 from espnet2_avsep.data.records.made_from import (
     begin_record,
@@ -81,12 +82,13 @@ def filter_clips(
     ``visual_shape``: for a training set that file is both stage 2's and ours.
 
     Args:
-        data_dir: Stage 1: utt2spk, skipped.tsv, perhaps source.yaml.
+        data_dir: Stage 1: utt2spk, skipped.tsv, perhaps source.yaml and utt2video.
         wav_dir: Stage 3: wav.scp, utt2num_samples, skipped.tsv.
         visual_dir: Stage 2: visual.scp, visual_skipped.tsv.
         output_dir: Gets wav.scp, spk1.scp, visual_spk1.scp, utt2spk, spk2utt,
             utt2num_samples, visual_shape, levels.tsv (of every clip whose samples were
-            looked at, kept or not), skipped.tsv, the tables' contents
+            looked at, kept or not), skipped.tsv, utt2video where clips that are kept
+            share a video, the tables' contents
             (data/records/content.py), counts.yaml and, last, made_from.json.
         limits: What is kept.
         motion_dir: The same as the entry "motion" of condition_dirs.
@@ -171,6 +173,9 @@ def filter_clips(
     for stem in stems:
         check_widths({k: clip.rows[stem] for k, clip in kept.items()})
     _write_tables(output_dir, kept, category, stems)
+    files = {"classes": data_dir / "utt2spk"}
+    if same_video.copy_videos(data_dir, output_dir, kept):
+        files["videos"] = data_dir / same_video.TABLE
     for name, path in scps.items():
         for table in ("wav", "spk1") if name == "wav" else (f"{name}_spk1",):
             copy_content(path, output_dir / f"{table}.scp", kept)
@@ -178,7 +183,6 @@ def filter_clips(
         name = f"{stem}_info.yaml"
         _copy_info(paths[stem].parent / name, output_dir / name)
     write_yaml(output_dir / "counts.yaml", counts)
-    files = {"classes": data_dir / "utt2spk"}
     write_record(output_dir, make_record(4, scps, files, limits._asdict()))
     _log_summary(kept, listed, category)
     return counts

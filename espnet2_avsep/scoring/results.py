@@ -620,6 +620,11 @@ def lists_section(sets: Sequence[Sequence]) -> str:
                 f"{mixtures.get('list_sha256')}: {mixtures['made']} of "
                 f"{mixtures['listed']} made"
             )
+        if mixtures.get("of_one_video"):
+            lines[-1] += (
+                f"; {mixtures['of_one_video']} of the mixtures are of two clips of one "
+                "video, as the list has them"
+            )
     return "## Corpus\n\n" + "\n".join(lines) if lines else ""
 
 

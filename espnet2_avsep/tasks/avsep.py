@@ -12,6 +12,7 @@ from espnet2_avsep.data.loader import BatchLoader, build_loader, num_items_for
 from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
 from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.mixing.mixture_table import read_classes
+from espnet2_avsep.data.mixing.same_video import read_videos
 from espnet2_avsep.data.records.lock import lock_folder
 from espnet2_avsep.data.records.training_record import keep_config
 from espnet2_avsep.data.segment_reader import (
@@ -670,6 +671,7 @@ class AVSeparationTask(AbsTask):
             num_samples=num_samples,
             num_rows=num_rows,
             category=category,
+            videos=read_videos(utt2spk.parent, audio),
             conditions=conditions,
             seed=args.seed,
         )

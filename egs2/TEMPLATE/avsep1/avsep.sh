@@ -368,9 +368,9 @@ made_with=(
         test_mixture_list duet_prompts"
 )
 
-# check_clip_counts: an error if a set has fewer clips than a mixture has sources
+# check_clip_counts: an error if a set has clips of fewer videos than a mixture has sources
 check_clip_counts() {
-    local dset mset n numbers
+    local dset mset n numbers videos
     for dset in ${all_sets}; do
         numbers=${train_ref_nums:-${ref_num}}
         if "${skip_train}" || [ "${dset}" != "${train_set}" ]; then
@@ -380,11 +380,18 @@ check_clip_counts() {
             [ "${clips_of[${mset}]}" != "${dset}" ] || numbers+=" ${sources_of[${mset}]}"
         done
         set_count "${datadir}/${dset}/utt2spk"
+        videos=${num_lines}
+        [ ! -f "${datadir}/${dset}/utt2video" ] ||
+            videos=$(cut -d ' ' -f 2- "${datadir}/${dset}/utt2video" | sort -u | wc -l)
         for n in ${numbers}; do
             [ "${num_lines}" -ge "${n}" ] ||
                 die "${dset}: ${num_lines} clips, but mixtures of ${n} are made of it. Add clips," \
                     "or choose the sets in another way, by shares (--local_data_opts" \
                     "'--valid_ratio 0.2') or by lists (--local_data_opts '--splits <folder>')"
+            [ "${videos}" -ge "${n}" ] ||
+                die "${dset}: ${num_lines} clips of ${videos} video(s), but mixtures of ${n} are made of" \
+                    "it, of different videos. Files of one name in two classes count as one video" \
+                    "(${datadir}/${dset}/utt2video): give different recordings different names, or add clips"
         done
     done
 }
@@ -521,6 +528,9 @@ if ! "${skip_data_prep}"; then
             set_count "${_dir}/wav.scp"
             log "${mset}: ${num_lines} mixtures, list ${_dir}/mixtures.tsv," \
                 "SHA-256 $(cut -d ' ' -f 1 "${_dir}/mixtures.sha256")"
+            [ ! -e "${_dir}/former_list.tsv" ] || cmp -s "${_dir}/former_list.tsv" "${_dir}/mixtures.tsv" ||
+                log "${mset}: this list mixes no two clips of one video; the list before it did" \
+                    "(${_dir}/former_list.tsv, see --test_mixture_list): results of the two cannot be compared"
         done
         set_count "${data_feats}/${train_set}/wav.scp"
         log "${train_set}: ${num_lines} clips"

@@ -110,6 +110,9 @@ def _record(args: Options) -> Dict[str, Any]:
     mixtures = mixtures_of(args)
     if mixtures.is_file():
         files["mixtures"] = str(mixtures)
+    videos = mixtures.with_name("utt2video")
+    if args.shuffle_visual != "no" and videos.is_file():
+        files["videos"] = str(videos)
     options = ("binary_mask", "dtype", "shuffle_visual", "shuffle_seed", "threshold")
     return make_record(
         7,

@@ -2,13 +2,26 @@
 
 import itertools
 import math
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from espnet2_avsep.data.conditions import CONDITIONS, LABELS, MOTION, Condition
 from espnet2_avsep.data.frame_store import crop_and_flip, jitter
+from espnet2_avsep.data.mixing.mixture_draw import ONE_VIDEO, too_few_of_class
+from espnet2_avsep.data.mixing.same_video import classes_never_exhausted
 from espnet2_avsep.data.mixing.silent_sources import (
     SilentSources,
     check_silent_sources,
@@ -50,6 +63,9 @@ class MixAndSeparateDataset(Dataset):
         num_samples: Clip -> number of samples.
         num_rows: Clip -> number of rows n.
         category: Clip -> class; needed for different_class.
+        videos: Clip -> the video it is of. Sources of a mixture, and absent queries,
+            are of different videos, but with pairs "same_video". None or empty: each
+            clip is of a video of its own.
         num_sources: Number of sources N; or several, which the items have in turn: item
             i has ``num_sources[i % len(num_sources)]``. A number that is listed twice
             comes twice as often. A batch must be of one number: see batch_groups.
@@ -138,6 +154,7 @@ class MixAndSeparateDataset(Dataset):
         silent_sources: SilentSources = 0,
         absent_queries: int = 0,
         conditions: Optional[Mapping[str, Mapping[str, Any]]] = None,
+        videos: Optional[Mapping[str, str]] = None,
     ):
         counts = [num_sources] if isinstance(num_sources, int) else num_sources
         if not isinstance(counts, (list, tuple)) or not counts:
@@ -205,6 +222,8 @@ class MixAndSeparateDataset(Dataset):
         }
         if category is not None:
             tables["category"] = category
+        if videos:
+            tables["videos"] = videos
         given = dict(conditions or {})
         if motion is not None:
             given.setdefault(MOTION.name, motion)
@@ -264,21 +283,27 @@ class MixAndSeparateDataset(Dataset):
         self.classmates = _blocks([group[key] for key in self.keys])
         if different_class:
             self.rivals = self.classmates
-        rare = [a for a, b in self.classmates if b - a < max(counts)]
+        video = [(videos or {}).get(key, key) for key in self.keys]
+        # Clip -> the other clips of its video, where there are any.
+        self.siblings = _siblings(video)
+        rare = too_few_of_class(group, max(counts), videos)
         if rare and "same_class" in kinds:
+            name, _ = rare[next(key for key in self.keys if key in rare)]
             raise InputError(
                 f"pairs is same_class and num_sources {max(counts)}, but the class "
-                f"{group[self.keys[rare[0]]]} has fewer clips. Leave it out of the "
-                "training set, or set pairs to any."
+                f"{name} has fewer {'videos' if videos else 'clips'}. Leave it out of "
+                "the training set, or set pairs to any."
             )
-        choices = len(set(self.rivals))
+        what = "classes" if different_class else "videos" if videos else "clips"
+        choices = len(set(self.rivals)) if different_class else len(set(video))
         if choices < max(counts):
             raise InputError(
-                f"num_sources is {max(counts)}, but there are only {choices} "
-                f"{'classes' if different_class else 'clips'} to choose from"
+                f"num_sources is {max(counts)}, but there are only {choices} {what} to "
+                "choose from"
                 + (" (different_class is true)" if different_class else "")
                 + ". Add data, or lower num_sources (in a recipe, --train_ref_nums)"
                 + (", or set different_class to false." if different_class else ".")
+                + (ONE_VIDEO if videos and not different_class else "")
             )
         self.classes = [(category or {}).get(key, "") for key in self.keys]
         classes = len(set(self.classes))
@@ -288,6 +313,17 @@ class MixAndSeparateDataset(Dataset):
                 f"but there are only {classes} classes: the sources of a mixture may "
                 "be of all of them."
             )
+        number = max(counts) + absent_queries
+        if videos and (different_class or absent_queries):
+            choices = classes_never_exhausted(category, videos, number)
+            if choices < number:
+                raise InputError(
+                    f"num_sources is {max(counts)}, different_class "
+                    f"{str(different_class).lower()} and absent_queries "
+                    f"{absent_queries}, but only {choices} classes have {number} "
+                    "videos, or videos that no other class has. Add data, lower these "
+                    f"numbers, or set different_class to false.{ONE_VIDEO}"
+                )
         self.num_sources = [int(count) for count in counts]
         self.segment_samples = int(segment_samples)
         self.margin_samples = int(margin_samples)
@@ -399,11 +435,13 @@ class MixAndSeparateDataset(Dataset):
         """Put absent queries into an item whose sources are the clips ``taken``."""
         rng = self._generator(_ABSENT, index)
         present = {self.classes[clip] for clip in taken}
+        seen = {other for clip in taken for other in self.siblings.get(clip, ())}
         for n in range(len(taken) + 1, len(taken) + 1 + self.absent_queries):
             clip = int(rng.integers(len(self.keys)))
-            while self.classes[clip] in present:
+            while self.classes[clip] in present or clip in seen:
                 clip = int(rng.integers(len(self.keys)))
             present.add(self.classes[clip])
+            seen.update(self.siblings.get(clip, ()))
             room = self.num_samples[clip] - self.segment_samples
             data[f"speech_ref{n}"] = np.zeros(self.segment_samples, np.float32)
             self._add_query(data, n, rng, clip, int(rng.integers(room + 1)))
@@ -430,17 +468,20 @@ class MixAndSeparateDataset(Dataset):
         The clips that may not are blocks of neighbours: the number drawn steps over
         them.
         """
+        siblings = {other for clip in taken for other in self.siblings.get(clip, ())}
         if self.mixed == "same_class" and taken:
             first, last = self.classmates[taken[0]]
-            mates = [n for n in range(first, last) if n not in (*taken, *tried)]
+            out = {*taken, *tried, *siblings}
+            mates = [n for n in range(first, last) if n not in out]
             return mates[int(rng.integers(len(mates)))] if mates else -1
         blocks = {self.rivals[clip] for clip in taken}
-        blocks |= {(clip, clip + 1) for clip in tried}
-        free = len(self.keys) - sum(last - first for first, last in blocks)
+        blocks |= {(clip, clip + 1) for clip in (*tried, *siblings)}
+        merged = _merge(blocks)
+        free = len(self.keys) - sum(last - first for first, last in merged)
         if free <= 0:
             return -1
         clip = int(rng.integers(free))
-        for first, last in sorted(blocks):
+        for first, last in merged:
             if clip >= first:
                 clip += last - first
         return clip
@@ -578,3 +619,22 @@ def _blocks(labels: List[str]) -> List[Tuple[int, int]]:
         first, count = len(blocks), len(list(equals))
         blocks += [(first, first + count)] * count
     return blocks
+
+
+def _merge(blocks: Iterable[Tuple[int, int]]) -> List[Tuple[int, int]]:
+    """Return the union of ranges as ranges that do not overlap, in order."""
+    merged: List[Tuple[int, int]] = []
+    end = 0
+    for first, last in sorted(blocks):
+        if last > end:
+            merged.append((max(first, end), last))
+            end = last
+    return merged
+
+
+def _siblings(videos: Sequence[str]) -> Dict[int, Tuple[int, ...]]:
+    """For each place whose video comes again, the places of that video."""
+    places: Dict[str, List[int]] = {}
+    for place, video in enumerate(videos):
+        places.setdefault(video, []).append(place)
+    return {p: tuple(own) for own in places.values() if len(own) > 1 for p in own}

@@ -4,14 +4,21 @@ import logging
 import math
 import random
 from collections import Counter
-from typing import Dict, List, Mapping, Sequence, Set, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
+from espnet2_avsep.data.mixing.same_video import different_clips, repeats
 from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.errors import InputError
 
 # Attempts to avoid mixtures of the same clips: whole draws, and picks of one mixture.
 _DRAWS = 10
 _PICKS = 50
+# After an error that says that there are too few videos.
+ONE_VIDEO = (
+    " Clips of one video (utt2video of stage 1: files of one name in two classes, "
+    "sections of one recording) are not mixed with one another; files that are "
+    "different recordings need different names."
+)
 
 
 class Weights:
@@ -67,6 +74,7 @@ def draw_groups(
     num_sources: int,
     different_class: bool,
     seed: int,
+    videos: Optional[Mapping[str, str]] = None,
 ) -> List[Tuple[str, ...]]:
     """Draw which clips are mixed, each clip as often as any other.
 
@@ -77,6 +85,11 @@ def draw_groups(
     must be in all of them; taking those first makes sure that the uses come out even.
     The same group of clips is not drawn twice as far as that can be avoided.
 
+    Clips of one video are not mixed: the draw is then one of videos, or, if
+    different_class is true, clips are exchanged between mixtures until none has two of
+    one video. The numbers of uses stay as they are, unless there is no such exchange:
+    then a mixture is made anew from clips with few uses.
+
     The numbers come from ``random.Random.random``, whose sequence Python guarantees.
 
     Args:
@@ -85,18 +98,21 @@ def draw_groups(
         num_sources: Number N of clips of a mixture.
         different_class: Whether they must be of different classes.
         seed: Seed.
+        videos: Clip -> video; None or empty: each clip is of a video of its own. The
+            draw is then the same as with a video for each clip.
 
     Returns:
         M tuples of N clips.
 
     Raises:
-        InputError: fewer clips or classes than sources, M below 1.
+        InputError: fewer clips, videos or classes than sources, M below 1.
     """
     if num_mixtures < 1:
         raise InputError(f"num_mixtures is {num_mixtures}; at least 1 was expected.")
     clips = sorted(category, key=str.encode)
-    label = dict(category) if different_class else {clip: clip for clip in clips}
-    what = "classes" if different_class else "clips"
+    video = {clip: (videos or {}).get(clip, clip) for clip in clips}
+    label = dict(category) if different_class else video
+    what = "classes" if different_class else "videos" if videos else "clips"
     if len(set(label.values())) < num_sources:
         raise InputError(
             f"num_sources is {num_sources}, but there are only "
@@ -104,6 +120,14 @@ def draw_groups(
             f"{shorten(sorted(set(label.values()), key=str.encode))}. Add data, or "
             "lower num_sources"
             + (", or set different_class to false" * different_class + ".")
+            + (ONE_VIDEO if videos and not different_class else "")
+        )
+    found = len(different_clips(clips, label, video, num_sources)) if videos else None
+    if found is not None and found < num_sources:
+        raise InputError(
+            f"num_sources is {num_sources}, but no more than {found} clips are of "
+            "different classes and of different videos. Add data, lower num_sources, "
+            f"or set different_class to false.{ONE_VIDEO}"
         )
     rng = random.Random(seed)
     # More mixtures than groups: they must come again, no use looking for new ones.
@@ -114,6 +138,8 @@ def draw_groups(
         groups = _draw_once(
             rng, clips, label, num_mixtures, num_sources, 1 if crowded else _PICKS
         )
+        if videos and different_class:
+            _part_videos(rng, groups, label, video)
         repeated = len(groups) - len({frozenset(group) for group in groups})
         if fewest is None or repeated < fewest:
             best, fewest = groups, repeated
@@ -129,7 +155,11 @@ def draw_groups(
 
 
 def draw_same_class(
-    category: Mapping[str, str], num_mixtures: int, num_sources: int, seed: int
+    category: Mapping[str, str],
+    num_mixtures: int,
+    num_sources: int,
+    seed: int,
+    videos: Optional[Mapping[str, str]] = None,
 ) -> List[Tuple[str, ...]]:
     """Draw mixtures whose sources are different clips of one class.
 
@@ -143,12 +173,13 @@ def draw_same_class(
         num_mixtures: Number M of mixtures.
         num_sources: Number N of clips of a mixture.
         seed: Seed.
+        videos: Clip -> video; see :func:`draw_groups`.
 
     Returns:
         M tuples of N clips.
 
     Raises:
-        InputError: no class has N clips, M below 1, N below 2.
+        InputError: no class has N clips of different videos, M below 1, N below 2.
     """
     if num_mixtures < 1 or num_sources < 2:
         raise InputError(
@@ -158,14 +189,14 @@ def draw_same_class(
     members: Dict[str, List[str]] = {}
     for clip in sorted(category, key=str.encode):
         members.setdefault(category[clip], []).append(clip)
-    names = sorted(
-        (n for n in members if len(members[n]) >= num_sources), key=str.encode
-    )
+    rare = too_few_of_class(category, num_sources, videos)
+    names = sorted((n for n in members if members[n][0] not in rare), key=str.encode)
     if not names:
         raise InputError(
-            f"same_class is true and num_sources {num_sources}, but no class has "
-            f"that many clips: {shorten(sorted(members, key=str.encode))}. Add data, "
-            "or set same_class to false."
+            f"same_class is true and num_sources {num_sources}, but no class has that "
+            f"many {'videos' if videos else 'clips'}: "
+            f"{shorten(sorted(members, key=str.encode))}. Add data, or set same_class "
+            "to false."
         )
     total = sum(len(members[name]) for name in names)
     exact = [num_mixtures * len(members[name]) / total for name in names]
@@ -174,7 +205,9 @@ def draw_same_class(
     for n in by_remainder[: num_mixtures - sum(shares)]:
         shares[n] += 1
     columns = [
-        draw_groups(dict.fromkeys(members[name], name), share, num_sources, False, seed)
+        draw_groups(
+            dict.fromkeys(members[name], name), share, num_sources, False, seed, videos
+        )
         for name, share in zip(names, shares, strict=True)
         if share
     ]
@@ -187,15 +220,72 @@ def draw_same_class(
 
 
 def too_few_of_class(
-    category: Mapping[str, str], num_sources: int
+    category: Mapping[str, str],
+    num_sources: int,
+    videos: Optional[Mapping[str, str]] = None,
 ) -> Dict[str, Tuple[str, int]]:
-    """Clips whose class has fewer than N clips: clip -> its class, and how many."""
-    sizes = Counter(category.values())
+    """Clips whose class has fewer than N videos: clip -> its class, and how many."""
+    of_class: Dict[str, Set[str]] = {}
+    for clip, name in category.items():
+        of_class.setdefault(name, set()).add((videos or {}).get(clip, clip))
     return {
-        clip: (name, sizes[name])
+        clip: (name, len(of_class[name]))
         for clip, name in category.items()
-        if sizes[name] < num_sources
+        if len(of_class[name]) < num_sources
     }
+
+
+def _part_videos(
+    rng: random.Random,
+    groups: List[Tuple[str, ...]],
+    label: Mapping[str, str],
+    video: Mapping[str, str],
+) -> None:
+    """Exchange clips between mixtures until none has two clips of one video."""
+    uses = Counter(clip for group in groups for clip in group)
+    for place, group in enumerate(groups):
+        while repeats(groups[place], video):
+            if _exchange(rng, groups, place, label, video):
+                continue
+            clips = sorted(_shuffled(rng, sorted(label)), key=uses.__getitem__)
+            found = different_clips(clips, label, video, len(group))
+            groups[place] = tuple(_shuffled(rng, found))
+            uses.subtract(group)
+            uses.update(found)
+
+
+def _exchange(
+    rng: random.Random,
+    groups: List[Tuple[str, ...]],
+    place: int,
+    label: Mapping[str, str],
+    video: Mapping[str, str],
+) -> bool:
+    """Exchange a clip that shares its video in its mixture for one of another mixture.
+
+    Returns:
+        Whether there was such an exchange, after which neither mixture has more clips
+        of one video or class than before.
+    """
+    group = groups[place]
+    count = Counter(video[clip] for clip in group)
+    mine = [n for n, clip in enumerate(group) if count[video[clip]] > 1]
+    for other in _shuffled(rng, range(len(groups))):
+        if other == place or repeats(groups[other], video):
+            continue
+        for m in mine:
+            for n in range(len(group)):
+                ours, theirs = list(group), list(groups[other])
+                ours[m], theirs[n] = theirs[n], ours[m]
+                if (
+                    count[video[ours[m]]] == 0
+                    and not repeats(theirs, video)
+                    and not repeats(ours, label)
+                    and not repeats(theirs, label)
+                ):
+                    groups[place], groups[other] = tuple(ours), tuple(theirs)
+                    return True
+    return False
 
 
 def _draw_once(
@@ -288,6 +378,6 @@ def _pick(
     return [(g, left[g].draw(rng)) for g in _shuffled(rng, groups)]
 
 
-def _shuffled(rng: random.Random, values: List) -> List:
+def _shuffled(rng: random.Random, values: Sequence) -> List:
     order = [(rng.random(), n) for n in range(len(values))]
     return [values[n] for _, n in sorted(order)]

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import random
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple, Union
@@ -15,6 +16,7 @@ from espnet2_avsep.data.clip_filter import check_widths, count_clips, read_sourc
 from espnet2_avsep.data.conditions import WITH_ROWS
 from espnet2_avsep.data.features import write_ark
 from espnet2_avsep.data.frame_store import PackedFrames
+from espnet2_avsep.data.mixing import same_video
 from espnet2_avsep.data.mixing.mixture_draw import (
     draw_groups,
     draw_same_class,
@@ -50,6 +52,7 @@ from espnet2_avsep.data.records.made_from import (
     Record,
     begin_record,
     make_record,
+    read_record,
     record_path,
     write_record,
 )
@@ -64,7 +67,7 @@ from espnet2_avsep.data.segment_reader import (
     strided_rows,
 )
 from espnet2_avsep.data.tables.clip_id import file_stem
-from espnet2_avsep.data.tables.key_check import check_same_keys
+from espnet2_avsep.data.tables.key_check import check_same_keys, shorten
 from espnet2_avsep.data.tables.scp import (
     PathLike,
     Skipped,
@@ -78,6 +81,8 @@ from espnet2_avsep.data.tables.yaml_file import write_yaml
 from espnet2_avsep.errors import InputError, check_integers
 
 STAGE = "mixtures"
+# A list that was drawn when clips of one video could be mixed.
+FORMER_LIST = "former_list.tsv"
 _STEMS = [condition.stem for condition in WITH_ROWS]
 _TABLES = ("wav", "spk*", "visual_spk*")
 # Names of our files that were not finished.
@@ -115,7 +120,8 @@ def make_mixtures(
     Args:
         clips_dir: What filter_clips wrote.
         output_dir: Gets wav.scp, spk{n}.scp, visual_spk{n}.scp, mixtures.tsv,
-            mixtures.sha256, skipped.tsv, data/, the tables' contents
+            mixtures.sha256, skipped.tsv, utt2video where clips share a video, data/,
+            the tables' contents
             (data/records/content.py), counts.yaml and, last, made_from.json; of each
             condition whose rows the clips have, <stem>_spk{n}.scp.
         fs: Sampling rate of the clips in Hz.
@@ -137,7 +143,7 @@ def make_mixtures(
             it; a list names its own silent sources.
         same_class: Whether the sources of a mixture are different clips of one class,
             which pictures of the class cannot tell apart. Clips whose class has fewer
-            than N clips are left out and counted.
+            than N clips (of different videos) are left out and counted.
 
     Returns:
         The content of counts.yaml: the counts of clips as in filter_clips, and
@@ -173,6 +179,7 @@ def make_mixtures(
     clips = read_clips(clips_dir, fs)
     earlier = read_skipped(clips_dir / "skipped.tsv")
     listed = set(clips.wav) | {row.key for row in earlier}
+    videos = same_video.read_videos(clips_dir, clips.wav)
 
     silent: List[Skipped] = []
     not_made: List[Skipped] = []
@@ -181,9 +188,10 @@ def make_mixtures(
         unfit = {row.key for row in silent}
         usable = {k: v for k, v in clips.category.items() if k not in unfit}
         if same_class:
-            alone = too_few_of_class(usable, num_sources)
+            alone = too_few_of_class(usable, num_sources, videos)
+            what = "videos" if videos else "clips"
             for clip, (name, size) in sorted(alone.items()):
-                reason = f"too few clips of its class: {size} of {name}"
+                reason = f"too few {what} of its class: {size} of {name}"
                 silent.append(Skipped(clip, STAGE, f"{reason}, {num_sources} needed"))
                 del usable[clip]
         logging.info(f"{len(usable)} of {len(clips.wav)} clips can be drawn")
@@ -197,9 +205,11 @@ def make_mixtures(
         number = len(usable) if num_mixtures is None else num_mixtures
         try:
             if same_class:
-                groups = draw_same_class(usable, number, num_sources, seed)
+                groups = draw_same_class(usable, number, num_sources, seed, videos)
             else:
-                groups = draw_groups(usable, number, num_sources, different_class, seed)
+                groups = draw_groups(
+                    usable, number, num_sources, different_class, seed, videos
+                )
         except InputError as error:
             write_skipped(output_dir / "skipped.tsv", earlier + silent)
             raise InputError(
@@ -225,6 +235,16 @@ def make_mixtures(
         mixtures, not_made = read_mixture_list(
             list_file, clips, num_sources, segment_samples
         )
+    shared = [
+        mixture.mix_id
+        for mixture in mixtures
+        if same_video.repeats([source.clip for source in mixture.sources], videos)
+    ]
+    if shared:
+        logging.warning(
+            f"{list_file}: {len(shared)} of {len(mixtures)} mixtures are of two clips "
+            f"of one video, as the list has them: {shorten(shared)}"
+        )
 
     counts = count_clips(usable, earlier + silent, listed)
     counts.update(read_source(clips_dir / "counts.yaml"))
@@ -244,6 +264,8 @@ def make_mixtures(
         "num_sources": num_sources,
         "different_class": None if list_file is not None else different_class,
         **({"same_class": True} if same_class else {}),
+        **({"different_videos": True} if videos and list_file is None else {}),
+        **({"of_one_video": len(shared)} if shared else {}),
         **_silent_counts(mixtures, silent_sources),
         "segment_samples": segment_samples,
         "fs": fs,
@@ -264,6 +286,8 @@ def make_mixtures(
         state += " motion of the segment"
     if VERSIONS[4] > 1:
         state += f" version {VERSIONS[4]}"
+    if videos and list_file is None:
+        _keep_former_list(output_dir, digest)
     _prepare_folder(output_dir, state)
     _write_audio(output_dir, mixtures, clips, fs, segment_samples, num_sources)
     for n in range(num_sources):
@@ -274,6 +298,7 @@ def make_mixtures(
     write_skipped(output_dir / "skipped.tsv", earlier + silent + not_made)
     write_file(output_dir / "mixtures.tsv", table)
     write_file(output_dir / "mixtures.sha256", f"{digest}  mixtures.tsv\n")
+    same_video.copy_videos(clips_dir, output_dir, uses)
     write_yaml(output_dir / "counts.yaml", counts)
     write_record(output_dir, _record(clips_dir, list_file, counts["mixtures"]))
     logging.info(
@@ -281,6 +306,26 @@ def make_mixtures(
         f"to {max(uses.values())} mixtures; SHA-256 of the list: {digest}"
     )
     return counts
+
+
+def _keep_former_list(output_dir: Path, digest: str) -> None:
+    """Keep a list that was drawn when clips of one video could be mixed.
+
+    Results of it can be made again with the option list_file.
+    """
+    path = output_dir / "mixtures.tsv"
+    former = (read_record(output_dir) or {}).get("options", {})
+    if "different_videos" in former or former.get("list") or not path.is_file():
+        return
+    if former.get("sha256") in (None, digest):
+        return
+    shutil.copyfile(path, output_dir / FORMER_LIST)
+    logging.warning(
+        f"{path}: was drawn by an earlier version, which mixed clips of one video too; "
+        f"that list is kept as {output_dir / FORMER_LIST}. Results of the two lists "
+        "are not comparable; --test_mixture_list (--valid_mixture_list) of avsep.sh "
+        "makes the mixtures of the earlier one again."
+    )
 
 
 def _record(clips_dir: Path, list_file: Optional[PathLike], options: Dict) -> Record:
@@ -363,6 +408,7 @@ def _prepare_folder(output_dir: Path, state: str) -> None:
     data.mkdir(parents=True, exist_ok=True)
     begin_record(output_dir, 4)
     (output_dir / "counts.yaml").unlink(missing_ok=True)
+    (output_dir / same_video.TABLE).unlink(missing_ok=True)
     marker = data / "state.sha256"
     same = marker.exists() and marker.read_text(encoding="utf-8").strip() == state
     if not same:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Dict, List, Mapping, Tuple, Union
 
 from espnet2_avsep.data.conditions import WITH_ROWS
+from espnet2_avsep.data.mixing import same_video
 from espnet2_avsep.data.mixing.mixture_table import read_sources
 from espnet2_avsep.errors import InputError
 
@@ -27,9 +28,10 @@ def shuffle_visual(
     Args:
         tables: Name -> mixture -> value, the names visual_ref{n} among them, and
             motion_ref{n} if there are any.
-        list_file: mixtures.tsv of the set.
+        list_file: mixtures.tsv of the set; utt2video may lie beside it.
         mode: "clip": of any clip that is not in the mixture, whatever its class;
-            "class": of a clip whose class is not in the mixture.
+            "class": of a clip whose class is not in the mixture. In both cases it is
+            of no video that is in the mixture.
         seed: Seed of the draw.
         required: Whether each mixture must leave something to draw from; otherwise
             those that do not are missing in the tables of the visual inputs.
@@ -60,11 +62,18 @@ def shuffle_visual(
         for key in sorted(tables[names[0]])
         for n in numbers
     ]
+    known = {clip for own in sources.values() for clip, _ in own}
+    videos = same_video.read_videos(Path(list_file).parent, known)
     shuffled = {name: dict(table) for name, table in tables.items()}
     shuffled.update({f"class_ref{n}": {} for n in numbers})
     for key in tables[names[0]]:
         own = {source[column] for source in sources[key]}
-        choice = [entry for entry in pool if entry[0][column] not in own]
+        seen = {videos.get(clip) for clip, _ in sources[key]} - {None}
+        choice = [
+            entry
+            for entry in pool
+            if entry[0][column] not in own and videos.get(entry[0][0]) not in seen
+        ]
         if not choice and not required:
             for name in (f"{kind}{n}" for kind in kinds for n in numbers):
                 del shuffled[name][key]

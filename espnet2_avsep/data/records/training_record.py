@@ -206,7 +206,7 @@ def _record(words: Mapping[str, List[str]]) -> Record:
                 )
             path, name, _ = triple.split(",")
             tables[f"{part} {name}"] = path
-            for beside in ("utt2spk", "mixtures.tsv"):
+            for beside in ("utt2spk", "utt2video", "mixtures.tsv"):
                 file = Path(path).with_name(beside)
                 if file.is_file():
                     files[f"{part} {beside}"] = str(file)

@@ -52,8 +52,11 @@ def sound(folder):
 def draw(folder):
     """Stage 4: the first mixtures of a list, as numbers of clips."""
     category = {f"{n:02d}": "abc"[n % 3] for n in range(9)}
-    groups = draw_groups(category, 6, 2, True, seed=3)
-    return [int(clip) for group in groups[:3] for clip in group]
+    groups = draw_groups(category, 6, 2, True, seed=3)[:3]
+    videos = {clip: str(int(clip) // 2) for clip in category}
+    for different_class in (False, True):
+        groups += draw_groups(category, 9, 3, different_class, 3, videos)[:3]
+    return [int(clip) for group in groups for clip in group]
 
 
 def tracks(folder):
@@ -93,7 +96,10 @@ def scores(folder):
 MADE = {
     2: (pictures, {1: [24.5, 74.5, 124.5]}),
     3: (sound, {1: [2756, 0.00694, 0.02853, -0.18702, -0.19971]}),
-    4: (draw, {1: [8, 4, 3, 7, 0, 5]}),
+    4: (
+        draw,
+        {1: [8, 4, 3, 7, 0, 5, 8, 4, 7, 7, 2, 1, 3, 7, 5, 1, 2, 6, 8, 6, 4, 7, 8, 3]},
+    ),
     7: (tracks, {1: [1.02876, -0.91817, 34.69097, 35.01405]}),
     8: (scores, {2: [18.52888, 19.7846, 24.57596, 313.0712, 16.7958, 313.0712]}),
 }
