@@ -122,6 +122,14 @@ def test_plan_in_seconds():
     assert plan.context == 2500
 
 
+def test_longer_chunks_share_no_more_than_half_a_segment():
+    """Half of every chunk would be computed twice, however long it is."""
+    seconds = 2 * 65280 / 11625
+    plan = plan_chunks(Chunking(seconds), 65280, 11625, 256, 1025, levels=7)
+    assert plan.chunk == 130560 and plan.overlap == plan.fade == 130560 - 3 * 32768
+    assert plan_chunks(Chunking(2.0), 10, 8000, 1, 2).overlap == 5
+
+
 def test_chunks_begin_on_the_network_s_grid_where_the_overlap_allows_it():
     plan = plan_chunks(Chunking(), 65280, 11625, 256, 1025, levels=7)
     assert plan.hop == plan.step == 256 * 2**7
