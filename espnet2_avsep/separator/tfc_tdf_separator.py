@@ -30,8 +30,11 @@ class TFCTDFSeparator(AbsAVSeparator):
     with W a linear layer from K values to the rows of a patch. Only the second line
     runs for each source. With ``profile``, V e_i is added to L_i: the same at all
     frames, what a source's spectrum is like on average, which is learned within a few
-    steps. The mask is sigmoid(L_i) exp(i P_i): bounded, so that it
-    learns fast, and complex, so that it is not limited by the mixture's phase.
+    steps. The mask is sigmoid(L_i) exp(i P_i): bounded, so that it learns fast.
+
+    The feature is a magnitude, which does not tell the sign of the difference between
+    a source's phase and the mixture's. Trained networks leave P_i near 0, so that the
+    masks are real in effect (measured in egs2/mini_music/README.md).
 
     With ``competition``, the queries of a mixture share it with a rest that nobody asks
     for, whose logit is 0; magnitudes of masks are their softmax::
