@@ -32,7 +32,11 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Workers of `pytest -n auto` hold torch, ESPnet and small models.
 MEBIBYTES_A_WORKER = 2000
 # All workers begin with the longest files, so that they end together.
-LONGEST_FIRST = ("test_mini_recipe.py", "test_corpora.py", "test_shell_avsep.py")
+LONGEST_FIRST = (
+    *("test_shell_avsep.py", "test_corpora.py", "test_mini_recipe.py"),
+    *("test_music_mini.py", "test_shell_table.py", "test_scale.py"),
+    *("test_tuning_configs.py", "test_avsep_task.py", "test_every_separator.py"),
+)
 
 
 @pytest.hookimpl(optionalhook=True)
