@@ -21,7 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
-from espnet2_avsep.layers.upsampled_conv import interpolate_taps, tap_weights
+from espnet2_avsep.layers.upsampled_conv import (
+    interpolate_taps,
+    order_taps,
+    tap_weights,
+)
 
 
 def level_widths(channels: int, layers: int) -> List[int]:
@@ -191,18 +195,29 @@ class UpBlock(nn.Module):
         """
         weight, bias = self.conv.weight, self.conv.bias
         low = self._at_low_resolution(x)
+        # Few positions: their taps are reordered, not the weights.
+        by_maps = low and x.numel() // x.size(1) < weight.size(1)
+        if low:
+            weight = tap_weights(weight, by_maps)
+        shared_weight = weight
+        if self.skip_channels:
+            # One split: slices would have gradients of full size, and their sum.
+            sizes = [self.skip_channels, weight.size(1) - self.skip_channels]
+            shared_weight, weight = weight.split(sizes, dim=1)
 
         def convolve(x: Tensor, weight: Tensor) -> Tensor:
             x = F.relu(x)
             if low:
-                return F.linear(x.permute(0, 2, 3, 1), tap_weights(weight))
+                return F.linear(x.permute(0, 2, 3, 1), weight)
             return F.conv2d(up_sample(x, self.aligned_time), weight, padding=1)
 
-        y = convolve(x, weight[:, self.skip_channels :])
+        y = convolve(x, weight)
         if skip is not None:
-            shared = convolve(skip, weight[:, : self.skip_channels])
+            shared = convolve(skip, shared_weight)
             y = (y.unflatten(0, (num_sources, -1)) + shared).flatten(0, 1)
         if low:
+            if by_maps:
+                y = order_taps(y)
             y = interpolate_taps(y, self.aligned_time).permute(0, 3, 1, 2)
         if bias is not None:
             y = y + bias[:, None, None]
@@ -293,7 +308,13 @@ class QueriedUpBlock(nn.Module):
     @staticmethod
     def _mix(weight: Tensor, x: Tensor) -> Tensor:
         """Weigh maps (N or 1, B, C, H, W) by (N, B, 9, C): (N, B, H * W, 9)."""
-        return x.flatten(3).transpose(2, 3) @ weight.transpose(2, 3)
+        x = x.flatten(3).transpose(2, 3)
+        if len(x) == len(weight):
+            return x @ weight.transpose(2, 3)
+        # What the sources share is read once: (B, H * W, C) by (B, C, N * 9).
+        joined = weight.permute(1, 3, 0, 2)  # (B, C, N, 9)
+        mixed = x[0] @ joined.flatten(2)
+        return mixed.unflatten(2, joined.shape[2:]).permute(2, 0, 1, 3)
 
 
 class UNetDecoder(nn.Module):

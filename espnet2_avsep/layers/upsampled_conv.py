@@ -87,12 +87,22 @@ def _blocks_for(taps: Tensor, size: int, aligned: bool) -> Tensor:
     return _cached_blocks(size, aligned, taps.dtype, taps.device)
 
 
-def tap_weights(weight: Tensor) -> Tensor:
+def tap_weights(weight: Tensor, by_maps: bool = False) -> Tensor:
     """Weights (O, C, 3, 3) as those of a linear map to the taps, (9 O, C).
 
-    Order of the taps: column tap j, row tap i, map o.
+    Args:
+        weight: The convolution's weights.
+        by_maps: Order of the taps. False: column tap j, row tap i, map o, as
+            interpolate_taps() takes them. True: o, i, j, as weights with channels last
+            lie in memory, so that neither they nor their gradient are copied;
+            order_taps() brings the taps into the other order.
     """
-    return weight.permute(3, 2, 0, 1).flatten(0, 2)
+    return weight.permute((0, 2, 3, 1) if by_maps else (3, 2, 0, 1)).flatten(0, 2)
+
+
+def order_taps(taps: Tensor) -> Tensor:
+    """Bring taps (M, H, W, 9 O) from the order o, i, j into the order j, i, o."""
+    return taps.unflatten(-1, (-1, 3, 3)).permute(0, 1, 2, 5, 4, 3).flatten(3)
 
 
 def interpolate_taps(taps: Tensor, aligned_columns: bool = True) -> Tensor:

@@ -10,6 +10,7 @@ from espnet2_avsep.layers.unet import (
 from espnet2_avsep.layers.upsampled_conv import (
     BLOCK,
     interpolate_taps,
+    order_taps,
     tap_weights,
 )
 
@@ -17,6 +18,14 @@ from espnet2_avsep.layers.upsampled_conv import (
 def convolve_after_upsampling(x, weight, bias=None):
     x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
     return F.conv2d(x, weight, bias, padding=1)
+
+
+def compare_gradients(result, expected, inputs):
+    """Of a random sum of the values."""
+    direction = torch.randn_like(result)
+    gradients = [torch.autograd.grad(y, inputs, direction) for y in (result, expected)]
+    for own, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(own, other, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("maps", [1, 2, 9])
@@ -28,6 +37,8 @@ def test_equals_convolution_of_the_upsampled_map(size, maps):
     result = interpolate_taps(taps).permute(0, 3, 1, 2)
     expected = convolve_after_upsampling(x, weight)
     torch.testing.assert_close(result, expected, atol=1e-12, rtol=1e-12)
+    by_maps = F.linear(x.permute(0, 2, 3, 1), tap_weights(weight, by_maps=True))
+    torch.testing.assert_close(order_taps(by_maps), taps, atol=1e-12, rtol=1e-12)
 
 
 @pytest.mark.parametrize("size", [(2, 3), (40, 4)])
@@ -37,6 +48,7 @@ def test_up_block_equals_convolution_of_the_concatenation(channels, size):
     block = UpBlock(channels, 4, 6, norm=False).double()
     x = torch.randn(num_sources * batch, channels, *size, dtype=torch.float64)
     skip = torch.randn(batch, 4, *size, dtype=torch.float64)
+    inputs = (x.requires_grad_(), skip.requires_grad_(), *block.parameters())
     assert block._at_low_resolution(x) == (channels == 64)
     joint = torch.cat([skip.repeat(num_sources, 1, 1, 1), x], dim=1)
     expected = convolve_after_upsampling(
@@ -44,6 +56,20 @@ def test_up_block_equals_convolution_of_the_concatenation(channels, size):
     )
     result = block(x, skip, num_sources)
     torch.testing.assert_close(result, expected, atol=1e-11, rtol=1e-11)
+    compare_gradients(result, expected, inputs)
+
+
+@pytest.mark.parametrize("skip_channels", [0, 64])
+def test_weights_of_few_positions_and_their_gradient_are_not_copied(skip_channels):
+    """Copies of weights larger than the maps took a tenth of a training step."""
+    block = UpBlock(64, skip_channels, 6, norm=False)
+    block.to(memory_format=torch.channels_last)
+    weight = block.conv.weight
+    assert tap_weights(weight, by_maps=True).data_ptr() == weight.data_ptr()
+    skip = torch.randn(1, 64, 2, 2) if skip_channels else None
+    result = block(torch.randn(2, 64, 2, 2), skip, 2)
+    (gradient,) = torch.autograd.grad(result.sum(), weight)
+    assert gradient.stride() == weight.stride()
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -56,16 +82,23 @@ def test_queried_block_equals_the_product_with_its_maps(shared, skip_channels):
     skip = None
     if skip_channels:
         skip = torch.randn(batch, skip_channels, 6, 7, dtype=torch.float64)
+        skip.requires_grad_()
     query = torch.randn(num_sources, batch, 5, dtype=torch.float64)
+    inputs = [x.requires_grad_(), query.requires_grad_(), *block.parameters()]
+    if skip is not None:
+        inputs.append(skip)
     result = block(x, skip, query)
+    plain = []
     for n in range(num_sources):
         own = x if shared else x.view(num_sources, batch, 4, 6, 7)[n]
         joint = own if skip is None else torch.cat([skip, own], dim=1)
         maps = convolve_after_upsampling(
             F.relu(joint), block.conv.weight, block.conv.bias
         )
-        expected = (query[n][:, :, None, None] * maps).sum(dim=1)
-        torch.testing.assert_close(result[n], expected, atol=1e-11, rtol=1e-11)
+        plain.append((query[n][:, :, None, None] * maps).sum(dim=1))
+    expected = torch.stack(plain)
+    torch.testing.assert_close(result, expected, atol=1e-11, rtol=1e-11)
+    compare_gradients(result, expected, inputs)
 
 
 @pytest.mark.parametrize("maps", [1, 9])
