@@ -13,6 +13,7 @@ two waveforms, pictures' network included where there is one; embeddings are giv
 
 import argparse
 import copy
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -100,6 +101,25 @@ def step_of(system: str, batch_size: int, plain: bool) -> Tuple[Callable, Callab
     return train, masks
 
 
+def compare_training(systems: Sequence[str], args: argparse.Namespace) -> Iterator[Row]:
+    """Yield a row for each system."""
+    for system in systems:
+        ours, our_masks = step_of(system, args.batch_size, plain=False)
+        theirs, their_masks = step_of(system, args.batch_size, plain=True)
+        difference = (our_masks() - their_masks()).abs().max()
+        ways = {"ours": ours, "plain": theirs}
+        median, _ = compare(ways, args.rounds, CLOCKS[args.clock])
+        yield Row(
+            f"training step, {system}, batch {args.batch_size}",
+            median["ours"],
+            median["plain"],
+            "s",
+            "released structure, plain",
+            difference=f"masks: {difference:.0e}",
+            goal=GOALS[system],
+        )
+
+
 def separation_of(system: str) -> Tuple[Callable, Callable]:
     """Return our separation of a mixture, and the released program's, same weights."""
     import torch
@@ -152,28 +172,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
     torch.set_num_threads(args.threads)
     print(f"{circumstances(args)}; {args.clock} time")
-    rows = []
-    training = [s for s in args.systems if s in GOALS and "training" in args.work]
-    for system in training:
-        ours, our_masks = step_of(system, args.batch_size, plain=False)
-        theirs, their_masks = step_of(system, args.batch_size, plain=True)
-        difference = (our_masks() - their_masks()).abs().max()
-        median, _ = compare(
-            {"ours": ours, "plain": theirs}, args.rounds, CLOCKS[args.clock]
-        )
-        rows.append(
-            Row(
-                f"training step, {system}, batch {args.batch_size}",
-                median["ours"],
-                median["plain"],
-                "s",
-                "released structure, plain",
-                difference=f"masks: {difference:.0e}",
-                goal=GOALS[system],
-            )
-        )
+    rows: Iterator[Row] = iter(())
+    if "training" in args.work:
+        rows = compare_training([s for s in args.systems if s in GOALS], args)
     if "separation" in args.work:
-        rows += compare_separation(args.systems, args)
+        rows = itertools.chain(rows, compare_separation(args.systems, args))
     return report(rows, args)
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 MALLOCS = ("default", "keep")
@@ -146,16 +146,17 @@ def circumstances(args: argparse.Namespace) -> str:
     )
 
 
-def report(rows: Sequence[Row], args: argparse.Namespace) -> int:
-    """Print the rows; 1 if a goal is missed."""
-    print(HEADER)
+def report(rows: Iterable[Row], args: argparse.Namespace) -> int:
+    """Print each row as it is measured; 1 if a goal is missed."""
+    print(HEADER, flush=True)
+    missed = False
     for row in rows:
         print(format_row(row), flush=True)
-    if args.json:
-        with open(args.json, "a", encoding="utf-8") as f:
-            for row in rows:
+        missed |= row.goal is not None and row.ratio < row.goal
+        if args.json:
+            with open(args.json, "a", encoding="utf-8") as f:
                 f.write(json.dumps(dataclasses.asdict(row)) + "\n")
-    return int(any(row.goal is not None and row.ratio < row.goal for row in rows))
+    return int(missed)
 
 
 def resident(name: str) -> float:
