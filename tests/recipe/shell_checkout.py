@@ -1,5 +1,6 @@
 """A checkout to try the recipe's shell in, with a Python that only pretends to work."""
 
+import copy
 import json
 import os
 import shutil
@@ -283,6 +284,16 @@ class Checkout:
         (root / "fast" / "pyvenv.cfg").write_text(
             f"home = {fast.resolve().parent}\ninclude-system-site-packages = false\n"
         )
+
+    def copy(self, root: Path):
+        """Copy it, with what its recipe has made, to root; no calls are noted there."""
+        subprocess.run(["cp", "-a", self.root, root], check=True)
+        other = copy.copy(self)
+        other.root = root
+        other.recipe = root / self.recipe.relative_to(self.root)
+        other.python = root / self.python.relative_to(self.root)
+        other.forget()
+        return other
 
     def environment(self, **extra):
         """The environment of a user who has activated this Python's environment."""

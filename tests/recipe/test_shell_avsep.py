@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -27,11 +26,7 @@ def prepared(tmp_path_factory):
 @pytest.fixture
 def again(prepared, tmp_path):
     """The same folder for a second run, of its own, with no calls noted."""
-    other = Checkout(tmp_path / "checkout")
-    shutil.rmtree(other.recipe)
-    shutil.copytree(prepared.recipe, other.recipe, symlinks=True)
-    other.forget()
-    return other
+    return prepared.copy(tmp_path / "checkout")
 
 
 def snapshot(folder):
