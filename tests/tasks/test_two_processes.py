@@ -6,6 +6,7 @@ there are. One pair of processes runs all systems at tiny size, in float64.
 
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,10 @@ PARTS = [slice(0, 2), slice(2, 5)]
 
 PROCESS = """
 import sys, torch
-from tests.tasks.test_two_processes import PARTS, SYSTEMS, run
-rank, folder = int(sys.argv[1]), sys.argv[2]
+from tests.tasks.test_two_processes import run_all
+folder, *names = sys.argv[1:]
 torch.set_num_threads(1)
-torch.distributed.init_process_group(
-    "gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2
-)
-results = {name: run(name, PARTS[rank]) for name in SYSTEMS}
-torch.distributed.destroy_process_group()
-torch.save(results, f"{folder}/{rank}.pt")
+torch.save(run_all(1, folder, names), f"{folder}/1.pt")
 """
 
 
@@ -102,19 +98,39 @@ def run(name, part):
     }
 
 
+def run_all(rank, folder, names):
+    """Run the systems on the part of one of two processes; return results by name."""
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/init",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=300),
+    )
+    try:
+        return {name: run(name, PARTS[rank]) for name in names}
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """What each of two processes got, by system."""
+def results(request, tmp_path_factory):
+    """What each of two processes got, by system; this process is one of the two."""
     folder = tmp_path_factory.mktemp("processes")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(rank), folder],
-            cwd=Path(__file__).parents[2],
-        )
-        for rank in range(2)
+    names = [
+        item.callspec.params["name"]
+        for item in request.session.items
+        if getattr(item, "function", None) is test_two_processes_equal_one
     ]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    other = subprocess.Popen(
+        [sys.executable, "-c", PROCESS, folder, *names], cwd=Path(__file__).parents[2]
+    )
+    try:
+        here = run_all(0, folder, names)
+        assert other.wait(timeout=300) == 0
+    finally:
+        other.kill()
+    return [here, torch.load(folder / "1.pt")]
 
 
 def test_no_classifier_is_left_out():
