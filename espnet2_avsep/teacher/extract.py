@@ -42,7 +42,12 @@ def extract_teacher(args: TeacherOptions) -> None:
 
     import yaml
 
-    from espnet2_avsep.data.records.content import table_digest
+    from espnet2_avsep.data.records.made_from import (
+        TEACHER,
+        VERSIONS,
+        make_record,
+        write_record,
+    )
     from espnet2_avsep.data.tables.scp import atomic_write, read_scp, write_scp
 
     table = read_scp(args.wav_scp)
@@ -65,6 +70,8 @@ def extract_teacher(args: TeacherOptions) -> None:
     output = Path(args.output_dir)
     ark, scp = output / "teacher.ark", output / "teacher.scp"
     info_file = output / "teacher_info.yaml"
+    record = make_record(TEACHER, {"sound": args.wav_scp}, {}, {})
+    version = VERSIONS[TEACHER]
     info = yaml.safe_dump(
         {
             "teacher": teacher.description,
@@ -73,7 +80,8 @@ def extract_teacher(args: TeacherOptions) -> None:
             "dim": teacher.output_dim,
             "batch_size": args.batch_size,
             "device": device.type,
-            "sound": table_digest(args.wav_scp),
+            "sound": record["inputs"]["sound"]["digest"],
+            **({"version": version} if version > 1 else {}),
         },
         sort_keys=False,
     )
@@ -83,6 +91,7 @@ def extract_teacher(args: TeacherOptions) -> None:
         with atomic_write(info_file) as f:
             f.write(info)
     if scp.is_file() and ark.is_file():
+        write_record(scp, record)
         logging.info(f"{scp}: is finished already")
         return
 
@@ -107,6 +116,7 @@ def extract_teacher(args: TeacherOptions) -> None:
         offsets[key] = f"{ark}:{offset + head}"
         offset += len(_empty_record(key, teacher.output_dim))
     write_scp(scp, offsets)
+    write_record(scp, record)
     logging.info(f"{scp}: {len(keys)} embeddings of width {teacher.output_dim}")
 
 

@@ -6,8 +6,10 @@ from typing import Optional, Sequence, Union
 import numpy as np
 import torch
 
+from espnet2_avsep.data.records.made_from import TEACHER, VERSIONS, check_current
 from espnet2_avsep.data.tables.scp import read_scp
 from espnet2_avsep.data.tables.table_entry import load_matrix
+from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.teacher.abs_teacher import AbsTeacher
 
@@ -22,13 +24,17 @@ class PrecomputedTeacher(AbsTeacher):
         scp: A Kaldi scp, ``utt -> (D,) or (1, D)``; the widths must agree.
 
     Raises:
-        InputError: the table is missing or empty, or its first entry cannot be used.
+        InputError: the table is missing or empty, or its first entry cannot be used;
+            avsep_extract_teacher made it from other sound than is there now, or by
+            another version of the teacher.
     """
 
     def __init__(self, scp: Union[str, Path]):
         super().__init__()
         self._scp = Path(scp)
         self._table = read_scp(self._scp)
+        check_current(self._scp)
+        self._check_version()
         self._output_dim: Optional[int] = None
         self._output_dim = len(self._load(next(iter(self._table))))
 
@@ -73,6 +79,16 @@ class PrecomputedTeacher(AbsTeacher):
                 "set in use: run avsep_extract_teacher on the set's wav.scp."
             )
         return torch.from_numpy(np.stack([self._load(key) for key in keys]))
+
+    def _check_version(self) -> None:
+        """Check the version of embeddings that were made before there were records."""
+        info = self._scp.with_name("teacher_info.yaml")
+        known = read_yaml(info).get("version", 1) if info.is_file() else None
+        if known not in (None, VERSIONS[TEACHER]):
+            raise InputError(
+                f"{self._scp}: was made by version {known} of {TEACHER}, which is now "
+                f"{VERSIONS[TEACHER]} and gives other embeddings. Run {TEACHER} again."
+            )
 
     def _load(self, key: str) -> np.ndarray:
         value = self._table[key]

@@ -35,20 +35,22 @@ class Options(Log):
 @command
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command; ``argv`` defaults to the command line."""
-    action, *words = argv or [""]
+    action, *words = argv or ["nothing"]
     if action == "model":
         return check_model(words)
     if action in ("-h", "--help"):
         actions = "training ... | model ... | versions"
         print(f"usage: avsep made-from {actions}\n\n{__doc__.strip()}")
         return 0
-    if action == "versions":
+    if action == "versions" and not words:
         from espnet2_avsep.data.records.made_from import VERSIONS
 
-        print(*(f"{stage}:{version}" for stage, version in VERSIONS.items()))
+        # Of the recipe's stages only: markers of finished experiments hold this line.
+        print(*(f"{n}:{v}" for n, v in VERSIONS.items() if isinstance(n, int)))
         return 0
     if action != "training":
-        raise InputError(f"{action!r}: expected training, model or versions.")
+        given = " ".join([action, *words[:3]])
+        raise InputError(f"{given!r}: expected training, model or versions.")
     setup_logging("INFO")
     from espnet2_avsep.data.records.training_record import start_training
 

@@ -17,7 +17,7 @@ result is still that of its inputs.
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Union
 
 from espnet2_avsep.data.records.content import (
     MISSING,
@@ -33,11 +33,15 @@ from espnet2_avsep.errors import InputError
 
 NAME = "made_from.json"
 
+# A stage of the recipe, or the command of embeddings of the teacher.
+Stage = Union[int, str]
+TEACHER = "avsep_extract_teacher"
 # Versions of what each stage computes. Raise one where the same inputs give another
-# result: results of earlier versions are then made again (stages 2, 3, 7 and 8 keep
-# finished work), and later stages do not read them (stages 4 to 9). The values of each
-# version are in tests/data/records/test_code_versions.py.
-VERSIONS = {
+# result: results of earlier versions are then made again (stages 2, 3, 7 and 8, and
+# avsep_extract_teacher, keep finished work), and later stages do not read them (stages
+# 4 to 9, and the embeddings). The values of each version are in
+# tests/data/records/test_code_versions.py.
+VERSIONS: Dict[Stage, int] = {
     2: 1,
     3: 1,
     4: 1,
@@ -46,6 +50,7 @@ VERSIONS = {
     7: 1,
     8: 2,  # 2: an exact estimate scores 313 dB; before, it was skipped
     9: 1,
+    TEACHER: 1,
 }
 Record = Dict[str, Any]
 
@@ -59,7 +64,7 @@ def record_path(result: PathLike) -> Path:
 
 
 def make_record(
-    stage: int,
+    stage: Stage,
     tables: Mapping[str, PathLike],
     files: Mapping[str, PathLike],
     options: Mapping[str, Any],
@@ -187,8 +192,8 @@ def check_current(result: PathLike, required: bool = False) -> None:
     stage, version = record.get("stage"), record.get("version")
     if version != VERSIONS.get(stage, version):
         raise InputError(
-            f"{result}: was made by version {version} of stage {stage}, which is now "
-            f"{VERSIONS[stage]} and gives other results. Run stage {stage} again."
+            f"{result}: was made by version {version} of {_name(stage)}, which is now "
+            f"{VERSIONS[stage]} and gives other results. Run {_name(stage)} again."
         )
     for name, known in record["inputs"].items():
         path = Path(known["path"])
@@ -199,8 +204,12 @@ def check_current(result: PathLike, required: bool = False) -> None:
         if _digest_if_there(path) not in (None, known["digest"]):
             raise InputError(
                 f"{result}: was made from {name} ({path}) as it was before, but that "
-                f"has changed. Run stage {record['stage']} again."
+                f"has changed. Run {_name(stage)} again."
             )
+
+
+def _name(stage: Stage) -> str:
+    return stage if isinstance(stage, str) else f"stage {stage}"
 
 
 def check_sets(tables: Iterable[PathLike]) -> None:

@@ -7,7 +7,9 @@ import soundfile
 import torch
 
 from espnet2_avsep.bin.prepare.extract_teacher import main
+from espnet2_avsep.data.records.made_from import TEACHER, VERSIONS
 from espnet2_avsep.data.tables.scp import read_scp, write_scp
+from espnet2_avsep.errors import InputError
 from espnet2_avsep.teacher import clap_teacher, extract
 from espnet2_avsep.teacher.clap_teacher import ClapTeacher
 from espnet2_avsep.teacher.precomputed import PrecomputedTeacher
@@ -88,6 +90,40 @@ def test_other_options_start_anew(arguments, tmp_path):
     assert main([*arguments, "--seed", "1"]) == 0
     assert len(ark.read_bytes()) == len(before)
     assert ark.read_bytes() != before
+
+
+def test_embeddings_of_an_earlier_version_are_not_taken_as_current(
+    arguments, tmp_path, monkeypatch
+):
+    assert main(arguments) == 0
+    out = tmp_path / "out"
+    before = (out / "teacher_info.yaml").read_text()
+    monkeypatch.setitem(VERSIONS, TEACHER, 2)
+    with pytest.raises(InputError, match="version 1 of avsep_extract_teacher, which"):
+        PrecomputedTeacher(out / "teacher.scp")
+    # Stores that were written before there were records are of version 1.
+    record = out / "teacher.scp.made_from.json"
+    record.unlink()
+    with pytest.raises(InputError, match="version 1 of avsep_extract_teacher, which"):
+        PrecomputedTeacher(out / "teacher.scp")
+    (out / "teacher.ark").write_bytes(b"of the version before")
+    assert main(arguments) == 0
+    assert PrecomputedTeacher(out / "teacher.scp").output_dim == 512
+    assert (out / "teacher_info.yaml").read_text() == f"{before}version: 2\n"
+    monkeypatch.setitem(VERSIONS, TEACHER, 1)
+    assert main(arguments) == 0
+    assert (out / "teacher_info.yaml").read_text() == before
+    record.unlink()
+    assert PrecomputedTeacher(out / "teacher.scp").output_dim == 512
+
+
+def test_embeddings_of_other_sound_are_not_taken_as_current(arguments, tmp_path):
+    assert main(arguments) == 0
+    soundfile.write(tmp_path / "m2.wav", np.full(9, 0.1), 16000, "FLOAT")
+    with pytest.raises(InputError, match="sound.*Run avsep_extract_teacher again"):
+        PrecomputedTeacher(tmp_path / "out" / "teacher.scp")
+    assert main(arguments) == 0
+    PrecomputedTeacher(tmp_path / "out" / "teacher.scp")
 
 
 def test_bad_recordings_are_named_before_any_work(arguments, tmp_path, capsys):

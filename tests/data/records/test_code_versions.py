@@ -22,6 +22,7 @@ from espnet2_avsep.inference.separate import SeparateAV
 from espnet2_avsep.inference.untrained import UntrainedAV
 from espnet2_avsep.metrics.bss_eval import bss_eval_sources
 from espnet2_avsep.metrics.si_sdr import si_sdr
+from espnet2_avsep.teacher.clap_teacher import ClapTeacher
 from espnet2_avsep.visual.extract import clip_pictures
 from espnet2_avsep.visual.frame_packer import FramePacker
 from tests.support.tiny_corpus import DIM, FS, SEGMENT, tone
@@ -92,6 +93,22 @@ def scores(folder):
     return [*values, si_sdr(references, noisy)[0, 0], si_sdr(noisy, noisy)[0, 0]]
 
 
+def teacher(folder):
+    """Embeddings of the teacher, first values, of sounds of two lengths."""
+    size = {"embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
+    clap = ClapTeacher("random", htsat_conf=size)
+    for n, (name, weights) in enumerate(clap.named_parameters()):
+        if weights.dim() > 1:  # those of torch's random numbers may change
+            wave = torch.sin(torch.arange(weights.numel()) * 0.7 + n).view_as(weights)
+            weights.copy_(wave * (2 / weights[0].numel()) ** 0.5)
+        elif name.endswith("bias"):
+            weights.zero_()
+    time = torch.arange(200000) / 16000
+    sound = 0.3 * torch.sin(2 * torch.pi * 440 * time * (1 + time))
+    short, long = clap(sound[None, :40000], 16000), clap(sound[None], 16000)
+    return [1000 * float(value) for value in (*short[0, :3], *long[0, :3])]
+
+
 # stage -> the function, and version -> its values
 MADE = {
     2: (pictures, {1: [24.5, 74.5, 124.5]}),
@@ -102,6 +119,10 @@ MADE = {
     ),
     7: (tracks, {1: [1.02876, -0.91817, 34.69097, 35.01405]}),
     8: (scores, {2: [18.52888, 19.7846, 24.57596, 313.0712, 16.7958, 313.0712]}),
+    made_from.TEACHER: (
+        teacher,
+        {1: [-62.07, -61.68, -57.21, -53.80, -60.11, -62.44]},
+    ),
 }
 
 
