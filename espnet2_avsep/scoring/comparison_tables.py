@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from espnet2_avsep.analysis.clip_analysis import split_name, write_figures
+from espnet2_avsep.data.records.epochs import finished_epochs
 from espnet2_avsep.data.tables.scp import write_file
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.comparison import MIXTURE, Comparison, compare
@@ -481,8 +482,13 @@ def training_note(e: Experiment) -> str:
         seconds = f"{config['max_train_seconds']:g} s of CPU time"
         parts.append(f"{seconds}, batches of {config.get('batch_size')} mixtures")
     elif config.get("max_epoch") and config.get("num_iters_per_epoch"):
-        steps = config["max_epoch"] * config["num_iters_per_epoch"]
-        parts.append(f"{steps} steps of {config.get('batch_size')} mixtures")
+        # Early stopping ends a training before max_epoch.
+        epochs = [finished_epochs(t.home) for t in e.trainings or (e,)]
+        steps = sorted(
+            {(n or config["max_epoch"]) * config["num_iters_per_epoch"] for n in epochs}
+        )
+        number = " to ".join(map(str, dict.fromkeys([steps[0], steps[-1]])))
+        parts.append(f"{number} steps of {config.get('batch_size')} mixtures")
     random = {
         "encoder of pictures": e.visual,
         "frame network, at the start,": config.get("visual_adapter_conf"),

@@ -111,6 +111,22 @@ def system_kind(config: Dict[str, Any], options: str) -> str:
     return kinds.get(assignment, str(assignment))
 
 
+def _check_config(path: Path, config: Dict[str, Any]) -> None:
+    """Check the values that tables are made of: a config.yaml may be edited by hand."""
+    rows = config.get("published") or []
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and "corpus" in row for row in rows
+    ):
+        raise InputError(
+            f"{path}: published is {rows!r:.200}; expected a list of {{corpus, sdr, "
+            "sir, sar, source, protocol}."
+        )
+    for name in ("max_epoch", "num_iters_per_epoch"):
+        value = config.get(name)
+        if value is not None and type(value) is not int:
+            raise InputError(f"{path}: {name} is {value!r}; expected a whole number.")
+
+
 def read_experiment(text: str, set_name: str) -> Experiment:
     """Read an experiment from [NAME=]DIR.
 
@@ -130,6 +146,7 @@ def read_experiment(text: str, set_name: str) -> Experiment:
     if not config and (home.parent / "config.yaml").is_file():
         home, tag = home.parent, home.name
         config = read_yaml(home / "config.yaml")
+    _check_config(home / "config.yaml", config)
     noted = folder / "inference_args"
     options = noted.read_text(encoding="utf-8").strip() if noted.is_file() else ""
     if not name:

@@ -14,6 +14,7 @@ from espnet2_avsep.corpus.leaks.table import leaking_clips, read_leaks
 from espnet2_avsep.data.mixing.mixture_table import read_sources
 from espnet2_avsep.data.records.content import file_digest
 from espnet2_avsep.data.records.digest import file_sha256
+from espnet2_avsep.data.records.epochs import finished_epochs
 from espnet2_avsep.data.records.made_from import (
     check_current,
     check_tracks,
@@ -396,6 +397,8 @@ def experiment(
     }
     if not config:
         lines = {"tag": lines["tag"], "config": f"no config.yaml in {name}"}
+    if done := finished_epochs(exp):
+        lines["epochs"] = f"{done} of max_epoch {config.get('max_epoch')}"
     model = weights_of(exp, inference_model)
     if model.is_file():
         target = f" -> {model.resolve().name}" if model.is_symlink() else ""

@@ -13,6 +13,7 @@ from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
 from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.mixing.mixture_table import read_classes
 from espnet2_avsep.data.mixing.same_video import read_videos
+from espnet2_avsep.data.records.epochs import finished_epochs
 from espnet2_avsep.data.records.lock import lock_folder
 from espnet2_avsep.data.records.training_record import keep_config
 from espnet2_avsep.data.segment_reader import (
@@ -365,7 +366,8 @@ class AVSeparationTask(AbsTask):
             InputError: see parameter_groups and check_init_param; options that do not
                 go with groups.
         """
-        # Here, for ESPnet loads them next.
+        # Here, for ESPnet loads them next, and writes config.yaml after that.
+        cls._keep_finished_epochs(args)
         check_init_param(args.init_param, model, args.ignore_init_mismatch)
         if args.exclude_weight_decay:
             if args.optim_groups or args.optim2 is not None:
@@ -383,6 +385,19 @@ class AVSeparationTask(AbsTask):
                 option = f"scheduler{number}_conf"
                 check_scheduler(scheduler_classes[name], conf, option, optimizer)
         return optimizers
+
+    @classmethod
+    def _keep_finished_epochs(cls, args: argparse.Namespace) -> None:
+        """Let max_epoch be no less than the epochs that the training has behind it."""
+        done = finished_epochs(args.output_dir) if args.resume else 0
+        if done > args.max_epoch:
+            logging.warning(
+                f"max_epoch is {args.max_epoch}, but {args.output_dir} has {done} "
+                "epochs already: nothing is trained, its weights stay those of "
+                f"{done} epochs, and config.yaml says so. A training of fewer epochs "
+                "is another one: give it its own --avsep_tag (or --output_dir)."
+            )
+            args.max_epoch = done
 
     @classmethod
     def _build_optimizers(

@@ -13,6 +13,7 @@ from espnet2.train.distributed_utils import DistributedOption
 from espnet2.train.reporter import Reporter
 
 from espnet2_avsep.bin.train.train import main
+from espnet2_avsep.data.records.epochs import finished_epochs
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.model import checkpoints
 from espnet2_avsep.model.trainer import AVSeparationTrainer, AVSeparationTrainerOptions
@@ -78,6 +79,26 @@ def test_killed_after_the_checkpoint_and_before_the_weights(train, tmp_path, cap
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert os.readlink(exp / "valid.si_sdr_i.best.pth") == best
     assert os.readlink(exp / "latest.pth") == "2epoch.pth"
+
+
+def test_a_max_epoch_below_the_epochs_done_is_not_recorded(train, tmp_path, caplog):
+    """Nothing is trained, and what is written says how long the training was."""
+    exp = tmp_path / "exp"
+    assert train(max_epoch=2) == 0
+    expected = (exp / "2epoch.pth").read_bytes()
+    config = (exp / "config.yaml").read_text()
+    caplog.clear()
+    assert train(max_epoch=1) == 0
+    assert (
+        "max_epoch is 1, but" in caplog.text and "has 2 epochs already" in caplog.text
+    )
+    assert (exp / "config.yaml").read_text() == config
+    assert (exp / "2epoch.pth").read_bytes() == expected
+    assert finished_epochs(exp) == 2
+    # It goes on as always.
+    assert train(max_epoch=3) == 0
+    assert yaml.safe_load((exp / "config.yaml").read_text())["max_epoch"] == 3
+    assert finished_epochs(exp) == 3
 
 
 def test_resume_with_another_number_of_workers_gives_the_same_mixtures(train, tmp_path):

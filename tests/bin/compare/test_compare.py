@@ -12,6 +12,7 @@ from espnet2_avsep.data.records.made_from import (
 )
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
+from espnet2_avsep.scoring.comparison_tables import experiment_line
 from espnet2_avsep.scoring.experiments import read_experiment
 from espnet2_avsep.scoring.score_files import write_scores
 from espnet2_avsep.scoring.set_scores import result_text
@@ -217,6 +218,28 @@ def test_missing_scores_and_unknown_corpora(two, tmp_path, capsys):
     assert "scored_valid" in capsys.readouterr().err
     assert run(two, tmp_path / "out", "--corpus", "AVE") == 2
     assert "there are scores on MUSIC" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"published": 3}, {"published": [{"sdr": 1}]}, {"max_epoch": "many"}],
+)
+def test_a_config_with_values_of_other_kinds_is_named(tmp_path, wrong):
+    folder = make(tmp_path / "a", [1, 2], **wrong)
+    with pytest.raises(InputError, match=rf"config.yaml: {next(iter(wrong))} is "):
+        read_experiment(folder, "test")
+
+
+def test_the_steps_of_a_training_are_those_that_it_made(tmp_path):
+    """Early stopping ends before max_epoch."""
+    config = {"max_epoch": 50, "num_iters_per_epoch": 10, "batch_size": 4, "seed": 1}
+    one = read_experiment(make(tmp_path / "a", [1, 2], **config), "test")
+    assert "500 steps of 4 mixtures" in experiment_line(one)
+    (tmp_path / "a" / "latest.pth").symlink_to("20epoch.pth")
+    assert "200 steps of 4 mixtures" in experiment_line(one)
+    other = read_experiment(make(tmp_path / "b", [1, 2], **config), "test")
+    both = one._replace(trainings=(one, other))
+    assert "200 to 500 steps of 4 mixtures" in experiment_line(both)
 
 
 def seeds_of_a(tmp_path, **more):
