@@ -27,6 +27,8 @@ valid_set=valid   # Name of the validation set.
 test_sets="test"  # Names of the test sets.
 real_sets=        # Name of a set for real mixtures (duets), where the corpus has some.
 data_dir=data     # Where the sets go.
+noted_opts=       # What the record calls the other options, --local_data_opts of avsep.sh
+                  # (default: the other options themselves).
 download_opts=    # Options of avsep_download, for <CORPUS>=downloads: the corpus is then fetched
                   # into downloads/<corpus>.
 python=python3    # The Python that is used.
@@ -40,6 +42,8 @@ for file in path.sh db.sh; do
 done
 # shellcheck source=./utils/corpus.sh
 . utils/corpus.sh
+# shellcheck source=./utils/stage_options.sh
+. utils/stage_options.sh
 set_corpus_dir
 [[ ${corpus} =~ ^[a-z][a-z0-9_]*$ ]] || die "--corpus '${corpus}': expected small letters, digits and '_'"
 [ -f "local/prepare_${corpus}.py" ] || die "--corpus '${corpus}': there is no local/prepare_${corpus}.py"
@@ -53,12 +57,10 @@ if [ -z "${corpus_source}" ]; then
         "fetched (MUSIC, MUSIC-21, VGGSound, AVE)"
 fi
 folder=${corpus_source}
-# What the tables are made from.
-record=${data_dir}/stage1.options
-begin_record() {
-    mkdir -p "${data_dir}"
-    echo unfinished > "${record}"
-}
+# What the tables are made from, for the stages that follow.
+# shellcheck disable=SC2034  # by its name
+datadir=${data_dir} local_data_opts=${noted_opts:-${pass_on[*]}}
+declare -A made_with=([1]="corpus corpus_dir local_data_opts")
 
 sets=(--train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}")
 if [ "${corpus}" = mini_music ]; then
@@ -66,7 +68,7 @@ if [ "${corpus}" = mini_music ]; then
         folder=downloads/mini_music
     fi
     log "Generating the corpus in ${folder}"
-    begin_record
+    begin_options 1
     "${python}" local/prepare_mini_music.py --corpus_dir "${folder}" "${pass_on[@]}"
     # From here on it is a corpus like MUSIC.
     [ -z "${real_sets}" ] || die "--real_sets '${real_sets}': mini_music has no duets"
@@ -82,7 +84,7 @@ else
     fi
     [ -d "${folder}" ] || die "${corpus_variable}=${folder}: no such folder. Correct it in db.sh or in the environment"
     log "Reading the corpus in ${folder}"
-    begin_record
+    begin_options 1
     "${python}" "local/prepare_${corpus}.py" "--${corpus}_dir" "${folder}" "${pass_on[@]}" \
         "${sets[@]}" ${real_sets:+--real_sets "${real_sets}"} --data_dir "${data_dir}"
 fi
@@ -98,7 +100,6 @@ for folder in "${folders[@]}"; do
     [ ! -f "${folder}/skipped.tsv" ] || skipped=$(wc -l < "${folder}/skipped.tsv")
     log "${folder}: $(wc -l < "${folder}/utt2spk") clips, ${skipped} left out (${folder}/skipped.tsv)"
 done
-printf '%s\n' "corpus=${corpus}" "corpus_dir=${corpus_dir}" > "${record}.tmp"
-mv "${record}.tmp" "${record}"
+note_options 1
 
 log "Successfully finished. [elapsed=${SECONDS}s]"

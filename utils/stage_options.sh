@@ -45,8 +45,16 @@ is_given() {
 
 # set_options_file <stage>: set options_file, where the options of the stage are kept
 set_options_file() {
-    options_file=${data_feats}/stage$1.options
-    [ "$1" -ne 1 ] || options_file=${datadir}/stage1.options
+    options_file=${datadir}/stage1.options
+    [ "$1" -eq 1 ] || options_file=${data_feats}/stage$1.options
+}
+
+# begin_options <stage>: note that the stage is at work, or was stopped
+begin_options() {
+    local options_file
+    set_options_file "$1"
+    mkdir -p "$(dirname "${options_file}")"
+    echo unfinished > "${options_file}"
 }
 
 # note_options <stage>: keep what the stage was run with, when it has been finished

@@ -133,3 +133,19 @@ def test_local_data_opts_reach_the_corpus_script(music):
     options = ["--local_data_opts", "--split_ratio 0.8"]
     assert music.stages(1, 1, *options).returncode == 0
     assert value(music.calls()[0], "--split_ratio") == "0.8"
+
+
+def test_the_record_of_stage_1_is_the_same_however_it_was_run(music, tmp_path):
+    """By itself or by avsep.sh; a later stage compares its options with it."""
+    record = music.recipe / "data" / "stage1.options"
+    folder = str(tmp_path / "my music")
+    assert prepare(music, "--split_ratio", "0.8", MUSIC=folder).returncode == 0
+    alone = record.read_text()
+    assert "local_data_opts=--split_ratio 0.8\n" in alone
+    options = ["--local_data_opts", "--split_ratio 0.8"]
+    assert music.stages(1, 1, *options, MUSIC=folder).returncode == 0
+    assert record.read_text() == alone
+    other = ["--local_data_opts", "--split_ratio 0.7"]
+    result = music.stages(2, 2, *other, MUSIC=folder)
+    assert result.returncode == 2
+    assert "stage 1 was run with '--split_ratio 0.8'" in result.stderr

@@ -139,6 +139,23 @@ def test_dry_run_of_several_numbers_of_sources():
     assert "--set test_2src test_3src" in compare
 
 
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--test_ref_nums", "2 9"], "expected numbers from 2 to 8"),
+        (["--prepare_opts", "--no_such 1"], "unknown option --no_such"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_refuses(options, message):
+    recipe = ROOT / "egs2" / "mini_music"
+    command = ["./avsep_table.sh", "--systems", "sound_of_pixels", "--seeds", "0"]
+    command += ["--dry_run", "true", "--expdir", "exp/none", *options]
+    result = subprocess.run(command, cwd=recipe, capture_output=True, text=True)
+    assert result.returncode == 2, result.stdout
+    assert message in result.stderr
+    assert not (recipe / "exp" / "none").exists()
+
+
 def test_a_failure_is_reported_and_the_rest_goes_on(failed):
     result = failed.result
     assert result.returncode == 1

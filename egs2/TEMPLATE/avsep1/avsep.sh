@@ -16,6 +16,7 @@ SECONDS=0
 # General configuration
 stage=1                  # [1 or more] The first stage to run.
 stop_stage=10            # [0 or more] The last stage to run.
+check_only=false         # Whether to only check the options, and to run no stage.
 skip_data_prep=false     # Skip stages 1-4.
 skip_train=false         # Skip stages 5 and 6.
 skip_eval=false          # Skip stages 7 and 8.
@@ -354,9 +355,8 @@ fi
 "${skip_train}" || ! wanted 6 || [ -f "${avsep_config}" ] ||
     die "--avsep_config '${avsep_config}': no such file"
 
-# The options of stages 1 to 4 that decide what they make.
+# The options of stages 2 to 4 that decide what they make; local/data.sh keeps stage 1's.
 made_with=(
-    [1]="corpus corpus_dir local_data_opts"
     [2]="visual_encoder visual_model visual_pretrained visual_fps visual_every visual_size
         visual_precomputed visual_boxes box_detector box_pretrained box_classes box_score
         box_margin box_fps box_size visual_dtype visual_args motion_encoder motion_pretrained
@@ -387,7 +387,7 @@ check_clip_counts() {
             [ "${num_lines}" -ge "${n}" ] ||
                 die "${dset}: ${num_lines} clips, but mixtures of ${n} are made of it. Add clips," \
                     "or choose the sets in another way, by shares (--local_data_opts" \
-                    "'--valid_ratio 0.2') or by lists (--local_data_opts '--splits <folder>')"
+                    "'--valid_ratio 0.2 --test_ratio 0.3') or by lists (--local_data_opts '--splits <folder>')"
             [ "${videos}" -ge "${n}" ] ||
                 die "${dset}: ${num_lines} clips of ${videos} video(s), but mixtures of ${n} are made of" \
                     "it, of different videos. Files of one name in two classes count as one video" \
@@ -395,6 +395,11 @@ check_clip_counts() {
         done
     done
 }
+
+if "${check_only}"; then
+    log "The options can be run; no stage was (--check_only true)"
+    exit 0
+fi
 
 # ========================= Main stages start from here. =========================
 
@@ -411,9 +416,9 @@ if ! "${skip_data_prep}"; then
         run_group local/data.sh --corpus "${corpus}" --python "${python}" \
             --train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}" \
             --data_dir "${datadir}" ${real_sets:+--real_sets "${real_sets}"} \
-            ${download_opts:+--download_opts "${download_opts}"} ${local_data_opts}
+            ${download_opts:+--download_opts "${download_opts}"} \
+            ${local_data_opts:+--noted_opts "${local_data_opts}"} ${local_data_opts}
         check_clip_counts
-        note_options 1
     fi
 
     if wanted 2; then

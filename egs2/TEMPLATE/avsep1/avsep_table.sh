@@ -262,15 +262,24 @@ settings=$(
     echo "motion_opts: ${motion_opts}, clip_opts: ${clip_opts}${flow_opts:+, flow_opts: ${flow_opts}}"
     echo "corpus: ${corpus}, ${corpus_dir}"
 )
+# Settings of earlier versions do not name the corpus. Those that made no data do not count.
+made=$(cat "${expdir}/settings" 2> /dev/null || true)
+[ -n "$(find "${expdir}" -maxdepth 2 -name data_done -print -quit 2> /dev/null)" ] || made=
+if [ -n "${made}" ] && [ "${made}" != "${settings}" ] && [ "${made}" != "${settings%$'\n'*}" ]; then
+    diff "${expdir}/settings" - <<< "${settings}" >&2 || true
+    die "${expdir} was made with other settings (above: then <, now >); give --expdir and --dumpdir"
+fi
+# What avsep.sh refuses is refused before anything is made, and by a dry run too.
+set_ref_opts all
+for input in ${inputs}; do
+    set_data_opts "${input}"
+    # shellcheck disable=SC2046,SC2086  # options are several words
+    ./run.sh --check_only true --stop_stage 5 --nj "${nj}" $(input_opts "${input}") \
+        ${run_opts} ${prepare_opts} "${ref_opts[@]}" "${data_opts[@]}" > /dev/null ||
+        die "run.sh refuses these options for the visual input '${input}' (the error is above)"
+done
 if ! "${dry_run}"; then
     mkdir -p "${expdir}/logs" "${expdir}/conf"
-    # Settings of earlier versions do not name the corpus. Those that made no data do not count.
-    made=$(cat "${expdir}/settings" 2> /dev/null || true)
-    [ -n "$(find "${expdir}" -maxdepth 2 -name data_done -print -quit)" ] || made=
-    if [ -n "${made}" ] && [ "${made}" != "${settings}" ] && [ "${made}" != "${settings%$'\n'*}" ]; then
-        diff "${expdir}/settings" - <<< "${settings}" >&2 || true
-        die "${expdir} was made with other settings (above: then <, now >); give --expdir and --dumpdir"
-    fi
     echo "${settings}" > "${expdir}/settings.tmp"
     mv "${expdir}/settings.tmp" "${expdir}/settings"
     rm -f "${expdir}"/logs/*.failed
