@@ -117,7 +117,10 @@ def read_mapping(path: PathLike) -> Dict[str, Any]:
         text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path}: cannot be read ({reason}).") from None
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not valid YAML: {error}") from None
     found = parse_yaml(text, path)
     if not isinstance(found, dict):

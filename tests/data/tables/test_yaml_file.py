@@ -90,3 +90,8 @@ def test_the_place_of_a_mistake_is_told_in_one_line():
         parse_yaml("a: 1\nb: [1, 2\nc: 3\n", "x.yaml")
     assert str(error.value).startswith("x.yaml: is not valid YAML: line 3, column 2: ")
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_no_broken_yaml(tmp_path):
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
+        read_mapping(tmp_path)
