@@ -27,6 +27,10 @@ from espnet2_avsep.layers.upsampled_conv import (
     tap_weights,
 )
 
+# A convolution of this many times fewer positions than maps is one matrix product: half
+# of the time of torch's with 512 maps and 4 or 16 positions, the same with 64.
+_FEW = 8
+
 
 def level_widths(channels: int, layers: int) -> List[int]:
     """Channels of each level: doubled from level to level, up to 8 times the first.
@@ -99,9 +103,40 @@ class UNetEncoder(nn.Module):
         for level, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             if level > 0:
                 x = F.leaky_relu(x, 0.2)
-            x = norm(conv(x))
+            x = norm(halve(conv, x))
             features.append(x)
         return features
+
+
+def halve(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply a 4x4 convolution of stride 2, where it pays as one matrix product.
+
+    torch's convolution on a CPU first copies the weights into an order of its own. For
+    few positions (the deep levels of one mixture) that takes longer than all else; a
+    product with the weights as they are stored needs no copy.
+
+    Args:
+        conv: A convolution of an encoder.
+        x: (B, C, H, W).
+
+    Returns:
+        (B, C', H / 2, W / 2).
+    """
+    positions = x.numel() // (4 * x.size(1))
+    if (
+        x.device.type != "cpu"
+        or x.dtype not in (torch.float32, torch.float64)
+        or torch.is_grad_enabled()
+        or torch.is_autocast_enabled("cpu")
+        or torch.compiler.is_compiling()
+        or positions * _FEW > conv.out_channels
+    ):
+        return conv(x)
+    x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+    patches = x.unfold(1, 4, 2).unfold(2, 4, 2)  # (B, H / 2, W / 2, C, 4, 4)
+    patches = patches.permute(0, 1, 2, 4, 5, 3).flatten(3)
+    weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
+    return F.linear(patches, weight, conv.bias).permute(0, 3, 1, 2)
 
 
 def up_sample(x: Tensor, aligned_time: bool = True) -> Tensor:

@@ -1,9 +1,12 @@
+import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from espnet2_avsep.layers.unet import (
     UNetDecoder,
     UNetEncoder,
+    halve,
     level_widths,
 )
 
@@ -52,3 +55,22 @@ def test_decoder_equals_concatenation_one_source_at_a_time():
     result = decoder(features, condition, query)
     assert result.shape == (3, 2, 16, 24)
     torch.testing.assert_close(result, torch.stack(expected), atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("size", [(2, 2), (4, 6), (16, 16)])  # positions: 1, 6, 64
+def test_halving_small_maps_equals_the_convolution(size, bias):
+    """As one matrix product where positions are few, in inference."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(5, 96, kernel_size=4, stride=2, padding=1, bias=bias).double()
+    conv = conv.to(memory_format=torch.channels_last)
+    x = torch.randn(2, 5, *size, dtype=torch.float64)
+    called = []
+    conv.register_forward_hook(lambda *given: called.append(True))
+    with torch.no_grad():
+        result = halve(conv, x)
+    assert bool(called) == (size == (16, 16))
+    expected = conv(x)
+    assert result.shape == expected.shape == (2, 96, size[0] // 2, size[1] // 2)
+    torch.testing.assert_close(result, expected, atol=1e-12, rtol=1e-12)
+    assert halve(conv, x).requires_grad
