@@ -84,6 +84,16 @@ def slow_bfloat16(monkeypatch):
     monkeypatch.setattr(precision, "bfloat16_pays", lambda *_: False)
 
 
+@pytest.fixture
+def without_initial_values(monkeypatch):
+    """Leave new weights as they are: drawing them is most of building a network."""
+    from torch.nn import init
+
+    for name in vars(init):
+        if name.endswith("_") and not name.startswith("_"):
+            monkeypatch.setattr(init, name, lambda tensor, *_, **__: tensor)
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seeds():
     """Seed every generator whose library is there; restore nothing."""

@@ -46,16 +46,16 @@ def test_train_and_resume_after_a_kill(corpus, config, tmp_path, caplog):
     caplog.set_level("INFO")
     exp = tmp_path / "exp"
     drawn = config(
-        max_epoch=3, num_att_plot=1, use_matplotlib=True, use_tensorboard=True
+        max_epoch=2, num_att_plot=1, use_matplotlib=True, use_tensorboard=True
     )
     assert main(train_command(corpus, drawn, exp)) == 0
-    assert epochs_logged(caplog) == [1, 2, 3]
+    assert epochs_logged(caplog) == [1, 2]
     for name in ("config.yaml", "valid.si_sdr_i.best.pth", "checkpoint.previous.pth"):
         assert (exp / name).exists(), name
     assert (exp / "images" / "loss.png").exists()
     assert list((exp / "tensorboard" / "train").iterdir())
     pictures = sorted(p.name for p in (exp / "pictures" / "mix00000").iterdir())
-    assert pictures == ["001ep.png", "002ep.png", "003ep.png"]
+    assert pictures == ["001ep.png", "002ep.png"]
 
     # The saved weights are those of the model that the config describes.
     model = build_model(load_config(exp / "config.yaml"), with_teacher=False)
@@ -65,9 +65,9 @@ def test_train_and_resume_after_a_kill(corpus, config, tmp_path, caplog):
     checkpoint = exp / "checkpoint.pth"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     caplog.clear()
-    argv = train_command(corpus, config(max_epoch=4), exp, "--resume", "true")
+    argv = train_command(corpus, config(max_epoch=3), exp, "--resume", "true")
     assert main(argv) == 0
-    assert epochs_logged(caplog) == [3, 4]
+    assert epochs_logged(caplog) == [2, 3]
     assert any("is incomplete" in r.getMessage() for r in caplog.records)
 
     # Another model: an error, not a silent start from scratch.
@@ -104,7 +104,7 @@ def test_training_is_reproducible(corpus, config, tmp_path):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_shipped_config_dry_run(path, corpus, tmp_path):
+def test_shipped_config_dry_run(path, corpus, tmp_path, without_initial_values):
     """Every shipped config builds its model, optimizer and scheduler."""
     argv = train_command(corpus, path, tmp_path / "exp", "--dry_run", "true")
     options = read_config(path)
