@@ -208,7 +208,7 @@ class _Remembered:
 def _digest(image: np.ndarray) -> bytes:
     """Return what tells a picture from all others."""
     digest = hashlib.sha256(f"{image.dtype} {image.shape}".encode())
-    digest.update(np.ascontiguousarray(image))
+    digest.update(np.ascontiguousarray(image).data)
     return digest.digest()
 
 
