@@ -343,13 +343,7 @@ class QueriedUpBlock(nn.Module):
     @staticmethod
     def _mix(weight: Tensor, x: Tensor) -> Tensor:
         """Weigh maps (N or 1, B, C, H, W) by (N, B, 9, C): (N, B, H * W, 9)."""
-        x = x.flatten(3).transpose(2, 3)
-        if len(x) == len(weight):
-            return x @ weight.transpose(2, 3)
-        # What the sources share is read once: (B, H * W, C) by (B, C, N * 9).
-        joined = weight.permute(1, 3, 0, 2)  # (B, C, N, 9)
-        mixed = x[0] @ joined.flatten(2)
-        return mixed.unflatten(2, joined.shape[2:]).permute(2, 0, 1, 3)
+        return x.flatten(3).transpose(2, 3) @ weight.transpose(2, 3)
 
 
 class UNetDecoder(nn.Module):
