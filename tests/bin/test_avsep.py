@@ -121,7 +121,9 @@ def test_left_right_of_a_recording_that_the_page_links(
     # One bar over the sound and the pictures, after what takes long before it.
     shown = ("loading the encoder of the pictures", "separate:", "separate: 100%")
     places = [err.index(text) for text in shown]
-    assert places == sorted(places) and err.count("100%") == 1
+    assert places == sorted(places)
+    # How often the bar is drawn depends on time; each redraw is over the last one.
+    assert sum("100%" in line for line in err.split("\n")) == 1
     assert re.search(r"3\.\d s separated in", text) and "1_left.flac" in text
     page = (out / "index.html").read_text()
     assert 'src="1_left.flac"' in page and "data:audio" not in page
