@@ -42,6 +42,8 @@ for file in path.sh db.sh; do
 done
 # shellcheck source=./utils/corpus.sh
 . utils/corpus.sh
+# shellcheck source=./utils/write_file.sh
+. utils/write_file.sh
 # shellcheck source=./utils/stage_options.sh
 . utils/stage_options.sh
 set_corpus_dir

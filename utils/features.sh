@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Stage 2 of avsep.sh, visual and motion features; to be sourced after utils/jobs.sh and
-# utils/stage_options.sh. The options of avsep.sh are read by their names.
+# Stage 2 of avsep.sh, visual and motion features; to be sourced after utils/jobs.sh,
+# utils/write_file.sh and utils/stage_options.sh. The options of avsep.sh are read by their names.
 
 # shellcheck disable=SC2154  # the options of avsep.sh, and its all_sets, real_sets, data_feats
 
@@ -62,12 +62,12 @@ visual_features() {
 
 # count_boxes <set or set/part>: add the numbers of boxes to visual_info.yaml
 count_boxes() {
-    local dir=${data_feats}/$1 whole
+    local dir=${data_feats}/$1 whole info
     set_count "${dir}/visual_boxes.tsv"
     whole=$(grep -c 'whole_frame$' "${dir}/visual_boxes.tsv" || true)
-    { cat "${dir}/visual_info.yaml" && echo "box_rows: ${num_lines}" &&
-        echo "box_rows_whole: ${whole}"; } > "${dir}/visual_info.yaml.tmp"
-    mv "${dir}/visual_info.yaml.tmp" "${dir}/visual_info.yaml"
+    info=$(< "${dir}/visual_info.yaml")
+    info+=$'\n'"box_rows: ${num_lines}"$'\n'"box_rows_whole: ${whole}"
+    write_file "${dir}/visual_info.yaml" "${info}"
     log "$1: ${whole} of ${num_lines} pictures have no box and stay whole (${dir}/visual_boxes.tsv)"
     [ "${whole}" -ne "${num_lines}" ] || log "Note: NO picture of $1 has a box;" \
         "look at --visual_boxes, --box_classes and --box_score"

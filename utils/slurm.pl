@@ -129,7 +129,7 @@ def submit_words(config: Config, options: Dict[str, str]) -> List[str]:
 def job_script(job: launcher.Job, status: Path, threads: str) -> str:
     """Return the script that runs one job on a node and leaves its exit status."""
     log = shlex.quote(job.log)
-    done, unfinished = shlex.quote(str(status)), shlex.quote(f"{status}.tmp")
+    done, unfinished = shlex.quote(str(status)), shlex.quote(f"{status}.{os.getpid()}")
     return f"""\
 #!/usr/bin/env bash
 cd {shlex.quote(os.getcwd())} || exit 1

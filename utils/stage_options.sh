@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Options of a recipe's script: passed on to commands, and kept for later stages; to be
-# sourced after utils/jobs.sh. The script sets made_with, which names the options that decide
+# sourced after utils/jobs.sh and utils/write_file.sh. The script sets made_with, which names the options that decide
 # what each stage makes; given_options, the names that the command line has, a line each; and
 # datadir and data_feats, the folders where those of stage 1 and of stages 2 to 4 are kept.
 
@@ -54,18 +54,18 @@ begin_options() {
     local options_file
     set_options_file "$1"
     mkdir -p "$(dirname "${options_file}")"
-    echo unfinished > "${options_file}"
+    write_file "${options_file}" unfinished
 }
 
 # note_options <stage>: keep what the stage was run with, when it has been finished
 note_options() {
-    local name options_file
+    local name options_file found=
     set_options_file "$1"
     mkdir -p "$(dirname "${options_file}")"
     for name in ${made_with[$1]}; do
-        echo "${name}=${!name}"
-    done > "${options_file}.tmp"
-    mv "${options_file}.tmp" "${options_file}"
+        found+=${found:+$'\n'}${name}=${!name}
+    done
+    write_file "${options_file}" "${found}"
 }
 
 # check_options <stage>: an option that is given must be what the stage was run with

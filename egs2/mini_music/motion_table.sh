@@ -43,6 +43,8 @@ python=python3                # The Python that runs everything.
 # shellcheck source=/dev/null
 . utils/parse_options.sh
 [ $# -eq 0 ] || die "'$1' is not an option. See $0 --help"
+# shellcheck source=./utils/write_file.sh
+. utils/write_file.sh
 # shellcheck source=./utils/done_marker.sh
 . utils/done_marker.sh
 # shellcheck source=./egs2/TEMPLATE/avsep1/path.sh
@@ -107,7 +109,7 @@ changed="was made with other options or another configuration"
 data_made_with="corpus ${corpus}: ${opts[*]}"
 if ! is_done "${expdir}/data_done" "${data_made_with}" "${expdir}/data_done: ${changed}"; then
     doing ./run.sh --stage 1 --stop_stage 5 "${opts[@]}"
-    "${dry_run}" || echo "${data_made_with}" > "${expdir}/data_done"
+    "${dry_run}" || write_file "${expdir}/data_done" "${data_made_with}"
 fi
 
 versions= # of what the stages compute
@@ -148,7 +150,7 @@ for seed in ${seeds}; do
             doing ./run.sh --stage 7 --stop_stage 8 "${own[@]}" \
                 --inference_tag "${condition}" --inference_args "--change_motion ${condition}"
         done
-        "${dry_run}" || printf '%s\n' "${made_with}" > "${exp}/table_done"
+        "${dry_run}" || write_file "${exp}/table_done" "${made_with}"
     done
 done
 

@@ -196,6 +196,8 @@ _words=("$@")
 . utils/parse_options.sh
 # shellcheck source=./utils/jobs.sh
 . utils/jobs.sh
+# shellcheck source=./utils/write_file.sh
+. utils/write_file.sh
 # shellcheck source=./utils/stage_options.sh
 . utils/stage_options.sh
 # shellcheck source=./utils/corpus.sh
@@ -524,10 +526,11 @@ if ! "${skip_data_prep}"; then
             _dir=${data_feats}/${mset} dset=${clips_of[${mset}]}
             if [ "${mset}" != "${dset}" ]; then
                 # What stage 2 left of these clips, and for the tables that name them.
-                echo "${dset}" > "${_dir}/clips_of"
+                write_file "${_dir}/clips_of" "${dset}"
                 # shellcheck disable=SC2086  # conditions are several words
                 for f in visual_shape $(printf '%s_info.yaml ' visual ${conditions}); do
-                    [ ! -e "${data_feats}/${dset}/${f}" ] || cp "${data_feats}/${dset}/${f}" "${_dir}/${f}"
+                    [ ! -e "${data_feats}/${dset}/${f}" ] ||
+                        write_file "${_dir}/${f}" "$(< "${data_feats}/${dset}/${f}")"
                 done
             fi
             set_count "${_dir}/wav.scp"
@@ -610,15 +613,15 @@ elif ! "${skip_train}"; then
             --ngpu "${ngpu}" --multiprocessing_distributed True)
         # Inference makes the encoder of pictures from it.
         for c in visual ${conditions}; do
-            cp "${data_feats}/${train_set}/${c}_info.yaml" "${avsep_exp}/${c}_info.yaml"
+            need "${data_feats}/${train_set}/${c}_info.yaml" 2
+            write_file "${avsep_exp}/${c}_info.yaml" "$(< "${data_feats}/${train_set}/${c}_info.yaml")"
         done
 
         log "Write '${avsep_exp}/run.sh'; it trains again with the same options, from this folder"
-        printf '%s\n' '#!/usr/bin/env bash' "# To be run in the recipe's folder." \
-            "exec ${run_args} --stage 6 \"\$@\"" > "${avsep_exp}/run.sh.tmp"
-        chmod +x "${avsep_exp}/run.sh.tmp"
+        _script=$(printf '%s\n' '#!/usr/bin/env bash' "# To be run in the recipe's folder." \
+            "exec ${run_args} --stage 6 \"\$@\"")
         # That of an earlier training stays until this one has ended: it may be refused.
-        [ -e "${avsep_exp}/run.sh" ] || cp "${avsep_exp}/run.sh.tmp" "${avsep_exp}/run.sh"
+        [ -e "${avsep_exp}/run.sh" ] || write_file "${avsep_exp}/run.sh" "${_script}" =rwx
 
         if [ "${_state}" = finished ]; then
             log "The training has ended, and nothing has changed since"
@@ -633,7 +636,7 @@ elif ! "${skip_train}"; then
                 "${python}" -m espnet2_avsep.bin.avsep_train "${_opts[@]}"
         fi
         # Renamed, not written over: it may be running this.
-        mv "${avsep_exp}/run.sh.tmp" "${avsep_exp}/run.sh"
+        write_file "${avsep_exp}/run.sh" "${_script}" =rwx
         log "Curves of the training: tensorboard --logdir ${avsep_exp}/tensorboard"
         [ ! -d "${avsep_exp}/pictures" ] ||
             log "Spectrograms of validation mixtures, epoch by epoch: ${avsep_exp}/pictures/"
@@ -686,8 +689,8 @@ if ! "${skip_eval}"; then
             log "${dset}: separated ${num_lines} mixtures: ${inference_dir}/separated_${dset}/spk*.scp"
         done
         # For the tables that name what the separation was run with.
-        echo "${inference_args}" > "${inference_dir}/inference_args"
-        [ -z "${shuffled_dir}" ] || echo "${shuffled_args}" > "${shuffled_dir}/inference_args"
+        write_file "${inference_dir}/inference_args" "${inference_args}"
+        [ -z "${shuffled_dir}" ] || write_file "${shuffled_dir}/inference_args" "${shuffled_args}"
     fi
 
     if wanted 8; then

@@ -50,6 +50,8 @@ python=python3         # The Python that runs everything.
 . utils/parse_options.sh
 # shellcheck source=./utils/jobs.sh
 . utils/jobs.sh
+# shellcheck source=./utils/write_file.sh
+. utils/write_file.sh
 # shellcheck source=./utils/done_marker.sh
 . utils/done_marker.sh
 # shellcheck source=./utils/corpus.sh
@@ -223,7 +225,7 @@ experiment() {
     logged "${expdir}/logs/${tag}.log" ./run.sh --stage "${first}" --stop_stage 8 "${opts[@]}" ||
         return 1
     if ! "${dry_run}"; then
-        echo "${made_with}" > "${exp}/table_done"
+        write_file "${exp}/table_done" "${made_with}" || return 1
         rm -f "${config}"
         log "${tag}: finished in $((SECONDS - begin)) s"
     fi
@@ -280,8 +282,7 @@ for input in ${inputs}; do
 done
 if ! "${dry_run}"; then
     mkdir -p "${expdir}/logs" "${expdir}/conf"
-    echo "${settings}" > "${expdir}/settings.tmp"
-    mv "${expdir}/settings.tmp" "${expdir}/settings"
+    write_file "${expdir}/settings" "${settings}"
     rm -f "${expdir}"/logs/*.failed
 fi
 
@@ -305,7 +306,7 @@ for input in ${inputs}; do
         logged "${expdir}/logs/data_${input}.log" ./run.sh --stage "${first}" --stop_stage 5 --nj "${nj}" \
             "${opts[@]}" ||
             die "the data could not be prepared, see ${expdir}/logs/data_${input}.log"
-        "${dry_run}" || echo "${made_with}" > "${marker}"
+        "${dry_run}" || write_file "${marker}" "${made_with}"
     fi
     first=2
 done
