@@ -132,13 +132,11 @@ def read_clips(folders: Sequence[str]) -> Dict[str, Tuple[str, str]]:
     Raises:
         InputError: a table is missing, tables disagree, or a clip is in two folders.
     """
-    from espnet2_avsep.data.tables.key_check import check_same_keys
-    from espnet2_avsep.data.tables.scp import read_scp
+    from espnet2_avsep.data.tables.clip_folder import read_clip_tables
 
     clips: Dict[str, Tuple[str, str]] = {}
     for folder in map(Path, folders):
-        wav, spk = read_scp(folder / "wav.scp"), read_scp(folder / "utt2spk")
-        check_same_keys({str(folder / "wav.scp"): wav, str(folder / "utt2spk"): spk})
+        wav, spk = read_clip_tables(folder, "wav.scp", "utt2spk")
         both = sorted(set(clips) & set(wav))
         if both:
             raise InputError(

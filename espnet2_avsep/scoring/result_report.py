@@ -27,7 +27,6 @@ from espnet2_avsep.scoring.experiments import (
 from espnet2_avsep.scoring.results import (
     ScoredSet,
     bootstrap_seed,
-    clip_set,
     corpus_notes,
     experiment,
     leak_line,
@@ -171,6 +170,7 @@ def read_scored_set(args: ReportOptions, system: Experiment, name: str) -> Score
 
 def set_folders(args: ReportOptions, systems: Sequence[Experiment], name: str):
     """Return where the stages left a set, and the systems what they made of it."""
+    from espnet2_avsep.data.tables.clip_folder import clip_set
     from espnet2_avsep.report.audible_mixture import Folders
 
     dump = Path(args.dump_dir)

@@ -20,6 +20,7 @@ from espnet2_avsep.data.records.made_from import (
     check_tracks,
     read_record,
 )
+from espnet2_avsep.data.tables.clip_folder import clip_set
 from espnet2_avsep.data.tables.scp import PathLike, read_skipped
 from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
@@ -146,12 +147,6 @@ class ScoredSet(NamedTuple):
 def bootstrap_seed(head: Dict[str, str]) -> int:
     """Return the seed of the intervals, from the head of result_<set>.txt."""
     return int(head.get("bootstrap", "seed 0").rpartition(" ")[2])
-
-
-def clip_set(name: str, dump: Path) -> str:
-    """Return the set whose clips a set mixes: stage 4 notes it where it is another."""
-    noted = dump / "clips_of"
-    return noted.read_text(encoding="utf-8").strip() if noted.is_file() else name
 
 
 def read_head(folder: Path) -> Dict[str, str]:

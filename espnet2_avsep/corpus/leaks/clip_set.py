@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Dict, NamedTuple
 
-from espnet2_avsep.data.tables.key_check import check_same_keys
+from espnet2_avsep.data.tables.clip_folder import read_clip_tables
 from espnet2_avsep.data.tables.scp import PathLike, read_scp
 
 
@@ -36,11 +36,8 @@ class ClipSet(NamedTuple):
         Raises:
             InputError: a table is missing, or lacks clips.
         """
-        clips_dir, data_dir = Path(clips_dir), Path(data_dir)
-        wav, label = read_scp(clips_dir / "wav.scp"), read_scp(clips_dir / "utt2spk")
-        check_same_keys(
-            {str(clips_dir / "wav.scp"): wav, str(clips_dir / "utt2spk"): label}
-        )
+        data_dir = Path(data_dir)
+        wav, label = read_clip_tables(clips_dir, "wav.scp", "utt2spk")
         clip, video = (
             read_scp(data_dir / table) if (data_dir / table).is_file() else {}
             for table in ("utt2clip", "utt2video")

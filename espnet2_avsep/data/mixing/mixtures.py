@@ -66,12 +66,12 @@ from espnet2_avsep.data.segment_reader import (
     rows_in_segment,
     strided_rows,
 )
+from espnet2_avsep.data.tables.clip_folder import read_clip_tables
 from espnet2_avsep.data.tables.clip_id import file_stem
-from espnet2_avsep.data.tables.key_check import check_same_keys, shorten
+from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.data.tables.scp import (
     PathLike,
     Skipped,
-    read_scp,
     read_skipped,
     write_file,
     write_scp,
@@ -361,9 +361,7 @@ def read_clips(clips_dir: Path, fs: int) -> ClipTable:
     stems = [stem for stem, path in paths.items() if path.is_file()]
     names = ["wav.scp", "visual_spk1.scp", "utt2spk"]
     names += [paths[stem].name for stem in stems]
-    tables = {str(clips_dir / name): read_scp(clips_dir / name) for name in names}
-    check_same_keys(tables)
-    wav, visual, category, *rows = tables.values()
+    wav, visual, category, *rows = read_clip_tables(clips_dir, *names)
     num_samples, shapes = {}, {}
     for key in sorted(wav, key=str.encode):
         num_samples[key], rate = audio_info(wav[key])

@@ -42,6 +42,7 @@ from espnet2_avsep.data.segment_reader import (
     read_row,
     read_segment,
 )
+from espnet2_avsep.data.tables.clip_folder import read_clip_tables
 from espnet2_avsep.data.tables.clip_id import category_key, file_stem
 from espnet2_avsep.data.tables.scp import (
     PathLike,
@@ -186,8 +187,7 @@ def class_means(train_dir: Path, categories: set) -> Dict[str, np.ndarray]:
     Returns:
         Category as in tables -> (D,), float32.
     """
-    category = read_scp(train_dir / "utt2spk")
-    visual = read_scp(train_dir / "visual_spk1.scp")
+    category, visual = read_clip_tables(train_dir, "utt2spk", "visual_spk1.scp")
     wanted = {category_key(name) for name in categories}
     sums: Dict[str, np.ndarray] = {}
     number: Counter = Counter()

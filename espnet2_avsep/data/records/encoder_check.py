@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Dict, Iterable
 
 from espnet2_avsep.data.conditions import WITH_ROWS
+from espnet2_avsep.data.tables.clip_folder import features_folder
 from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.data.tables.yaml_file import read_yaml
 from espnet2_avsep.errors import InputError
@@ -22,14 +23,14 @@ def check_features(model: PathLike, folders: Iterable[PathLike]) -> None:
 
     Args:
         model: Folder of the model.
-        folders: Folders of sets, made by stage 4.
+        folders: Of clips or mixtures of sets, made by stage 4.
 
     Raises:
         InputError: see :func:`check_encoder`.
     """
     for name in INFOS:
         known = read_yaml(Path(model) / name)
-        for path in (Path(folder) / name for folder in folders):
+        for path in (features_folder(folder) / name for folder in folders):
             found = read_yaml(path)
             if known and found:
                 check_encoder(known, found, str(path), str(model))
