@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The corpus of a recipe and its folder; to be sourced. The working directory is the recipe's.
+# The corpus of a recipe, its folder and what it is; to be sourced. The working directory is the recipe's.
 
 # set_corpus: set corpus, where it is empty, to the name of the recipe's folder; corpus_variable
 # to the variable of the environment and of db.sh that names the folder of the corpus; and
@@ -25,4 +25,13 @@ set_corpus_dir() {
     corpus_dir=${corpus_source}
     [ "${corpus_dir}" != downloads ] || corpus_dir=downloads/${corpus}
     [ -z "${corpus_dir}" ] || corpus_dir=$(realpath -m --relative-base . -- "${corpus_dir}")
+}
+
+# set_corpus_note: set corpus_note, where it is empty and the corpus is a generated one, to say so.
+# Also of one that is read as another: its folder has a README.txt of local/prepare_mini_music.py.
+set_corpus_note() {
+    [ -z "${corpus_note}" ] || return 0
+    [ "${corpus}" = mini_music ] ||
+        grep -qs '^A generated mini corpus' "${corpus_dir:-.}/README.txt" || return 0
+    corpus_note="Generated corpus: this shows that the recipe works, not how well a method does."
 }

@@ -19,5 +19,4 @@ exec ./avsep.sh \
     --mix_different_class true \
     --ngpu 0 \
     --avsep_config conf/tuning/train_avsep_tfc_tdf_small.yaml \
-    --corpus_note "Generated corpus: this shows that the recipe works, not how well a method does." \
     "$@"

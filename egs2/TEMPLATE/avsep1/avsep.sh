@@ -176,7 +176,8 @@ download_model=          # A model to use instead of one trained here; stages 5 
 scoring_backend=fast     # [fast|mir_eval] mir_eval is the reference, and slow.
 scoring_opts=            # Further options of avsep_scoring.
 leak_free=false          # Whether to also average the mixtures without leaking clips.
-corpus_note=             # A sentence for the top of RESULTS.md, e.g. on the limits of the corpus.
+corpus_note=             # A sentence for the top of RESULTS.md, e.g. on the limits of the corpus
+                         # (default: of a generated corpus, that it is one).
 report=true              # Whether to write report/index.html beside RESULTS.md: tables, players,
                          # spectrograms, plots.
 report_mixtures=20       # [0 or more] Mixtures of each set that can be listened to there, 0.6 MB
@@ -228,6 +229,7 @@ fi
 given_options=$(printf '%s\n' "${_words[@]}" | sed -n 's/^--//p' | tr '-' '_')
 
 set_corpus_dir
+set_corpus_note
 set_job_numbers
 log "Jobs: --nj ${nj} --inference_nj ${inference_nj} --ngpu ${ngpu}"
 

@@ -42,7 +42,8 @@ motion_opts=           # The same, of the motion features, e.g. "--motion_pretra
 flow_opts=             # The same, of optical flow, e.g. "--motion_encoder lucas_kanade", for
                        # which no weights are needed.
 resnet18_weights=IMAGENET1K_V1 # Weights of the frozen ResNet-18.
-corpus_note=           # A sentence for the top of the table and of each RESULTS.md.
+corpus_note=           # A sentence for the top of the table and of each RESULTS.md (default: of a
+                       # generated corpus, that it is one).
 dry_run=false          # Whether to print the commands and do nothing.
 python=python3         # The Python that runs everything.
 
@@ -67,6 +68,7 @@ for ((n = 0; n < ${#_words[@]}; n++)); do
     [ "${_words[n]}" != --corpus ] || corpus=${_words[n + 1]:-}
 done
 set_corpus_dir
+set_corpus_note
 # Where nothing names its folder, it is the one of the runs before.
 [ -n "${corpus_dir}" ] || [ ! -e "${expdir}/settings" ] ||
     corpus_dir=$(sed -n "s/^corpus: ${corpus}, //p" "${expdir}/settings")
