@@ -136,10 +136,9 @@ def small(
         config["phases"] = small_phases(
             config["phases"], config["max_epoch"], max_epoch
         )
-        if config.get("optim_groups"):
-            # They are left out below, and so are the factors that belong to them.
-            for phase in config["phases"]:
-                phase.pop("lr_factor", None)
+        # Rates and schedules are replaced below; factors of phases go with them.
+        for phase in config["phases"]:
+            phase.pop("lr_factor", None)
     steps = max_epoch * num_iters_per_epoch
     for key in ("optim_groups", "optim2", "optim2_conf", "scheduler2"):
         config.pop(key, None)

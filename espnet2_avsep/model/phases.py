@@ -5,6 +5,9 @@ from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Sequence, T
 from espnet2_avsep.errors import InputError, shown
 
 KEYS = ("name", "epochs", "freeze", "lr_factor")
+# Learning rates among the settings of an optimizer's group or the state of a scheduler.
+_RATES = ("lr", "initial_lr", "base_lrs", "_last_lr", "warmup_lr_list", "eta_min")
+_RATES += ("max_lr", "max_lrs", "base_max_lr", "min_lr", "min_lrs")
 
 
 class Phase(NamedTuple):
@@ -152,19 +155,21 @@ def restarted(
         groups: Settings of each optimizer's groups at the beginning of the training.
         schedulers: States of the schedulers then; None where there is none.
     """
+    factor = phase.lr_factor
     states = {**states, "reporter": {**states["reporter"], "stats": {}}}
     states["optimizers"] = [
         {
             **state,
             "param_groups": [
-                {**group, **_rates(first, phase.lr_factor)}
+                # In a training for a CPU time, initial_lr is that of the phase before.
+                {**group, **_rates({"initial_lr": first["lr"], **first}, factor)}
                 for group, first in zip(state["param_groups"], start, strict=True)
             ],
         }
         for state, start in zip(states["optimizers"], groups, strict=True)
     ]
     states["schedulers"] = [
-        state and {**state, **_rates(state, phase.lr_factor)} for state in schedulers
+        state and {**state, **_rates(state, factor)} for state in schedulers
     ]
     return states
 
@@ -172,7 +177,7 @@ def restarted(
 def _rates(settings: Mapping[str, Any], factor: float) -> Dict[str, Any]:
     """Return the learning rates among some settings, times the factor."""
     found: Dict[str, Any] = {}
-    for key in ("lr", "initial_lr", "base_lrs", "_last_lr"):
+    for key in _RATES:
         value = settings.get(key)
         if isinstance(value, list):
             found[key] = [rate * factor for rate in value]

@@ -26,10 +26,10 @@ class TimedBatches:
     """Batches of an epoch, which end when its share of the CPU time is used.
 
     Of E epochs and S seconds, epoch e ends with the batch in which e S / E seconds of
-    training have been used; validation does not count. An epoch has one batch or more.
-    Before each batch, the learning rates are set to their initial values times
-    rate_factor. The time is that of this process, all its threads together, without
-    its data workers.
+    training have been used; validation does not count. An epoch has one step or more,
+    and no part of a step. Before each batch, the learning rates are set to their
+    initial values times rate_factor. The time is that of this process, all its threads
+    together, without its data workers.
 
     Args:
         batches: Iterable with a length, of the epoch's batches at most.
@@ -39,6 +39,7 @@ class TimedBatches:
         epoch_end: CPU time at the end of this epoch, e S / E, s.
         used: CPU time that the epochs before have used, s.
         start: CPU time at which the schedule starts, s.
+        accum_grad: Batches of a step.
 
     Attributes:
         used: CPU time used so far, s.
@@ -53,8 +54,9 @@ class TimedBatches:
         epoch_end: float,
         used: float,
         start: float = 0.0,
+        accum_grad: int = 1,
     ):
-        self.start = start
+        self.start, self.accum_grad = start, accum_grad
         self.batches, self.optimizers = batches, optimizers
         self.seconds, self.epoch_end, self.used = seconds, epoch_end, used
         self.ran_out = False
@@ -69,7 +71,8 @@ class TimedBatches:
         begin = time.process_time() - self.used
         for number, batch in enumerate(self.batches):
             self.used = time.process_time() - begin
-            if number and self.used >= self.epoch_end:
+            steps, rest = divmod(number, self.accum_grad)
+            if steps and not rest and self.used >= self.epoch_end:
                 return
             factor = rate_factor(max(self.used - self.start, 0.0) / self.seconds)
             for group in self._groups():

@@ -134,6 +134,8 @@ class AVSeparationTrainer(Trainer):
                 _start_phase(folder, phase, groups, schedules)
             if distributed_option.distributed:
                 torch.distributed.barrier()
+            if not (folder / CHECKPOINT).exists():
+                _begin(phase, optimizers, groups, schedulers, schedules)
             for name, parameter in learning.items():
                 parameter.requires_grad_(phase.learns(name))
             logging.info(
@@ -229,6 +231,7 @@ class AVSeparationTrainer(Trainer):
                 share * epoch,
                 options.used_seconds,
                 share * (first - 1),
+                options.accum_grad,
             )
         rates = sorted({g["lr"] for o in optimizers for g in o.param_groups})
         where = f"epoch {epoch}, learning rate {', '.join(f'{r:g}' for r in rates)}"
@@ -380,6 +383,31 @@ def _used_seconds(folder: Path, options: AVSeparationTrainerOptions) -> float:
     if reporter.has("train", CPU_SECONDS):
         return reporter.get_value("train", CPU_SECONDS)
     return options.max_train_seconds * epoch / options.all_epochs
+
+
+def _begin(
+    phase: Phase,
+    optimizers: Sequence[torch.optim.Optimizer],
+    groups: Sequence[Sequence[Dict[str, Any]]],
+    schedulers: Sequence[Any],
+    schedules: Sequence[Any],
+) -> None:
+    """Set the learning rates of the first phase, before there is a checkpoint.
+
+    Args:
+        phase: The phase.
+        optimizers: Their learning rates are set.
+        groups: See restarted().
+        schedulers: They are set, too; None where there is none.
+        schedules: Their states, see restarted().
+    """
+    states = {"reporter": {}, "optimizers": [o.state_dict() for o in optimizers]}
+    states = restarted(states, phase, groups, schedules)
+    for optimizer, state in zip(optimizers, states["optimizers"], strict=True):
+        optimizer.load_state_dict(state)
+    for scheduler, state in zip(schedulers, states["schedulers"], strict=True):
+        if scheduler is not None:
+            scheduler.load_state_dict(state)
 
 
 def _start_phase(

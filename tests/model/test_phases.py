@@ -1,15 +1,19 @@
 """Phases of a training: what learns, where a killed one continues, the best epoch."""
 
+import copy
+import itertools
 import os
+import types
 
 import pytest
 import torch
 import yaml
+from espnet2.tasks.abs_task import scheduler_classes
 
 from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.separate import load_config, load_weights
-from espnet2_avsep.model import checkpoints, trainer
+from espnet2_avsep.model import checkpoints, timed_batches, trainer
 from espnet2_avsep.model.phases import Phase, parse_phases
 from espnet2_avsep.tasks.choices import build_model
 from tests.support.tiny_corpus import (
@@ -20,7 +24,7 @@ from tests.support.tiny_corpus import (
 )
 
 PHASES = [
-    {"name": "minus", "epochs": 2, "freeze": ["separator.plus."]},
+    {"name": "minus", "epochs": 2, "freeze": ["separator.plus."], "lr_factor": 2.0},
     {"name": "plus", "epochs": 1, "freeze": ["separator.minus."], "lr_factor": 0.5},
     {"name": "both"},
 ]
@@ -99,9 +103,9 @@ def test_what_learns_in_each_phase(whole):
 
 
 def test_learning_rates_start_again_in_each_phase(whole):
-    """Times lr_factor; StepLR takes a tenth after each epoch."""
+    """Times lr_factor, in the first one, too; StepLR takes a tenth after each epoch."""
     _, _, rates = whole
-    expected = {1: 5e-3, 2: 5e-4, 3: 2.5e-3, 4: 5e-3, 5: 5e-4}
+    expected = {1: 1e-2, 2: 1e-3, 3: 2.5e-3, 4: 5e-3, 5: 5e-4}
     assert rates == pytest.approx(expected)
 
 
@@ -167,14 +171,62 @@ def test_a_killed_training_continues_in_its_phase(
     )
 
 
-def test_the_cpu_time_is_shared_by_the_epochs_of_all_phases(corpus, tmp_path):
-    changes = {"max_epoch": 4, "num_iters_per_epoch": 1000, "max_train_seconds": 2}
+def test_the_cpu_time_is_shared_by_the_epochs_of_all_phases(
+    corpus, tmp_path, monkeypatch
+):
+    """And lr_factor holds: the rates fall over the time, from those of each phase."""
+    clock = itertools.count()  # each look at it takes an eighth of a second
+    fake = types.SimpleNamespace(process_time=lambda: next(clock) / 8)
+    monkeypatch.setattr(timed_batches, "time", fake)
+    rates = {}
+    call = trainer.AVSeparationTrainer.train_one_epoch.__func__
+
+    def train_one_epoch(cls, iterator, optimizers, reporter, *args, **kwargs):
+        call(cls, iterator, optimizers, reporter, *args, **kwargs)
+        (group,) = optimizers[0].param_groups
+        rates[reporter.get_epoch()] = group["initial_lr"]
+
+    name, method = "train_one_epoch", classmethod(train_one_epoch)
+    monkeypatch.setattr(trainer.AVSeparationTrainer, name, method)
+    changes = {"max_epoch": 4, "num_iters_per_epoch": 1000, "max_train_seconds": 4}
     changes.update(scheduler=None, scheduler_conf={})
     assert train(corpus, tmp_path, **changes) == 0
     states = checkpoints.read_checkpoint(tmp_path / "exp" / "checkpoint.pth")
     (epoch, stats), *more = states["reporter"]["stats"].items()
     assert epoch == 4 and not more
-    assert 1.9 < stats["train"]["cpu_seconds"] < 4
+    assert stats["train"]["cpu_seconds"] == 4.0
+    assert rates == pytest.approx({1: 1e-2, 2: 1e-2, 3: 2.5e-3, 4: 5e-3})
+
+
+@pytest.mark.parametrize(
+    "name, conf",
+    [
+        ("steplr", {"step_size": 1}),
+        ("piecewiselinearwarmuplr", {}),
+        ("onecyclelr", {"max_lr": 0.1, "total_steps": 9}),
+        ("cycliclr", {"base_lr": 0.1, "max_lr": 0.2, "step_size_up": 3}),
+        ("cosineannealingwarmuprestarts", {"first_cycle_steps": 9, "warmup_steps": 3}),
+        ("cosineannealinglr", {"T_max": 9, "eta_min": 0.01}),
+        ("warmuplr", {"warmup_steps": 3}),
+    ],
+)
+def test_the_factor_holds_for_schedulers_with_rates_of_their_own(name, conf):
+    def rates(factor):
+        weights = [torch.nn.Parameter(torch.zeros(1))]
+        optimizer = torch.optim.SGD(weights, lr=0.1, momentum=0.9)
+        scheduler = scheduler_classes[name](optimizer, **conf)
+        group = copy.deepcopy(optimizer.state_dict()["param_groups"])
+        schedule = copy.deepcopy(scheduler.state_dict())
+        phase = Phase("a", 1, 2, (), factor)
+        trainer._begin(phase, [optimizer], [group], [scheduler], [schedule])
+        found = []
+        for _ in range(6):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return found
+
+    assert rates(0.25) == pytest.approx([0.25 * rate for rate in rates(1.0)])
 
 
 @pytest.mark.parametrize(
@@ -214,7 +266,7 @@ def test_phases_of_a_list():
         ["separator.plus.b"] * 1 + ["separator.minus.a"],
     )
     assert found == [
-        Phase("minus", 1, 2, ("separator.plus.",)),
+        Phase("minus", 1, 2, ("separator.plus.",), 2.0),
         Phase("plus", 3, 3, ("separator.minus.",), 0.5),
         Phase("both", 4, 9),
     ]

@@ -64,6 +64,15 @@ def test_an_epoch_has_a_batch_at_least(clock):
     assert len(rates) == 1 and timed.used == 13.0
 
 
+def test_an_epoch_ends_with_a_whole_step(clock):
+    """Of accumulated gradients: with a part of one, an epoch would have no step."""
+    options = {"optimizers": optimizers(1.0), "epoch_end": 1.0, "accum_grad": 3}
+    timed, rates = epoch(clock, 99, used=0.0, **options)
+    assert len(rates) == 3 and timed.used == 6.0
+    timed, rates = epoch(clock, 99, used=0.0, **{**options, "epoch_end": 7.0})
+    assert len(rates) == 6 and timed.used == 12.0
+
+
 def test_batches_that_end_before_the_time(clock):
     options = {"optimizers": optimizers(1.0), "epoch_end": 20.0, "used": 0.0}
     timed, rates = epoch(clock, 3, **options)

@@ -1,9 +1,11 @@
 """What goes wrong in a training: kills, divergence, averages, accumulated gradients."""
 
 import dataclasses
+import itertools
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from espnet2.train.reporter import Reporter
 from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.data.records.epochs import finished_epochs
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.model import checkpoints
+from espnet2_avsep.model import checkpoints, timed_batches
 from espnet2_avsep.model.trainer import AVSeparationTrainer, AVSeparationTrainerOptions
 from tests.support.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
@@ -173,18 +175,21 @@ def cpu_seconds(folder):
     }
 
 
-def test_training_for_a_cpu_time(train, tmp_path, caplog):
+def test_training_for_a_cpu_time(train, tmp_path, caplog, monkeypatch):
     """The used time survives: of the same second, nothing is left for epoch 2."""
     caplog.set_level("INFO")
+    clock = itertools.count()  # each look at it takes an eighth of a second
+    fake = types.SimpleNamespace(process_time=lambda: next(clock) / 8)
+    monkeypatch.setattr(timed_batches, "time", fake)
     timed = {"max_train_seconds": 1, "num_iters_per_epoch": 10000}
     assert train(max_epoch=1, **timed) == 0
     (used, steps), *_ = cpu_seconds(tmp_path / "exp").values()
-    assert 1 <= used < 2 and steps > 2
+    assert used == 1.0 and steps == 7 + 1
     assert "max_train_seconds is not used in full" not in caplog.text
     assert train(max_epoch=2, **timed) == 0
     assert epochs(caplog) == [1, 2]
     (first, _), (second, more) = cpu_seconds(tmp_path / "exp").values()
-    assert first == used and used < second < used + 1
+    assert (first, second) == (1.0, 1.25)
     # ESPnet counts a step for the statistics of each epoch.
     assert more == steps + 2
     state = checkpoints.read_checkpoint(tmp_path / "exp" / "checkpoint.pth")

@@ -122,3 +122,6 @@ def test_phases_keep_their_shares(script, max_epoch, epochs):
         ["separator.minus.x", "separator.plus.x"],
     )
     assert full["phases"][0]["epochs"] == 60
+    # Rates are the small configuration's own.
+    assert "lr_factor" in full["phases"][-1]
+    assert not any("lr_factor" in phase for phase in config["phases"])
