@@ -313,14 +313,15 @@ class Checkout:
             **extra,
         }
 
-    def run(self, *arguments, script="./run.sh", **extra):
+    def run(self, *arguments, script="./run.sh", stdout=subprocess.PIPE, **extra):
         """Run a script of the recipe; return its CompletedProcess."""
         return subprocess.run(
             [script, *map(str, arguments)],
             cwd=self.recipe,
             env=self.environment(**extra),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             text=True,
             timeout=120,
         )

@@ -1168,16 +1168,20 @@ def test_the_same_set_for_valid_and_test(again):
 
 
 def test_progress_is_shown(again):
-    job = again.root / "shim" / "slow"
+    """Jobs go on when it has been."""
+    job, shown = again.root / "shim" / "slow", again.root / "shown"
     job.write_text(
         '#!/usr/bin/env bash\n[ "$1" = -c ] || { echo "12:00 INFO: 17 of 20 clips"; '
-        f'echo "a warning"; sleep 2.5; }}\nexec {again.python} "$@"\n'
+        'echo "a warning"; for _ in $(seq 600); do '
+        f'! grep -q "17 of 20" {shown} || break; sleep 0.1; done; }}\n'
+        f'exec {again.python} "$@"\n'
     )
     job.chmod(0o755)
     options = ["--python", job, "--progress_interval", 1, "--nj", 1]
-    result = again.stages(5, 5, *options)
+    with shown.open("w") as out:
+        result = again.stages(5, 5, *options, stdout=out)
     assert result.returncode == 0, result.stderr
-    assert "    collect_stats.log: 17 of 20 clips" in result.stdout
+    assert "    collect_stats.log: 17 of 20 clips" in shown.read_text()
 
 
 @pytest.mark.parametrize(
@@ -1210,7 +1214,7 @@ def test_stopping_the_recipe_stops_its_jobs(again, script, stage, name):
     assert process.returncode == 143
     go_on = f"Run the same command again (or with '--stage {stage}') to go on"
     assert f"Stopped in stage {stage}. {go_on}" in err
-    pid = int(mark.read_text())
+    pid, deadline = int(mark.read_text()), time.monotonic() + 60
     while os.path.exists(f"/proc/{pid}"):
         assert time.monotonic() < deadline
         time.sleep(0.1)
