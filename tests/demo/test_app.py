@@ -78,7 +78,7 @@ def files(result, ending):
 
 
 def test_page_asks_nobody_else(address):
-    page = urllib.request.urlopen(address, timeout=20).read().decode()
+    page = urllib.request.urlopen(address, timeout=120).read().decode()
     assert "fonts.googleapis" not in page and "gradio" in page
 
 

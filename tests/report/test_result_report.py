@@ -382,7 +382,9 @@ def test_in_chromium(corpus, several, tmp_path):
         const none = all("audio").length;
         const link = document.querySelector("a[href^='#pair-']");
         link.click();
-        await new Promise((resolve) => setTimeout(resolve, 300));
+        for (let n = 0; n < 200 && !document.querySelector("[open] audio"); n++) {
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
         const pair = document.querySelector("details.pair[open]");
         const players = all("audio", pair);
         await Promise.all(players.map((p) => p.readyState ? 0 :

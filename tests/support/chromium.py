@@ -78,7 +78,7 @@ def ask(
                 server.handle_request()
         finally:
             browser.terminate()
-            _, log = browser.communicate(timeout=20)
+            _, log = browser.communicate(timeout=120)
     assert server.message is not None, log
     console = [line for line in log.splitlines() if ":CONSOLE" in line]
     return json.loads(server.message), console
