@@ -96,7 +96,7 @@ def test_failures_are_named_and_shown(tmp_path):
 
 
 def test_max_jobs_run(tmp_path):
-    """A job waits so many tenths of a second for another one to find it at work."""
+    """A job waits N tenths of a second for another one to find it at work."""
     job = write(
         tmp_path / "job.sh",
         f"cd {tmp_path}\nmkdir busy || {{ touch found; exit 1; }}\n"
