@@ -28,6 +28,7 @@ from espnet2_avsep.scoring.experiments import (
     BOUND,
     GROUPS,
     ORACLE,
+    PUBLISHED,
     REFERENCE,
     SWAPPED,
     SYSTEM,
@@ -38,7 +39,6 @@ from espnet2_avsep.scoring.experiments import (
 )
 from espnet2_avsep.scoring.results import is_random, mixture_hashes
 
-PUBLISHED = ("sdr", "sir", "sar")
 MAIN_COLUMNS = (*METRICS, "sdr_i")
 WITH_INTERVAL = ("sdr", "sdr_i")
 # Of a system's run with the pictures of other sources; whether it is better than that.
@@ -447,7 +447,7 @@ def published_section(experiments: Sequence[Experiment]) -> str:
     lines = [["system", "corpus", "SDR", "SIR", "SAR", "from", "protocol"]]
     for e in experiments:
         for row in (e.group != SWAPPED and e.config.get("published")) or []:
-            scores = [number(float(row.get(m, math.nan))) for m in PUBLISHED]
+            scores = [number(row.get(m, math.nan)) for m in PUBLISHED]
             origin = [str(row.get("source", "")), str(row.get("protocol", ""))]
             lines.append([e.name, str(row.get("corpus", "")), *scores, *origin])
     if len(lines) == 1:

@@ -12,6 +12,7 @@ from espnet2_avsep.metrics.score_table import ScoreRow
 from espnet2_avsep.metrics.seeds import average_seeds
 from espnet2_avsep.scoring.results import assignment_of, read_head, read_scored_rows
 
+PUBLISHED = ("sdr", "sir", "sar")
 BOUND, ORACLE = "upper bound", "oracle order"
 # Groups of a table, in their order: systems; their runs with the pictures of other
 # sources; what was made or ordered with the help of the references.
@@ -115,16 +116,25 @@ def _check_config(path: Path, config: Dict[str, Any]) -> None:
     """Check the values that tables are made of: a config.yaml may be edited by hand."""
     rows = config.get("published") or []
     if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and "corpus" in row for row in rows
+        isinstance(row, dict)
+        and "corpus" in row
+        and all(type(row.get(score, 0.0)) in (int, float) for score in PUBLISHED)
+        for row in rows
     ):
         raise InputError(
             f"{path}: published is {rows!r:.200}; expected a list of {{corpus, sdr, "
-            "sir, sar, source, protocol}."
+            "sir, sar, source, protocol}, the scores numbers; leave out a score that "
+            "is not published."
         )
-    for name in ("max_epoch", "num_iters_per_epoch"):
+    for name, kinds in (
+        ("max_epoch", (int,)),
+        ("num_iters_per_epoch", (int,)),
+        ("max_train_seconds", (int, float)),
+    ):
         value = config.get(name)
-        if value is not None and type(value) is not int:
-            raise InputError(f"{path}: {name} is {value!r}; expected a whole number.")
+        if value is not None and type(value) not in kinds:
+            whole = "" if float in kinds else "whole "
+            raise InputError(f"{path}: {name} is {value!r}; expected a {whole}number.")
 
 
 def read_experiment(text: str, set_name: str) -> Experiment:

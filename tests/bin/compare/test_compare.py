@@ -222,7 +222,14 @@ def test_missing_scores_and_unknown_corpora(two, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"published": 3}, {"published": [{"sdr": 1}]}, {"max_epoch": "many"}],
+    [
+        {"published": 3},
+        {"published": [{"sdr": 1}]},
+        {"published": [{"corpus": "MUSIC", "sdr": 1.0, "sir": None}]},
+        {"published": [{"corpus": "MUSIC", "sar": "9.5 dB"}]},
+        {"max_epoch": "many"},
+        {"max_train_seconds": "a minute"},
+    ],
 )
 def test_a_config_with_values_of_other_kinds_is_named(tmp_path, wrong):
     folder = make(tmp_path / "a", [1, 2], **wrong)
