@@ -19,6 +19,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What the user has set for commands is not for their tests.
+for _name in ("AVSEP_MODEL", "AVSEP_DEBUG"):
+    os.environ.pop(_name, None)
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
 )

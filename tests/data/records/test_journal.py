@@ -1,9 +1,11 @@
+import itertools
 import logging
+import types
 
 import pytest
 
+from espnet2_avsep.data.records import progress
 from espnet2_avsep.data.records.journal import Journal, remove_leftovers, signature
-from espnet2_avsep.data.records.progress import Progress
 from espnet2_avsep.errors import InputError
 
 
@@ -82,11 +84,17 @@ def test_leftovers_are_removed(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"wav.scp", ".keep"}
 
 
-def test_progress_is_logged_now_and_then(caplog):
+def test_progress_is_logged_now_and_then(caplog, monkeypatch):
+    """Every 10 s, and at the end; a step takes a second here."""
+    clock = itertools.count()
+    fake = types.SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr(progress, "time", fake)
     caplog.set_level(logging.INFO)
-    progress = Progress(100, "clips")
-    for _ in range(100):
-        progress.step()
-    assert len(caplog.records) == 1
-    assert "100 of 100 clips" in caplog.text
-    assert "about 0 s left" in caplog.text
+    steps = progress.Progress(25, "clips")
+    for _ in range(25):
+        steps.step()
+    assert [record.getMessage() for record in caplog.records] == [
+        "10 of 25 clips, 1.00 a second, about 15 s left",
+        "20 of 25 clips, 1.00 a second, about 5 s left",
+        "25 of 25 clips, 1.00 a second, about 0 s left",
+    ]
