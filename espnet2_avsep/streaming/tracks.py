@@ -174,6 +174,7 @@ def gate(
     """Return the gain of a track that has time spans: 1 within them, 0 outside.
 
     It rises and falls as a raised cosine over FADE seconds, or half a shorter span.
+    Spans that overlap or touch are one.
 
     Args:
         spans: (begin, end) pairs in s.
@@ -186,8 +187,19 @@ def gate(
     """
     time = (start + np.arange(samples)) / fs
     gain = np.zeros(samples)
-    for begin, end in spans:
+    for begin, end in _union(spans):
         fade = min(FADE, (end - begin) / 2)
         inside = np.clip(np.minimum(time - begin, end - time) / fade, 0, 1)
         gain = np.maximum(gain, np.sin(inside * np.pi / 2) ** 2)
     return gain.astype(np.float32)
+
+
+def _union(spans: Sequence[Tuple[float, float]]) -> List[Tuple[float, float]]:
+    """Return spans that do not touch, in order, which cover what some spans do."""
+    found: List[Tuple[float, float]] = []
+    for begin, end in sorted(spans):
+        if found and begin <= found[-1][1]:
+            begin, before = found.pop()
+            end = max(before, end)
+        found.append((begin, end))
+    return found

@@ -139,3 +139,19 @@ def test_gate_is_a_raised_cosine_within_the_span():
     np.testing.assert_array_equal(
         gate([(0.0, 0.1), (0.2, 0.21)], 90, 50, 1000), gain[90:140]
     )
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [
+        [(0.1, 0.3), (0.3, 0.6)],
+        [(0.295, 0.6), (0.1, 0.3)],
+        [(0.1, 0.6), (0.2, 0.4)],
+        [(0.1, 0.3), (0.2, 0.5), (0.45, 0.6)],
+    ],
+)
+def test_spans_that_touch_are_one(spans):
+    """A hole of 20 ms was cut where one ended and the next began."""
+    expected = gate([(0.1, 0.6)], 0, 700, 1000)
+    np.testing.assert_array_equal(gate(spans, 0, 700, 1000), expected)
+    assert expected[120:580].min() == 1
