@@ -147,7 +147,7 @@ class Jobs:
 
 def merge_group(arguments: List[str]) -> None:
     """Do one group of arguments."""
-    if len(arguments) < 5 or not arguments[0].isdigit():
+    if len(arguments) < 5 or not arguments[0].isdecimal():
         print(__doc__.strip(), file=sys.stderr)
         sys.exit(2)
     jobs = Jobs(int(arguments[0]), *arguments[1:4])

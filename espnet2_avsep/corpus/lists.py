@@ -119,10 +119,10 @@ def _csv_rows(path: Path) -> List[Row]:
         cells = [cell.strip() for cell in line]
         if not any(cells) or cells[0].startswith("#"):
             continue
-        if len(cells) > 2 and not cells[2].isdigit() and not rows:
+        if len(cells) > 2 and not cells[2].isdecimal() and not rows:
             continue  # a header
         parts = split_name(cells[0])
-        fits = len(cells) >= 3 and cells[2].isdigit() and len(parts) >= 2
+        fits = len(cells) >= 3 and cells[2].isdecimal() and len(parts) >= 2
         if len(cells) == 1 and len(parts) in (1, 2):  # ids, or category/id
             category = parts[0] if len(parts) == 2 else None
             rows.append(_row(path, number, category, parts[-1:], []))

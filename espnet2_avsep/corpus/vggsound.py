@@ -124,7 +124,7 @@ def read_rows(path: Path) -> List[ListedClip]:
         cells = [cell.strip() for cell in cells]
         if not any(cells):
             continue
-        has_start = len(cells) == 4 and cells[1].isdigit()
+        has_start = len(cells) == 4 and cells[1].isdecimal()
         has_part = len(cells) == 4 and cells[3] in ("train", "test")
         if number == 1 and len(cells) == 4 and not (has_start or has_part):
             continue  # a header

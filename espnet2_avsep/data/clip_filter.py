@@ -373,7 +373,7 @@ def _candidates(
 
 
 def _number(path: Path, key: str, value: str) -> int:
-    if not value.isdigit():
+    if not value.isdecimal():
         raise InputError(
             f"{path}: {key} has {value!r}, a number of samples was expected. Run stage "
             "3 again."

@@ -148,7 +148,7 @@ def list_images(folder: PathLike) -> List[Path]:
 
 def _natural_key(path: Path) -> Tuple:
     parts = re.split(r"(\d+)", path.name)
-    return tuple(int(part) if part.isdigit() else part for part in parts)
+    return tuple(int(part) if part.isdecimal() else part for part in parts)
 
 
 class _Index(NamedTuple):

@@ -249,11 +249,12 @@ def test_every_kth_image_of_a_folder(tmp_path, ending):
     assert found[0][1].shape == (32, 80, 3)
 
 
-def test_images_are_ordered_by_number(tmp_path):
+@pytest.mark.parametrize("name", ["frame", "²"])  # a digit that is no number
+def test_images_are_ordered_by_number(tmp_path, name):
     folder = tmp_path / "frames"
     folder.mkdir()
     for i in (9, 10, 100):
-        Image.fromarray(paint_number(i)).save(folder / f"frame{i}.png")
+        Image.fromarray(paint_number(i)).save(folder / f"{name}{i}.png")
     (folder / "notes.txt").write_text("no picture")
     assert [read_number(image) for _, image in folder_frames(folder)] == [9, 10, 100]
 

@@ -236,8 +236,9 @@ def _pair_rows(
         separator = next((s for s in ("\t", ",") if s in line), None)
         names = [name.strip().strip('"') for name in line.strip().split(separator)]
         starts: List[Optional[int]] = [None] * num_sources
-        if len(names) == 2 * num_sources and all(map(str.isdigit, names[num_sources:])):
-            starts = [int(start) for start in names[num_sources:]]
+        more = names[num_sources:]
+        if len(more) == num_sources and all(map(str.isdecimal, more)):
+            starts = [int(start) for start in more]
             names = names[:num_sources]
         if len(names) != num_sources:
             raise InputError(

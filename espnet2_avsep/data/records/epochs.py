@@ -13,4 +13,4 @@ def finished_epochs(folder: PathLike) -> int:
     except OSError:  # a packed model, or no training
         return 0
     number = target.removesuffix("epoch.pth")
-    return int(number) if number.isdigit() else 0
+    return int(number) if number.isdecimal() else 0

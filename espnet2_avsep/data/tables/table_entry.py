@@ -152,7 +152,7 @@ def _split_ref(ref: str) -> Tuple[str, int, str]:
     if ref.endswith("]") and "[" in ref:
         ref, _, rows = ref[:-1].rpartition("[")
     path, colon, tail = ref.rpartition(":")
-    if colon and tail.isdigit():
+    if colon and tail.isdecimal():
         return path, int(tail), rows
     return ref, 0, rows
 

@@ -185,7 +185,7 @@ class Cropper:
         if (
             boxes
             and all(isinstance(box.label, int) for box in boxes)
-            and not any(label == ANY or label.isdigit() for label in wanted)
+            and not any(label == ANY or label.isdecimal() for label in wanted)
         ):
             raise InputError(
                 f"--box_classes: {', '.join(wanted) or 'nothing'} is wanted for {key}, "

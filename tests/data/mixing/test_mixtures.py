@@ -373,6 +373,7 @@ def test_lists_of_pairs(tmp_path, clips_dir, separator):
         ("tuba-video0 tuba/video0.wav\n", "line 1: a clip is mixed with itself"),
         ("a b\nc d\n", "none of the 2 mixtures can be made"),
         ("mix_id\tclip1\tstart1\tframe1\nm\ta\t0\t0\n", "has 1 sources"),
+        ("tuba-video0 piano-video0 0 ²\n", "line 1: 4 columns"),
     ],
 )
 def test_bad_lists(tmp_path, clips_dir, text, message):

@@ -135,6 +135,9 @@ def test_text_matrices_and_npy_files(tmp_path):
     kaldiio.save_ark(str(tmp_path / "t.ark"), {"a": matrix}, text=True)
     np.testing.assert_array_equal(load_matrix(f"{tmp_path}/t.ark:2"), matrix)
     np.save(tmp_path / "a.npy", matrix)
+    np.save(tmp_path / "no place:².npy", matrix)
+    (tmp_path / "no place:².npy").rename(tmp_path / "no place:²")
+    np.testing.assert_array_equal(load_matrix(f"{tmp_path}/no place:²"), matrix)
     np.testing.assert_array_equal(load_matrix(f"{tmp_path}/a.npy"), matrix)
 
 
