@@ -158,7 +158,11 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tuple[Tensor, Tuple[int, int]]:
         The padded tensor, and (F, T) as they were.
     """
     size = (x.size(-2), x.size(-1))
-    pad_f, pad_t = (-size[0] % multiple, -size[1] % multiple)
+    if torch.compiler.is_exporting():  # to a graph in which T is free
+        whole = (size[1] + multiple - 1) // multiple * multiple
+        frame = torch.arange(whole, device=x.device).clamp(max=size[1] - 1)
+        x = x.index_select(-1, frame)
+    pad_f, pad_t = (-size[0] % multiple, -x.size(-1) % multiple)
     if pad_f or pad_t:
         x = nn.functional.pad(x, (0, pad_t, 0, pad_f), mode="replicate")
     return x, size

@@ -358,7 +358,9 @@ class TFCTDFSeparator(AbsAVSeparator):
     def _encode(self, feature: Tensor) -> Tuple[Tensor, List[Tensor]]:
         """Deepest level (B, C, T'', F''), and the skips of the others."""
         x = self.input_norm(feature[:, :, : self.num_bins])
-        missing = (0, -x.size(-1) % 2**self.layers, 0, self.num_bins - x.size(-2))
+        frames, stride = x.size(-1), 2**self.layers
+        whole = (frames + stride - 1) // stride * stride  # as the exporter wants it
+        missing = (0, whole - frames, 0, self.num_bins - x.size(-2))
         x = F.pad(x, missing).transpose(-1, -2)  # (B, 1, T', num_bins)
         x = self.patches(x.contiguous(memory_format=torch.channels_last))
         x = F.relu(x, inplace=True)

@@ -51,7 +51,7 @@ class MaskGraph(nn.Module):
         given = model._prepare(
             model.warp(magnitude[None, None]), queries[None, :, None], {}
         )
-        feature, visual = self._padded(given["feature"]), given["visual"]
+        feature, visual = given["feature"], given["visual"]
         if len(self.outputs) == 1:
             masks = [model._mask(separator(feature, visual)[0])[0]]
         else:
@@ -61,19 +61,6 @@ class MaskGraph(nn.Module):
             masks = [size * phase.cos(), size * phase.sin()]
         own = torch.arange(magnitude.size(-1), device=magnitude.device)
         return tuple(model.warp.inverse(m)[0].index_select(-1, own) for m in masks)
-
-    def _padded(self, feature: Tensor) -> Tensor:
-        """Do the separator's own padding to whole strides, which it then leaves out.
-
-        Written so that the exporter can tell that the sizes of all levels agree.
-        """
-        separator, frames = self.model.separator, feature.size(-1)
-        stride = 2 ** getattr(separator, "layers", 0)
-        whole = (frames + stride - 1) // stride * stride
-        if hasattr(separator, "real_forward"):  # TFC-TDF: zeros
-            return nn.functional.pad(feature, (0, whole - frames))
-        source = torch.arange(whole, device=feature.device).clamp(max=frames - 1)
-        return feature.index_select(-1, source)
 
 
 def export_onnx(model: nn.Module, path: PathLike, config: Dict[str, Any]) -> float:
