@@ -539,7 +539,7 @@ if ! "${skip_data_prep}"; then
             log "${mset}: ${num_lines} mixtures, list ${_dir}/mixtures.tsv," \
                 "SHA-256 $(cut -d ' ' -f 1 "${_dir}/mixtures.sha256")"
             [ ! -e "${_dir}/former_list.tsv" ] || cmp -s "${_dir}/former_list.tsv" "${_dir}/mixtures.tsv" ||
-                log "${mset}: this list mixes no two clips of one video; the list before it did" \
+                log "${mset}: this list keeps clips of one video apart, the list before it did not" \
                     "(${_dir}/former_list.tsv, see --test_mixture_list): results of the two cannot be compared"
         done
         set_count "${data_feats}/${train_set}/wav.scp"

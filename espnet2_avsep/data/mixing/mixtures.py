@@ -309,9 +309,10 @@ def make_mixtures(
 
 
 def _keep_former_list(output_dir: Path, digest: str) -> None:
-    """Keep a list that was drawn when clips of one video could be mixed.
+    """Keep a list that was drawn without regard to which clips are of one video.
 
-    Results of it can be made again with the option list_file.
+    By an earlier version, or before the set had two clips of one video. Results of it
+    can be made again with the option list_file.
     """
     path = output_dir / "mixtures.tsv"
     former = (read_record(output_dir) or {}).get("options", {})
@@ -321,10 +322,10 @@ def _keep_former_list(output_dir: Path, digest: str) -> None:
         return
     shutil.copyfile(path, output_dir / FORMER_LIST)
     logging.warning(
-        f"{path}: was drawn by an earlier version, which mixed clips of one video too; "
-        f"that list is kept as {output_dir / FORMER_LIST}. Results of the two lists "
-        "are not comparable; --test_mixture_list (--valid_mixture_list) of avsep.sh "
-        "makes the mixtures of the earlier one again."
+        f"{path}: the list that was there was drawn without regard to which clips are "
+        f"of one video; it is kept as {output_dir / FORMER_LIST}. Results of the two "
+        "lists are not comparable; --test_mixture_list (--valid_mixture_list) of "
+        "avsep.sh makes the mixtures of the earlier one again."
     )
 
 

@@ -251,7 +251,7 @@ def test_a_list_that_mixed_clips_of_one_video_is_kept(tmp_path, corpus, videos, 
     for _ in range(2):
         make(stages, tmp_path, num_mixtures=40)
         assert (tmp_path / "test" / FORMER_LIST).read_bytes() == former
-    assert "was drawn by an earlier version" in caplog.text
+    assert "was drawn without regard to which clips are of one video" in caplog.text
     # As a list, it is taken as it is, and counted.
     caplog.clear()
     counts = make(stages, tmp_path, list_file=tmp_path / "test" / FORMER_LIST)
