@@ -179,13 +179,16 @@ def written_at(path: PathLike) -> Tuple[int, int]:
 
 
 def is_older(state: os.stat_result, written: Tuple[int, int]) -> bool:
-    """Return whether a file has not changed since another one was written.
+    """Return whether a file has certainly not changed since another one was written.
+
+    Before Linux 6.13, clocks of file systems tick every 1 to 10 ms: what changes after
+    the other one was written may have the same time.
 
     Args:
         state: Of the file.
         written: What :func:`written_at` returned for the other one.
     """
-    return state.st_mtime_ns <= written[0] and state.st_ctime_ns <= written[1]
+    return state.st_mtime_ns < written[0] and state.st_ctime_ns < written[1]
 
 
 def copy_content(source: PathLike, target: PathLike, keys: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from espnet2_avsep.data.features import write_ark
 from espnet2_avsep.data.records import content
 from espnet2_avsep.data.records.content import (
     content_of,
+    content_path,
     copy_content,
     current_content,
     read_content,
@@ -53,6 +55,9 @@ def ark(tmp_path):
 def test_files_that_have_not_changed_are_not_read(request, monkeypatch, name):
     scp = request.getfixturevalue(name)
     before = table_digest(scp)
+    written = content.written_at(content_path(scp))
+    while written[0] == content.written_at(content_path(scp))[0]:
+        write_content(scp, read_content(scp))  # at the next tick of the clock
 
     def no_reading(*_):
         raise AssertionError("a file was read")
@@ -61,6 +66,17 @@ def test_files_that_have_not_changed_are_not_read(request, monkeypatch, name):
     monkeypatch.setattr(content, "ends_digest", no_reading)
     assert table_digest(scp) == before
     write_scp(scp.with_name("few.scp"), {"a": "none"})
+
+
+@pytest.mark.parametrize(
+    "changed, written, expected",
+    [((5, 6), (6, 7), True), ((6, 6), (6, 7), False), ((5, 7), (6, 7), False)],
+)
+def test_a_change_at_the_tick_of_the_clock_at_which_a_table_was_written_is_seen(
+    changed, written, expected
+):
+    state = types.SimpleNamespace(st_mtime_ns=changed[0], st_ctime_ns=changed[1])
+    assert content.is_older(state, written) == expected
 
 
 @pytest.mark.parametrize("how", ["write", "move", "copy"])
