@@ -56,7 +56,7 @@ class Chunking:
 
     Attributes:
         seconds: Length of a chunk; None takes that of the training's segments, or four
-            times the overlap where the network's context is known.
+            times the overlap where the network's context is known and that is longer.
         overlap: Seconds that neighbours share; None takes half a segment of the
             training (at most half a chunk), or what the network's context wants, where
             that is known: twice the context and a short fade.

@@ -108,8 +108,8 @@ def read_mixture_list(
         segment_samples: Samples of a mixture.
 
     Returns:
-        The mixtures, and those that cannot be made because a clip is not there (or, for
-        a list without starts, is shorter than a segment).
+        The mixtures, and those that cannot be made because a clip is not there or is
+        shorter than a segment.
 
     Raises:
         InputError: the list cannot be read; nothing is left of it.
