@@ -25,6 +25,7 @@ class ModelFacts(NamedTuple):
         weights_sha256: Of the file of the weights.
         prompt_dim: Size of an embedding; None where the model takes pictures.
         classes: That it knows by number.
+        needs: What it takes of each source beside its prompt, in words.
     """
 
     train_config: Path
@@ -36,6 +37,7 @@ class ModelFacts(NamedTuple):
     weights_sha256: str
     prompt_dim: Optional[int]
     classes: Sequence[str]
+    needs: Sequence[str] = ()
 
 
 def read_facts(files: "ModelFiles") -> Optional[ModelFacts]:
@@ -45,9 +47,11 @@ def read_facts(files: "ModelFiles") -> Optional[ModelFacts]:
 
     Returns:
         None where that is not possible: for separators of other packages, models that
-        take pictures, values that the config leaves out, files that are damaged. Then
+        take pictures, or motion or classes beside an embedding, values that the config
+        leaves out, files that are damaged. Then
         build the model (``SeparateAV.facts``), which says what is wrong.
     """
+    from espnet2_avsep.data.conditions import WITH_ROWS
     from espnet2_avsep.data.records.digest import file_sha256
     from espnet2_avsep.data.records.weight_shapes import count_parameters, read_shapes
     from espnet2_avsep.data.tables.base_config import read_config
@@ -56,9 +60,10 @@ def read_facts(files: "ModelFiles") -> Optional[ModelFacts]:
     from espnet2_avsep.registry import separator_choices
     from espnet2_avsep.sharing.source import default_weights
 
+    folder = files.config.parent
     try:
         config = read_config(files.config)
-        weights = files.weights or default_weights(files.config.parent)
+        weights = files.weights or default_weights(folder)
         classes = list(class_numbers(config.get("classes") or []))
     except InputError:
         return None
@@ -74,6 +79,8 @@ def read_facts(files: "ModelFiles") -> Optional[ModelFacts]:
         or config.get("visual_adapter") not in _EMBEDDING_ADAPTERS
         or not isinstance(separator, str)
         or separator not in separator_choices
+        or data.get("labels")
+        or any((folder / f"{c.stem}_info.yaml").exists() for c in WITH_ROWS)
         or not all(type(value) is int and value > 0 for value in (rate, dim, segment))
     ):
         return None
@@ -91,8 +98,14 @@ def read_facts(files: "ModelFiles") -> Optional[ModelFacts]:
 
 
 def about(facts: ModelFacts) -> Dict[str, Any]:
-    """Return the prompts that a model takes, its classes, corpus and scores."""
-    return {"prompts": _prompts(facts), **_results(facts)}
+    """Return what a model takes, its classes, corpus and scores."""
+    found: Dict[str, Any] = {"prompts": _prompts(facts)}
+    if facts.needs:
+        found["needs"] = (
+            f"{' and '.join(facts.needs)} of each source, too: it separates in Python, "
+            "and prepared mixtures (stage 7), not with 'avsep separate'"
+        )
+    return {**found, **_results(facts)}
 
 
 def _results(facts: ModelFacts) -> Dict[str, Any]:
@@ -140,13 +153,10 @@ def _is_of(said: str, facts: ModelFacts) -> bool:
 
     A packed model holds them in two formats, and names both checksums.
     """
-    from espnet2_avsep.data.tables.yaml_file import read_mapping
-    from espnet2_avsep.sharing.source import PACK_INFO
+    from espnet2_avsep.sharing.source import packed_digests
 
-    packed = Path(facts.train_config).parent / PACK_INFO
-    digests = [facts.weights_sha256]
-    if packed.is_file():
-        digests += map(str, (read_mapping(packed).get("sha256") or {}).values())
+    packed = packed_digests(Path(facts.train_config).parent)
+    digests = [facts.weights_sha256, *packed.values()]
     return "SHA-256" not in said or any(digest in said for digest in digests)
 
 

@@ -21,7 +21,7 @@ from typing import (
 import numpy as np
 import torch
 
-from espnet2_avsep.data.conditions import CONDITIONS, LABELS, WITH_ROWS
+from espnet2_avsep.data.conditions import CONDITIONS, LABELS, WITH_ROWS, needed
 from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.data.tables.class_labels import class_numbers, number_sources
@@ -286,6 +286,7 @@ class SeparateAV:
             weights_sha256=self.weights_sha256,
             prompt_dim=self.prompt_dim,
             classes=list(self.classes),
+            needs=tuple(c.what for c in needed(self.model.separator)),
         )
 
     def __call__(
@@ -653,7 +654,9 @@ class SeparateAV:
             if (values is not None) != wanted:
                 known = f" ({', '.join(self.classes)})" if condition is LABELS else ""
                 raise InputError(
-                    f"{name} are missing: this model needs them{known}."
+                    f"{condition.what} are missing: this model needs them of each "
+                    f"source{known}. Give them in Python ({name}=...), or separate "
+                    "prepared mixtures (stage 7); 'avsep separate' takes no such model."
                     if wanted
                     else f"{name} were given: this model takes no {name}."
                 )

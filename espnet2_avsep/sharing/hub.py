@@ -10,7 +10,7 @@ from espnet2_avsep.errors import InputError
 
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 # Of a repository, what a packed model consists of.
-PATTERNS = ["*.yaml", "*.safetensors", "*.pth", "*.md"]
+PATTERNS = ["*.yaml", "*.safetensors", "*.pth", "*.pt", "*.md"]
 
 
 def check_repo_id(name: str, option: str = "--hf_repo") -> None:

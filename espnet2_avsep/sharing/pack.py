@@ -39,6 +39,8 @@ from espnet2_avsep.weights import (
 
 # The parts of a model whose weights are packed: what training made, and buffers.
 PARTS = ("separator.", "visual_adapter.", "criterions.", "encoder.", "decoder.")
+# Of files of weights, as in archive.SUFFIXES.
+WEIGHTS = (".pth", ".pt", SAFETENSORS)
 # Zip files know no earlier time, and no time zone.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -76,6 +78,11 @@ def pack(
     if config.get("trained") is False:
         raise InputError(f"{exp}: is a system without training; there are no weights.")
     weights = exp / model_file if model_file else default_weights(exp)
+    if weights.suffix not in WEIGHTS:
+        raise InputError(
+            f"{weights}: a packed model has weights in a file that ends in "
+            f"{', '.join(WEIGHTS)}; give the file such a name."
+        )
     state = read_state(weights)
     strange = sorted({k.split(".")[0] for k in state if not k.startswith(PARTS)})
     if strange:

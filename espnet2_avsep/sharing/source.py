@@ -1,6 +1,7 @@
 """From what a user calls a model to its files: folder, zip, hub, model zoo."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional
 
@@ -104,6 +105,17 @@ def _in_archive(path: Path, cache_dir: Optional[PathLike], origin: str) -> Model
     """Unpack a packed model once, into a folder named after its SHA-256."""
     root = Path(cache_dir) if cache_dir else package_cache_dir("models")
     folder = root.expanduser() / file_sha256(path)
+    if folder.is_dir():
+        try:
+            return _unpacked(path, folder, origin)
+        except InputError as error:  # somebody has changed it, or the archive is bad
+            logging.info("unpacked again: %s", error)
+            shutil.rmtree(folder, ignore_errors=True)
+    return _unpacked(path, folder, origin)
+
+
+def _unpacked(path: Path, folder: Path, origin: str) -> ModelFiles:
+    """Unpack an archive into a folder that is not there yet; find its files."""
     try:
         unpack(path, folder)
     except OSError as error:
@@ -165,16 +177,15 @@ def _in_folder(folder: Path, origin: str) -> ModelFiles:
     meta = read_mapping(folder / META)
     config = _named(folder, meta, "yaml_files", "train_config")
     weights = _named(folder, meta, "files", "model_file")
+    recorded = packed_digests(folder)
     safe = weights.with_suffix(".safetensors")
-    if safe.is_file():
+    if safe.is_file() and (safe.name in recorded or weights.name not in recorded):
         weights = safe
-    recorded = {}
-    if (folder / PACK_INFO).is_file():
-        recorded = read_mapping(folder / PACK_INFO).get("sha256") or {}
-    for file in (config, weights, folder / "visual_info.yaml"):
+    infos = [folder / name for name in recorded if name.endswith("_info.yaml")]
+    for file in (config, weights, *infos):
         expected = recorded.get(file.name)
-        found = None if expected is None else file_sha256(file)
-        if found != expected:
+        found = file_sha256(file) if file.is_file() else "of no file"
+        if expected not in (None, found):
             raise InputError(
                 f"{file}: is not the file that was packed (SHA-256 {found}, "
                 f"{PACK_INFO} says {expected}). Fetch the model again, or remove "
@@ -183,6 +194,23 @@ def _in_folder(folder: Path, origin: str) -> ModelFiles:
     check_no_code(read_mapping(config), str(config))
     logging.info("model %s: %s", origin, weights)
     return ModelFiles(config, weights, origin)
+
+
+def packed_digests(folder: Path) -> Dict[str, str]:
+    """Return file -> SHA-256 of a packed model, as pack_info.yaml states them.
+
+    Raises:
+        InputError: it states something else there.
+    """
+    if not (folder / PACK_INFO).is_file():
+        return {}
+    found = read_mapping(folder / PACK_INFO).get("sha256") or {}
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise InputError(
+            f"{folder / PACK_INFO}: sha256 is {found!r:.80}; expected files and their "
+            "checksums, as stage 9 writes them."
+        )
+    return {name: str(digest) for name, digest in found.items()}
 
 
 def _named(folder: Path, meta: Dict[str, Any], group: str, key: str) -> Path:

@@ -93,7 +93,7 @@ def test_separation(depth):
     assert told["depth_lengths"].tolist() == [[5, 2]]
     assert torch.equal(told["depth"][0, 0, :, 0], torch.arange(10.0, 20.0, 2))
     for given, message in (
-        ({}, "depth are missing"),
+        ({}, "depth maps are missing"),
         ({"depth": rows[:1]}, "1 depth were given for 2"),
         ({"depth": [np.ones((2, 3))] * 2}, r"shape \(2, 3\); expected \(steps, 2\)"),
         ({"depth": rows, "classes": ["a", "b"]}, "takes no classes"),

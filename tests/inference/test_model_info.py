@@ -9,7 +9,7 @@ from torch import nn
 
 from espnet2_avsep import SeparateAV
 from espnet2_avsep.data.records.weight_shapes import count_parameters, read_shapes
-from espnet2_avsep.inference.model_info import read_facts
+from espnet2_avsep.inference.model_info import about, read_facts
 from espnet2_avsep.registry import separator_choices
 from espnet2_avsep.sharing.source import find_model
 from espnet2_avsep.visual.adapter import StandardiseAdapter
@@ -61,6 +61,16 @@ def test_what_files_do_not_say_is_left_to_the_model(tmp_path, changes):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     (folder / "config.yaml").write_text(yaml.safe_dump({**config, **changes}))
     assert read_facts(find_model(folder)) is None
+
+
+def test_what_a_model_needs_beside_prompts_is_told(tmp_path):
+    folder = make_trained_folder(tmp_path / "exp")
+    facts = read_facts(find_model(folder))
+    assert "needs" not in about(facts)
+    needs = about(facts._replace(needs=["motion features", "classes"]))["needs"]
+    assert needs.startswith("motion features and classes of each source")
+    (folder / "motion_info.yaml").write_text("encoder: s3d\n")
+    assert read_facts(find_model(folder)) is None  # the separator's class tells
 
 
 def test_info_imports_neither_torch_nor_numpy(tmp_path):

@@ -81,6 +81,7 @@ def make_packed_folder(exp: Path, folder: Path) -> Path:
 
 
 def zip_folder(folder: Path, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as z:
         for file in sorted(folder.rglob("*")):
             z.write(file, file.relative_to(folder))

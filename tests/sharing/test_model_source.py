@@ -97,6 +97,43 @@ def test_a_changed_file_is_noticed(packed):
         find_model(packed)
 
 
+def test_files_that_are_missing_or_were_not_packed(packed):
+    name = "valid.si_sdr_i.best.pth"
+    write_safetensors(packed / "valid.si_sdr_i.best.safetensors", {})
+    files = (name, "config.yaml", "visual_info.yaml")
+    digests = {file: source.file_sha256(packed / file) for file in files}
+    info = packed / "pack_info.yaml"
+    info.write_text(yaml.safe_dump({"sha256": {**digests, "motion_info.yaml": "1"}}))
+    with pytest.raises(InputError, match=r"motion_info\.yaml: is not .*of no file"):
+        find_model(packed)
+    info.write_text(yaml.safe_dump({"sha256": digests}))
+    # Nobody knows whose the other weights are.
+    assert find_model(packed).weights == packed / name
+    (packed / "visual_info.yaml").unlink()
+    with pytest.raises(InputError, match=r"visual_info\.yaml: is not .*of no file"):
+        find_model(packed)
+    info.write_text(yaml.safe_dump({"sha256": [1, 2]}))
+    with pytest.raises(InputError, match=r"sha256 is \[1, 2\]; expected files"):
+        find_model(packed)
+
+
+def test_a_damaged_copy_of_a_zip_file_is_unpacked_again(packed, tmp_path, cache):
+    name = "valid.si_sdr_i.best.pth"
+    digest = source.file_sha256(packed / name)
+    (packed / "pack_info.yaml").write_text(yaml.safe_dump({"sha256": {name: digest}}))
+    archive = zip_folder(packed, tmp_path / "my models" / "m.zip")
+    weights = find_model(archive).weights
+    for lost in (name, "meta.yaml", "config.yaml"):
+        (weights.parent / lost).unlink()
+        assert find_model(archive).weights == weights
+        assert source.file_sha256(weights) == digest
+    weights.write_bytes(b"cut off")
+    assert find_model(archive).weights == weights
+    assert source.file_sha256(weights) == digest
+    (folder,) = cache.iterdir()
+    assert folder == weights.parent
+
+
 @pytest.mark.parametrize(
     "meta",
     [

@@ -179,14 +179,19 @@ def test_teacher_checksums(tmp_path):
             lambda exp: (exp / "config.yaml").write_text("trained: false\n"),
             "without training",
         ),
+        (
+            lambda exp: (exp / "valid.si_sdr_i.best.pth").rename(exp / "best.bin"),
+            r"best.bin: .*ends in \.pth, \.pt, \.safetensors",
+        ),
     ],
 )
 def test_what_cannot_be_packed(exp, tmp_path, break_it, message):
     copy = tmp_path / "exp"
     shutil.copytree(exp, copy)
     break_it(copy)
+    model = "best.bin" if (copy / "best.bin").exists() else None
     with pytest.raises(InputError, match=message):
-        pack(copy, tmp_path / "a.zip")
+        pack(copy, tmp_path / "a.zip", model)
     assert not (tmp_path / "a.zip").exists()
 
 
@@ -230,6 +235,37 @@ def test_dry_run(packed, tmp_path, monkeypatch):
     (tmp_path / "mine" / "thesis.tex").touch()
     assert upload(packed, tmp_path / "mine", "--dry_run", "true") == 2
     assert (tmp_path / "mine" / "thesis.tex").exists()
+
+
+def test_a_page_that_the_user_has_changed_is_not_lost(packed, tmp_path, capsys):
+    """A dry run, a better text, then the upload."""
+    folder = tmp_path / "repo"
+    assert upload(packed, folder, "--dry_run", "true") == 0
+    page = folder / "README.md"
+    page.write_text(page.read_text() + "\nPlayed on period instruments.\n")
+    assert upload(packed, folder, "--dry_run", "true") == 0
+    assert "period instruments" in page.read_text()
+    other = tmp_path / "other.zip"
+    with zipfile.ZipFile(packed) as z, zipfile.ZipFile(other, "w") as new:
+        for name in z.namelist():
+            new.writestr(name, z.read(name).replace(b"1.23", b"4.56"))
+    capsys.readouterr()
+    assert upload(other, folder, "--dry_run", "true") == 2
+    assert f"{page}: was changed, and is of a former" in capsys.readouterr().err
+    assert "period instruments" in page.read_text()
+    page.rename(tmp_path / "mine.md")
+    assert upload(other, folder, "--dry_run", "true") == 0
+    assert "4.56" in page.read_text()
+
+
+def test_a_model_that_upload_did_not_write_is_not_deleted(packed, tmp_path):
+    """avsep import-checkpoint leaves a meta.yaml, too."""
+    model = tmp_path / "imported"
+    model.mkdir()
+    for name in ("meta.yaml", "pack_info.yaml", "imported.pth"):
+        (model / name).write_text("layout: hfra\n")
+    assert upload(packed, model, "--dry_run", "true") == 2
+    assert (model / "imported.pth").exists()
 
 
 def scored_card(**changes):
@@ -387,6 +423,51 @@ def test_fetch(packed, exp, tmp_path, capsys):
     assert fetch(packed, tmp_path / "exp", features) == 0  # once more
     assert fetch(exp, tmp_path / "exp") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "valid.si_sdr_i.best.pth"
+
+
+MODEL = {"config.yaml", "visual_info.yaml", "motion_info.yaml", "fetched_from"}
+
+
+def test_of_a_model_that_was_fetched_before_nothing_is_left(packed, exp, tmp_path):
+    """Its weights, under another name, would be taken for those of the new one."""
+    folder = tmp_path / "exp"
+    assert fetch(packed, folder) == 0
+    other = shutil.copytree(exp, tmp_path / "other")
+    (other / "motion_info.yaml").unlink()
+    assert fetch(other, folder) == 0
+    names = MODEL - {"motion_info.yaml"} | {"valid.si_sdr_i.best.pth"}
+    assert {path.name for path in folder.iterdir()} == names
+    (folder / "my_notes.txt").write_text("mine")
+    written = (folder / "valid.si_sdr_i.best.pth").stat().st_ino
+    assert fetch(other, folder) == 0
+    assert (folder / "my_notes.txt").exists()
+    assert (folder / "valid.si_sdr_i.best.pth").stat().st_ino == written
+    (folder / "checkpoint.pth").touch()
+    assert fetch(packed, folder) == 2
+    assert (folder / "valid.si_sdr_i.best.pth").stat().st_ino == written
+
+
+def test_a_fetch_that_was_stopped_leaves_no_model_of_two(
+    packed, exp, tmp_path, monkeypatch
+):
+    folder = tmp_path / "exp"
+    assert fetch(packed, folder) == 0
+    copied, copy = [], shutil.copyfileobj
+
+    def stop(source, target):
+        if copied:
+            raise KeyboardInterrupt
+        copied.append(source.name)
+        copy(source, target)
+
+    monkeypatch.setattr(avsep_fetch_model.shutil, "copyfileobj", stop)
+    assert fetch(exp, folder) == 130 and copied
+    with pytest.raises(InputError, match=r"config\.yaml: no such file"):
+        SeparateAV.from_pretrained(folder)
+    monkeypatch.undo()
+    assert fetch(exp, folder) == 0
+    expected = MODEL | {"valid.si_sdr_i.best.pth"}
+    assert {path.name for path in folder.iterdir()} == expected
 
 
 def test_fetch_refuses_other_features(packed, exp, tmp_path, capsys):

@@ -173,7 +173,7 @@ def test_the_model_knows_its_classes(corpus, trained, tmp_path):
         ({"classes": None}, "classes are missing.*high, low, mid, top"),
         ({"classes": ["low", "harp"]}, "does not know the class 'harp'"),
         ({"classes": ["low"]}, "1 classes were given for 2 prompts"),
-        ({"motion": None}, "motion are missing"),
+        ({"motion": None}, "motion features are missing"),
         ({"motion": [motion_of("low", 2)]}, "1 motion were given"),
         ({"motion": [np.zeros((0, 3)), np.zeros((2, 3))]}, "motion 1 has the shape"),
         ({"motion": [np.zeros((2, 3)), np.zeros((2, 4))]}, "motion 2 has the shape"),

@@ -7,10 +7,12 @@ The last line printed is the name of its weights there.
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.data.records.encoder_check import check_encoder
+from espnet2_avsep.data.records.output_folder import protect
 from espnet2_avsep.data.tables.scp import atomic_write, write_file
 from espnet2_avsep.errors import InputError
 
@@ -54,7 +56,8 @@ def main(args: Options) -> None:
 
     output = Path(args.output_dir)
     origin = output / FETCHED_FROM
-    if (output / "config.yaml").exists() and not origin.exists():
+    trained = (output / "config.yaml").exists() and not origin.exists()
+    if trained or (output / "checkpoint.pth").exists():
         raise InputError(
             f"{output}: holds an experiment that was trained here; give the fetched "
             "model its own --avsep_tag."
@@ -64,10 +67,41 @@ def main(args: Options) -> None:
         raise InputError(f"{weights}: no such file; the model is not complete.")
     read_mapping(folder / "visual_info.yaml")
     infos = [p for p in folder.glob("*_info.yaml") if p.name != PACK_INFO]
-    write_file(origin, f"{files.origin}\n")
-    for source in (files.config, weights, *infos):
-        with source.open("rb") as f, atomic_write(output / source.name, "wb") as g:
-            shutil.copyfileobj(f, g)
-    if files.config.name != "config.yaml":
-        (output / files.config.name).replace(output / "config.yaml")
+    wanted = {path.name: path for path in (*infos, weights)}
+    wanted["config.yaml"] = files.config
+    earlier = _files_of(origin)
+    names = sorted({*earlier, *wanted})
+    write_file(origin, "\n".join([files.origin, *names]) + "\n")
+    if not _is_there(output, wanted, earlier):
+        _copy(output, wanted, earlier)
     print(weights.name)
+
+
+def _files_of(origin: Path) -> List[str]:
+    """Return the files that earlier runs have written, which are after the origin."""
+    if not origin.is_file():
+        return []
+    names = origin.read_text(encoding="utf-8").splitlines()[1:]
+    return [name for name in names if name == Path(name).name]
+
+
+def _is_there(output: Path, wanted: Dict[str, Path], earlier: List[str]) -> bool:
+    """Whether a folder has these files, and none of another model."""
+    others = set(earlier) - set(wanted)
+    return not any((output / name).exists() for name in others) and all(
+        (output / name).is_file() and file_sha256(output / name) == file_sha256(path)
+        for name, path in wanted.items()
+    )
+
+
+def _copy(output: Path, wanted: Dict[str, Path], earlier: List[str]) -> None:
+    """Copy a model into a folder that may hold an earlier one, or a part of one.
+
+    The config comes last: without it, a folder is no model.
+    """
+    protect([output / name for name in wanted], wanted.values())
+    for name in ("config.yaml", *earlier):
+        (output / name).unlink(missing_ok=True)
+    for name, path in wanted.items():
+        with path.open("rb") as f, atomic_write(output / name, "wb") as g:
+            shutil.copyfileobj(f, g)

@@ -3,15 +3,21 @@
 Its page is made from RESULTS.md. The token is that of 'hf auth login', or HF_TOKEN.
 """
 
+import hashlib
+import json
 import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Dict
 
 from espnet2_avsep.cli.options import Log, option, with_options
+from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.data.records.made_from import check_current
-from espnet2_avsep.data.tables.scp import write_file
+from espnet2_avsep.data.tables.scp import write_file, write_json
 from espnet2_avsep.errors import InputError
+
+PAGE = "README.md"
 
 
 @dataclass(kw_only=True)
@@ -49,19 +55,38 @@ def main(args: Options) -> None:
 
 
 def write_folder(packed: Path, folder: Path, repo_id: str, licence: str) -> None:
-    """Write what the repository is to hold: the packed model and its page."""
+    """Write what the repository is to hold: the packed model and its page.
+
+    A page that the user has changed stays, as long as the model is the same.
+
+    Raises:
+        InputError: the folder holds other things, or a changed page of another model.
+    """
     from espnet2_avsep.data.tables.yaml_file import read_mapping
     from espnet2_avsep.sharing.archive import unpack
     from espnet2_avsep.sharing.card import model_card
-    from espnet2_avsep.sharing.source import META, PACK_INFO
+    from espnet2_avsep.sharing.source import META, PACK_INFO, packed_digests
 
     if not packed.is_file():
         raise InputError(f"{packed}: no such file; stage 9 writes it.")
     check_current(packed)
-    if folder.exists() and any(folder.iterdir()) and not (folder / META).is_file():
+    page, digest = folder / PAGE, file_sha256(packed)
+    record = folder.with_name(f"{folder.name}.written.json")
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not found <= {*packed_digests(folder), META, PACK_INFO, PAGE}:
         raise InputError(
             f"{folder}: holds other things than a packed model; give another folder."
         )
+    written = _read_record(record)
+    if page.is_file() and written.get("page", "") not in ("", file_sha256(page)):
+        if written["model"] != digest:
+            raise InputError(
+                f"{page}: was changed, and is of a former {packed.name}. Move it out "
+                "of the folder, run this again, and put into the new page what is "
+                "yours."
+            )
+        logging.info(f"{page}: stays as you have changed it; no option changes it")
+        return
     shutil.rmtree(folder, ignore_errors=True)
     unpack(packed, folder)
     results = folder / "RESULTS.md"
@@ -72,4 +97,14 @@ def write_folder(packed: Path, folder: Path, repo_id: str, licence: str) -> None
         results.read_text(encoding="utf-8") if results.is_file() else None,
         licence,
     )
-    write_file(folder / "README.md", card)
+    page_digest = hashlib.sha256(card.encode()).hexdigest()
+    write_json(record, {"model": digest, "page": page_digest})
+    write_file(page, card)
+
+
+def _read_record(path: Path) -> Dict[str, str]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {"model": str(found["model"]), "page": str(found["page"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
