@@ -46,6 +46,7 @@ class Comparison:
         mixtures: Number of mixtures that these belong to.
         scored: System -> number of its own scored sources.
         sources: Number of sources listed.
+        mixed: Number of sources of a mixture, silent and skipped ones among them.
         mean: System -> score -> mean in dB over the common sources; the mixture itself
             is among the systems, with its own METRICS.
         interval: As ``mean``: 95 % bootstrap intervals; mixtures are drawn.
@@ -59,6 +60,7 @@ class Comparison:
     mixtures: int
     scored: Dict[str, int]
     sources: int
+    mixed: int
     mean: Dict[str, Dict[str, float]]
     interval: Dict[str, Dict[str, Interval]]
     differences: List[Difference]
@@ -131,6 +133,7 @@ def compare(
         mixtures=len(set(groups)),
         scored={n: sum(r.status == OK for r in t.values()) for n, t in rows.items()},
         sources=len(first),
+        mixed=max(source for _, source in first),
         mean={
             name: {m: statistics.fmean(v) for m, v in scores.items()}
             for name, scores in values.items()

@@ -8,11 +8,6 @@ from espnet2_avsep.metrics.score_table import METRICS, TITLES, decibel
 COLUMNS = (*METRICS, "sdr_i")
 
 
-def number_of_sources(result: Comparison) -> int:
-    """Return the number of sources of a mixture of a set."""
-    return max(source for _, source in result.keys)
-
-
 def csv_lines(results: Mapping[str, Comparison]) -> List[List[str]]:
     """Return a line for each set and system, the mixture among these.
 
@@ -24,7 +19,7 @@ def csv_lines(results: Mapping[str, Comparison]) -> List[List[str]]:
     for name, result in results.items():
         for system in (MIXTURE, *result.systems):
             mean = result.mean[system]
-            line = [name, str(number_of_sources(result)), system, str(result.common)]
+            line = [name, str(result.mixed), system, str(result.common)]
             line += [decibel(mean[c]) if c in mean else "" for c in COLUMNS]
             if system == MIXTURE:
                 # The SAR of a sum of references is that of rounding errors.
@@ -41,7 +36,7 @@ def table_lines(results: Mapping[str, Comparison]) -> List[List[str]]:
     The first line is the SDR of the mixtures themselves; "n/a": not scored on a set.
     """
     lines = [["system"]]
-    lines[0] += [f"{name}: {number_of_sources(r)}" for name, r in results.items()]
+    lines[0] += [f"{name}: {r.mixed}" for name, r in results.items()]
     mixtures = [decibel(r.mean[MIXTURE]["sdr"]) for r in results.values()]
     lines.append([f"{MIXTURE} (SDR)", *mixtures])
     for system in all_systems(results):
@@ -67,7 +62,7 @@ def curves(results: Mapping[str, Comparison]) -> Dict[str, List[List[float]]]:
     return {
         system: [
             [
-                number_of_sources(result),
+                result.mixed,
                 result.mean[system]["sdr_i"],
                 *result.interval[system]["sdr_i"],
             ]

@@ -144,7 +144,7 @@ def compare_numbers(args: CompareOptions, results: Mapping[str, Comparison]) -> 
 def set_note(result: Comparison) -> str:
     """Return how much of a set the table is of."""
     return (
-        f"{compare_counts.number_of_sources(result)} sources, {result.common} of "
+        f"{result.mixed} sources, {result.common} of "
         f"{result.sources} sources of {result.mixtures} mixtures"
     )
 

@@ -26,6 +26,7 @@ def test_means_are_over_the_sources_that_all_have():
     a, b = table([4, 6, 8, 10], skip=[3]), table([1, 2, 3, 30], skip=[0])
     result = compare({"a": a, "b": b}, resamples=200)
     assert (result.common, result.mixtures, result.sources) == (2, 2, 4)
+    assert result.mixed == 2
     assert result.scored == {"a": 3, "b": 3}
     assert result.mean["a"]["sdr"] == 7 and result.mean["b"]["sdr"] == 2.5
     assert result.mean["a"]["sir"] == 8 and result.mean["a"]["sdr_i"] == 6
@@ -53,6 +54,15 @@ def test_pairing_narrows_the_interval():
     )
     low, high = noisy.differences[0].interval
     assert low < 0 < high and not noisy.differences[0].is_clear
+
+
+def test_a_mixture_has_its_silent_sources_too():
+    """In the table by number of sources, a set whose last source is silent."""
+    silent = [ScoreRow(f"m{n}", 3, "oboe-0", "oboe", leakage=-20.0) for n in (0, 1)]
+    for row in silent:
+        finish(row)
+    result = compare({"a": table([4, 6, 8, 10]) + silent}, resamples=10)
+    assert (result.mixed, result.common, result.sources) == (3, 4, 6)
 
 
 def test_one_system_alone():
