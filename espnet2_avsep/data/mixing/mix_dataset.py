@@ -1,5 +1,6 @@
 """Mixtures of training, drawn on the fly from single clips."""
 
+import bisect
 import itertools
 import math
 from typing import (
@@ -9,6 +10,7 @@ from typing import (
     Iterator,
     List,
     Mapping,
+    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -27,6 +29,11 @@ from espnet2_avsep.data.mixing.silent_sources import (
     check_silent_sources,
     draw_silent,
 )
+from espnet2_avsep.data.mixing.speed import (
+    change_speed,
+    parse_speed_factors,
+    samples_to_read,
+)
 from espnet2_avsep.data.motion import ALIGNMENTS
 from espnet2_avsep.data.segment_reader import (
     is_silent,
@@ -43,7 +50,17 @@ from espnet2_avsep.errors import InputError, check_integers
 # What may be mixed: any clips, clips of one class, parts of one clip.
 PAIRS = ("any", "same_class", "same_video")
 # Streams of random numbers of one epoch.
-_ORDER, _ITEM, _SILENT, _ABSENT = 0, 1, 2, 3
+_ORDER, _ITEM, _SILENT, _ABSENT, _SPEED = range(5)
+
+
+class _Segment(NamedTuple):
+    """A segment of a clip: ``length`` samples from ``start`` on become ``samples``."""
+
+    clip: int
+    start: int
+    length: int
+    samples: np.ndarray
+    silent: int  # segments that were drawn before it and are silent
 
 
 class MixAndSeparateDataset(Dataset):
@@ -94,6 +111,10 @@ class MixAndSeparateDataset(Dataset):
         gain_range: Least and greatest gain; drawn uniformly for each source (0.5 to 1.5
             in Sound of Pixels, CLIPSep, Co-Separation, AVPC, iQuery, DGFNet and HFRA's
             release).
+        speed_factors: Speed perturbation: each source is played at one of these
+            speeds, drawn uniformly from those that its clip is long enough for; tempo
+            and pitch change together. Not for clips with motion, nor for parts of the
+            "same_video".
         clip: Whether samples are clipped to [-1, 1] after the gain (these systems do).
         silent_sources: Sources that are seen and not heard: a number of them in each
             mixture, the probability that a source is silent, or a list of their
@@ -142,6 +163,7 @@ class MixAndSeparateDataset(Dataset):
         different_class: bool = False,
         pairs: Union[str, Sequence[Mapping[str, Union[int, str]]]] = "any",
         gain_range: Tuple[float, float] = (1.0, 1.0),
+        speed_factors: Sequence[float] = (1.0,),
         clip: bool = False,
         silence_dbfs: float = -60.0,
         max_redraws: int = 10,
@@ -238,6 +260,15 @@ class MixAndSeparateDataset(Dataset):
                 f"{', '.join(known)}."
             )
         check_same_keys({**tables, **given})
+        self.speeds = parse_speed_factors(speed_factors)
+        rows = [c.name for c in CONDITIONS if c.row_size and c.name in given]
+        if self.speeds != (1,) and (rows or "same_video" in kinds):
+            raise InputError(
+                f"speed_factors is {speed_factors!r}, which changes the sound's tempo "
+                + (f"and not its {rows[0]}" if rows else "and pairs is same_video")
+                + ". Remove it from dataset_conf."
+            )
+        self._lengths = [samples_to_read(f, segment_samples) for f in self.speeds]
         short = sorted(k for k in audio if num_samples[k] < segment_samples)
         if short:
             raise InputError(
@@ -334,6 +365,7 @@ class MixAndSeparateDataset(Dataset):
         self.frame_jitter = float(frame_jitter)
         self.different_class = different_class
         self.gain_range = (float(gain_range[0]), float(gain_range[1]))
+        self.speed_factors = [float(factor) for factor in self.speeds]
         self.clip = bool(clip)
         self.silent_sources = silent_sources
         self.absent_queries = int(absent_queries)
@@ -364,6 +396,7 @@ class MixAndSeparateDataset(Dataset):
         names += ["frame_crop", "frame_flip", "frame_jitter", "different_class"]
         names += ["pairs", "gain_range", "clip", "silent_sources", "absent_queries"]
         names += ["silence_dbfs", "seed", "repeat"]
+        names += ["speed_factors"] if self.speeds != (1,) else []
         names += ["motion_align"] if any(c.row_size for c, _ in self.conditions) else []
         return (
             f"{type(self).__name__}({len(self.keys)} clips, num_sources="
@@ -393,12 +426,11 @@ class MixAndSeparateDataset(Dataset):
             self.silent_sources, num_sources, self._generator(_SILENT, index)
         )
         sounding = np.float32(num_sources - sum(is_silent_source))
-        for clip, start, samples, silent in self._draw_segments(
-            rng, index, num_sources
-        ):
+        for segment in self._draw_segments(rng, index, num_sources):
             n = len(taken) + 1
-            taken.append(clip)
-            silent_redraws += silent
+            samples = segment.samples
+            taken.append(segment.clip)
+            silent_redraws += segment.silent
             low, high = self.gain_range
             gain = low if low == high else rng.uniform(low, high)
             if is_silent_source[n - 1]:
@@ -409,22 +441,28 @@ class MixAndSeparateDataset(Dataset):
             else:
                 samples *= np.float32(gain / sounding)
             data[f"speech_ref{n}"] = samples
-            self._add_query(data, n, rng, clip, start)
+            self._add_query(data, n, rng, segment.clip, segment.start, segment.length)
         data["silent_redraws"] = silent_redraws
         self._add_absent(data, index, taken)
         return "+".join(self.keys[clip] for clip in taken), data
 
     def _add_query(
-        self, data: dict, n: int, rng: np.random.Generator, clip: int, start: int
+        self,
+        data: dict,
+        n: int,
+        rng: np.random.Generator,
+        clip: int,
+        start: int,
+        length: int,
     ) -> None:
-        """Put what queries source n into an item."""
-        data[f"visual_ref{n}"] = self._read_visual(rng, clip, start)
+        """Put what queries source n into an item, from a time span of its clip."""
+        data[f"visual_ref{n}"] = self._read_visual(rng, clip, start, length)
         for condition, values in self.conditions:
             span = None
             if condition.row_size and self.motion_align == "segment":
                 span = rows_in_segment(
                     start,
-                    self.segment_samples,
+                    length,
                     self.num_samples[clip],
                     matrix_shape(values[clip])[0],
                 )
@@ -442,9 +480,10 @@ class MixAndSeparateDataset(Dataset):
                 clip = int(rng.integers(len(self.keys)))
             present.add(self.classes[clip])
             seen.update(self.siblings.get(clip, ()))
-            room = self.num_samples[clip] - self.segment_samples
-            data[f"speech_ref{n}"] = np.zeros(self.segment_samples, np.float32)
-            self._add_query(data, n, rng, clip, int(rng.integers(room + 1)))
+            length = self.segment_samples
+            room = self.num_samples[clip] - length
+            data[f"speech_ref{n}"] = np.zeros(length, np.float32)
+            self._add_query(data, n, rng, clip, int(rng.integers(room + 1)), length)
 
     def _generator(self, stream: int, number: int) -> np.random.Generator:
         seeds = np.random.SeedSequence(
@@ -488,22 +527,25 @@ class MixAndSeparateDataset(Dataset):
 
     def _draw_segments(
         self, rng: np.random.Generator, index: int, count: int
-    ) -> Iterator[Tuple[int, int, np.ndarray, int]]:
-        """Yield what _draw_segment() returns, for each source of item ``index``."""
+    ) -> Iterator[_Segment]:
+        """Yield the segment of each source of item ``index``."""
         clip = self._first_clip(index)
         if self.mixed == "same_video":
             yield from self._draw_parts(rng, clip, count)
             return
         taken: List[int] = []
-        for _ in range(count):
+        speeds = np.zeros(count)
+        if len(self.speeds) > 1:
+            speeds = self._generator(_SPEED, index).random(count)
+        for speed in speeds:
             clip = self._draw_clip(rng, taken) if taken else clip
-            segment = self._draw_segment(rng, clip, taken)
-            taken.append(segment[0])
+            segment = self._draw_segment(rng, clip, taken, speed)
+            taken.append(segment.clip)
             yield segment
 
     def _draw_parts(
         self, rng: np.random.Generator, clip: int, count: int
-    ) -> List[Tuple[int, int, np.ndarray, int]]:
+    ) -> List[_Segment]:
         """Draw parts of one clip that do not overlap, none of them silent."""
         length, silent = self.segment_samples, 0
         tried: Tuple[int, ...] = ()
@@ -521,7 +563,7 @@ class MixAndSeparateDataset(Dataset):
                 if not quiet:
                     counts = [silent] + [0] * (count - 1)
                     return [
-                        (clip, int(start), part, number)
+                        _Segment(clip, int(start), length, part, number)
                         for start, part, number in zip(
                             starts, parts, counts, strict=True
                         )
@@ -531,21 +573,34 @@ class MixAndSeparateDataset(Dataset):
         raise self._all_silent(silent, tried)
 
     def _draw_segment(
-        self, rng: np.random.Generator, clip: int, taken: List[int]
-    ) -> Tuple[int, int, np.ndarray, int]:
-        """Return (clip, first sample, samples, silent segments drawn before)."""
+        self, rng: np.random.Generator, clip: int, taken: List[int], speed: float
+    ) -> _Segment:
+        """Draw a segment of ``clip``, or else of another one.
+
+        Args:
+            rng: Source of randomness.
+            clip: The clip that is tried first.
+            taken: Clips that the mixture has.
+            speed: Uniform in [0, 1): which of the speeds that fit is taken.
+        """
         silent = 0
         tried: Tuple[int, ...] = ()
         while clip >= 0 and len(tried) <= self.max_redraws:
-            room = self.num_samples[clip] - self.segment_samples
-            first = max(self.margin_samples - self.segment_samples // 2, 0)
+            fitting = bisect.bisect_right(self._lengths, self.num_samples[clip])
+            number = int(speed * fitting)
+            length = self._lengths[number]
+            room = self.num_samples[clip] - length
+            first = max(self.margin_samples - length // 2, 0)
             first = min(first, room // 2)
             room -= 2 * first
             for _ in range(self.max_redraws + 1 if room else 1):
                 start = first + int(rng.integers(room + 1))
-                samples = read_segment(self.audio[clip], start, self.segment_samples)
+                samples = read_segment(self.audio[clip], start, length)
                 if not is_silent(samples, self.silence_dbfs):
-                    return clip, start, samples, silent
+                    samples = change_speed(
+                        samples, self.speeds[number], self.segment_samples
+                    )
+                    return _Segment(clip, start, length, samples, silent)
                 silent += 1
             tried += (clip,)
             clip = self._draw_clip(rng, taken, tried)
@@ -559,17 +614,15 @@ class MixAndSeparateDataset(Dataset):
         )
 
     def _read_visual(
-        self, rng: np.random.Generator, clip: int, start: int
+        self, rng: np.random.Generator, clip: int, start: int, length: int
     ) -> np.ndarray:
         num_samples, num_rows = self.num_samples[clip], self.num_rows[clip]
         count = self.visual_frames
         if self.visual_stride is not None:
-            centre = nearest_row(start, self.segment_samples, num_samples, num_rows)
+            centre = nearest_row(start, length, num_samples, num_rows)
             rows = strided_rows(centre, count, self.visual_stride, num_rows)
         else:
-            first, last = rows_in_segment(
-                start, self.segment_samples, num_samples, num_rows
-            )
+            first, last = rows_in_segment(start, length, num_samples, num_rows)
             if count == 1:
                 rows = [int(rng.integers(first, last))]
             elif count <= last - first:
