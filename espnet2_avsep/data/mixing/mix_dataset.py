@@ -3,11 +3,11 @@
 import bisect
 import itertools
 import math
+from fractions import Fraction
 from typing import (
     Any,
     Dict,
     Iterable,
-    Iterator,
     List,
     Mapping,
     NamedTuple,
@@ -50,7 +50,9 @@ from espnet2_avsep.errors import InputError, check_integers
 # What may be mixed: any clips, clips of one class, parts of one clip.
 PAIRS = ("any", "same_class", "same_video")
 # Streams of random numbers of one epoch.
-_ORDER, _ITEM, _SILENT, _ABSENT, _SPEED = range(5)
+_ORDER, _ITEM, _SILENT, _ABSENT, _SPEED, _DOUBLE = range(6)
+# Least and greatest gain of the clip that doubles a source, beside the source's own.
+_DOUBLE_GAIN = (0.2, 1.0)
 
 
 class _Segment(NamedTuple):
@@ -115,6 +117,10 @@ class MixAndSeparateDataset(Dataset):
             speeds, drawn uniformly from those that its clip is long enough for; tempo
             and pitch change together. Not for clips with motion, nor for parts of the
             "same_video".
+        doubled_sources: Probability that a source is two clips of its class, of
+            different videos, the second with a gain of 0.2 to 1; its pictures are of
+            the first one. Where no clip is left, the source stays as it is. Not for
+            clips with motion, nor for parts of the "same_video".
         clip: Whether samples are clipped to [-1, 1] after the gain (these systems do).
         silent_sources: Sources that are seen and not heard: a number of them in each
             mixture, the probability that a source is silent, or a list of their
@@ -164,6 +170,7 @@ class MixAndSeparateDataset(Dataset):
         pairs: Union[str, Sequence[Mapping[str, Union[int, str]]]] = "any",
         gain_range: Tuple[float, float] = (1.0, 1.0),
         speed_factors: Sequence[float] = (1.0,),
+        doubled_sources: float = 0.0,
         clip: bool = False,
         silence_dbfs: float = -60.0,
         max_redraws: int = 10,
@@ -212,6 +219,10 @@ class MixAndSeparateDataset(Dataset):
             raise InputError(
                 f"frame_jitter is {frame_jitter}; expected a number from 0 to 1."
             )
+        if not 0 <= doubled_sources <= 1:
+            raise InputError(
+                f"doubled_sources is {doubled_sources}; expected a probability."
+            )
         if motion_align not in ALIGNMENTS:
             raise InputError(
                 f"motion_align is {motion_align!r}; expected one of "
@@ -228,6 +239,7 @@ class MixAndSeparateDataset(Dataset):
         for wanted, option, remedy in (
             (different_class, "different_class is true", "different_class to false"),
             (absent_queries, f"absent_queries is {absent_queries}", "it to 0"),
+            (doubled_sources, f"doubled_sources is {doubled_sources}", "it to 0"),
             ("same_class" in kinds, "pairs is same_class", "pairs to any"),
             (labels is not None, "labels are given", "labels to None"),
         ):
@@ -262,12 +274,16 @@ class MixAndSeparateDataset(Dataset):
         check_same_keys({**tables, **given})
         self.speeds = parse_speed_factors(speed_factors)
         rows = [c.name for c in CONDITIONS if c.row_size and c.name in given]
-        if self.speeds != (1,) and (rows or "same_video" in kinds):
-            raise InputError(
-                f"speed_factors is {speed_factors!r}, which changes the sound's tempo "
-                + (f"and not its {rows[0]}" if rows else "and pairs is same_video")
-                + ". Remove it from dataset_conf."
-            )
+        for changed, option, what in (
+            (self.speeds != (1,), f"speed_factors is {speed_factors!r}", "speed"),
+            (doubled_sources, f"doubled_sources is {doubled_sources}", "sound"),
+        ):
+            if changed and (rows or "same_video" in kinds):
+                why = f"not its {rows[0]}" if rows else "pairs is same_video"
+                raise InputError(
+                    f"{option}, which changes the {what} of a source, but {why}. Set "
+                    "one of them only in dataset_conf."
+                )
         self._lengths = [samples_to_read(f, segment_samples) for f in self.speeds]
         short = sorted(k for k in audio if num_samples[k] < segment_samples)
         if short:
@@ -294,7 +310,7 @@ class MixAndSeparateDataset(Dataset):
                 f"{bare[0]}. Stage 4 drops such clips; run it again."
             )
         # Sorted by class, so that the clips of a class are neighbours: see _draw_clip.
-        by_class = different_class or "same_class" in kinds
+        by_class = different_class or doubled_sources or "same_class" in kinds
         group = category if by_class else dict.fromkeys(audio, "")
         self.keys = sorted(audio, key=lambda key: (group[key], key))
         self.audio = [audio[key] for key in self.keys]
@@ -366,6 +382,7 @@ class MixAndSeparateDataset(Dataset):
         self.different_class = different_class
         self.gain_range = (float(gain_range[0]), float(gain_range[1]))
         self.speed_factors = [float(factor) for factor in self.speeds]
+        self.doubled_sources = float(doubled_sources)
         self.clip = bool(clip)
         self.silent_sources = silent_sources
         self.absent_queries = int(absent_queries)
@@ -397,6 +414,7 @@ class MixAndSeparateDataset(Dataset):
         names += ["pairs", "gain_range", "clip", "silent_sources", "absent_queries"]
         names += ["silence_dbfs", "seed", "repeat"]
         names += ["speed_factors"] if self.speeds != (1,) else []
+        names += ["doubled_sources"] if self.doubled_sources else []
         names += ["motion_align"] if any(c.row_size for c, _ in self.conditions) else []
         return (
             f"{type(self).__name__}({len(self.keys)} clips, num_sources="
@@ -507,12 +525,11 @@ class MixAndSeparateDataset(Dataset):
         The clips that may not are blocks of neighbours: the number drawn steps over
         them.
         """
-        siblings = {other for clip in taken for other in self.siblings.get(clip, ())}
         if self.mixed == "same_class" and taken:
-            first, last = self.classmates[taken[0]]
-            out = {*taken, *tried, *siblings}
-            mates = [n for n in range(first, last) if n not in out]
+            mates = self._free_classmates(taken[0], taken)
+            mates = [n for n in mates if n not in tried]
             return mates[int(rng.integers(len(mates)))] if mates else -1
+        siblings = {other for clip in taken for other in self.siblings.get(clip, ())}
         blocks = {self.rivals[clip] for clip in taken}
         blocks |= {(clip, clip + 1) for clip in (*tried, *siblings)}
         merged = _merge(blocks)
@@ -527,21 +544,60 @@ class MixAndSeparateDataset(Dataset):
 
     def _draw_segments(
         self, rng: np.random.Generator, index: int, count: int
-    ) -> Iterator[_Segment]:
-        """Yield the segment of each source of item ``index``."""
+    ) -> List[_Segment]:
+        """Return the segment of each source of item ``index``."""
         clip = self._first_clip(index)
         if self.mixed == "same_video":
-            yield from self._draw_parts(rng, clip, count)
-            return
+            return self._draw_parts(rng, clip, count)
+        segments: List[_Segment] = []
         taken: List[int] = []
         speeds = np.zeros(count)
         if len(self.speeds) > 1:
             speeds = self._generator(_SPEED, index).random(count)
         for speed in speeds:
             clip = self._draw_clip(rng, taken) if taken else clip
-            segment = self._draw_segment(rng, clip, taken, speed)
-            taken.append(segment.clip)
-            yield segment
+            segments.append(self._draw_segment(rng, clip, taken, speed))
+            taken.append(segments[-1].clip)
+        if self.doubled_sources:
+            rng = self._generator(_DOUBLE, index)
+            for n in np.flatnonzero(rng.random(count) < self.doubled_sources):
+                self._double(rng, segments[n], taken)
+        return segments
+
+    def _double(
+        self, rng: np.random.Generator, segment: _Segment, taken: List[int]
+    ) -> None:
+        """Add another clip of the same class to a segment, if one is left.
+
+        The clip joins those taken.
+        """
+        mates = self._free_classmates(segment.clip, taken)
+        if not mates:
+            return
+        clip = mates[int(rng.integers(len(mates)))]
+        speed, length = self._draw_speed(clip, rng.random())
+        start = int(rng.integers(self.num_samples[clip] - length + 1))
+        samples = read_segment(self.audio[clip], start, length)
+        samples = change_speed(samples, speed, self.segment_samples)
+        gain = np.float32(rng.uniform(*_DOUBLE_GAIN))
+        np.add(segment.samples, gain * samples, out=segment.samples)
+        taken.append(clip)
+
+    def _free_classmates(self, clip: int, taken: Iterable[int]) -> List[int]:
+        """Return the clips of a clip's class, of other videos than ``taken``."""
+        out = {other for one in taken for other in (one, *self.siblings.get(one, ()))}
+        return [n for n in range(*self.classmates[clip]) if n not in out]
+
+    def _draw_speed(self, clip: int, number: float) -> Tuple[Fraction, int]:
+        """Return a speed that a clip is long enough for, and the samples it takes.
+
+        Args:
+            clip: The clip.
+            number: From [0, 1): which of the speeds.
+        """
+        fitting = bisect.bisect_right(self._lengths, self.num_samples[clip])
+        place = int(number * fitting)
+        return self.speeds[place], self._lengths[place]
 
     def _draw_parts(
         self, rng: np.random.Generator, clip: int, count: int
@@ -586,9 +642,7 @@ class MixAndSeparateDataset(Dataset):
         silent = 0
         tried: Tuple[int, ...] = ()
         while clip >= 0 and len(tried) <= self.max_redraws:
-            fitting = bisect.bisect_right(self._lengths, self.num_samples[clip])
-            number = int(speed * fitting)
-            length = self._lengths[number]
+            factor, length = self._draw_speed(clip, speed)
             room = self.num_samples[clip] - length
             first = max(self.margin_samples - length // 2, 0)
             first = min(first, room // 2)
@@ -597,9 +651,7 @@ class MixAndSeparateDataset(Dataset):
                 start = first + int(rng.integers(room + 1))
                 samples = read_segment(self.audio[clip], start, length)
                 if not is_silent(samples, self.silence_dbfs):
-                    samples = change_speed(
-                        samples, self.speeds[number], self.segment_samples
-                    )
+                    samples = change_speed(samples, factor, self.segment_samples)
                     return _Segment(clip, start, length, samples, silent)
                 silent += 1
             tried += (clip,)
