@@ -12,6 +12,7 @@ _VALUE = re.compile(r"([\w/.]+)=([-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|nan|inf))(?:,|$
 # Of these nobody learns how well it went.
 _PLUMBING = re.compile(
     r".*_time|time|total_count|clip|loss_scale|optim\d+_lr\d+|silent_redraws|grad_norm"
+    r"|phase|cpu_seconds"
 )
 PARTS = ("train", "valid")
 

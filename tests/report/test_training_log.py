@@ -17,3 +17,9 @@ def test_a_curve_that_equals_another_is_shown_once(tmp_path):
 def test_a_curve_of_other_parts_is_another(tmp_path):
     (tmp_path / "train.log").write_text(LINE.format(n=1, a=3.0, b=9.0))
     assert [curve.name for curve in read_curves(tmp_path)] == ["loss", "bce", "l1"]
+
+
+def test_how_long_a_training_has_been_is_no_curve(tmp_path):
+    line = LINE.replace("[valid]", "phase=3.000, cpu_seconds=240.088, [valid]")
+    (tmp_path / "train.log").write_text(line.format(n=1, a=3.0, b=9.0))
+    assert [curve.name for curve in read_curves(tmp_path)] == ["loss", "bce", "l1"]
