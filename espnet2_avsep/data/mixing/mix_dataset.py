@@ -8,6 +8,7 @@ from typing import (
     Any,
     Dict,
     Iterable,
+    Iterator,
     List,
     Mapping,
     NamedTuple,
@@ -360,14 +361,16 @@ class MixAndSeparateDataset(Dataset):
                 f"but there are only {classes} classes: the sources of a mixture may "
                 "be of all of them."
             )
-        number = max(counts) + absent_queries
+        number = clips = max(counts) + absent_queries
+        if doubled_sources and absent_queries:
+            clips += max(counts)
         if videos and (different_class or absent_queries):
-            choices = classes_never_exhausted(category, videos, number)
+            choices = classes_never_exhausted(category, videos, clips)
             if choices < number:
                 raise InputError(
                     f"num_sources is {max(counts)}, different_class "
                     f"{str(different_class).lower()} and absent_queries "
-                    f"{absent_queries}, but only {choices} classes have {number} "
+                    f"{absent_queries}, but only {choices} classes have {clips} "
                     "videos, or videos that no other class has. Add data, lower these "
                     f"numbers, or set different_class to false.{ONE_VIDEO}"
                 )
@@ -436,22 +439,28 @@ class MixAndSeparateDataset(Dataset):
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}")
         rng = self._generator(_ITEM, index)
-        taken: List[int] = []
+        segments: List[_Segment] = []
+        gains: List[float] = []
         data: dict = {}
-        silent_redraws = 0
         num_sources = self.num_sources[index % len(self.num_sources)]
         is_silent_source = draw_silent(
             self.silent_sources, num_sources, self._generator(_SILENT, index)
         )
         sounding = np.float32(num_sources - sum(is_silent_source))
         for segment in self._draw_segments(rng, index, num_sources):
-            n = len(taken) + 1
-            samples = segment.samples
-            taken.append(segment.clip)
-            silent_redraws += segment.silent
+            segments.append(segment)
             low, high = self.gain_range
-            gain = low if low == high else rng.uniform(low, high)
-            if is_silent_source[n - 1]:
+            gains.append(low if low == high else rng.uniform(low, high))
+            n = len(segments)
+            data[f"speech_ref{n}"] = segment.samples
+            self._add_query(data, n, rng, segment.clip, segment.start, segment.length)
+        taken = [segment.clip for segment in segments]
+        others = self._double_some(index, segments)
+        for n, (gain, is_silent_one) in enumerate(
+            zip(gains, is_silent_source, strict=True), 1
+        ):
+            samples = data[f"speech_ref{n}"]
+            if is_silent_one:
                 samples = np.zeros_like(samples)
             elif self.clip:
                 samples = np.clip(samples * np.float32(gain), -1, 1)
@@ -459,9 +468,8 @@ class MixAndSeparateDataset(Dataset):
             else:
                 samples *= np.float32(gain / sounding)
             data[f"speech_ref{n}"] = samples
-            self._add_query(data, n, rng, segment.clip, segment.start, segment.length)
-        data["silent_redraws"] = silent_redraws
-        self._add_absent(data, index, taken)
+        data["silent_redraws"] = sum(segment.silent for segment in segments)
+        self._add_absent(data, index, num_sources, [*taken, *others])
         return "+".join(self.keys[clip] for clip in taken), data
 
     def _add_query(
@@ -487,12 +495,14 @@ class MixAndSeparateDataset(Dataset):
             value = condition.read(values[clip], self.motion_steps, span)
             data[condition.reference(n)] = value
 
-    def _add_absent(self, data: dict, index: int, taken: List[int]) -> None:
-        """Put absent queries into an item whose sources are the clips ``taken``."""
+    def _add_absent(
+        self, data: dict, index: int, num_sources: int, taken: List[int]
+    ) -> None:
+        """Put absent queries into an item that is made of the clips ``taken``."""
         rng = self._generator(_ABSENT, index)
         present = {self.classes[clip] for clip in taken}
         seen = {other for clip in taken for other in self.siblings.get(clip, ())}
-        for n in range(len(taken) + 1, len(taken) + 1 + self.absent_queries):
+        for n in range(num_sources + 1, num_sources + 1 + self.absent_queries):
             clip = int(rng.integers(len(self.keys)))
             while self.classes[clip] in present or clip in seen:
                 clip = int(rng.integers(len(self.keys)))
@@ -544,25 +554,33 @@ class MixAndSeparateDataset(Dataset):
 
     def _draw_segments(
         self, rng: np.random.Generator, index: int, count: int
-    ) -> List[_Segment]:
-        """Return the segment of each source of item ``index``."""
+    ) -> Iterator[_Segment]:
+        """Yield the segment of each source of item ``index``.
+
+        What is drawn from ``rng`` for a source comes before what is drawn for the next.
+        """
         clip = self._first_clip(index)
         if self.mixed == "same_video":
-            return self._draw_parts(rng, clip, count)
-        segments: List[_Segment] = []
+            yield from self._draw_parts(rng, clip, count)
+            return
         taken: List[int] = []
         speeds = np.zeros(count)
         if len(self.speeds) > 1:
             speeds = self._generator(_SPEED, index).random(count)
         for speed in speeds:
             clip = self._draw_clip(rng, taken) if taken else clip
-            segments.append(self._draw_segment(rng, clip, taken, speed))
-            taken.append(segments[-1].clip)
+            segment = self._draw_segment(rng, clip, taken, speed)
+            taken.append(segment.clip)
+            yield segment
+
+    def _double_some(self, index: int, segments: List[_Segment]) -> List[int]:
+        """Double some of the sources of item ``index``; return the clips that do."""
+        taken = [segment.clip for segment in segments]
         if self.doubled_sources:
             rng = self._generator(_DOUBLE, index)
-            for n in np.flatnonzero(rng.random(count) < self.doubled_sources):
+            for n in np.flatnonzero(rng.random(len(segments)) < self.doubled_sources):
                 self._double(rng, segments[n], taken)
-        return segments
+        return taken[len(segments) :]
 
     def _double(
         self, rng: np.random.Generator, segment: _Segment, taken: List[int]

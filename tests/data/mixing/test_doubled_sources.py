@@ -91,6 +91,26 @@ def test_the_other_clip_is_of_another_video(sinusoids):
             assert len(found) == 2 == len({videos[key] for key in found})
 
 
+def test_an_absent_query_is_of_no_video_that_is_heard(sinusoids):
+    """Clips number 0 of all classes are of one video, numbers 1 likewise, ..."""
+    videos = {key: key[-1] for key in sinusoids.audio}
+    dataset = build(
+        sinusoids,
+        videos=videos,
+        doubled_sources=1,
+        num_sources=1,
+        absent_queries=1,
+        repeat=4,
+    )
+    for index in range(len(dataset)):
+        _, item = dataset[index]
+        heard = amplitudes(sinusoids, item["speech_ref1"])
+        absent = list(sinusoids.audio)[int(item["visual_ref2"][0, 0])]
+        assert len(heard) == 2 and videos[absent] not in {videos[key] for key in heard}
+    with pytest.raises(InputError, match="only 0 classes have 5 videos"):
+        build(sinusoids, videos=videos, doubled_sources=1, absent_queries=1)
+
+
 def test_where_no_clip_is_left_the_source_stays(sinusoids):
     """One clip a class: nothing can be added."""
     some = [key for key in sinusoids.audio if key.endswith("0")]

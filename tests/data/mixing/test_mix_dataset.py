@@ -35,6 +35,25 @@ def equal(a, b):
     return a[0] == b[0] and all(np.array_equal(a[1][k], b[1][k]) for k in a[1])
 
 
+def test_the_mixtures_of_a_seed_are_the_same_in_every_version(corpus):
+    """Or a training that goes on, or is repeated, is another one."""
+    dataset = build(corpus, gain_range=(0.5, 1.5), seed=1, visual_frames=2)
+    dataset.set_epoch(3)
+    for index, (clips, rows, levels) in enumerate(
+        [
+            ("tuba-video0+piano-video0", [[2, 4], [6, 7]], [118.1407, 98.1056]),
+            ("tuba-video1+piano-video1", [[2, 4], [4, 5]], [68.8576, 153.1166]),
+            ("flute-video1+piano-video2", [[1, 2], [2, 3]], [82.1151, 173.1210]),
+        ]
+    ):
+        key, item = dataset[index]
+        assert key == clips
+        for n in (1, 2):
+            assert item[f"visual_ref{n}"][:, 1].tolist() == rows[n - 1]
+            level = np.abs(item[f"speech_ref{n}"]).sum()
+            assert level == pytest.approx(levels[n - 1], rel=1e-5)
+
+
 @pytest.mark.parametrize("num_sources", [1, 2, 4])
 def test_items_are_segments_of_the_files(corpus, num_sources):
     dataset = build(corpus, num_sources=num_sources)
