@@ -4,6 +4,7 @@ There is no mark that leaves tests out: whatever is slow is made smaller. Nothin
 is imported here, so that tests without torch start at once.
 """
 
+import gc
 import os
 import random
 import signal
@@ -47,6 +48,21 @@ def pytest_xdist_auto_num_workers():
     """Return as many workers as there are cores, if the memory suffices for them."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
     return max(1, min(len(os.sched_getaffinity(0)), memory // MEBIBYTES_A_WORKER))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Import the tests without a garbage collector, which then leaves them out.
+
+    A million objects of modules live as long as the process: it would go through them
+    again and again.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items):

@@ -26,10 +26,11 @@ def test_stages_1_to_8(tmp_path):
     run(
         folder,
         *("--stage", "1", "--stop_stage", "8", "--ngpu", "0"),
-        *("--nj", "2", "--inference_nj", "2"),
+        *("--nj", "2", "--inference_nj", "1"),
         *("--visual_precomputed", str(CORPUS / "standin_clip.h5")),
         *("--avsep_config", "conf/tuning/train_avsep_mini.yaml"),
         *("--avsep_tag", "tiny", "--test_num_mixtures", "6"),
+        *("--health_max_videos", "12"),
         *("--avsep_args", "--max_epoch 1 --num_iters_per_epoch 3 --batch_size 4"),
         MUSIC=str(CORPUS),
     )

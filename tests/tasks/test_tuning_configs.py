@@ -49,7 +49,8 @@ def reduced(path: Path) -> argparse.Namespace:
         separator["grounding_channels"] = 4
     adapter = config["visual_adapter_conf"]
     if "pretrained" in adapter:
-        adapter.update(pretrained="random", size=64)
+        size = visual_adapter_choices[config["visual_adapter"]].small_size
+        adapter.update(pretrained="random", size=size)
     return argparse.Namespace(**config)
 
 
@@ -94,7 +95,7 @@ def test_trains(path):
     groups = parameter_groups(model, config.optim_groups)
     first, second = split_by_optimizer(groups)
     assert bool(second) == bool(config.optim2)
-    optimizer = torch.optim.Adam([*first, *second], lr=1e-3)
+    optimizer = torch.optim.Adam([*first, *second], lr=1e-3, fused=True)
     batch = batch_of(config)
     losses = []
     for _ in range(4):
@@ -104,7 +105,7 @@ def test_trains(path):
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 assert parameter.grad is not None, name
-                assert parameter.grad.isfinite().all(), name
+                assert parameter.grad.norm().isfinite(), name
         optimizer.step()
         losses.append(loss.item())
     assert min(losses[1:]) < losses[0], losses
@@ -121,7 +122,7 @@ def test_trains(path):
 
 
 @every_config
-def test_phases_are_those_of_the_separator(path):
+def test_phases_are_those_of_the_separator(path, without_initial_values):
     config = reduced(path)
     model = build_model(config, with_teacher=False)
     learning = [n for n, p in model.named_parameters() if p.requires_grad]
