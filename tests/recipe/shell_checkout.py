@@ -323,7 +323,7 @@ class Checkout:
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
+            timeout=300,
         )
 
     def stages(self, first, last, *options, **extra):

@@ -32,7 +32,7 @@ def run(*command, cwd=None, stdin="", **extra):
         capture_output=True,
         text=True,
         env=environment(**extra),
-        timeout=60,
+        timeout=180,
     )
 
 
