@@ -208,6 +208,12 @@ def test_the_cpu_time_is_shared_by_the_epochs_of_all_phases(
         ("cosineannealingwarmuprestarts", {"first_cycle_steps": 9, "warmup_steps": 3}),
         ("cosineannealinglr", {"T_max": 9, "eta_min": 0.01}),
         ("warmuplr", {"warmup_steps": 3}),
+        ("noamlr", {"warmup_steps": 3}),
+        ("warmupsteplr", {"warmup_steps": 3, "steps_per_epoch": 2}),
+        ("warmupreducelronplateau", {"warmup_steps": 3}),
+        ("tristagelr", {"max_steps": 9}),
+        ("exponentialdecaywarmup", {"max_lr": 1.0, "min_lr": 0.1, "total_steps": 9}),
+        ("cosineannealingwarmrestarts", {"T_0": 3, "eta_min": 0.01}),
     ],
 )
 def test_the_factor_holds_for_schedulers_with_rates_of_their_own(name, conf):
