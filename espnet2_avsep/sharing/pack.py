@@ -30,7 +30,7 @@ from espnet2_avsep.data.records.output_folder import protect
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.data.tables.yaml_file import parse_yaml, read_mapping
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.sharing.source import META, PACK_INFO, default_weights
+from espnet2_avsep.sharing.source import META, PACK_INFO, WEIGHTS, default_weights
 from espnet2_avsep.weights import (
     SAFETENSORS,
     read_state,
@@ -39,8 +39,6 @@ from espnet2_avsep.weights import (
 
 # The parts of a model whose weights are packed: what training made, and buffers.
 PARTS = ("separator.", "visual_adapter.", "criterions.", "encoder.", "decoder.")
-# Of files of weights, as in archive.SUFFIXES.
-WEIGHTS = (".pth", ".pt", SAFETENSORS)
 # Zip files know no earlier time, and no time zone.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 

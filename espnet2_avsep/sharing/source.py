@@ -22,7 +22,9 @@ DEFAULT_WEIGHTS = ("valid.si_sdr_i.best.pth", "valid.loss.best.pth")
 FETCHED_FROM = "fetched_from"  # avsep fetch-model: where the model comes from
 ARCHIVE = ".zip"
 HUB, ZOO = "hf:", "zoo:"
-_FILE_SUFFIXES = (ARCHIVE, ".yaml", ".yml", ".pth", ".pt", ".safetensors")
+# Of files of weights, as in archive.SUFFIXES.
+WEIGHTS = (".pth", ".pt", ".safetensors")
+_FILE_SUFFIXES = (ARCHIVE, ".yaml", ".yml", *WEIGHTS)
 _OTHER_ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tbz2", ".txz", ".7z", ".rar")
 
 
@@ -67,8 +69,15 @@ def find_model(
     path = Path(source).expanduser()
     if path.is_dir():
         return _in_folder(path, name)
+    if path.is_file() and path.name == META:
+        return _in_folder(path.parent, name)
     if path.is_file() and path.suffix in (".yaml", ".yml"):
         return ModelFiles(path, None, name)
+    if path.is_file() and path.suffix in WEIGHTS:
+        raise InputError(
+            f"{path}: is a file of weights, which is a model together with the "
+            f"config.yaml beside it: give the folder, {path.parent}."
+        )
     if path.is_file() and not path.name.endswith(_OTHER_ARCHIVES):
         return _in_archive(path, cache_dir, name)
     if path.is_file():
@@ -78,7 +87,7 @@ def find_model(
         )
     if not hub.REPO_ID.fullmatch(name) or _is_path(path):
         raise InputError(
-            f"{source}: no such folder. Give the folder that training wrote "
+            f"{source}: no such file or folder. Give the folder that training wrote "
             "(exp/avsep_<tag>), the zip file of stage 9, a repository on the Hugging "
             f"Face hub ({HUB}user/name), or a name in ESPnet's model zoo ({ZOO}<tag>)."
         )
@@ -123,11 +132,14 @@ def _unpacked(path: Path, folder: Path, origin: str) -> ModelFiles:
             f"{path}: cannot be unpacked to {folder}: {error}. Set the environment "
             "variable ESPNET2_AVSEP_CACHE to a folder that can be written."
         ) from error
-    if not (folder / META).is_file():
+    # Its files, or the folder of a packed model.
+    found = [path.parent for path in (*folder.glob(META), *folder.glob(f"*/{META}"))]
+    if len(found) != 1:
         raise InputError(
-            f"{path}: holds no {META}; expected the zip file that stage 9 writes."
+            f"{path}: holds {len(found) or 'no'} {META}; expected the zip file that "
+            "stage 9 writes."
         )
-    return _in_folder(folder, origin)
+    return _in_folder(found[0], origin)
 
 
 def default_weights(folder: PathLike) -> Path:

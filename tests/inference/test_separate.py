@@ -345,7 +345,7 @@ def test_what_becomes_nan_is_no_silence(separate, channels, monkeypatch):
 
 
 def test_missing_folder_and_files(tmp_path, folder):
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match="no such file or folder"):
         SeparateAV.from_pretrained(tmp_path / "none")
     with pytest.raises(InputError, match=r"config\.yaml"):
         SeparateAV.from_pretrained(tmp_path)

@@ -236,6 +236,22 @@ def test_weights_that_are_none(tmp_path):
         read_state(tmp_path / "a.safetensors")
 
 
+def test_other_files_of_a_model_that_a_user_may_give(packed, exp, tmp_path):
+    expected = packed / "config.yaml"
+    assert find_model(packed / "meta.yaml").config == expected
+    with pytest.raises(InputError, match=f"file of weights.*the folder, {exp}"):
+        find_model(exp / "valid.si_sdr_i.best.pth")
+    # A packed model's folder, put into a zip file by hand.
+    (tmp_path / "in").mkdir()
+    folder = packed.rename(tmp_path / "in" / "my model")
+    found = find_model(zip_folder(folder.parent, tmp_path / "m.zip"))
+    assert found.config.read_bytes() == (exp / "config.yaml").read_bytes()
+    assert found.config.parent.name == "my model"
+    shutil.copytree(folder, folder.parent / "second")
+    with pytest.raises(InputError, match=r"holds 2 meta\.yaml"):
+        find_model(zip_folder(folder.parent, tmp_path / "two.zip"))
+
+
 def test_archives_that_are_no_models(tmp_path, packed, cache):
     (packed / "meta.yaml").unlink()
     archive = zip_folder(packed, tmp_path / "m.zip")
@@ -261,7 +277,7 @@ def test_mistyped_paths_are_not_looked_for_on_the_hub(tmp_path, monkeypatch, nam
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my").mkdir()
     monkeypatch.setattr(source.hub, "fetch", lambda *_: pytest.fail("asked the hub"))
-    with pytest.raises(InputError, match=f"{name}: no such folder"):
+    with pytest.raises(InputError, match=f"{name}: no such file or folder"):
         find_model(name)
 
 
