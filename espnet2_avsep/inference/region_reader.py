@@ -17,7 +17,7 @@ from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.file_name import is_image_name
 from espnet2_avsep.media.picture import read_image
 from espnet2_avsep.media.stream import MediaInfo, measure, probe
-from espnet2_avsep.visual.frames import sample_times, video_frames
+from espnet2_avsep.visual.frames import exact, sample_times, video_frames
 
 # More come of a wrong duration in a header.
 _MAX_LOOKS = 1_000_000
@@ -68,9 +68,9 @@ def _held(region: Region, reader: PromptEncoder, index: int) -> np.ndarray:
     """Return the mean of a region's looks, or the middle one of pictures."""
     times = [Fraction(region.at)]
     if region.every is not None and region.seen is not None:
-        begin, end = map(Fraction, region.seen)
+        begin, end = map(exact, region.seen)
         _check_number(region, float(end - begin))
-        rate = 1 / Fraction(region.every)
+        rate = 1 / exact(region.every)
         times = [begin + time for time in sample_times(end - begin, rate)]
     if reader.dim is None:
         times = times[len(times) // 2 :][:1]
@@ -174,7 +174,7 @@ def _pictures_of(region: Region) -> Iterator[Tuple[float, np.ndarray]]:
     duration = _duration(info)
     _check_number(region, duration)
     every = cast(float, region.every)  # else there is one look: _held
-    times = sample_times(duration, 1 / Fraction(every))
+    times = sample_times(duration, 1 / exact(every))
     return video_frames(region.source, times, start=info.zero)
 
 

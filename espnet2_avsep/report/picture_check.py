@@ -197,8 +197,8 @@ def sample_pictures(video: Video, num_pictures: int) -> List[np.ndarray]:
     seconds = video.seconds or info.video_duration
     if not seconds:
         raise ClipError(video.path, "no pictures in the video stream")
-    rate = Fraction(num_pictures) / Fraction(seconds)
-    times = sample_times(seconds, rate)[:num_pictures]
+    length = Fraction(seconds)
+    times = sample_times(length, num_pictures / length)
     frames = video_frames(video.path, times, THUMBNAIL, info.zero)
     return [image for _, image in frames]
 

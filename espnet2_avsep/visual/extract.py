@@ -43,6 +43,7 @@ from espnet2_avsep.visual.frame_packer import FramePacker
 from espnet2_avsep.visual.frames import (
     Demux,
     Resize,
+    exact,
     folder_frames,
     sample_times,
     video_frames,
@@ -136,7 +137,7 @@ def _extract(
         if boxes is not None:
             cropper, cropped = boxes.build(keys, args.device)
         write_info(writer.folder / INFO, {**encoder.info, **how, **cropped})
-        rate = Fraction(args.fps) / args.every
+        rate = exact(args.fps) / args.every
 
         def pictures(key: str) -> Iterator[np.ndarray]:
             video, wav, tap = videos[key], wavs[key], None

@@ -34,8 +34,24 @@ from espnet2_avsep.media.to_rgb import pixel_aspect
 _CAN_SKIP = frozenset(("h264", "mpeg2video", "mpeg4"))
 # Time stamps in coarse units (1 ms in Matroska) are rounded; this much is let pass.
 _MAX_ROUNDING = Fraction(1, 2000)
+# Largest denominator of the durations and rates that are given as floats.
+_MOST_PARTS = 10**6
 # Takes an open container and yields all of its packets.
 Demux = Callable[["av.container.InputContainer"], Iterator["av.Packet"]]  # noqa: F821
+
+
+def exact(number: Union[float, Fraction]) -> Fraction:
+    """Return the fraction that was rounded to a float: samples over a rate, or 1.1.
+
+    The float 1.1 is a little more than 11/10: at 10 pictures a second it would need 12.
+
+    Args:
+        number: Seconds, or a rate in 1/s. A Fraction is returned as it is.
+    """
+    found = Fraction(number)
+    if isinstance(number, Fraction):
+        return found
+    return found.limit_denominator(_MOST_PARTS) or found
 
 
 def sample_times(
@@ -51,9 +67,9 @@ def sample_times(
         duration: Seconds of sound of the clip.
         rate: Pictures per second.
     """
-    exact = Fraction(duration)
-    count = max(1, math.ceil(exact * Fraction(rate)))
-    return [exact * (2 * i + 1) / (2 * count) for i in range(count)]
+    length = exact(duration)
+    count = max(1, math.ceil(length * exact(rate)))
+    return [length * (2 * i + 1) / (2 * count) for i in range(count)]
 
 
 def video_frames(

@@ -11,6 +11,7 @@ from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.visual import frames as frames_module
 from espnet2_avsep.visual.frames import (
     Resize,
+    exact,
     folder_frames,
     sample_times,
     video_frames,
@@ -41,8 +42,25 @@ def no_full_decoding(*_):
 )
 def test_sample_times_are_the_middles_of_equal_parts(duration, rate, count):
     times = sample_times(duration, rate)
-    part = Fraction(duration) / count
+    part = Fraction(str(duration)) / count
     assert times == [part * i + part / 2 for i in range(count)]
+
+
+def test_durations_that_binary_numbers_round_up_have_no_row_more():
+    """1.1 s at 10 pictures a second are 11 rows; there were 12."""
+    for count in range(1, 300):
+        assert len(sample_times(count * 44100 // 25 / 44100, 25)) == count
+        assert len(sample_times(count / 10, 10)) == count
+        assert len(sample_times(float(10 * count), 0.1)) == count
+    assert len(sample_times(1.1 + 1 / 44100, 10)) == 12  # one sample more
+
+
+def test_the_fraction_that_was_rounded_to_a_float():
+    assert exact(65281 / 11625) == Fraction(65281, 11625)
+    assert exact(29.97) == Fraction(2997, 100)
+    assert exact(1e-9) > 0
+    third = Fraction(1, 3 * 10**9)
+    assert exact(third) == third
 
 
 @pytest.mark.parametrize("duration", [10.0, 9.2, 10.01, 0.3])

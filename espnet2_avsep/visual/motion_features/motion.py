@@ -26,7 +26,7 @@ from espnet2_avsep.visual.feature_job import (
     run_feature_job,
     write_info,
 )
-from espnet2_avsep.visual.frames import list_images, video_frames
+from espnet2_avsep.visual.frames import exact, list_images, video_frames
 from espnet2_avsep.visual.motion_features.motion_names import FLOWS, RATES, WEIGHTS
 from espnet2_avsep.visual.motion_features.motion_options import MotionOptions
 from espnet2_avsep.visual.motion_features.precomputed_motion import MotionFiles
@@ -200,11 +200,11 @@ def window_times(
     Returns:
         Ascending times within [0, duration], for each row.
     """
-    length = Fraction(duration)
-    count = max(1, math.ceil(length * Fraction(rows_per_second)))
+    length = exact(duration)
+    count = max(1, math.ceil(length * exact(rows_per_second)))
     if rate is None:
         return [[i * length / count, (i + 1) * length / count] for i in range(count)]
-    rate = Fraction(rate)
+    rate = exact(rate)
     offsets = [(k - Fraction(window - 1, 2)) / rate for k in range(window)]
     centres = [(i + Fraction(1, 2)) * length / count for i in range(count)]
     return [
@@ -220,7 +220,7 @@ def _folder_pictures(
     paths = list_images(folder)
     last, image = -1, None
     for time in times:
-        number = min(int(time * len(paths) / Fraction(duration)), len(paths) - 1)
+        number = min(int(time * len(paths) / exact(duration)), len(paths) - 1)
         if image is None or number != last:
             last, image = number, read_image(paths[number], resize)
         yield image

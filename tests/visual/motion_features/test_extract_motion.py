@@ -107,7 +107,8 @@ def test_windows_stand_around_the_middle_of_their_row():
 
 
 @pytest.mark.parametrize(
-    ("duration", "rate", "rows"), [(2.0, 1, 2), (2.1, 1, 3), (0.2, 1, 1), (3, 2.5, 8)]
+    ("duration", "rate", "rows"),
+    [(2.0, 1, 2), (2.1, 1, 3), (0.2, 1, 1), (3, 2.5, 8)],
 )
 def test_number_of_rows(duration, rate, rows):
     windows = window_times(duration, rate, 15, 16)
@@ -115,6 +116,14 @@ def test_number_of_rows(duration, rate, rows):
     centres = [(window[0] + window[-1]) / 2 for window in windows[1:-1]]
     for i, centre in enumerate(centres, 1):
         assert float(centre) == pytest.approx((i + 0.5) / rows * duration)
+
+
+@pytest.mark.parametrize(
+    ("duration", "rate", "rows"), [(1.1, 10, 11), (10.0, 0.2, 2), (1.1001, 10, 12)]
+)
+def test_durations_that_binary_numbers_round_up_have_no_row_more(duration, rate, rows):
+    assert len(window_times(duration, rate, None, 2)) == rows
+    assert window_times(duration, rate, None, 2)[-1][-1] == Fraction(str(duration))
 
 
 @pytest.mark.parametrize("rows_per_second", [1, 5])
