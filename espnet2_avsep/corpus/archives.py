@@ -24,7 +24,7 @@ _SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 def find_archives(folder: Path) -> List[Path]:
     """Return the tar archives of a folder, sorted."""
-    paths = [path for path in folder.iterdir() if path.name.endswith(_SUFFIXES)]
+    paths = [path for path in folder.iterdir() if path.name.lower().endswith(_SUFFIXES)]
     return sorted(path for path in paths if not path.name.startswith("."))
 
 

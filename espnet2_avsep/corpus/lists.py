@@ -113,15 +113,16 @@ def is_pair_list(path: Path) -> bool:
 
 
 def _csv_rows(path: Path) -> List[Row]:
-    rows = []
+    rows, first = [], True
     reader = csv.reader(read_text(path).splitlines(), skipinitialspace=True)
     for number, line in enumerate(reader, 1):
         cells = [cell.strip() for cell in line]
         if not any(cells) or cells[0].startswith("#"):
             continue
-        if len(cells) > 2 and not cells[2].isdecimal() and not rows:
-            continue  # a header
         parts = split_name(cells[0])
+        is_first, first = first, False
+        if is_first and len(cells) > 2 and len(parts) < 2 and not cells[2].isdecimal():
+            continue  # a header
         fits = len(cells) >= 3 and cells[2].isdecimal() and len(parts) >= 2
         if len(cells) == 1 and len(parts) in (1, 2):  # ids, or category/id
             category = parts[0] if len(parts) == 2 else None

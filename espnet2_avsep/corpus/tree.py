@@ -82,8 +82,8 @@ class Tree:
 
     def _enter(self, folder: Path, in_videos: bool, seen: set) -> None:
         if _holds_images(folder):
-            stem = folder.stem if folder.suffix in MEDIA_SUFFIXES else folder.name
-            self._add(self.frames, folder, stem)
+            is_named = folder.suffix.lower() in MEDIA_SUFFIXES  # after its video
+            self._add(self.frames, folder, folder.stem if is_named else folder.name)
         else:
             self._walk(folder, in_videos, seen)
 

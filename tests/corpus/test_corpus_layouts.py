@@ -386,6 +386,14 @@ def test_half_a_clip(tmp_path):
     assert tree.names() == [("cello", "c0"), ("cello", "c1")]
 
 
+def test_a_folder_of_frames_may_be_called_like_a_video_in_capitals(tmp_path):
+    """frames/cello/c0.MP4 was not found by lists, which have cello/c0."""
+    for name in ("c0.MP4", "c1.mp4", "c2"):
+        (tmp_path / "frames/cello" / name).mkdir(parents=True)
+        (tmp_path / "frames/cello" / name / "000001.jpg").touch()
+    assert sorted(Tree(tmp_path).frames) == [("cello", f"c{n}") for n in range(3)]
+
+
 def test_trees_with_links_back_and_thumbnails(tmp_path):
     PUT.video(tmp_path / "videos/cello/c0.mp4", "x")
     (tmp_path / "videos/cello/c0.jpg").touch()
@@ -435,6 +443,18 @@ def test_forms_of_lists(tmp_path, name, text, rows):
     (tmp_path / name).write_text(text)
     found = read_list(tmp_path / name)
     assert [(row.category, row.stem) for row in found] == rows
+
+
+@pytest.mark.parametrize(
+    "rows", ["{0}\n{1}\n", "{1}\n{0}\n", "wav,frames,n\n{0}\n{1}\n"]
+)
+def test_rows_without_a_number_of_images_are_not_taken_for_a_header(tmp_path, rows):
+    """All rows before the first good one were passed over in silence."""
+    wrong, right = "audio/x/c0.wav,f/x/c0,", "audio/x/c1.wav,f/x/c1,3"
+    (tmp_path / "a.csv").write_text(rows.format(wrong, right))
+    number = rows.split("\n").index("{0}") + 1
+    with pytest.raises(InputError, match=f"a.csv, line {number}: 'audio/x/c0.wav"):
+        read_list(tmp_path / "a.csv")
 
 
 def test_a_list_that_is_no_text(tmp_path):

@@ -4,7 +4,7 @@ import logging
 import shutil
 import tarfile
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from espnet2_avsep.corpus.download.catalogue import Video
@@ -61,17 +61,21 @@ def unpack(
 
 def _members(archive: Path, names: Iterable[str]) -> Iterator[Tuple[str, int, IO]]:
     """Yield name, size and content of the files that have one of the names."""
-    wanted = set(names)
+    listed = set(names)
+
+    def wanted(path: PurePath) -> bool:
+        return path.suffix.lower() == _SUFFIX and path.stem in listed
+
     if archive.is_dir():
-        for path in sorted(archive.rglob(f"*{_SUFFIX}")):
-            if path.stem in wanted:
+        for path in sorted(archive.rglob("*.*")):
+            if wanted(path):
                 with path.open("rb") as f:
                     yield path.stem, path.stat().st_size, f
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as z:
             for member in z.infolist():
                 path = PurePosixPath(member.filename)
-                if path.suffix == _SUFFIX and path.stem in wanted:
+                if wanted(path):
                     with z.open(member) as f:
                         yield path.stem, member.file_size, f
     else:
@@ -79,7 +83,7 @@ def _members(archive: Path, names: Iterable[str]) -> Iterator[Tuple[str, int, IO
         with tarfile.open(archive, "r:*") as t:
             for entry in t:
                 path = PurePosixPath(entry.name)
-                if entry.isfile() and path.suffix == _SUFFIX and path.stem in wanted:
+                if entry.isfile() and wanted(path):
                     content = t.extractfile(entry)
                     if content is not None:
                         yield path.stem, entry.size, content

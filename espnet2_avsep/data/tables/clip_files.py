@@ -16,7 +16,8 @@ class ClipFiles:
     (flute/kbTy_5o6AB4.mp4.npy, as iQuery names features and boxes) and with "_" for
     white space and signs in the category. Where that is not there, a file called
     <video><ending> will do wherever it lies in the folder, if there is only one: others
-    have other words for some categories, and Co-Separation has no folders.
+    have other words for some categories, and Co-Separation has no folders. Endings may
+    be in capitals.
 
     Args:
         folder: Where the files are, or folders of them.
@@ -46,9 +47,13 @@ class ClipFiles:
         self._paths: Dict[str, Path] = {}
         self._called: Dict[str, List[str]] = {}
         for path in self._walk():
-            name = nfc(path.relative_to(self.folder).as_posix())
+            as_it_is = nfc(path.relative_to(self.folder).as_posix())
+            name = _small_endings(as_it_is)
+            if name in self._paths and name != as_it_is:
+                continue  # beside cello/a.npy, cello/a.NPY is not looked at
             self._paths[name] = path
-            self._called.setdefault(nfc(path.name), []).append(name)
+            called = self._called.setdefault(name.rpartition("/")[2], [])
+            called += [] if name in called else [name]
         if not self._paths:
             raise InputError(
                 f"{option} {folder}: holds no {' or '.join(self.endings)} file; "
@@ -56,9 +61,10 @@ class ClipFiles:
             )
 
     def _walk(self) -> Iterator[Path]:
-        for ending in self.endings:
-            yield from self.folder.glob(f"*{ending}")
-            yield from self.folder.glob(f"*/*{ending}")
+        for pattern in ("*", "*/*"):
+            for path in sorted(self.folder.glob(pattern)):
+                if path.suffix.lower() in self.endings:
+                    yield path
 
     def names(self, key: str) -> List[str]:
         """Return the names with a category that are looked for, first to last."""
@@ -91,3 +97,17 @@ class ClipFiles:
         _, _, video = self._clip(key).rpartition("/")
         stems = [video, *(video + suffix for suffix in sorted(MEDIA_SUFFIXES))]
         return [stem + ending for stem in stems for ending in self.endings]
+
+
+def _small_endings(name: str) -> str:
+    """Return a file's name with its ending, and a video's before it, in small letters.
+
+    Example:
+        >>> _small_endings("cello/A.MP4.NPY")
+        'cello/A.mp4.npy'
+    """
+    stem, dot, ending = name.rpartition(".")
+    video, video_dot, video_ending = stem.rpartition(".")
+    if f".{video_ending.lower()}" in MEDIA_SUFFIXES:
+        stem = f"{video}{video_dot}{video_ending.lower()}"
+    return f"{stem}{dot}{ending.lower()}"

@@ -93,7 +93,7 @@ class BoxFiles(ClipFiles):
         path = self.find(key)
         if path is None:
             return None
-        if path.suffix == ".json":
+        if path.suffix.lower() == ".json":
             return _read_json(path, self.fps, self.size)
         return ClipBoxes(_by_frame(path, _read_npy(path)), self.fps, self.size)
 

@@ -75,6 +75,17 @@ def test_one_file_may_stand_for_two_videos(tmp_path, clip):
         assert path.read_bytes() == clip.read_bytes()
 
 
+def test_endings_in_capitals(tmp_path, clip):
+    """ID.MP4 was passed over, and reported as not in the archive."""
+    (tmp_path / "folder").mkdir()
+    shutil.copy(clip, tmp_path / "folder" / f"{IDS[0]}.MP4")
+    shutil.make_archive(tmp_path / "all", "zip", tmp_path / "folder")
+    for number, archive in enumerate((tmp_path / "folder", tmp_path / "all.zip")):
+        out = tmp_path / str(number)
+        assert unpack([archive], [Video(IDS[0], IDS[0], ("Bark",))], out) == 1
+        assert (out / "videos" / f"{IDS[0]}.mp4").read_bytes() == clip.read_bytes()
+
+
 def test_broken_archive(tmp_path, clip):
     broken = truncate(make_archive(tmp_path, clip, "tar.gz"), 0.3)
     with pytest.raises(InputError, match="--archive .*cannot be read.*Fetch it again"):

@@ -36,6 +36,7 @@ def test_places_are_pooled_by_their_maximum_whatever_the_order_of_axes(tmp_path,
         (np.zeros((161, 1024)), "wrong number of steps: 161, expected 1 to 160"),
         (np.zeros((0, 1024)), "wrong number of steps: 0"),
         (np.full((2, 1024), np.nan), "NaN"),
+        (np.full((2, 1024), 1e300), "NaN or infinite"),  # in float32
         (np.zeros((2, 1024), int), "no array of floating-point numbers"),
         (np.array([{"a": 1}]), "unreadable motion features"),
     ],
@@ -92,6 +93,18 @@ def test_names_of_a_mac_are_found(tmp_path):
     (tmp_path / f"{nfd}.mp4.npy").write_bytes(b"x")
     files = ClipFiles(tmp_path, (".npy",), "--option", {"a": nfc})
     assert files.find("a") == tmp_path / f"{nfd}.mp4.npy"
+
+
+def test_endings_in_capitals_are_found(tmp_path):
+    """A video A.MP4 has its features in A.MP4.npy; without them it was left out."""
+    names = ("cello/A.MP4.npy", "cello/b.mp4.NPY", "tuba/c.MOV.NPY")
+    touch(tmp_path, *names, "cello/d.MP4.npy", "cello/d.mp4.npy", "cello/E.npy")
+    files = ClipFiles(tmp_path, (".npy",), "--option")
+    for key, name in zip(("cello-A", "cello-b", "cello-c"), names, strict=True):
+        assert files.find(key) == tmp_path / name
+    assert files.find("cello-d") == tmp_path / "cello/d.mp4.npy"
+    assert files.find("tuba-d") == tmp_path / "cello/d.mp4.npy"
+    assert files.find("cello-e") is None  # ids have upper and lower case
 
 
 def test_folders_that_hold_nothing(tmp_path):
