@@ -301,11 +301,13 @@ class PrecomputedFeatures:
                 f"precomputed features are {matrix.dtype} of shape {matrix.shape}, "
                 "expected a float matrix (n, D)",
             )
+        with np.errstate(over="ignore"):
+            matrix = matrix.astype(np.float32)
         if not np.isfinite(matrix).all():
             raise ClipError(
                 self.path, "precomputed features hold NaN or infinite values"
             )
-        return matrix.astype(np.float32)
+        return matrix
 
     def _read(self, key: str) -> np.ndarray:
         clip = self.utt2clip.get(key, key)

@@ -37,23 +37,19 @@ class TeacherOptions(Device, Log):
 
 
 def extract_teacher(args: TeacherOptions) -> None:
-    """Write the ark and its table."""
-    import logging
+    """Write the ark and its table.
 
-    import yaml
-
-    from espnet2_avsep.data.records.made_from import (
-        TEACHER,
-        VERSIONS,
-        make_record,
-        write_record,
-    )
-    from espnet2_avsep.data.tables.scp import atomic_write, read_scp, write_scp
+    Raises:
+        InputError: a recording or the checkpoint cannot be read, another process works
+            in the folder.
+    """
+    from espnet2_avsep.data.records.lock import lock_folder
+    from espnet2_avsep.data.records.made_from import TEACHER
+    from espnet2_avsep.data.tables.scp import read_scp
 
     table = read_scp(args.wav_scp)
     _check_audio(args.wav_scp, table)
 
-    from espnet2_avsep.precision import usable_dtype
     from espnet2_avsep.teacher.clap_teacher import ClapTeacher
 
     device = choose_device(args.device)
@@ -66,6 +62,29 @@ def extract_teacher(args: TeacherOptions) -> None:
         checksum=args.checksum,
         cache_dir=args.cache_dir,
     ).to(device)
+    with lock_folder(args.output_dir, TEACHER):
+        _write(args, table, teacher, device)
+
+
+def _write(
+    args: TeacherOptions,
+    table: Dict[str, str],
+    teacher: "ClapTeacher",
+    device: "torch.device",
+) -> None:
+    """Write what is not finished yet; the folder is locked."""
+    import logging
+
+    import yaml
+
+    from espnet2_avsep.data.records.made_from import (
+        TEACHER,
+        VERSIONS,
+        make_record,
+        write_record,
+    )
+    from espnet2_avsep.data.tables.scp import atomic_write, write_scp
+    from espnet2_avsep.precision import usable_dtype
 
     output = Path(args.output_dir)
     ark, scp = output / "teacher.ark", output / "teacher.scp"

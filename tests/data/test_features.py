@@ -189,6 +189,7 @@ def test_kaldi_scp(tmp_path, by_clip):
         (np.zeros((0, 4)), r"shape \(0, 4\)"),
         (np.array([[1.0, np.nan]]), "NaN or infinite"),
         (np.array([[1.0, np.inf]]), "NaN or infinite"),
+        (np.array([[1.0, 1e300]]), "NaN or infinite"),  # in float32
     ],
 )
 def test_matrices_that_are_none(tmp_path, matrix, reason):

@@ -247,7 +247,10 @@ def ends_digest(path: PathLike) -> str:
         with os.scandir(path) as entries:
             found: List[Tuple[str, int, int]] = []
             for entry in entries:
-                state = entry.stat()
+                try:
+                    state = entry.stat()
+                except OSError:  # a link to nothing: the link itself
+                    state = entry.stat(follow_symlinks=False)
                 found.append((entry.name, state.st_size, state.st_mtime_ns))
         digest.update(repr(sorted(found)).encode())
         return digest.hexdigest()

@@ -86,6 +86,8 @@ def read_motion_file(path: PathLike) -> np.ndarray:
         )
     if values.ndim == 4:
         values = values.max(axis=(2, 3))
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(values, dtype=np.float32)
     if not np.isfinite(values).all():
         raise ClipError(path, "motion features hold NaN or infinite values")
-    return np.ascontiguousarray(values, dtype=np.float32)
+    return values

@@ -153,6 +153,24 @@ def test_nan_samples_are_named(arguments, tmp_path, capsys):
     assert not (tmp_path / "out" / "teacher.scp").exists()
 
 
+def test_two_at_a_time_do_not_write_into_one_ark(arguments, tmp_path, capsys):
+    """Both appended to the ark: recordings got the embeddings of others."""
+    hold = (
+        "import sys\nfrom espnet2_avsep.data.records.lock import lock_folder\n"
+        "with lock_folder(sys.argv[1], 'another run'):\n"
+        "    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, str(tmp_path / "out")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout.readline() == "held\n"
+        assert main(arguments) == 2
+        other.stdin.close()
+    assert f"is in use by another run, pid {other.pid}" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "teacher.ark").exists()
+    assert main(arguments) == 0
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [

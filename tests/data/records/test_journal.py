@@ -98,3 +98,13 @@ def test_progress_is_logged_now_and_then(caplog, monkeypatch):
         "20 of 25 clips, 1.00 a second, about 5 s left",
         "25 of 25 clips, 1.00 a second, about 0 s left",
     ]
+
+
+def test_a_folder_with_a_link_to_nothing_is_seen_to_change(tmp_path):
+    """Its signature was its path alone: features outlived the pictures."""
+    (tmp_path / "1.jpg").write_bytes(b"x")
+    (tmp_path / "notes.txt").symlink_to("nowhere")
+    before = signature(str(tmp_path))
+    assert len(before) == 4 and signature(str(tmp_path)) == before
+    (tmp_path / "1.jpg").write_bytes(b"xy")
+    assert signature(str(tmp_path)) != before
