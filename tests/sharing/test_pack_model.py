@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,14 +249,50 @@ def test_a_page_that_the_user_has_changed_is_not_lost(packed, tmp_path, capsys):
     other = tmp_path / "other.zip"
     with zipfile.ZipFile(packed) as z, zipfile.ZipFile(other, "w") as new:
         for name in z.namelist():
-            new.writestr(name, z.read(name).replace(b"1.23", b"4.56"))
+            more = b"# once more\n" * (name == "pack_info.yaml")
+            new.writestr(name, z.read(name).replace(b"1.23", b"4.56") + more)
     capsys.readouterr()
     assert upload(other, folder, "--dry_run", "true") == 2
-    assert f"{page}: was changed, and is of a former" in capsys.readouterr().err
+    assert f"{page}: was changed, and is of another" in capsys.readouterr().err
     assert "period instruments" in page.read_text()
     page.rename(tmp_path / "mine.md")
     assert upload(other, folder, "--dry_run", "true") == 0
     assert "4.56" in page.read_text()
+
+
+def test_an_upload_that_was_stopped_is_done_again(packed, tmp_path, monkeypatch):
+    """At each of its steps, on a folder that an earlier run has written."""
+    folder = tmp_path / "repo"
+    words = ["--dry_run", "true", "--license"]
+    assert upload(packed, folder, *words, "mit") == 0
+    steps = {}
+
+    def stop(number, *names):
+        """Let the number-th of these calls stop the program."""
+        calls = []
+
+        def wrap(call):
+            def wrapped(*args, **options):
+                calls.append(call)
+                if len(calls) == number:
+                    raise KeyboardInterrupt
+                return call(*args, **options)
+
+            return wrapped
+
+        for module, name in names:
+            monkeypatch.setattr(module, name, wrap(getattr(module, name)))
+
+    module = avsep_upload
+    for number in range(1, 6):
+        stop(number, (module, "write_file"), (module, "write_json"), (Path, "rename"))
+        steps[number] = upload(packed, folder, *words, "cc0-1.0")
+        monkeypatch.undo()
+        assert upload(packed, folder, *words, "cc0-1.0") == 0
+        assert "license: cc0-1.0" in (folder / "README.md").read_text()
+        assert upload(packed, folder, *words, "mit") == 0
+    assert list(steps.values()) == [130] * 4 + [0]  # page, record, two renames
+    assert {path.name for path in tmp_path.iterdir()} == {"repo", "repo.written.json"}
 
 
 def test_a_model_that_upload_did_not_write_is_not_deleted(packed, tmp_path):

@@ -3,13 +3,12 @@
 Its page is made from RESULTS.md. The token is that of 'hf auth login', or HF_TOKEN.
 """
 
-import hashlib
 import json
 import logging
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict
 
 from espnet2_avsep.cli.options import Log, option, with_options
 from espnet2_avsep.data.records.digest import file_sha256
@@ -57,7 +56,8 @@ def main(args: Options) -> None:
 def write_folder(packed: Path, folder: Path, repo_id: str, licence: str) -> None:
     """Write what the repository is to hold: the packed model and its page.
 
-    A page that the user has changed stays, as long as the model is the same.
+    The folder is replaced in one step. A page that the user has changed stays, as long
+    as the model is the same.
 
     Raises:
         InputError: the folder holds other things, or a changed page of another model.
@@ -70,41 +70,50 @@ def write_folder(packed: Path, folder: Path, repo_id: str, licence: str) -> None
     if not packed.is_file():
         raise InputError(f"{packed}: no such file; stage 9 writes it.")
     check_current(packed)
-    page, digest = folder / PAGE, file_sha256(packed)
-    record = folder.with_name(f"{folder.name}.written.json")
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if not found <= {*packed_digests(folder), META, PACK_INFO, PAGE}:
         raise InputError(
             f"{folder}: holds other things than a packed model; give another folder."
         )
-    written = _read_record(record)
-    if page.is_file() and written.get("page", "") not in ("", file_sha256(page)):
-        if written["model"] != digest:
-            raise InputError(
-                f"{page}: was changed, and is of a former {packed.name}. Move it out "
-                "of the folder, run this again, and put into the new page what is "
-                "yours."
-            )
-        logging.info(f"{page}: stays as you have changed it; no option changes it")
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    unpack(packed, folder)
-    results = folder / "RESULTS.md"
-    card = model_card(
-        repo_id,
-        read_mapping(folder / PACK_INFO),
-        read_mapping(folder / "config.yaml"),
-        results.read_text(encoding="utf-8") if results.is_file() else None,
-        licence,
-    )
-    page_digest = hashlib.sha256(card.encode()).hexdigest()
-    write_json(record, {"model": digest, "page": page_digest})
-    write_file(page, card)
-
-
-def _read_record(path: Path) -> Dict[str, str]:
+    page, record = folder / PAGE, folder.with_name(f"{folder.name}.written.json")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {"model": str(found["model"]), "page": str(found["page"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        new = temporary / "new"
+        unpack(packed, new)
+        if _is_changed(page, record):
+            infos = [path / PACK_INFO for path in (folder, new)]
+            if len({info.is_file() and info.read_bytes() for info in infos}) > 1:
+                raise InputError(
+                    f"{page}: was changed, and is of another model than {packed}. Move "
+                    "it out of the folder, run this again, and put into the new page "
+                    "what is yours."
+                )
+            logging.info(f"{page}: stays as you have changed it; no option changes it")
+            return
+        results = new / "RESULTS.md"
+        card = model_card(
+            repo_id,
+            read_mapping(new / PACK_INFO),
+            read_mapping(new / "config.yaml"),
+            results.read_text(encoding="utf-8") if results.is_file() else None,
+            licence,
+        )
+        write_file(new / PAGE, card)
+        # Both, whichever is there if this is stopped now.
+        pages = [file_sha256(path) for path in (page, new / PAGE) if path.is_file()]
+        write_json(record, {"pages": pages})
+        if folder.exists():
+            folder.rename(temporary / "former")
+        new.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_changed(page: Path, record: Path) -> bool:
+    """Whether there is a page that is none of those that this command has written."""
+    try:
+        pages = json.loads(record.read_text(encoding="utf-8"))["pages"]
+        return page.is_file() and file_sha256(page) not in list(pages)
+    except (OSError, ValueError, KeyError, TypeError):  # no record: not known
+        return False
