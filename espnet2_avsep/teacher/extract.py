@@ -109,14 +109,14 @@ def _write(
             stale.unlink(missing_ok=True)
         with atomic_write(info_file) as f:
             f.write(info)
-    if scp.is_file() and ark.is_file():
+    keys = list(table)
+    finished = _cut_to_whole_batches(ark, keys, teacher.output_dim, args.batch_size)
+    if scp.is_file() and finished == len(keys):
         write_record(scp, record)
         logging.info(f"{scp}: is finished already")
         return
 
     scp.unlink(missing_ok=True)
-    keys = list(table)
-    finished = _cut_to_whole_batches(ark, keys, teacher.output_dim, args.batch_size)
     if finished:
         logging.info(f"{ark}: going on after {finished} of {len(keys)} clips")
     with ark.open("ab") as f:

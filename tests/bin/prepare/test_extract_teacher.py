@@ -83,6 +83,17 @@ def test_cut_off_run_goes_on_and_ends_alike(arguments, tmp_path, monkeypatch, ke
     assert batches == []
 
 
+def test_a_store_that_was_cut_off_later_is_completed(arguments, tmp_path):
+    """It was taken for finished, while its reader said to run the command again."""
+    assert main(arguments) == 0
+    ark = tmp_path / "out" / "teacher.ark"
+    expected = ark.read_bytes()
+    ark.write_bytes(expected[:-100])
+    assert main(arguments) == 0
+    assert ark.read_bytes() == expected
+    PrecomputedTeacher(tmp_path / "out" / "teacher.scp").lookup(["m4"])
+
+
 def test_other_options_start_anew(arguments, tmp_path):
     assert main(arguments) == 0
     ark = tmp_path / "out" / "teacher.ark"
