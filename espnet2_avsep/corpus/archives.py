@@ -31,9 +31,9 @@ def find_archives(folder: Path) -> List[Path]:
 def extract_videos(archives: List[Path], output_dir: Path, wanted: Set[str]) -> Dict:
     """Extract the wanted videos; a second run takes up where the first one ended.
 
-    An archive that was read to its end is not opened again, unless it has changed or
-    other videos are wanted. Of one that was not, what lies in ``output_dir`` with the
-    right size is kept.
+    An archive that was read to its end is not opened again, unless it has changed, one
+    of its videos is gone, or other videos are wanted. Of one that was not, what lies in
+    ``output_dir`` with the right size is kept.
 
     Args:
         archives: The archives.
@@ -52,16 +52,20 @@ def extract_videos(archives: List[Path], output_dir: Path, wanted: Set[str]) -> 
     settings = {"wanted": zlib.crc32("\n".join(sorted(wanted)).encode())}
     with Journal(output_dir / JOURNAL, settings) as journal:
         remove_leftovers(output_dir)
+        there = set(os.listdir(output_dir))
         for path in archives:
             state = signature(str(path))
-            if journal.entries.get(path.name, {}).get("archive") == state:
+            entry = journal.entries.get(path.name, {})
+            # An earlier version did not note the videos.
+            if entry.get("archive") == state and there.issuperset(
+                entry.get("videos", ())
+            ):
                 continue
-            before = counts["extracted"] + counts["kept"]
+            videos: List[str] = []
             try:
-                _extract(path, output_dir, wanted, counts)
+                _extract(path, output_dir, wanted, counts, videos)
             except (EOFError, zlib.error, tarfile.ReadError) as error:
-                found = counts["extracted"] + counts["kept"] - before
-                is_archive = found or "unexpected end" in str(error)
+                is_archive = videos or "unexpected end" in str(error)
                 if isinstance(error, tarfile.ReadError) and not is_archive:
                     raise InputError(
                         f"{path}: is no tar archive ({error}); fetch it again, or take "
@@ -71,7 +75,7 @@ def extract_videos(archives: List[Path], output_dir: Path, wanted: Set[str]) -> 
                     "%s: is cut off (%s); %d of its videos are used. Fetch it again.",
                     path,
                     error,
-                    found,
+                    len(videos),
                 )
                 counts["cut off"].append(path.name)
             except OSError as error:
@@ -80,12 +84,15 @@ def extract_videos(archives: List[Path], output_dir: Path, wanted: Set[str]) -> 
                     "room, or give another --extract_dir. What is finished is kept."
                 ) from error
             else:
-                journal.add(path.name, archive=state)
+                journal.add(path.name, archive=state, videos=videos)
             logging.info("%s: %s", path.name, counts)
     return counts
 
 
-def _extract(path: Path, output_dir: Path, wanted: Set[str], counts: Dict) -> None:
+def _extract(
+    path: Path, output_dir: Path, wanted: Set[str], counts: Dict, videos: List[str]
+) -> None:
+    """Extract an archive; add to the counts, and the names of files to ``videos``."""
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
             name = PurePosixPath(member.name)
@@ -99,6 +106,7 @@ def _extract(path: Path, output_dir: Path, wanted: Set[str], counts: Dict) -> No
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(target).st_size == member.size:
                     counts["kept"] += 1
+                    videos.append(target.name)
                     continue
             content = archive.extractfile(member)
             with atomic_write(target, "wb") as f:
@@ -106,3 +114,4 @@ def _extract(path: Path, output_dir: Path, wanted: Set[str], counts: Dict) -> No
                 if f.tell() != member.size:
                     raise EOFError(f"{member.name} has {f.tell()} bytes")
             counts["extracted"] += 1
+            videos.append(target.name)

@@ -701,7 +701,12 @@ def test_archives_are_taken_up_where_they_were_left(tmp_path):
     for name, data in contents.items():
         assert (out / f"{name}.mp4").read_bytes() == data
     assert not list(out.glob(".*.tmp"))
-    # Read to its end: not opened again, until other videos are wanted.
+    # Read to its end: not opened again, until a video is gone or others are wanted.
+    assert extract_videos([part], out, set(contents))["kept"] == 0
+    (out / "v3.mp4").unlink()
+    counts = extract_videos([part], out, set(contents))
+    assert (counts["extracted"], counts["kept"]) == (1, 5)
+    assert (out / "v3.mp4").read_bytes() == contents["v3"]
     assert extract_videos([part], out, set(contents))["kept"] == 0
     assert extract_videos([part], out, {"v0"})["kept"] == 1
 
