@@ -17,7 +17,12 @@ class Standardise(nn.Module):
     Args:
         dim: D, size of a feature.
         eps: Added to the variance, as a share of its mean over the values.
+
+    Attributes:
+        collects: Whether training updates the statistics; false where they are frozen.
     """
+
+    collects = True
 
     def __init__(self, dim: int, eps: float = 1e-3):
         super().__init__()
@@ -47,7 +52,7 @@ class Standardise(nn.Module):
             x: (..., D).
             padding: Features that do not count, (...), true where padded.
         """
-        if self.training:
+        if self.training and self.collects:
             rows = x.flatten(0, -2) if padding is None else x[~padding]
             self._update(rows)
         floor = self.eps * self.variance.mean()

@@ -41,6 +41,7 @@ from espnet2_avsep.tasks.choices import (
     check_visual,
     num_label_classes,
 )
+from espnet2_avsep.tasks.frozen import check_frozen, keep_statistics
 from espnet2_avsep.tasks.optim_groups import parameter_groups, split_by_optimizer
 from espnet2_avsep.tasks.options import (
     build_with,
@@ -347,12 +348,8 @@ class AVSeparationTask(AbsTask):
         model = build_model(args)
         learning = [n for n, p in model.named_parameters() if p.requires_grad]
         parse_phases(args.phases, args.max_epoch, model.separator.phases, learning)
-        frozen = [f"{name}." for name in args.freeze_param or ()]
-        if "visual_adapter.features.".startswith(tuple(frozen)) and hasattr(
-            model.visual_adapter, "frozen_statistics"
-        ):
-            # What freeze_param names keeps its statistics, whatever this option says.
-            model.visual_adapter.frozen_statistics = "pretrained"
+        check_frozen(model, args.freeze_param)
+        keep_statistics(model, args.freeze_param)
         cls._complete_classes(args)
         return model
 
@@ -378,6 +375,11 @@ class AVSeparationTask(AbsTask):
             optimizers = super().build_optimizers(args, model)
         else:
             optimizers = cls._build_optimizers(args, model)
+        if args.optim2 is None and args.scheduler2 is not None:
+            logging.warning(
+                f"scheduler2 is {args.scheduler2}, but there is no optim2: it has no "
+                "effect."
+            )
         for optimizer, number in zip(optimizers, ("", "2"), strict=False):
             name = getattr(args, f"scheduler{number}")
             if name is not None:
@@ -440,6 +442,12 @@ class AVSeparationTask(AbsTask):
                 {**found, **cls._label_tables(args, tables["speech_mix"])},
                 **{k: conf[k] for k in ("motion_steps",) if k in conf},
             )
+            unused = sorted(set(conf) - {"labels", "motion_steps"})
+            if mode == "train" and unused:
+                logging.warning(
+                    "training takes listed mixtures as they are: dataset_conf."
+                    f"{', '.join(unused)} has no effect."
+                )
             first = next(iter(dataset.tables["speech_mix"].values()))
             check_sample_rate(first, args.sample_rate)
         elif mode == "train":

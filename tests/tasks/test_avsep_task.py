@@ -223,3 +223,27 @@ def test_what_freeze_param_names_keeps_its_statistics(frozen, keeps, monkeypatch
     before = norm.running_mean.clone()
     model.visual_adapter(torch.rand(1, 2, 1, 3, 32, 32) * 255)
     assert torch.equal(norm.running_mean, before) == keeps
+
+
+def test_a_scheduler_of_an_optimizer_that_there_is_not_has_no_effect(
+    corpus, config, tmp_path, caplog
+):
+    path = config(scheduler2="multisteplr", scheduler2_conf={"milestones": [1]})
+    argv = train_command(corpus, path, tmp_path / "exp", "--dry_run", "true")
+    assert main(argv) == 0
+    assert "scheduler2 is multisteplr, but there is no optim2" in caplog.text
+
+
+def test_options_of_drawn_mixtures_have_no_effect_on_listed_ones(
+    corpus, config, tmp_path, caplog
+):
+    data = {**MODEL_OPTIONS["dataset_conf"], "gain_range": [0.5, 1.5]}
+    path = config(dataset_conf=data, max_epoch=1, num_iters_per_epoch=1)
+    argv = train_command(corpus, path, tmp_path / "exp")
+    first = argv.index("--train_data_path_and_name_and_type")
+    valid = argv.index("--valid_data_path_and_name_and_type")
+    listed = argv[valid : argv.index("--train_shape_file")]
+    trained = [word.replace("--valid_data", "--train_data") for word in listed]
+    assert main([*argv[:first], *trained, *listed]) == 0
+    warnings = [r.getMessage() for r in caplog.records if "no effect" in r.getMessage()]
+    assert len(warnings) == 1 and "gain_range" in warnings[0]
