@@ -22,7 +22,7 @@ class SoundOfMotionsSeparator(AbsAVSeparator):
 
         V   = Conv([T * sigmoid(conv(A)), A])        attention, one channel
         f_v = max over places of V                   (S steps, K)
-        y   = gamma(f_v) * bottleneck + beta(f_v)    each column with its own steps
+        y   = (1 + gamma(f_v)) * bottleneck + beta(f_v)   each column with its own steps
 
     Notes:
         There is no released code. Adapted: the paper's I3D is a small network of 3-D
