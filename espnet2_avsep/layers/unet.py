@@ -155,9 +155,12 @@ def make_shift_invariant(network: nn.Module) -> None:
     is read as the one in the middle was, and shifting the input by a multiple of
     2 ** layers frames shifts the output. Masks change a little, most of all at the
     ends; the frequency axis stays as it is.
+
+    Modules that up-sample the time axis have the attribute ``aligned_time``, see
+    up_sample().
     """
     for module in network.modules():
-        if isinstance(module, (UpBlock, QueriedUpBlock)):
+        if hasattr(module, "aligned_time"):
             module.aligned_time = False
 
 

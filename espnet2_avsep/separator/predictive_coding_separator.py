@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from espnet2_avsep.dsp.log_frequency import pad_to_multiple
 from espnet2_avsep.layers.batch_norm import SourceBatchNorm2d
+from espnet2_avsep.layers.unet import up_sample
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
 
 # Rows and columns of the visual maps that the top predicts.
@@ -36,8 +37,10 @@ class PredictiveCodingSeparator(AbsAVSeparator):
 
     Notes:
         The release has maps of 256 x 256, so that its top is 2 x 2, as v is. For other
-        lengths v is repeated over the top. Visual embeddings of another size than
-        K * 2 * 2 (frozen CLIP) are mapped to it by a linear layer.
+        lengths v is repeated over the top, its left column over the first half of the
+        time: masks depend on where in the input a frame is, also where
+        make_shift_invariant() has changed the up-sampling. Visual embeddings of another
+        size than K * 2 * 2 (frozen CLIP) are mapped to it by a linear layer.
         The start, which no source's picture enters, is computed once per mixture.
 
     Args:
@@ -53,6 +56,7 @@ class PredictiveCodingSeparator(AbsAVSeparator):
             over all of them.
     """
 
+    aligned_time = True  # see make_shift_invariant()
     tiny = {"channels": 8, "layers": 3}
 
     def __init__(
@@ -139,8 +143,7 @@ class PredictiveCodingSeparator(AbsAVSeparator):
         return F.max_pool2d(self.down[level](x), 2)
 
     def _up(self, level: int, x: Tensor) -> Tensor:
-        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-        return self.up[level](x)
+        return self.up[level](up_sample(x, self.aligned_time))
 
     def _refine(
         self,

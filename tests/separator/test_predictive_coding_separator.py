@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from espnet2_avsep.layers.unet import make_shift_invariant
 from espnet2_avsep.separator.predictive_coding_separator import (
     PredictiveCodingSeparator,
 )
@@ -68,3 +69,22 @@ def test_visual_maps_are_taken_as_they_are_and_repeated_over_the_top():
 def test_bad_options(option):
     with pytest.raises(ValueError, match="at least"):
         build(**option)
+
+
+def test_the_up_sampling_can_be_made_shift_invariant():
+    """SeparateAV(shift_invariant=True) once changed nothing in this network."""
+    model = build(cycles=1, visual_dim=8).eval()
+    generator = torch.Generator().manual_seed(1)
+    feature = torch.randn(1, 1, 16, 520, dtype=torch.float64, generator=generator)
+    # Columns of the visual maps are places in time: let them be equal.
+    maps = torch.randn(1, 2, 4, 1, dtype=torch.float64, generator=generator)
+    visual = maps.expand(-1, -1, -1, 2).flatten(2)
+
+    def difference():
+        early, _ = model(feature[..., :512], visual)
+        late, _ = model(feature[..., 8:], visual)
+        return (early[..., 208:312] - late[..., 200:304]).abs().max().item()
+
+    assert difference() > 1e-3
+    make_shift_invariant(model)
+    assert difference() < 1e-12
