@@ -4,8 +4,8 @@
 Layouts of the folder:
 
 * vggsound.csv (rows id,start,label,train or test; --list if it lies elsewhere) and
-  videos <id>_<start, six digits>.mp4 anywhere below; <id>.mp4 and audio/ with frames/
-  are taken too;
+  videos <id>_<start, six digits>.mp4 anywhere below; <id>.mp4 (of a video with one
+  section in the list) and audio/ with frames/ are taken too;
 * the archives vggsound_NN.tar.gz of the mirror on the Hugging Face hub, whose videos
   are extracted to --extract_dir (about as large as the archives);
 * audio and frames with CSV lists whose fourth column is the label (CLIPSep).

@@ -7,7 +7,7 @@ Chen et al., ICASSP 2020. The list vggsound.csv has rows
 import csv
 import logging
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Set
 
 from espnet2_avsep.corpus.archives import extract_videos, find_archives
 from espnet2_avsep.corpus.clip import NOT_FOUND, Clip, Corpus, GivenList
@@ -103,6 +103,7 @@ def read_vggsound(
             clip = clip._replace(problem=f"{NOT_FOUND}: {', '.join(cut_off)} cut off")
         clips[clip.name] = clip
         names[row.part].append(clip.name)
+    _leave_out_shared(clips)
     digest = file_sha256(list_file)
     lists = {
         part: GivenList(found, f"{list_file.name}, rows of {part}", digest)
@@ -110,6 +111,23 @@ def read_vggsound(
         if found
     }
     return Corpus(layout, clips, lists)
+
+
+def _leave_out_shared(clips: Dict[str, Clip]) -> None:
+    """Give clips a problem whose file is that of another section of the video, too.
+
+    A file that is called by the video's id only does not tell which one it is.
+    """
+    sections: Dict[str, Set[str]] = {}
+    for clip in clips.values():
+        sections.setdefault(clip.sound, set()).add(clip.stem)
+    for name, clip in clips.items():
+        stems = sections[clip.sound]
+        if clip.sound and len(stems) > 1:
+            problem = f"one file for {len(stems)} sections: {clip.sound} may be " + (
+                " or ".join(sorted(stems))
+            )
+            clips[name] = clip._replace(sound="", picture="", problem=problem)
 
 
 def read_rows(path: Path) -> List[ListedClip]:

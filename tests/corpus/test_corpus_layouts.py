@@ -589,6 +589,27 @@ def test_rows_of_vggsound_that_are_none(tmp_path, row):
         read_rows(tmp_path / "vggsound.csv")
 
 
+def test_a_file_is_not_taken_for_two_sections_of_its_video(tmp_path):
+    """<id>.mp4 was the clip of both, under both classes."""
+    (tmp_path / "vggsound.csv").write_text(
+        "aaaaaaaaaaa,30,dog barking,train\naaaaaaaaaaa,90,cat purring,train\n"
+        "bbbbbbbbbbb,10,dog barking,train\nbbbbbbbbbbb,10,cat purring,test\n"
+    )
+    for video in ("aaaaaaaaaaa", "bbbbbbbbbbb"):
+        PUT.video(tmp_path / f"{video}.mp4", "x")
+    clips = read_vggsound(tmp_path).clips
+    reason = (
+        f"one file for 2 sections: {tmp_path}/aaaaaaaaaaa.mp4 may be "
+        "aaaaaaaaaaa_000030 or aaaaaaaaaaa_000090"
+    )
+    problems = {name: clip.problem for name, clip in clips.items() if clip.problem}
+    names = ("dog barking/aaaaaaaaaaa_000030", "cat purring/aaaaaaaaaaa_000090")
+    assert problems == dict.fromkeys(names, reason)
+    PUT.video(tmp_path / "aaaaaaaaaaa_000030.mp4", "x")  # the name tells
+    clips = read_vggsound(tmp_path).clips
+    assert not any(clip.problem for clip in clips.values())
+
+
 def test_vggsound_without_a_list(tmp_path, prepare):
     (tmp_path / "a").mkdir()
     assert "give --list <file>" in prepare("vggsound", tmp_path / "a", fails=True)
