@@ -47,20 +47,36 @@ class MaskGraph(nn.Module):
 
     def forward(self, magnitude: Tensor, queries: Tensor) -> Tuple[Tensor, ...]:
         """Compute masks (N, F, T) from (F, T) and (N, D)."""
-        model, separator = self.model, self.model.separator
-        given = model._prepare(
-            model.warp(magnitude[None, None]), queries[None, :, None], {}
-        )
-        feature, visual = given["feature"], given["visual"]
+        model = self.model
         if len(self.outputs) == 1:
-            masks = [model._mask(separator(feature, visual)[0])[0]]
-        else:
-            values, _ = separator.real_forward(feature, visual)
+            masks = _masks(model, magnitude, queries)
+        else:  # without complex numbers
+            feature, visual = _inputs(model, magnitude, queries)
+            values, _ = model.separator.real_forward(feature, visual)
             size = model.mask_max * values[:, :, 0].sigmoid()
             phase = values[:, :, 1]
-            masks = [size * phase.cos(), size * phase.sin()]
+            parts = (size * phase.cos(), size * phase.sin())
+            masks = tuple(model.warp.inverse(part)[0] for part in parts)
         own = torch.arange(magnitude.size(-1), device=magnitude.device)
-        return tuple(model.warp.inverse(m)[0].index_select(-1, own) for m in masks)
+        return tuple(mask.index_select(-1, own) for mask in masks)
+
+
+def _inputs(
+    model: nn.Module, magnitude: Tensor, queries: Tensor
+) -> Tuple[Tensor, Tensor]:
+    """What a separator gets of (F, T) and (N, D)."""
+    given = model._prepare(
+        model.warp(magnitude[None, None]), queries[None, :, None], {}
+    )
+    return given["feature"], given["visual"]
+
+
+def _masks(model: nn.Module, magnitude: Tensor, queries: Tensor) -> Tuple[Tensor, ...]:
+    """Masks as the model makes them, (N, F, T); of complex ones both parts."""
+    logits, _ = model.separator(*_inputs(model, magnitude, queries))
+    mask, _ = model._mask(logits)
+    parts = (mask.real, mask.imag) if mask.is_complex() else (mask,)
+    return tuple(model.warp.inverse(part)[0] for part in parts)
 
 
 def export_onnx(model: nn.Module, path: PathLike, config: Dict[str, Any]) -> float:
@@ -123,7 +139,7 @@ def export_onnx(model: nn.Module, path: PathLike, config: Dict[str, Any]) -> flo
     for number, length in _CHECKED:
         magnitude, queries = _example(model, number, length)
         with torch.no_grad():
-            expected = graph(magnitude, queries)
+            expected = _masks(model, magnitude, queries)
         given = {"magnitude": magnitude.numpy(), "queries": queries.numpy()}
         for one, other in zip(session.run(None, given), expected, strict=True):
             worst = max(worst, float((torch.from_numpy(one) - other).abs().max()))
