@@ -51,8 +51,7 @@ class VideoJob:
         if path.is_file():
             try:
                 return self._verify(path)
-            except VideoError:
-                path.unlink()  # cut off by whoever put it there
+            except VideoError:  # somebody else's: it stays until it can be replaced
                 if self.fetch is None:
                     raise
         if self.fetch is None:

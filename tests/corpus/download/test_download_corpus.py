@@ -198,6 +198,23 @@ def test_parallel_is_serial_and_again_does_nothing(site):
     assert (four.folder / "manifest.tsv").read_bytes() == first
 
 
+def test_a_file_of_the_user_stays_until_it_can_be_replaced(site, parts):
+    """A video that was found to be cut was deleted, and could not be fetched again."""
+    a = site({name(0): "removed", name(1): "ok"})
+    half = parts["both"].read_bytes()[: parts["both"].stat().st_size // 2]
+    places = [
+        a.folder / f"videos/{c}/{name(n)}.mp4" for n, c in enumerate(("cello", "pipa"))
+    ]
+    for place in places:
+        place.parent.mkdir(parents=True)
+        place.write_bytes(half)
+    rows = a.run()
+    assert [rows[name(n)].status for n in range(2)] == ["failed", "ok"]
+    assert rows[name(0)].reason.startswith("removed")
+    assert places[0].read_bytes() == half
+    assert probe(places[1]).audio_duration == pytest.approx(12, abs=0.05)
+
+
 def test_sections_are_cut_out(site, parts):
     rows = (a := site({name(n): "ok" for n in range(5)}, "vggsound")).run()
     assert [row.status for row in rows.values()] == ["ok"] * 4 + ["failed"]
