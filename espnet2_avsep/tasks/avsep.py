@@ -38,6 +38,7 @@ from espnet2_avsep.registry import REGISTRIES
 from espnet2_avsep.separator.abs_separator import AbsSeparator
 from espnet2_avsep.tasks.choices import (
     build_model,
+    check_taught,
     check_visual,
     num_label_classes,
 )
@@ -346,6 +347,7 @@ class AVSeparationTask(AbsTask):
     def build_model(cls, args: argparse.Namespace) -> ESPnetAVSeparationModel:
         """Build the model that the options describe, and complete ``args.classes``."""
         model = build_model(args)
+        check_taught(model)
         learning = [n for n, p in model.named_parameters() if p.requires_grad]
         parse_phases(args.phases, args.max_epoch, model.separator.phases, learning)
         check_frozen(model, args.freeze_param)

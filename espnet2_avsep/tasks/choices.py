@@ -6,6 +6,7 @@ which takes ten seconds and more. The classes that a config may name are in regi
 
 import argparse
 import inspect
+import logging
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
@@ -123,6 +124,31 @@ def check_visual(args: argparse.Namespace, shape: Tuple[int, ...], table: str) -
         "the size of the features, or extract them with the encoder that this system "
         "is meant for (stage 2)."
     )
+
+
+def check_taught(model: ESPnetAVSeparationModel) -> None:
+    """Check that a criterion teaches whatever a trained separator would tell.
+
+    Args:
+        model: With the criterions of its training.
+
+    Raises:
+        InputError: none teaches the presence of queries, by which masks are multiplied.
+    """
+    separator, criterions = model.separator, model.criterions.values()
+    if separator.tells_presence and not any(c.needs_presence for c in criterions):
+        known = criterion_choices.that(needs_presence=True)
+        raise InputError(
+            "separator_conf.presence is set, but no criterion teaches it: masks would "
+            "be multiplied by what an untrained layer says, 0.5. Add the criterion "
+            f"{known}, or remove the option."
+        )
+    if separator.learns_grounding and not any(c.needs_grounding for c in criterions):
+        logging.warning(
+            "no criterion teaches the separator's grounding network: choose "
+            f"{criterion_choices.that(needs_grounding=True)}, or do not use what it "
+            "tells (avsep ground; gate)."
+        )
 
 
 def num_label_classes(entries: List[Dict[str, Any]]) -> Optional[int]:

@@ -1,3 +1,4 @@
+import argparse
 import math
 
 import pytest
@@ -7,6 +8,7 @@ from espnet2.enh.encoder.stft_encoder import STFTEncoder
 from torch import nn
 
 from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
+from espnet2_avsep.errors import InputError
 from espnet2_avsep.loss.alignment import AlignmentLoss
 from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
 from espnet2_avsep.loss.soft_snr import SoftSNR
@@ -21,7 +23,9 @@ from espnet2_avsep.model.espnet_model import (
 from espnet2_avsep.separator.abs_separator import AbsAVSeparator
 from espnet2_avsep.separator.ccol_separator import CCoLSeparator
 from espnet2_avsep.separator.hfra_separator import HFRASeparator
+from espnet2_avsep.tasks.choices import build_model, check_taught
 from espnet2_avsep.visual.adapter import MeanAdapter
+from tests.support.tiny_corpus import MODEL_OPTIONS
 
 FS, N_FFT, HOP, DIM = 2000, 128, 32, 4
 
@@ -510,11 +514,6 @@ CCOL = {
 
 
 def ccol_model(**changes):
-    import argparse
-
-    from espnet2_avsep.tasks.choices import build_model
-    from tests.support.tiny_corpus import MODEL_OPTIONS
-
     torch.manual_seed(0)
     config = {
         **MODEL_OPTIONS,
@@ -597,8 +596,6 @@ def test_gate_of_ccol_shuts_what_does_not_sound():
 
 
 def test_co_learning_needs_a_separator_that_grounds():
-    from espnet2_avsep.errors import InputError
-
     with pytest.raises(InputError, match="does not learn to tell what sounds"):
         ccol_model(separator="hfra", separator_conf={"visual_dim": 4, "layers": 3})
 
@@ -615,8 +612,6 @@ def test_co_learning_takes_separators_of_version_0_1():
 
 
 def test_presence_learns_from_absent_queries_and_needs_a_separator_that_tells():
-    from espnet2_avsep.errors import InputError
-
     criterions = [{"name": "presence_bce"}]
     with pytest.raises(InputError, match="separator_conf.presence"):
         ccol_model(criterions=criterions)
@@ -653,3 +648,23 @@ def test_presence_learns_from_absent_queries_and_needs_a_separator_that_tells():
     tracks, _ = model.separate(batch["speech_ref1"], visual)
     level = tracks.square().mean(dim=-1)
     assert (level[:, 1] < 0.1 * level[:, 0]).all()
+
+
+def test_presence_that_no_criterion_teaches_would_halve_the_masks():
+    conf = {"visual_dim": 4, "num_bins": 32, "channels": [4, 8], "blocks": 1}
+    given = {
+        "separator": "tfc_tdf",
+        "separator_conf": {**conf, "patch": 4, "width": 4, "presence": 4},
+        "model_conf": {"num_log_bins": None, "compression": "power"},
+    }
+    mask = {"name": "spectrogram_l1"}
+    check_taught(ccol_model(criterions=[mask, {"name": "presence_bce"}], **given))
+    with pytest.raises(InputError, match="Add the criterion presence_bce"):
+        check_taught(ccol_model(criterions=[mask], **given))
+
+
+def test_grounding_that_no_criterion_teaches_is_told(caplog):
+    check_taught(ccol_model())
+    assert not caplog.records
+    check_taught(ccol_model(criterions=[{"name": "ratio_mask_l1"}]))
+    assert "choose co_learning" in caplog.text
