@@ -155,8 +155,9 @@ def test_help():
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_signals_reach_the_jobs_and_what_they_started(tmp_path, signum):
+    jobs = ["--max-jobs-run", "2", "JOB=1:2", tmp_path / "x.JOB.log"]
     process = subprocess.Popen(
-        [RUN, "JOB=1:2", tmp_path / "x.JOB.log", "bash", sleeper(tmp_path), "JOB"],
+        [RUN, *jobs, "bash", sleeper(tmp_path), "JOB"],
         env=environment(),
         stderr=subprocess.PIPE,
         text=True,
