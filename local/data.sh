@@ -64,11 +64,13 @@ folder=${corpus_source}
 datadir=${data_dir} local_data_opts=${noted_opts:-${pass_on[*]}}
 declare -A made_with=([1]="corpus corpus_dir local_data_opts")
 
+hold_lock "${data_dir}/.stage1.lock" "${data_dir} (stage 1)"
 sets=(--train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}")
 if [ "${corpus}" = mini_music ]; then
     if [ "${folder}" = downloads ]; then
         folder=downloads/mini_music
     fi
+    hold_lock "$(dirname "${folder}")/.$(basename "${folder}").lock" "the corpus ${folder}"
     log "Generating the corpus in ${folder}"
     begin_options 1
     "${python}" local/prepare_mini_music.py --corpus_dir "${folder}" "${pass_on[@]}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Whole files or none; to be sourced.
+# Whole files or none, and one writer at a time; to be sourced. The script has die.
 
 # write_file <path> <text> [<mode>]: write a file under a temporary name and rename it. The
 # temporary name is its own: another run may be writing the same file. The mode, =rw unless it
@@ -12,4 +12,19 @@ write_file() {
         rm -f "${unfinished}"
         return 1
     fi
+}
+
+# hold_lock <file> <what it is of>: hold a lock until this script and all that it has started have
+# ended, killed or not; an error if another run holds it. Without util-linux's flock: no lock.
+hold_lock() {
+    local fd status=0
+    command -v flock > /dev/null || return 0
+    mkdir -p "$(dirname "$1")"
+    # What cannot be written there is said by what writes.
+    if [ -e "$1" ]; then [ -w "$1" ]; else [ -w "$(dirname "$1")" ]; fi || return 0
+    exec {fd}>> "$1"
+    flock --nonblock --conflict-exit-code 75 "${fd}" || status=$?
+    # Other errors are of file systems without locks.
+    [ "${status}" -ne 75 ] ||
+        die "another run is writing $2. Wait for its end, or stop it (the lock is $1)"
 }

@@ -1,5 +1,7 @@
 """local/data.sh: which script is run on which folder, and what is checked after."""
 
+import fcntl
+
 import pytest
 from shell_checkout import Checkout, value
 
@@ -95,6 +97,22 @@ def test_mini_music_is_generated_and_then_read_as_music(tmp_path):
     assert "--seed" not in read["args"]
     prepare(mini, MINI_MUSIC=str(tmp_path / "else where"))
     assert value(mini.calls()[-1], "--music_dir") == str(tmp_path / "else where")
+
+
+@pytest.mark.parametrize("lock", ["data/.stage1.lock", "downloads/.mini_music.lock"])
+def test_two_runs_do_not_write_one_folder_at_a_time(tmp_path, lock):
+    mini = Checkout(tmp_path / "checkout", "mini_music")
+    path = mini.recipe / lock
+    path.parent.mkdir()
+    with path.open("a") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        refused = prepare(mini)
+        assert refused.returncode == 2 and not mini.calls()
+        assert "Error: another run is writing" in refused.stderr
+        assert f"(the lock is {lock})" in refused.stderr
+    result = prepare(mini)  # a lock ends with the process that holds it
+    assert result.returncode == 0, result.stderr
+    assert path.exists()
 
 
 def test_corpus_is_the_folders_name_unless_given(tmp_path):
