@@ -48,6 +48,7 @@ from espnet2_avsep.tasks.options import (
     build_with,
     check_init_param,
     check_options,
+    check_piecewise_end,
     check_scheduler,
 )
 from espnet2_avsep.tasks.parts import construct, separator_without_weights
@@ -387,8 +388,21 @@ class AVSeparationTask(AbsTask):
             if name is not None:
                 conf = getattr(args, f"scheduler{number}_conf")
                 option = f"scheduler{number}_conf"
-                check_scheduler(scheduler_classes[name], conf, option, optimizer)
+                kind, batches = scheduler_classes[name], args.num_iters_per_epoch
+                scheduler = check_scheduler(kind, conf, option, optimizer)
+                if name == "piecewiselinearwarmuplr" and batches is not None:
+                    steps = cls._epochs(args, model) * (batches // args.accum_grad)
+                    check_piecewise_end(scheduler, option, steps)
         return optimizers
+
+    @classmethod
+    def _epochs(cls, args: argparse.Namespace, model: torch.nn.Module) -> int:
+        """Epochs of a schedule: of the training, or of its longest phase."""
+        learning = [n for n, p in model.named_parameters() if p.requires_grad]
+        phases = parse_phases(
+            args.phases, args.max_epoch, model.separator.phases, learning
+        )
+        return max((p.last - p.first + 1 for p in phases), default=args.max_epoch)
 
     @classmethod
     def _keep_finished_epochs(cls, args: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ PyYAML reads YAML 1.1, in which ``1e-3`` is text.
 
 import argparse
 import inspect
+import logging
 import math
 import numbers
 import re
@@ -248,8 +249,13 @@ def check_scheduler(
     conf: Mapping[str, Any],
     option: str,
     optimizer: torch.optim.Optimizer,
-) -> None:
+) -> Any:
     """Check a scheduler's options, on a copy of the optimizer with other parameters.
+
+    Some schedulers set one rate of their own for all groups; that is logged.
+
+    Returns:
+        The copy's scheduler.
 
     Raises:
         InputError: see :func:`build_with`.
@@ -258,7 +264,39 @@ def check_scheduler(
         {**group, "params": [torch.nn.Parameter(torch.zeros(1))]}
         for group in optimizer.param_groups
     ]
-    build_with(cls, conf, option, type(optimizer)(groups))
+    copy = type(optimizer)(groups)
+    scheduler = build_with(cls, conf, option, copy)
+    given, found = ({g["lr"] for g in o.param_groups} for o in (optimizer, copy))
+    if len(given) > 1 and len(found) == 1:
+        logging.warning(
+            f"{option}, {cls.__name__}: it sets one learning rate for all parameters; "
+            f"those of optim_groups ({', '.join(f'{rate:g}' for rate in sorted(given))}"
+            ") have no effect. Choose a scheduler that multiplies them, for instance "
+            "warmuplr or multisteplr."
+        )
+    return scheduler
+
+
+def check_piecewise_end(scheduler: Any, option: str, steps: int) -> None:
+    """Log where piecewiselinearwarmuplr ends before the training, at a lower rate.
+
+    Beyond its last step, the rate of ESPnet 202511 is the optimizer's own, times
+    sqrt(last step / step): after a list that falls it rises again, at once.
+
+    Args:
+        scheduler: ESPnet's.
+        option: What names its options in the config.
+        steps: Of the training, or of its longest phase.
+    """
+    last, rate = scheduler.warmup_steps_list[-1], scheduler.warmup_lr_list[-1]
+    own = max(scheduler.base_lrs)
+    if steps > last and own > rate:
+        logging.warning(
+            f"{option}.warmup_steps_list ends at step {last}, the training at step "
+            f"{steps}: from {last} on the learning rate is not {rate:g} but "
+            f"{own:g} * sqrt({last} / step). Let the list end at {steps}, or train "
+            "fewer steps."
+        )
 
 
 def check_init_param(

@@ -5,11 +5,17 @@ import pickle
 import pytest
 import torch
 import yaml
+from espnet2.tasks.abs_task import scheduler_classes
 
 from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.tasks.avsep import AVSeparationTask
-from espnet2_avsep.tasks.options import OTHER_BATCHES, as_numbers, check_init_param
+from espnet2_avsep.tasks.options import (
+    OTHER_BATCHES,
+    as_numbers,
+    check_init_param,
+    check_scheduler,
+)
 from tests.support.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
 
@@ -244,3 +250,44 @@ def test_init_param_that_fits_nothing_is_no_silent_start(tmp_path, parts, messag
                 check_init_param([f"{path}{parts}"], model)
     torch.save({"a.bias": torch.zeros(2), "x": torch.zeros(1)}, path)
     check_init_param([str(path)], model, ignore_mismatch=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "conf", "same"),
+    [
+        ("piecewiselinearwarmuplr", {}, True),
+        ("onecyclelr", {"max_lr": 1e-3, "total_steps": 9}, True),
+        ("onecyclelr", {"max_lr": [1e-3, 1e-4], "total_steps": 9}, False),
+        ("multisteplr", {"milestones": [2]}, False),
+        ("warmuplr", {}, False),
+        ("noamlr", {"model_size": 320}, False),
+    ],
+)
+def test_schedulers_that_make_all_rates_the_same_are_told(name, conf, same, caplog):
+    """ESPnet's piecewise rates and torch's cycles forget those of optim_groups."""
+    parts = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    groups = [{"params": parts[:1]}, {"params": parts[1:], "lr": 1e-4}]
+    optimizer = torch.optim.Adam(groups, lr=1e-3)
+    check_scheduler(scheduler_classes[name], conf, "scheduler_conf", optimizer)
+    assert ("(0.0001, 0.001) have no effect" in caplog.text) == same
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 1e-4]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, False),  # 2 epochs of 8 steps
+        ({"max_epoch": 3}, True),
+        ({"max_epoch": 3, "accum_grad": 2}, False),
+        ({"num_iters_per_epoch": None, "max_epoch": 3}, False),
+        ({"max_epoch": 3, "optim_conf": {"lr": 1e-4}}, False),
+    ],
+)
+def test_a_rate_that_jumps_up_behind_its_list_is_told(train, caplog, changes, told):
+    """The rate of ESPnet 202511 rises to optim_conf.lr there, at once."""
+    conf = {"warmup_steps_list": [0, 4, 16], "warmup_lr_list": [0.0, 2e-3, 1e-4]}
+    options = {"scheduler": "piecewiselinearwarmuplr", "scheduler_conf": conf}
+    options.update({"optim_conf": {"lr": 2e-3}, **changes})
+    assert train("--dry_run", "true", **options) == 0
+    message = "ends at step 16, the training at step 24: from 16 on"
+    assert (message in caplog.text) == told
