@@ -12,6 +12,7 @@ from espnet2_avsep.demo.request import (
     outline,
     picture_at,
     read_boxes,
+    without_folders,
     write_box,
 )
 from espnet2_avsep.errors import InputError
@@ -142,9 +143,7 @@ def build_app(
         asked = {query["name"]: query["query"] for query in result["queries"]}
         values: List[Any] = []
         for name, each in tracks.items():
-            query = asked.get(name, "everything else")
-            if "/" in query:  # of an upload
-                query = Path(query).name
+            query = without_folders(asked.get(name, "everything else"))
             video = str(folder / each["video"]) if "video" in each else None
             values += [
                 gr.Column(visible=True),

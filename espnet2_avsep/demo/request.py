@@ -6,6 +6,7 @@ from typing import Any, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.inference.prompts import Region
 from espnet2_avsep.media.container import ClipError, PathLike
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.media.stream import measure
@@ -84,6 +85,13 @@ def command_words(request: Request) -> List[str]:
     return words
 
 
+def without_folders(query: str) -> str:
+    """Return a query with its uploads called by their names, without their folders."""
+    if query.startswith("text:"):
+        return query
+    return "+".join(part.rpartition("/")[2] for part in query.split("+"))
+
+
 def read_boxes(text: str) -> List[Box]:
     """Read regions, one a line: left, top, right, bottom, as shares of the picture.
 
@@ -127,10 +135,12 @@ def outline(picture: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
     width, height = image.size
-    for number, (left, top, right, bottom) in enumerate(boxes, 1):
-        corners = (left * width, top * height, right * width - 1, bottom * height - 1)
+    for number, box in enumerate(boxes, 1):
+        rows, columns = Region("", box).pixels(0.0, height, width)
+        left, top = columns.start, rows.start
+        corners = (left, top, columns.stop - 1, rows.stop - 1)
         draw.rectangle(corners, outline=(255, 220, 0), width=3)
-        draw.text((corners[0] + 6, corners[1] + 4), str(number), fill=(255, 220, 0))
+        draw.text((left + 6, top + 4), str(number), fill=(255, 220, 0))
     return np.asarray(image)
 
 

@@ -163,9 +163,10 @@ def write_heat_map(
     draw = ImageDraw.Draw(image)
     height, width = heat.shape
     for box, text in zip(boxes, words, strict=True):
-        left, top, right, bottom = box
-        frame = [left * width, top * height, right * width - 1, bottom * height - 1]
-        draw.rectangle(frame, outline=(255, 255, 255))
-        draw.text((frame[0] + 4, frame[1] + 3), text, fill=(255, 255, 255))
+        rows, columns = Region("", box).pixels(0.0, height, width)
+        left, top = columns.start, rows.start
+        corners = (left, top, columns.stop - 1, rows.stop - 1)
+        draw.rectangle(corners, outline=(255, 255, 255))
+        draw.text((left + 4, top + 3), text, fill=(255, 255, 255))
     with atomic_write(path, "wb") as f:
         image.save(f, "PNG")

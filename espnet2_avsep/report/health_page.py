@@ -208,7 +208,7 @@ def _loudness(sets: Sequence[PreparedSet]) -> Iterable[Figure]:
             continue
         words = (
             f"{prepared.name}: RMS of {len(levels)} clips, median "
-            f"{np.median(levels):.1f} dB below full scale"
+            f"{np.median(levels):.1f} dBFS"
         )
         yield histogram_figure(histogram(levels, *_LOUDNESS), words, "dBFS")
 

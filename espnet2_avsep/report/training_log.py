@@ -35,7 +35,8 @@ def read_curves(folder: PathLike) -> List[Curve]:
     """Read the curves of a training.
 
     A training that was stopped and went on has several logs, train.1.log being the one
-    before train.log, and so on; an epoch that was done again counts as it was last.
+    before train.log, and so on. Where an epoch was done again, it counts as it was
+    last, and the epochs that had followed it do not count.
 
     Args:
         folder: Of the training.
@@ -52,6 +53,7 @@ def read_curves(folder: PathLike) -> List[Curve]:
             for line in f:
                 found = _EPOCH.search(line)
                 if found:
+                    _forget(curves, int(found[1]))
                     _add(curves, int(found[1]), found[2])
     found: Dict[str, Curve] = {}
     for name in sorted(curves, key=lambda name: name != "loss"):
@@ -66,6 +68,17 @@ def _age(path: Path):
     """Number of a log, 0 being the newest; None of another file."""
     found = re.fullmatch(r"train(?:\.(\d+))?\.log", path.name)
     return int(found[1] or 0) if found else None
+
+
+def _forget(curves: Dict[str, Dict[str, Dict[int, float]]], first: int) -> None:
+    """Remove the values of an epoch and of those after it, and what is left empty."""
+    for name, parts in list(curves.items()):
+        for part, values in list(parts.items()):
+            parts[part] = {n: value for n, value in values.items() if n < first}
+            if not parts[part]:
+                del parts[part]
+        if not parts:
+            del curves[name]
 
 
 def _add(curves: Dict[str, Dict[str, Dict[int, float]]], epoch: int, text: str) -> None:

@@ -10,6 +10,7 @@ from espnet2_avsep.demo.request import (
     outline,
     picture_at,
     read_boxes,
+    without_folders,
     write_box,
 )
 from espnet2_avsep.errors import InputError
@@ -37,6 +38,23 @@ def test_regions_are_drawn_onto_a_copy():
     assert not picture.any()
     rows, columns = np.nonzero(drawn.any(axis=2))
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 29, 40, 79)
+
+
+def test_a_region_of_less_than_a_pixel_is_drawn():
+    """Two clicks beside each other ended in an error of the drawing library."""
+    line = write_box((48, 10), (49, 30), 96, 54)
+    picture = np.zeros((54, 40, 3), np.uint8)
+    drawn = outline(picture, read_boxes(line))
+    rows, columns = np.nonzero(drawn.any(axis=2))
+    assert {10, 29} <= set(rows.tolist())
+    assert 20 in columns
+
+
+def test_queries_are_shown_without_folders():
+    """Of "text:AC/DC" only "DC" was shown, of two uploads only the second."""
+    assert without_folders("text:AC/DC+x") == "text:AC/DC+x"
+    assert without_folders("/tmp/g/1/a b.jpg+/tmp/g/2/c.npy") == "a b.jpg+c.npy"
+    assert without_folders("box:0,0,0.5,1@0-2") == "box:0,0,0.5,1@0-2"
 
 
 @pytest.fixture(scope="module")

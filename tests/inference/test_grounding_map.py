@@ -149,6 +149,16 @@ def test_map_of_a_video(separate, video, monkeypatch, tmp_path):
     assert np.abs(shown - expected).max() <= 1
 
 
+def test_the_frame_of_a_box_of_less_than_a_pixel_is_drawn(tmp_path):
+    """Such a query ended in an error of the drawing library, after all the work."""
+    black, path = np.zeros((54, 96, 3), np.uint8), tmp_path / "heat.png"
+    box = (0.5, 0.5, 0.505, 0.75)
+    grounding_map.write_heat_map(path, black, np.zeros((54, 96)), [box], [""])
+    rows, columns = np.nonzero(np.asarray(Image.open(path)).any(axis=2))
+    assert set(columns) == {48}
+    assert set(rows) == set(range(27, 40))
+
+
 def test_file_of_queries(separate, video, monkeypatch):
     follow_red(separate, monkeypatch)
     rows = np.zeros((2, DIM), np.float32)

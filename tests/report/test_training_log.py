@@ -23,3 +23,23 @@ def test_how_long_a_training_has_been_is_no_curve(tmp_path):
     line = LINE.replace("[valid]", "phase=3.000, cpu_seconds=240.088, [valid]")
     (tmp_path / "train.log").write_text(line.format(n=1, a=3.0, b=9.0))
     assert [curve.name for curve in read_curves(tmp_path)] == ["loss", "bce", "l1"]
+
+
+def test_epochs_of_a_training_that_was_begun_again_are_not_shown(tmp_path):
+    """The curve went on with the later epochs, and other losses, of the first run."""
+    old = [LINE.format(n=n, a=n / 10, b=9.0) for n in range(1, 6)]
+    (tmp_path / "train.1.log").write_text("".join(old))
+    line = "x INFO: {n}epoch results: [train] loss={a}, [valid] loss={b}\n"
+    new = [line.format(n=n, a=n, b=8.0) for n in (1, 2)]
+    (tmp_path / "train.log").write_text("".join(new))
+    (loss,) = read_curves(tmp_path)
+    assert loss.values == {"train": {1: 1.0, 2: 2.0}, "valid": {1: 8.0, 2: 8.0}}
+
+
+def test_a_training_that_went_on_keeps_its_first_epochs(tmp_path):
+    line = "x INFO: {n}epoch results: [train] loss={n}.5, [valid] loss=1.0\n"
+    first = "".join(line.format(n=n) for n in (1, 2, 3))
+    (tmp_path / "train.1.log").write_text(first)
+    (tmp_path / "train.log").write_text(line.format(n=3) + line.format(n=4))
+    (loss,) = read_curves(tmp_path)
+    assert loss.values["train"] == {1: 1.5, 2: 2.5, 3: 3.5, 4: 4.5}

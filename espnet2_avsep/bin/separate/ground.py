@@ -41,9 +41,9 @@ class Options(Queries, Model, Overwrite, AudioStream, Device, Json, QuietLog):
     )
     grid: int = option(
         7,
-        "windows of the map along each axis (default: 7); 0: no map",
+        "windows of the map along each axis, 2 to 32 (default: 7); 0: no map",
         least=0,
-        most=64,
+        most=32,
     )
     threshold: float = option(
         0.5, 'probability from which a query "sounds"', least=0, most=1

@@ -182,6 +182,8 @@ def _sound_rank(entry: Dict[str, Any]) -> Tuple:
     # The original language before dubbed ones, as yt-dlp ranks them.
     return (
         entry.get("language_preference") or -1,
+        # YouTube's copies with "stable volume": their dynamic range is compressed.
+        not str(entry.get("format_id")).endswith("-drc"),
         str(entry.get("acodec")).startswith("mp4a"),
         entry.get("abr") or entry.get("tbr") or 0,
     )

@@ -58,6 +58,17 @@ def test_one_file_where_it_is_as_good():
     assert chosen([{"format_id": "0", "url": "x"}]) == ["0"]
 
 
+def test_sound_of_compressed_dynamic_range_is_taken_last():
+    """Of two files of one kind, that with "stable volume" was taken by its bit rate."""
+    drc = entry("140-drc", acodec="mp4a.40.2", abr=129.6)
+    plain = entry("140", acodec="mp4a.40.2", abr=129.5)
+    opus = entry("251", acodec="opus", abr=130)
+    for sounds in ([drc, plain], [plain, drc], [drc, opus]):
+        wanted = "251" if opus in sounds else "140"
+        assert chosen([*PICTURES, *sounds]) == ["v360", wanted]
+    assert chosen([*PICTURES, drc]) == ["v360", "140-drc"]
+
+
 def test_no_usable_format():
     assert chosen([entry("storyboard", 27, "none", "none", ext="mhtml")]) == []
     assert chosen([{**PICTURES[0], "url": None}]) == []
