@@ -20,11 +20,11 @@ from espnet2_avsep.data.tables.clip_id import file_stem
 from espnet2_avsep.data.tables.scp import PathLike, write_file
 from espnet2_avsep.errors import clear_disk_errors
 from espnet2_avsep.media.container import ClipError
+from espnet2_avsep.media.picture import read_image
 from espnet2_avsep.media.stream import measure, probe
 from espnet2_avsep.report.render import jpeg
 from espnet2_avsep.visual.frames import (
     Resize,
-    folder_frames,
     list_images,
     sample_times,
     video_frames,
@@ -134,6 +134,7 @@ def look_at_videos(
     folder, videos = Path(folder), list(videos)
     looks: Dict[Video, Look] = {}
     settings = {"num_pictures": num_pictures, "thumbnail": list(THUMBNAIL)}
+    settings["of_folders"] = "middles"  # before: often of their first parts only
     with Journal(folder / "pictures.journal", settings, VERSIONS[4]) as journal:
         for place in (folder, *(p for p in folder.iterdir() if p.is_dir())):
             remove_leftovers(place)
@@ -183,12 +184,13 @@ def sample_pictures(video: Video, num_pictures: int) -> List[np.ndarray]:
     """Return small pictures from the middles of equal parts of a video.
 
     Raises:
-        ClipError: see :func:`video_frames`, :func:`folder_frames`.
+        ClipError: see :func:`video_frames`, :func:`read_image`.
     """
     if Path(video.path).is_dir():
-        every = max(1, len(list_images(video.path)) // num_pictures)
-        frames = folder_frames(video.path, every, THUMBNAIL)
-        return [image for _, image in itertools.islice(frames, num_pictures)]
+        paths = list_images(video.path)
+        count = min(num_pictures, len(paths))
+        middles = [(2 * n + 1) * len(paths) // (2 * count) for n in range(count)]
+        return [read_image(paths[n], THUMBNAIL) for n in middles]
     info = measure(video.path) if not video.seconds else probe(video.path)
     if not info.has_video:
         raise ClipError(

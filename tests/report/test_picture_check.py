@@ -43,8 +43,19 @@ def test_pictures_are_those_in_the_middle_of_equal_parts(tmp_path):
         for image in sample_pictures(Video("train", "a", str(path), 4.0), 4)
     ]
     assert numbers == [12, 37, 62, 87]
-    write_pictures(tmp_path / "folder", np.zeros((9, 8, 8, 3)))
-    assert len(sample_pictures(Video("train", "f", str(tmp_path / "folder")), 4)) == 4
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(3, [0, 1, 2]), (4, [0, 1, 2, 3]), (7, [0, 2, 4, 6]), (80, [10, 30, 50, 70])],
+)
+def test_pictures_of_a_folder_are_spread_over_all_of_it(tmp_path, count, expected):
+    """Of 7 images the first 4 were taken: what moved later counted as frozen."""
+    values = np.arange(count)[:, None, None, None]
+    folder = tmp_path / "folder"
+    write_pictures(folder, np.broadcast_to(values, (count, 8, 8, 3)))
+    found = sample_pictures(Video("train", "f", str(folder)), 4)
+    assert [round(image.mean()) for image in found] == expected
 
 
 def test_choice_covers_the_classes_and_does_not_move():
