@@ -19,7 +19,7 @@ class Options(Log):
     left: str = option("flute", "instrument on the left")
     right: str = option("cello", "instrument on the right")
     seed: int = option(0, "that of the corpus", least=0)
-    duration: float = option(8.0, "in seconds", above=0, most=3600)
+    duration: float = option(8.0, "in seconds, from 1 to 600", least=1, most=600)
 
 
 @with_options(Options, script=True)

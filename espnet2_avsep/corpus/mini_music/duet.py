@@ -28,7 +28,8 @@ def write_duet(
 ) -> List[Path]:
     """Write duet.mp4, and left.jpg and right.jpg, a picture of each player.
 
-    The two takes are of the test set, so that no training has seen them.
+    The two takes are of the test set, so that no training has seen them. Of one
+    instrument on both sides, they are two different ones.
 
     Args:
         folder: Where the files go.
@@ -40,12 +41,17 @@ def write_duet(
         The three files.
 
     Raises:
-        InputError: the corpus does not have these two instruments.
+        InputError: the corpus does not have these two takes, or its parameters are out
+            of range.
     """
     import soxr
 
+    parameters.check()
     folder = Path(folder)
-    takes = [_test_take(name, parameters) for name in (left, right)]
+    takes = [
+        _test_take(left, 0, parameters),
+        _test_take(right, int(right == left), parameters),
+    ]
     sounds = []
     for take in takes:
         mono = sound(take, parameters).mean(axis=0)
@@ -63,10 +69,15 @@ def write_duet(
     return files
 
 
-def _test_take(name: str, parameters: Parameters) -> Take:
-    for take in plan(parameters):
-        if take.category == name and take.set == "test":
-            return take
+def _test_take(name: str, index: int, parameters: Parameters) -> Take:
+    own = [t for t in plan(parameters) if t.category == name and t.set == "test"]
+    if index < len(own):
+        return own[index]
+    if own:
+        raise InputError(
+            f"{name} on both sides: the test set has a single take of it; two are "
+            "needed."
+        )
     raise InputError(
         f"{name}: the corpus has no such instrument; it has "
         f"{', '.join(parameters.instruments)}."

@@ -1,5 +1,7 @@
 """The duet that the demo leaves to be tried."""
 
+from dataclasses import replace
+
 import av
 import numpy as np
 import pytest
@@ -36,3 +38,19 @@ def test_instrument_that_the_corpus_lacks(tmp_path):
     with pytest.raises(InputError, match="kazoo: the corpus has no such instrument"):
         write_duet(tmp_path / "x", "kazoo", "cello", PARAMETERS)
     assert not (tmp_path / "x").exists()
+
+
+def test_two_of_one_instrument_are_two_takes(tmp_path):
+    """Both sides were the same take: there was nothing to separate."""
+    parameters = replace(PARAMETERS, duration=1.0, test_takes=2)
+    _, left, right = write_duet(tmp_path, "flute", "flute", parameters)
+    assert left.read_bytes() != right.read_bytes()
+    single = replace(parameters, test_takes=1)
+    with pytest.raises(InputError, match="flute on both sides: .* two are needed"):
+        write_duet(tmp_path / "x", "flute", "flute", single)
+
+
+def test_a_duration_without_a_note_is_an_input_error(tmp_path):
+    """It was a traceback from the drawing of the pictures."""
+    with pytest.raises(InputError, match="--duration 0.3: must be between 1 and 600"):
+        write_duet(tmp_path, "flute", "cello", replace(PARAMETERS, duration=0.3))
