@@ -6,7 +6,7 @@ from typing import Any, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.inference.prompts import Region
+from espnet2_avsep.media.box import box_pixels
 from espnet2_avsep.media.container import ClipError, PathLike
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.media.stream import measure
@@ -136,7 +136,7 @@ def outline(picture: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
     draw = ImageDraw.Draw(image)
     width, height = image.size
     for number, box in enumerate(boxes, 1):
-        rows, columns = Region("", box).pixels(0.0, height, width)
+        rows, columns = box_pixels(box, height, width)
         left, top = columns.start, rows.start
         corners = (left, top, columns.stop - 1, rows.stop - 1)
         draw.rectangle(corners, outline=(255, 220, 0), width=3)

@@ -9,6 +9,7 @@ from espnet2_avsep.data.audio.audio_blocks import AudioBlocks, long_enough
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.prompts import Box, Region
+from espnet2_avsep.media.box import box_pixels
 from espnet2_avsep.media.sound import DownMix
 from espnet2_avsep.media.stream import measure
 from espnet2_avsep.visual.frames import video_frames
@@ -91,7 +92,7 @@ def heat_map(
     """
     total, count = np.zeros(size), np.zeros(size)
     for box, value in zip(boxes, values, strict=True):
-        rows, columns = Region("", box).pixels(0.0, *size)
+        rows, columns = box_pixels(box, *size)
         total[rows, columns] += value
         count[rows, columns] += 1
     return total / np.maximum(count, 1)
@@ -163,7 +164,7 @@ def write_heat_map(
     draw = ImageDraw.Draw(image)
     height, width = heat.shape
     for box, text in zip(boxes, words, strict=True):
-        rows, columns = Region("", box).pixels(0.0, height, width)
+        rows, columns = box_pixels(box, height, width)
         left, top = columns.start, rows.start
         corners = (left, top, columns.stop - 1, rows.stop - 1)
         draw.rectangle(corners, outline=(255, 255, 255))

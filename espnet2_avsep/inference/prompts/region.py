@@ -20,6 +20,7 @@ from espnet2_avsep.inference.prompts.span import (
     is_number,
     seconds,
 )
+from espnet2_avsep.media.box import box_pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,8 +140,7 @@ box:L,T,R,B   the region of the input video, as shares of its width and height
 
     def pixels(self, time: float, height: int, width: int) -> Tuple[slice, slice]:
         """Return the rows and columns of a picture that the box holds at a time."""
-        left, top, right, bottom = self.box_at(time)
-        return _span(top, bottom, height), _span(left, right, width)
+        return box_pixels(self.box_at(time), height, width)
 
     @classmethod
     def parse(cls, text: str, video: InputVideo) -> "Region":
@@ -209,12 +209,6 @@ box:L,T,R,B   the region of the input video, as shares of its width and height
     def files(self) -> Tuple[PathLike, ...]:
         """Return the video or picture."""
         return (self.source,)
-
-
-def _span(begin: float, end: float, size: int) -> slice:
-    """Pixels from one share of an axis to another; at least one."""
-    first = min(round(begin * size), size - 1)
-    return slice(first, max(first + 1, round(end * size)))
 
 
 def check_box(box: object, what: str) -> Box:
