@@ -14,6 +14,23 @@ from typing import Dict, Iterator, List
 _BACK, _AHEAD = Fraction(1, 10), 10
 
 
+def clock_begin(container) -> Fraction:
+    """Return the time in s on an open file's clock at which players begin.
+
+    The clock of MPEG-TS, MPEG-PS and Ogg, where a broadcast was cut, begins anywhere:
+    its first time stamp counts as the beginning. Other clocks begin at 0.
+    """
+    if not _may_jump(container):
+        return Fraction(0)
+    return Fraction(container.start_time or 0, 10**6)
+
+
+def _may_jump(container) -> bool:
+    from av.format import Flags
+
+    return bool(container.format.flags & Flags.ts_discont.value)
+
+
 def packets(container, *streams) -> Iterator["av.Packet"]:  # noqa: F821
     """Yield the packets of an open file, their time stamps on the file's clock.
 
@@ -24,11 +41,7 @@ def packets(container, *streams) -> Iterator["av.Packet"]:  # noqa: F821
     Raises:
         av.error.FFmpegError: the file is damaged here.
     """
-    from av.format import Flags
-
-    joiner = None
-    if container.format.flags & Flags.ts_discont.value:
-        joiner = _Joiner()
+    joiner = _Joiner() if _may_jump(container) else None
     for packet in container.demux(*streams):
         if joiner is not None:
             joiner.shift(packet)

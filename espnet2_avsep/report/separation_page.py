@@ -11,7 +11,8 @@ from urllib.parse import quote
 import numpy as np
 
 from espnet2_avsep.figures.spectrogram import log_share, ticks
-from espnet2_avsep.media.container import ClipError
+from espnet2_avsep.media.clock import clock_begin
+from espnet2_avsep.media.container import ClipError, open_media
 from espnet2_avsep.media.picture import Picture, Resize, read_image
 from espnet2_avsep.report.render import jpeg, render
 
@@ -60,9 +61,11 @@ def separation_page(
     Raises:
         ClipError: the picture of a query cannot be read.
     """
-    still, notes = None, list(result["notes"])
+    still, notes, offset = None, list(result["notes"]), start
     if video is not None:
         try:
+            with open_media(video) as container:  # the written videos begin there
+                offset -= float(clock_begin(container))
             still = still_of(video, Fraction(start + result["seconds"] / 2))
         except ClipError as error:
             notes.append(f"no picture on this page: {error}")
@@ -98,7 +101,7 @@ def separation_page(
         band_end=f"{result['model_fs'] / 2000:.1f} kHz",
         ticks=ticks(result["fs"] / 2),
         seconds=result["seconds"],
-        start=start,
+        start=round(offset, 6),
         video=videos[0] if videos else None,
         still=None if still is None else _picture(still),
         tracks=tracks,

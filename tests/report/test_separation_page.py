@@ -6,8 +6,10 @@ import soundfile
 from PIL import Image
 
 from espnet2_avsep.figures import spectrogram
+from espnet2_avsep.media.stream import measure
 from espnet2_avsep.report.separation_page import Shown, separation_page
 from espnet2_avsep.streaming.spectrogram import pooled_spectrogram
+from tests.media.clock_files import write_clocked
 from tests.report.page_reader import Page, browse, check_on_a_phone
 from tests.support.chromium import needs_chromium
 from tests.support.media_fixtures import tone, write_video
@@ -89,6 +91,17 @@ def pixels(attributes):
     image = Image.open(io.BytesIO(content)).convert("RGB")
     assert image.size == (int(attributes["width"]), int(attributes["height"]))
     return np.asarray(image, float)
+
+
+def test_the_video_of_a_broadcast_is_played_where_its_sound_is(separated, tmp_path):
+    """The offset was that of the source's clock; the written videos begin at 0."""
+    folder, result, *_ = separated
+    source = write_clocked(tmp_path, "ts 2", "clock from 10 s")
+    start = measure(source.path).audio_start
+    assert start > 9.9
+    page = Page(separation_page(result, {}, folder, False, source.path, start))
+    (video,) = page.all("video")
+    assert 0 <= float(video["data-offset"]) < 0.05
 
 
 def test_regions_are_drawn_where_they_are(pages):

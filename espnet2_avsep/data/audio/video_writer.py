@@ -35,8 +35,9 @@ def write_video(
 
     The picture's packets are copied; where an mp4 cannot hold their format, or an edit
     list cuts the video in a way that an mp4 of ours cannot state, they are encoded
-    again as H.264. Times, orientation, shape of the pixels and colours stay. The sound
-    is encoded as AAC and begins where the sound of the video begins.
+    again as H.264. Orientation, shape of the pixels and colours stay; times do, counted
+    from clock.clock_begin. The sound is encoded as AAC and begins where the sound of
+    the video begins.
 
     Args:
         video: Where the picture is.
@@ -83,12 +84,13 @@ def _write(video: Path, sound: Path, path: str, copy: bool, start: float) -> Non
         if picture is None:
             raise InputError(f"{video}: has no picture.")
         packets = clock.packets(source)
+        zero = clock.clock_begin(source)
         if copy:
             # opaque: FFmpeg may know no encoder of that name (libdav1d).
             out = target.add_stream_from_template(picture, opaque=True)
-            pictures = _copied(packets, picture, out)
+            pictures = _copied(packets, picture, out, zero)
         else:
-            pictures = _encoded(video, packets, picture, target)
+            pictures = _encoded(video, packets, picture, target, zero)
         voice = target.add_stream(
             "aac",
             rate=next((r for r in AAC_RATES if r >= blocks.fs), AAC_RATES[-1]),
@@ -96,7 +98,7 @@ def _write(video: Path, sound: Path, path: str, copy: bool, start: float) -> Non
             # Three times faster than FFmpeg's default, and closer at the same rate.
             options={"aac_coder": "fast"},
         )
-        frames = _frames(blocks, voice, start)
+        frames = _frames(blocks, voice, start - float(zero))
         ahead = next(frames, None)
         for time, content in pictures:
             # Players want the two interleaved, and the muxer holds what waits.
@@ -118,7 +120,12 @@ def _write(video: Path, sound: Path, path: str, copy: bool, start: float) -> Non
 _Pictures = Iterator[Tuple[Optional[Fraction], List["av.Packet"]]]  # noqa: F821
 
 
-def _copied(packets: Iterator["av.Packet"], picture, out) -> _Pictures:  # noqa: F821
+def _copied(
+    packets: Iterator["av.Packet"],  # noqa: F821
+    picture,
+    out,
+    zero: Fraction,
+) -> _Pictures:
     """Yield the packets of the pictures that the source shows.
 
     Raises:
@@ -137,12 +144,15 @@ def _copied(packets: Iterator["av.Packet"], picture, out) -> _Pictures:  # noqa:
         if hidden:
             raise _NotCopiableError("pictures are cut out of the middle of the video")
         shown = shown or not packet.is_discard
+        if shift := round(zero / packet.time_base):
+            packet.pts = None if packet.pts is None else packet.pts - shift
+            packet.dts = None if packet.dts is None else packet.dts - shift
         packet.stream = out
         time = packet.dts
         yield (None if time is None else time * packet.time_base), [packet]
 
 
-def _encoded(video: Path, packets, picture, target) -> _Pictures:
+def _encoded(video: Path, packets, picture, target, zero: Fraction) -> _Pictures:
     """Yield the pictures encoded again; the encoder's stream is there at once."""
     frames = timed_frames(packets, picture, skip_damaged=True)
     first = next(frames, None)
@@ -152,14 +162,14 @@ def _encoded(video: Path, packets, picture, target) -> _Pictures:
 
     def pictures() -> _Pictures:
         for time, frame in itertools.chain([first], frames):
-            yield time, encoder.encode(time, frame)
+            yield time - zero, encoder.encode(time - zero, frame)
         yield None, encoder.flush()
 
     return pictures()
 
 
 def _frames(blocks: AudioBlocks, voice, start: float) -> Iterator["av.AudioFrame"]:  # noqa: F821
-    """Yield the sound as frames for the encoder, on the video's clock."""
+    """Yield the sound as frames for the encoder, the first one at ``start`` s."""
     import av
 
     layout = voice.layout.name

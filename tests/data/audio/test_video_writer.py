@@ -3,9 +3,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet2_avsep.data.audio import video_writer
 from espnet2_avsep.data.audio.audio_blocks import AudioBlocks
 from espnet2_avsep.data.audio.video_writer import write_video
 from espnet2_avsep.errors import InputError
+from tests.media import clock_files
 from tests.support.media_fixtures import read_number, tone, write_wav
 from tests.support.media_fixtures import write_video as make_video
 
@@ -106,6 +108,34 @@ def test_sound_and_picture_stay_together(tmp_path, name):
     found = flash_and_click(tmp_path / "o.mp4")
     assert abs((found[1] - found[0]) - (click - flash)) < 0.001
     assert abs(click - flash) < 0.03  # so it was made
+
+
+@pytest.mark.parametrize("copied", [True, False])
+@pytest.mark.parametrize("container", ["ts 2", "mpg"])
+def test_a_video_with_a_clock_of_its_own_begins_at_zero(
+    tmp_path, monkeypatch, container, copied
+):
+    """Tracks of a broadcast that was cut began with hours of nothing."""
+    monkeypatch.setattr(clock_files, "CLOCK", 3600.0)
+    source = clock_files.write_clocked(tmp_path, container, "clock from 10 s")
+    blocks = AudioBlocks(source.path)
+    track = np.concatenate(list(blocks), axis=-1)
+    write_wav(tmp_path / "track.wav", track, blocks.fs)
+    if not copied:
+        monkeypatch.setattr(video_writer, "_copied", refuse)
+    path = tmp_path / "o.mp4"
+    found = write_video(source.path, tmp_path / "track.wav", path, blocks.start)
+    assert found is copied
+    flash, click = flash_and_click(path)
+    assert abs((flash - click) - (source.flash - source.click)) < 0.005
+    assert abs(flash - clock_files.FLASH) < 0.1
+    with av.open(str(path)) as opened:
+        assert opened.start_time < 100_000  # in microseconds
+        assert abs(opened.duration / 1e6 - clock_files.SECONDS) < 0.2
+
+
+def refuse(*_):
+    raise ValueError("not copied")
 
 
 def test_pictures_of_an_avi_that_are_decoded_out_of_order(tmp_path):
