@@ -176,25 +176,34 @@ def submit(words: List[str], said: Path) -> Tuple[int, str]:
         launcher.StoppedError: a signal came, or the calling script has ended; the jobs
             are cancelled.
     """
-    with said.open("wb") as output:
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
     try:
         with launcher.StopCheck() as stop:
+            with said.open("wb") as output:
+                process = subprocess.Popen(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
             while process.poll() is None:
                 stop.check()
                 time.sleep(0.2)
     except launcher.StoppedError:
-        if job_id := submitted_job(said):
-            subprocess.run(["scancel", job_id], stdin=subprocess.DEVNULL)
+        job_id = submitted_job(said)
+        if job_id:
+            cancel(job_id)
         launcher.end_groups([process.pid], signal.SIGTERM, process.poll)
+        # It may have been submitting just then.
+        if not job_id and (job_id := submitted_job(said)):
+            cancel(job_id)
         raise
     return process.returncode, submitted_job(said)
+
+
+def cancel(job_id: str) -> None:
+    """Cancel a job."""
+    subprocess.run(["scancel", job_id], stdin=subprocess.DEVNULL)
 
 
 def submitted_job(said: Path) -> str:

@@ -18,6 +18,14 @@ here = os.path.dirname(os.path.abspath(__file__))
 json.dump(sys.argv[1:], open(os.path.join(here, "sbatch.json"), "w"))
 if os.environ.get("FAKE_REFUSES"):
     sys.exit("sbatch: error: invalid partition specified")
+if os.environ.get("FAKE_SUBMITS_LATE"):
+    import signal
+    def late(*_):
+        print("4711;cluster", flush=True)
+        sys.exit(1)
+    signal.signal(signal.SIGTERM, late)
+    open(os.path.join(here, "submitting"), "w").close()
+    time.sleep(100)
 print("4711;cluster", flush=True)
 tasks = [""]
 if "--array" in sys.argv:
@@ -151,6 +159,24 @@ def test_termination_cancels_the_jobs(cluster):
     said = cluster / "recipe/exp/q/y.log.sbatch"
     deadline = time.monotonic() + 120
     while not (said.exists() and "4711" in said.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(timeout=120) == 128 + signal.SIGTERM
+    assert (cluster / "bin" / "cancelled").read_text() == "4711\n"
+
+
+def test_a_job_that_was_being_submitted_is_cancelled(cluster):
+    """Its number came after it had been looked for: the job stayed in the queue."""
+    path = f"{cluster}/bin:{environment()['PATH']}"
+    process = subprocess.Popen(
+        [SLURM, "exp/y.log", "true"],
+        cwd=cluster / "recipe",
+        env=environment(PATH=path, FAKE_SUBMITS_LATE="1"),
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (cluster / "bin" / "submitting").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.terminate()
