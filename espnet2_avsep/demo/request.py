@@ -6,7 +6,7 @@ from typing import Any, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.media.box import box_pixels
+from espnet2_avsep.media.box import box_corners
 from espnet2_avsep.media.container import ClipError, PathLike
 from espnet2_avsep.media.picture import Resize
 from espnet2_avsep.media.stream import measure
@@ -136,11 +136,9 @@ def outline(picture: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
     draw = ImageDraw.Draw(image)
     width, height = image.size
     for number, box in enumerate(boxes, 1):
-        rows, columns = box_pixels(box, height, width)
-        left, top = columns.start, rows.start
-        corners = (left, top, columns.stop - 1, rows.stop - 1)
+        corners = box_corners(box, height, width)
         draw.rectangle(corners, outline=(255, 220, 0), width=3)
-        draw.text((left + 6, top + 4), str(number), fill=(255, 220, 0))
+        draw.text((corners[0] + 6, corners[1] + 4), str(number), fill=(255, 220, 0))
     return np.asarray(image)
 
 

@@ -9,7 +9,7 @@ from espnet2_avsep.data.audio.audio_blocks import AudioBlocks, long_enough
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.prompts import Box, Region
-from espnet2_avsep.media.box import box_pixels
+from espnet2_avsep.media.box import box_corners, box_pixels
 from espnet2_avsep.media.sound import DownMix
 from espnet2_avsep.media.stream import measure
 from espnet2_avsep.visual.frames import video_frames
@@ -164,10 +164,8 @@ def write_heat_map(
     draw = ImageDraw.Draw(image)
     height, width = heat.shape
     for box, text in zip(boxes, words, strict=True):
-        rows, columns = box_pixels(box, height, width)
-        left, top = columns.start, rows.start
-        corners = (left, top, columns.stop - 1, rows.stop - 1)
+        corners = box_corners(box, height, width)
         draw.rectangle(corners, outline=(255, 255, 255))
-        draw.text((left + 4, top + 3), text, fill=(255, 255, 255))
+        draw.text((corners[0] + 4, corners[1] + 3), text, fill=(255, 255, 255))
     with atomic_write(path, "wb") as f:
         image.save(f, "PNG")

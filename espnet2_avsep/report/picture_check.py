@@ -188,9 +188,9 @@ def sample_pictures(video: Video, num_pictures: int) -> List[np.ndarray]:
     """
     if Path(video.path).is_dir():
         paths = list_images(video.path)
-        count = min(num_pictures, len(paths))
-        middles = [(2 * n + 1) * len(paths) // (2 * count) for n in range(count)]
-        return [read_image(paths[n], THUMBNAIL) for n in middles]
+        length = Fraction(len(paths))
+        middles = sample_times(length, min(num_pictures, length) / length)
+        return [read_image(paths[int(place)], THUMBNAIL) for place in middles]
     info = measure(video.path) if not video.seconds else probe(video.path)
     if not info.has_video:
         raise ClipError(

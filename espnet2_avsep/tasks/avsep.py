@@ -32,7 +32,7 @@ from espnet2_avsep.errors import InputError, close_to
 from espnet2_avsep.layers.trajectory import flow_grid
 from espnet2_avsep.lean_imports import lean_imports
 from espnet2_avsep.model.espnet_model import ESPnetAVSeparationModel
-from espnet2_avsep.model.phases import parse_phases
+from espnet2_avsep.model.phases import Phase, parse_phases
 from espnet2_avsep.model.trainer import AVSeparationTrainer
 from espnet2_avsep.registry import REGISTRIES
 from espnet2_avsep.separator.abs_separator import AbsSeparator
@@ -349,8 +349,7 @@ class AVSeparationTask(AbsTask):
         """Build the model that the options describe, and complete ``args.classes``."""
         model = build_model(args)
         check_taught(model)
-        learning = [n for n, p in model.named_parameters() if p.requires_grad]
-        parse_phases(args.phases, args.max_epoch, model.separator.phases, learning)
+        cls._phases(args, model)
         check_frozen(model, args.freeze_param)
         keep_statistics(model, args.freeze_param)
         cls._complete_classes(args)
@@ -395,13 +394,17 @@ class AVSeparationTask(AbsTask):
                     check_piecewise_end(scheduler, option, steps)
         return optimizers
 
+    @staticmethod
+    def _phases(args: argparse.Namespace, model: torch.nn.Module) -> List[Phase]:
+        """Check and return the phases of the training."""
+        learning = [n for n, p in model.named_parameters() if p.requires_grad]
+        known = model.separator.phases
+        return parse_phases(args.phases, args.max_epoch, known, learning)
+
     @classmethod
     def _epochs(cls, args: argparse.Namespace, model: torch.nn.Module) -> int:
         """Epochs of a schedule: of the training, or of its longest phase."""
-        learning = [n for n, p in model.named_parameters() if p.requires_grad]
-        phases = parse_phases(
-            args.phases, args.max_epoch, model.separator.phases, learning
-        )
+        phases = cls._phases(args, model)
         return max((p.last - p.first + 1 for p in phases), default=args.max_epoch)
 
     @classmethod

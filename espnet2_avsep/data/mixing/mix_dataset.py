@@ -14,6 +14,7 @@ from typing import (
     NamedTuple,
     Optional,
     Sequence,
+    Set,
     Tuple,
     Union,
 )
@@ -501,7 +502,7 @@ class MixAndSeparateDataset(Dataset):
         """Put absent queries into an item that is made of the clips ``taken``."""
         rng = self._generator(_ABSENT, index)
         present = {self.classes[clip] for clip in taken}
-        seen = {other for clip in taken for other in self.siblings.get(clip, ())}
+        seen = self._of_same_videos(taken)
         for n in range(num_sources + 1, num_sources + 1 + self.absent_queries):
             clip = int(rng.integers(len(self.keys)))
             while self.classes[clip] in present or clip in seen:
@@ -539,9 +540,8 @@ class MixAndSeparateDataset(Dataset):
             mates = self._free_classmates(taken[0], taken)
             mates = [n for n in mates if n not in tried]
             return mates[int(rng.integers(len(mates)))] if mates else -1
-        siblings = {other for clip in taken for other in self.siblings.get(clip, ())}
         blocks = {self.rivals[clip] for clip in taken}
-        blocks |= {(clip, clip + 1) for clip in (*tried, *siblings)}
+        blocks |= {(n, n + 1) for n in (*tried, *self._of_same_videos(taken))}
         merged = _merge(blocks)
         free = len(self.keys) - sum(last - first for first, last in merged)
         if free <= 0:
@@ -603,8 +603,12 @@ class MixAndSeparateDataset(Dataset):
 
     def _free_classmates(self, clip: int, taken: Iterable[int]) -> List[int]:
         """Return the clips of a clip's class, of other videos than ``taken``."""
-        out = {other for one in taken for other in (one, *self.siblings.get(one, ()))}
+        out = {*taken, *self._of_same_videos(taken)}
         return [n for n in range(*self.classmates[clip]) if n not in out]
+
+    def _of_same_videos(self, taken: Iterable[int]) -> Set[int]:
+        """Return the other clips of the videos of the clips ``taken``."""
+        return {other for clip in taken for other in self.siblings.get(clip, ())}
 
     def _draw_speed(self, clip: int, number: float) -> Tuple[Fraction, int]:
         """Return a speed that a clip is long enough for, and the samples it takes.
