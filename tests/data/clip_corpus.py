@@ -65,6 +65,15 @@ def write_corpus(
     return corpus
 
 
+def write_sinusoids(folder: Path, step: int) -> Corpus:
+    """Clip number n is a sinusoid of 300 + ``step`` n Hz with amplitude 0.5."""
+    corpus = write_corpus(folder)
+    for n, (key, path) in enumerate(corpus.audio.items()):
+        time = np.arange(corpus.num_samples[key]) / FS
+        soundfile.write(path, 0.5 * np.sin(2 * np.pi * (300 + step * n) * time), FS)
+    return corpus
+
+
 def write_ark(base: Path, matrices: Dict[str, np.ndarray]) -> None:
     with kaldiio.WriteHelper(f"ark,scp:{base}.ark,{base}.scp") as writer:
         for key, matrix in matrices.items():

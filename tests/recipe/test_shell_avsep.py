@@ -5,12 +5,13 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 from shell_checkout import ROOT, Checkout, value, values, words
+
+from tests.support.processes import wait_until
 
 TRAIN = ["cello-00", "cello-01", "cello-02", "tuba-00", "tuba-01", "tuba-02"]
 
@@ -1205,19 +1206,19 @@ def test_stopping_the_recipe_stops_its_jobs(again, script, stage, name):
     )
     mark = again.recipe / "hanging"
     mark.unlink(missing_ok=True)
-    deadline = time.monotonic() + 60
-    while not (mark.exists() and mark.read_text()):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.1)
+
+    def hangs():
+        assert process.poll() is None
+        return mark.exists() and mark.read_text()
+
+    wait_until(hangs, 60)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 143
     go_on = f"Run the same command again (or with '--stage {stage}') to go on"
     assert f"Stopped in stage {stage}. {go_on}" in err
-    pid, deadline = int(mark.read_text()), time.monotonic() + 60
-    while os.path.exists(f"/proc/{pid}"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    pid = int(mark.read_text())
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), 60)
     # And it can be run again.
     assert again.stages(stage, stage).returncode == 0
 

@@ -4,27 +4,13 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 from shell_tools import UTILS, environment, run, write
 
+from tests.support.processes import is_running, wait_until
+
 RUN = UTILS / "run.pl"
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):  # opened, or read, after its end
-        return False
-
-
-def wait_until(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def sleeper(tmp_path):
@@ -168,7 +154,7 @@ def test_signals_reach_the_jobs_and_what_they_started(tmp_path, signum):
     message = process.communicate(timeout=120)[1]
     assert process.returncode == 128 + signum
     assert f"stopped (got {signum.name})" in message
-    assert not any(alive(int(path.read_text())) for path in pids)
+    assert not any(is_running(int(path.read_text())) for path in pids)
     assert "# Ended (code" in (tmp_path / "x.1.log").read_text()
 
 
@@ -180,7 +166,7 @@ def test_jobs_end_when_the_launcher_is_killed(tmp_path):
     process.kill()
     process.wait()
     pid = int((tmp_path / "pid.1").read_text())
-    wait_until(lambda: not alive(pid))
+    wait_until(lambda: not is_running(pid))
     # The log is free again for a second run.
     assert run(RUN, tmp_path / "x.log", "true").returncode == 0
 
@@ -197,7 +183,7 @@ def test_jobs_end_when_the_calling_script_is_killed(tmp_path):
     process.kill()
     process.wait()
     pid = int((tmp_path / "pid.1").read_text())
-    wait_until(lambda: not alive(pid))
+    wait_until(lambda: not is_running(pid))
 
 
 def test_a_log_still_being_written_is_refused(tmp_path):

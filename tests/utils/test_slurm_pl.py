@@ -3,10 +3,11 @@
 import json
 import signal
 import subprocess
-import time
 
 import pytest
 from shell_tools import ROOT, UTILS, environment, run, write
+
+from tests.support.processes import wait_until
 
 SLURM = UTILS / "slurm.pl"
 
@@ -148,37 +149,28 @@ def test_without_slurm(tmp_path):
     assert "sbatch: not found" in result.stderr
 
 
-def test_termination_cancels_the_jobs(cluster):
+def terminate(cluster, begun, **fake):
+    """Terminate slurm.pl when ``begun`` holds; a job must have been cancelled."""
     path = f"{cluster}/bin:{environment()['PATH']}"
     process = subprocess.Popen(
         [SLURM, "exp/y.log", "true"],
         cwd=cluster / "recipe",
-        env=environment(PATH=path, FAKE_HANGS="1"),
+        env=environment(PATH=path, **fake),
         stderr=subprocess.DEVNULL,
     )
-    said = cluster / "recipe/exp/q/y.log.sbatch"
-    deadline = time.monotonic() + 120
-    while not (said.exists() and "4711" in said.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(begun)
     process.terminate()
     assert process.wait(timeout=120) == 128 + signal.SIGTERM
     assert (cluster / "bin" / "cancelled").read_text() == "4711\n"
+
+
+def test_termination_cancels_the_jobs(cluster):
+    said = cluster / "recipe/exp/q/y.log.sbatch"
+    terminate(
+        cluster, lambda: said.exists() and "4711" in said.read_text(), FAKE_HANGS="1"
+    )
 
 
 def test_a_job_that_was_being_submitted_is_cancelled(cluster):
     """Its number came after it had been looked for: the job stayed in the queue."""
-    path = f"{cluster}/bin:{environment()['PATH']}"
-    process = subprocess.Popen(
-        [SLURM, "exp/y.log", "true"],
-        cwd=cluster / "recipe",
-        env=environment(PATH=path, FAKE_SUBMITS_LATE="1"),
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while not (cluster / "bin" / "submitting").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.terminate()
-    assert process.wait(timeout=120) == 128 + signal.SIGTERM
-    assert (cluster / "bin" / "cancelled").read_text() == "4711\n"
+    terminate(cluster, (cluster / "bin" / "submitting").exists, FAKE_SUBMITS_LATE="1")

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import types
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from espnet2_avsep.media.stream import probe
 from tests.corpus.download.fake_yt_dlp import make
 from tests.corpus.download.manifest_rows import read_manifest
 from tests.support.media_fixtures import write_video
+from tests.support.processes import is_running, wait_until
 
 QUICK = RequestPolicy(timeout=60, retries=1, retry_wait=0.05, sleep_interval=0)
 RATE = 44100
@@ -349,13 +349,6 @@ def test_workers_end_with_their_parent(tmp_path):
     wait_until(lambda: not any(map(is_running, children)))
 
 
-def wait_until(condition, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
-
-
 def nobody_holds(path: Path) -> bool:
     with path.open() as f:
         try:
@@ -363,8 +356,3 @@ def nobody_holds(path: Path) -> bool:
         except BlockingIOError:
             return False
     return True
-
-
-def is_running(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"

@@ -1,22 +1,16 @@
 import numpy as np
 import pytest
-import soundfile
 
 from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.errors import InputError
-from tests.data.clip_corpus import FS, write_corpus
+from tests.data.clip_corpus import FS, write_sinusoids
 
 SEGMENT = 4000
 
 
 @pytest.fixture(scope="module")
 def sinusoids(tmp_path_factory):
-    """Clip number n is a sinusoid of 300 + 100 n Hz with amplitude 0.5."""
-    corpus = write_corpus(tmp_path_factory.mktemp("sinusoids"))
-    for n, (key, path) in enumerate(corpus.audio.items()):
-        time = np.arange(corpus.num_samples[key]) / FS
-        soundfile.write(path, 0.5 * np.sin(2 * np.pi * (300 + 100 * n) * time), FS)
-    return corpus
+    return write_sinusoids(tmp_path_factory.mktemp("sinusoids"), 100)
 
 
 def build(corpus, **options):

@@ -2,7 +2,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import soundfile
 
 from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.mixing.speed import (
@@ -11,7 +10,7 @@ from espnet2_avsep.data.mixing.speed import (
     samples_to_read,
 )
 from espnet2_avsep.errors import InputError
-from tests.data.clip_corpus import FS, write_corpus
+from tests.data.clip_corpus import FS, write_sinusoids
 
 SEGMENT = 4096
 FACTORS = [0.8, 1.0, 1.25]
@@ -43,12 +42,7 @@ def test_a_sinusoid_is_faster_and_as_loud(factor, num):
 
 @pytest.fixture(scope="module")
 def sinusoids(tmp_path_factory):
-    """Clip number n is a sinusoid of 300 + 40 n Hz."""
-    corpus = write_corpus(tmp_path_factory.mktemp("sinusoids"))
-    for n, (key, path) in enumerate(corpus.audio.items()):
-        time = np.arange(corpus.num_samples[key]) / FS
-        soundfile.write(path, 0.5 * np.sin(2 * np.pi * (300 + 40 * n) * time), FS)
-    return corpus
+    return write_sinusoids(tmp_path_factory.mktemp("sinusoids"), 40)
 
 
 def build(corpus, **options):
