@@ -140,33 +140,35 @@ def _freeze(
 def restarted(
     states: Dict[str, Any],
     phase: Phase,
-    groups: Sequence[Sequence[Mapping[str, Any]]],
+    optimizers: Sequence[Mapping[str, Any]],
     schedulers: Sequence[Any],
 ) -> Dict[str, Any]:
     """Return a trainer's checkpoint as a phase starts from it.
 
-    Learning rates and their schedules are those of the beginning, times the phase's
-    factor. The statistics of earlier epochs are left out, so that the best epoch is
-    one of this phase: losses of other phases measure something else.
+    Optimizers and schedules are those of the beginning, their learning rates times the
+    phase's factor: moments of a gradient of the phase before belong to another loss.
+    CCoL's released stages are programs of their own, which take over weights only. The
+    statistics of earlier epochs are left out, so that the best epoch is one of this
+    phase: losses of other phases measure something else.
 
     Args:
         states: The checkpoint after the last epoch of the phase before.
         phase: The phase.
-        groups: Settings of each optimizer's groups at the beginning of the training.
+        optimizers: States of the optimizers at the beginning of the training.
         schedulers: States of the schedulers then; None where there is none.
     """
     factor = phase.lr_factor
     states = {**states, "reporter": {**states["reporter"], "stats": {}}}
     states["optimizers"] = [
         {
-            **state,
+            **start,
             "param_groups": [
                 # In a training for a CPU time, initial_lr is that of the phase before.
-                {**group, **_rates({"initial_lr": first["lr"], **first}, factor)}
-                for group, first in zip(state["param_groups"], start, strict=True)
+                {**group, **_rates({"initial_lr": group["lr"], **group}, factor)}
+                for group in start["param_groups"]
             ],
         }
-        for state, start in zip(states["optimizers"], groups, strict=True)
+        for start in optimizers
     ]
     states["schedulers"] = [
         state and {**state, **_rates(state, factor)} for state in schedulers

@@ -122,7 +122,7 @@ class AVSeparationTrainer(Trainer):
         learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
         known = model.separator.phases
         phases = parse_phases(options.phases, options.max_epoch, known, learning)
-        groups = [copy.deepcopy(o.state_dict()["param_groups"]) for o in optimizers]
+        starts = [copy.deepcopy(o.state_dict()) for o in optimizers]
         schedules = [s and copy.deepcopy(s.state_dict()) for s in schedulers]
         for number, phase in enumerate(phases, 1):
             if distributed_option.distributed:
@@ -131,11 +131,11 @@ class AVSeparationTrainer(Trainer):
             if done >= phase.last and number < len(phases):
                 continue
             if _writes(distributed_option):
-                _start_phase(folder, phase, groups, schedules)
+                _start_phase(folder, phase, starts, schedules)
             if distributed_option.distributed:
                 torch.distributed.barrier()
             if not (folder / CHECKPOINT).exists():
-                _begin(phase, optimizers, groups, schedulers, schedules)
+                _begin(phase, optimizers, starts, schedulers, schedules)
             for name, parameter in learning.items():
                 parameter.requires_grad_(phase.learns(name))
             logging.info(
@@ -388,7 +388,7 @@ def _used_seconds(folder: Path, options: AVSeparationTrainerOptions) -> float:
 def _begin(
     phase: Phase,
     optimizers: Sequence[torch.optim.Optimizer],
-    groups: Sequence[Sequence[Dict[str, Any]]],
+    starts: Sequence[Dict[str, Any]],
     schedulers: Sequence[Any],
     schedules: Sequence[Any],
 ) -> None:
@@ -397,12 +397,11 @@ def _begin(
     Args:
         phase: The phase.
         optimizers: Their learning rates are set.
-        groups: See restarted().
+        starts: Their states, see restarted().
         schedulers: They are set, too; None where there is none.
         schedules: Their states, see restarted().
     """
-    states = {"reporter": {}, "optimizers": [o.state_dict() for o in optimizers]}
-    states = restarted(states, phase, groups, schedules)
+    states = restarted({"reporter": {}}, phase, starts, schedules)
     for optimizer, state in zip(optimizers, states["optimizers"], strict=True):
         optimizer.load_state_dict(state)
     for scheduler, state in zip(schedulers, states["schedulers"], strict=True):
@@ -413,7 +412,7 @@ def _begin(
 def _start_phase(
     folder: Path,
     phase: Phase,
-    groups: Sequence[Sequence[Dict[str, Any]]],
+    optimizers: Sequence[Dict[str, Any]],
     schedulers: Sequence[Any],
 ) -> None:
     """Make the checkpoint one from which a phase starts, unless the phase is under way.
@@ -421,7 +420,7 @@ def _start_phase(
     Args:
         folder: Of the training.
         phase: The phase that starts or continues.
-        groups: See restarted().
+        optimizers: See restarted().
         schedulers: See restarted().
     """
     path = folder / CHECKPOINT
@@ -431,7 +430,7 @@ def _start_phase(
     epochs = states["reporter"]["stats"]
     if all(epoch >= phase.first for epoch in epochs):
         return
-    states = restarted(states, phase, groups, schedulers)
+    states = restarted(states, phase, optimizers, schedulers)
     checkpoints.save_weights(states, path)
 
 

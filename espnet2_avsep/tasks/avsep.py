@@ -257,9 +257,9 @@ class AVSeparationTask(AbsTask):
             default=[],
             help="Phases of the training, for separators that have them: a list of "
             "{name, epochs, freeze, lr_factor}. Parameters whose names begin with one "
-            "of freeze do not learn. Learning rates, times lr_factor, and schedulers "
-            "start again in each phase, and the best epoch is one of the last phase. "
-            "The last phase has no epochs: it lasts until max_epoch",
+            "of freeze do not learn. Optimizers, learning rates (times lr_factor) and "
+            "schedulers start again in each phase, and the best epoch is one of the "
+            "last phase. The last phase has no epochs: it lasts until max_epoch",
         )
         group.add_argument(
             "--optim2",

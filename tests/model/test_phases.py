@@ -14,7 +14,7 @@ from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.inference.separate import load_config, load_weights
 from espnet2_avsep.model import checkpoints, timed_batches, trainer
-from espnet2_avsep.model.phases import Phase, parse_phases
+from espnet2_avsep.model.phases import Phase, parse_phases, restarted
 from espnet2_avsep.tasks.choices import build_model
 from tests.support.tiny_corpus import (
     DIM,
@@ -58,9 +58,13 @@ def train(corpus, folder, **changes) -> int:
 
 @pytest.fixture(scope="module")
 def whole(corpus, tmp_path_factory):
-    """A training never interrupted: its folder, and the weights of each epoch."""
+    """A training never interrupted: its folder, and the weights of each epoch.
+
+    And, at the start of each epoch, its learning rate and the numbers of steps that
+    the optimizer has made with its parameters.
+    """
     folder = tmp_path_factory.mktemp("whole")
-    weights, rates = {}, {}
+    weights, starts = {}, {}
     with pytest.MonkeyPatch.context() as patch:
         before = trainer.AVSeparationTrainer.validate_one_epoch.__func__
 
@@ -74,13 +78,15 @@ def whole(corpus, tmp_path_factory):
         train_one = trainer.AVSeparationTrainer.train_one_epoch.__func__
 
         def train_one_epoch(cls, iterator, optimizers, reporter, *args, **kwargs):
-            rates[reporter.get_epoch()] = optimizers[0].param_groups[0]["lr"]
+            (group,) = optimizers[0].param_groups
+            steps = {int(state["step"]) for state in optimizers[0].state.values()}
+            starts[reporter.get_epoch()] = (group["lr"], steps)
             return train_one(cls, iterator, optimizers, reporter, *args, **kwargs)
 
         name = "train_one_epoch"
         patch.setattr(trainer.AVSeparationTrainer, name, classmethod(train_one_epoch))
         assert train(corpus, folder) == 0
-    return folder / "exp", weights, rates
+    return folder / "exp", weights, starts
 
 
 def changed(before, after, part):
@@ -104,9 +110,33 @@ def test_what_learns_in_each_phase(whole):
 
 def test_learning_rates_start_again_in_each_phase(whole):
     """Times lr_factor, in the first one, too; StepLR takes a tenth after each epoch."""
-    _, _, rates = whole
+    _, _, starts = whole
     expected = {1: 1e-2, 2: 1e-3, 3: 2.5e-3, 4: 5e-3, 5: 5e-4}
-    assert rates == pytest.approx(expected)
+    assert {epoch: rate for epoch, (rate, _) in starts.items()} == (
+        pytest.approx(expected)
+    )
+
+
+def test_moments_of_a_phase_are_not_those_of_the_next(whole):
+    """Each phase has an optimizer of its own, as CCoL's programs have."""
+    _, _, starts = whole
+    steps = {epoch: steps for epoch, (_, steps) in starts.items()}
+    assert steps == {1: set(), 2: {2}, 3: set(), 4: set(), 5: {2}}
+
+
+def test_an_optimizer_that_starts_with_sums_has_them_in_each_phase():
+    """Adagrad's step fails without the sums that its constructor makes."""
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.Adagrad([weight], initial_accumulator_value=0.5)
+    start = copy.deepcopy(optimizer.state_dict())
+    weight.grad = torch.ones(1)
+    optimizer.step()
+    before = {"reporter": {}, "optimizers": [optimizer.state_dict()]}
+    states = restarted(before, Phase("a", 1, 2), [start], [])
+    optimizer.load_state_dict(states["optimizers"][0])
+    assert optimizer.state[weight]["sum"] == 0.5
+    optimizer.step()
+    assert optimizer.state[weight]["sum"] == 1.5
 
 
 def test_the_best_epoch_is_one_of_the_last_phase(whole):
@@ -221,10 +251,10 @@ def test_the_factor_holds_for_schedulers_with_rates_of_their_own(name, conf):
         weights = [torch.nn.Parameter(torch.zeros(1))]
         optimizer = torch.optim.SGD(weights, lr=0.1, momentum=0.9)
         scheduler = scheduler_classes[name](optimizer, **conf)
-        group = copy.deepcopy(optimizer.state_dict()["param_groups"])
+        start = copy.deepcopy(optimizer.state_dict())
         schedule = copy.deepcopy(scheduler.state_dict())
         phase = Phase("a", 1, 2, (), factor)
-        trainer._begin(phase, [optimizer], [group], [scheduler], [schedule])
+        trainer._begin(phase, [optimizer], [start], [scheduler], [schedule])
         found = []
         for _ in range(6):
             found.append(optimizer.param_groups[0]["lr"])
