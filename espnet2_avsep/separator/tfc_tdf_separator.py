@@ -34,7 +34,7 @@ class TFCTDFSeparator(AbsAVSeparator):
 
     The feature is a magnitude, which does not tell the sign of the difference between
     a source's phase and the mixture's. Trained networks leave P_i near 0, so that the
-    masks are real in effect (measured in egs2/mini_music/README.md).
+    masks are real in effect (measured in egs2/mini_music/doc/tfc_tdf.md).
 
     With ``competition``, the queries of a mixture share it with a rest that nobody asks
     for, whose logit is 0; magnitudes of masks are their softmax::

@@ -109,7 +109,9 @@ def slugs(page: Path) -> set:
         "README.md",
         "espnet2_avsep/README.md",
         "tests/benchmarks/README.md",
+        "findings/README.md",
         *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("egs2/*/README.md"))),
+        *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("egs2/*/doc/*.md"))),
         "egs2/TEMPLATE/avsep1/README.md",
     ],
 )
