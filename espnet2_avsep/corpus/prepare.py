@@ -9,8 +9,13 @@ from typing import Dict, Iterable, List, NamedTuple, Sequence, Set, Tuple
 
 from espnet2_avsep.corpus.clip import NOT_FOUND, UNLISTED, Clip, Corpus
 from espnet2_avsep.corpus.csv_tree import COUNT
-from espnet2_avsep.corpus.leaks.clip_set import video_of
-from espnet2_avsep.corpus.splits import Rule, SetNames, Split, choose_split
+from espnet2_avsep.corpus.splits import (
+    Rule,
+    SetNames,
+    Split,
+    choose_split,
+    video_of_clip,
+)
 from espnet2_avsep.data.tables.clip_id import category_key, stem_key
 from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.data.tables.scp import (
@@ -238,7 +243,7 @@ def _write_set(
         if known.setdefault(clip.key, clip_name) != clip_name:
             raise InputError(
                 f"{clip_name} and {known[clip.key]} both become {clip.key}; rename one "
-                "of the categories."
+                "of the two files or of their categories."
             )
         if clip.problem:
             skipped.append(Skipped(clip.key, STAGE, clip.problem))
@@ -247,7 +252,7 @@ def _write_set(
         tables["video.scp"][clip.key] = clip.picture
         tables["utt2spk"][clip.key] = clip.key.split("-", 1)[0]
         tables["utt2clip"][clip.key] = clip_name
-        tables["utt2video"][clip.key] = stem_key(clip.video or video_of(clip_name))
+        tables["utt2video"][clip.key] = stem_key(video_of_clip(clip))
     write_skipped(folder / "skipped.tsv", skipped)
     if not listed:
         raise InputError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from espnet2_avsep.corpus.clip import NOT_FOUND, Clip, Corpus, GivenList
+from espnet2_avsep.corpus.leaks.clip_set import video_of
 from espnet2_avsep.corpus.lists import is_pair_list, read_list
 from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.data.tables.clip_id import ClipFinder
@@ -36,7 +37,8 @@ class Rule(NamedTuple):
         valid_ratio: Share of valid where it is drawn.
         test_ratio: Share of test where it is drawn.
         overlap: What happens to a clip of several sets: "error"; "train": it is taken
-            out of the training (then the validation) set; "keep": as published.
+            out of the training (then the validation) set; "keep": as published. Test
+            sets may share clips.
     """
 
     folder: Optional[Path] = None
@@ -100,13 +102,19 @@ def choose_split(
     else:
         split = _take_lists(names, rule, corpus, given, (where, there), extra)
     logging.info("split: %s", split.rule)
-    return split._replace(sets=_resolve_overlap(split.sets, rule.overlap))
+    sets = _resolve_overlap(split.sets, names.tests, rule.overlap)
+    return split._replace(sets=sets)
 
 
 def place_of(video: str) -> float:
     """Return the number in [0, 1) that decides about a video: from its SHA-256."""
     digest = hashlib.sha256(video.encode()).hexdigest()
     return int(digest[:13], 16) / 16**13
+
+
+def video_of_clip(clip: Clip) -> str:
+    """Return the id of the video that a clip is taken from."""
+    return clip.video or video_of(clip.name)
 
 
 def _files_of(folder: Path) -> Dict[str, Path]:
@@ -171,10 +179,14 @@ def _take_lists(
     where, there = place  # for messages: the names of all lists that are there
     chosen: Dict[str, GivenList] = {}
     drawn = False
+    taken = set(names.all)
     for name in names.all:
         role = _role(name, names)
         stem = _list_for(name, role, given)
+        if role == "test" and stem != name and stem in taken:
+            stem = None  # each test set has a list of its own
         if stem is not None:
+            taken.add(stem)
             chosen[name] = given[stem]
         elif role == "val" and _list_for(names.train, "train", given):
             drawn = True
@@ -192,7 +204,7 @@ def _take_lists(
     if drawn:
         _check_ratio(0.0, rule.valid_ratio)
         everything = {**corpus.clips, **extra}
-        places = {n: place_of(_video(everything[n])) for n in sets[names.train]}
+        places = {n: place_of(video_of_clip(everything[n])) for n in sets[names.train]}
         sets[names.valid] = [n for n, x in places.items() if x < rule.valid_ratio]
         sets[names.train] = [n for n, x in places.items() if x >= rule.valid_ratio]
         source = f"{chosen[names.train].source}, part drawn by hash"
@@ -252,7 +264,7 @@ def _hash_all(
     _check_ratio(rule.test_ratio or -1.0, rule.valid_ratio)
     sets: Dict[str, List[str]] = {name: [] for name in names.all}
     for name in sorted(candidates):
-        x = place_of(_video(clips[name]))
+        x = place_of(video_of_clip(clips[name]))
         sets[
             names.tests[0]
             if x < rule.test_ratio
@@ -263,15 +275,15 @@ def _hash_all(
     return sets
 
 
-def _video(clip: Clip) -> str:
-    return clip.video or clip.stem
-
-
-def _resolve_overlap(sets: Dict[str, List[str]], overlap: str) -> Dict[str, List[str]]:
+def _resolve_overlap(
+    sets: Dict[str, List[str]], tests: Sequence[str], overlap: str
+) -> Dict[str, List[str]]:
     """Deal with clips that are in several sets; see Rule."""
     names = list(sets)
     kept = {name: list(clips) for name, clips in sets.items()}
     for n, name in enumerate(names):
+        if name in tests:
+            continue
         later: Iterable[str] = [c for other in names[n + 1 :] for c in sets[other]]
         both = sorted(set(kept[name]) & set(later))
         if not both:

@@ -13,9 +13,10 @@ import yaml
 
 from espnet2_avsep.corpus.archives import extract_videos
 from espnet2_avsep.corpus.ave import read_ave
+from espnet2_avsep.corpus.clip import Clip, Corpus, GivenList
 from espnet2_avsep.corpus.lists import is_pair_list, read_list
 from espnet2_avsep.corpus.music import instruments_of, read_music
-from espnet2_avsep.corpus.splits import place_of
+from espnet2_avsep.corpus.splits import Rule, SetNames, choose_split, place_of
 from espnet2_avsep.corpus.tree import Tree
 from espnet2_avsep.corpus.vggsound import read_rows, read_vggsound
 from espnet2_avsep.data.tables.scp import read_scp, read_skipped
@@ -294,6 +295,39 @@ def test_a_clip_in_two_lists(tmp_path, prepare):
     data = prepare("music", folder, *options, "--overlap", "keep")
     assert len(read_scp(data / "train" / "utt2clip")) == 6
     assert "cello-c3" in read_scp(data / "test" / "utt2clip")
+
+
+def test_test_sets_may_share_clips(tmp_path, prepare):
+    """--overlap train took their common clips out of the first one."""
+    lists = {**LISTS, "train": [*LISTS["train"], "cello/c3"], "duo": ["flute/f3"]}
+    splits = layouts.write_splits(tmp_path / "splits", lists)
+    folder = build("json", tmp_path / "a")
+    options = (*NAMES, "--splits", splits, "--test_sets", "test duo")
+    error = prepare("music", folder, *options, fails=True)
+    assert "1 clips of train are also in test: cello/c3" in error
+    data = prepare("music", folder, *options, "--overlap", "train")
+    assert sorted(read_scp(data / "test" / "utt2clip").values()) == sorted(
+        LISTS["test"]
+    )
+    assert read_scp(data / "duo" / "utt2clip") == {"flute-f3": "flute/f3"}
+    assert "cello-c3" not in read_scp(data / "train" / "utt2clip")
+    # No list is taken for two test sets.
+    options = (*options[:-1], "test other", "--overlap", "train")
+    assert "no list for the set other" in prepare("music", folder, *options, fails=True)
+
+
+def test_sections_of_one_video_are_drawn_into_one_set(tmp_path):
+    """Of VGGSound in the tree of CLIPSep, each section was drawn by itself."""
+    names = [f"dog/{n:011d}_{start:06d}" for n in range(40) for start in (0, 30, 200)]
+    clips = {name: Clip(*name.split("/"), "a.wav", "a") for name in names}
+    lists = {"train": GivenList(names, "", ""), "test": GivenList([], "", "")}
+    corpus = Corpus("", clips, lists)
+    sets = SetNames("train", "valid", ("test",))
+    for rule in (Rule(valid_ratio=0.3), Rule(hashed=True)):
+        found = choose_split(corpus, sets, rule, names).sets
+        videos = [{name[:15] for name in clips} for clips in found.values()]
+        assert len(set.union(*videos)) == sum(map(len, videos)) == 40
+        assert len(found["valid"]) > 3
 
 
 def test_validation_is_drawn_out_of_training(tmp_path, prepare):
