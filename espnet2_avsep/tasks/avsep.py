@@ -158,6 +158,8 @@ class AVSeparationTask(AbsTask):
         """Return the parser of all options, whose usage message is short."""
         parser = super().get_parser()
         parser.__class__ = ConfigParser  # AbsTask builds one of its base class
+        # What reads the command line without this parser knows whole names only.
+        parser.allow_abbrev = False
         parser.prog = "avsep_train"
         parser.usage = "%(prog)s --config FILE --output_dir DIR ... (see --help)"
         return parser

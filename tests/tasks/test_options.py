@@ -54,6 +54,13 @@ def test_what_the_batches_ignore_has_espnets_default():
         assert parser.get_default(name) in (value, None), name
 
 
+def test_a_shortened_option_is_refused(capsys):
+    """A training with --output had no record of what it is made from."""
+    with pytest.raises(SystemExit):
+        AVSeparationTask.get_parser().parse_args(["--output", "exp"])
+    assert "unrecognized arguments: --output exp" in capsys.readouterr().err
+
+
 def test_numbers_that_yaml_reads_as_text():
     assert as_numbers({"lr": "1e-3", "betas": [".9", "1E+2", "-2.5e3"]}) == {
         "lr": 0.001,

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import espnet2_avsep
 from espnet2_avsep.data.records.content import ends_digest
@@ -74,16 +74,19 @@ def hold_training(argv: Sequence[str]) -> Iterator[None]:
             has been written then.
     """
     words = _options(argv)
+    for name in ("config", "output_dir", "resume"):
+        if words.get(name) == []:
+            raise InputError(f"--{name}: expected a value after it.")
     output_dir = Path(words.get("output_dir", [""])[-1])
     if "output_dir" not in words or "print_config" in words:
         yield
         return
-    if words["output_dir"][-1:] == [""]:
+    if words["output_dir"][-1] == "":
         raise InputError(
             "--output_dir '': expected the folder of the training; . is the current "
             "folder."
         )
-    record = _record(words)
+    record = _record(argv)
     _check_shapes(words, record)
     with lock_folder(output_dir, "a training"):
         if _resumes(words):
@@ -154,18 +157,23 @@ def _finished(argv: Sequence[str], words: Mapping[str, List[str]]) -> Dict[str, 
     }
 
 
-def _options(argv: Sequence[str]) -> Dict[str, List[str]]:
-    """Return option -> all of its values, of repeated ones too."""
-    found: Dict[str, List[str]] = {}
-    name = None
+def _given(argv: Sequence[str]) -> List[Tuple[str, List[str]]]:
+    """Return the options of a command line in their order, each with its values."""
+    found: List[Tuple[str, List[str]]] = []
     for word in argv:
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
-            found.setdefault(name, [])
-            if equals:
-                found[name].append(value)
-        elif name is not None:
-            found[name].append(word)
+            found.append((name, [value] if equals else []))
+        elif found:
+            found[-1][1].append(word)
+    return found
+
+
+def _options(argv: Sequence[str]) -> Dict[str, List[str]]:
+    """Return option -> all of its values, of repeated ones too."""
+    found: Dict[str, List[str]] = {}
+    for name, values in _given(argv):
+        found.setdefault(name, []).extend(values)
     return found
 
 
@@ -173,12 +181,13 @@ def _resumes(words: Mapping[str, List[str]]) -> bool:
     return words.get("resume", ["false"])[-1].lower() in ("true", "1", "yes")
 
 
-def _record(words: Mapping[str, List[str]]) -> Record:
+def _record(argv: Sequence[str]) -> Record:
     """Describe what a training is made from."""
+    words = _options(argv)
     options: Dict[str, Any] = {}
     if "config" in words:
         options.update(_flatten(read_config(words["config"][-1])))
-    for name, values in words.items():
+    for name, values in _given(argv):
         whole = []
         for value in values:
             key, equals, setting = value.partition("=")
@@ -186,9 +195,8 @@ def _record(words: Mapping[str, List[str]]) -> Record:
                 options[f"{name}.{key}"] = _value(setting)
             else:
                 whole.append(_value(value))
-        if whole:  # of an option that is given twice, the last value counts
-            several = name == "init_param" and len(whole) > 1
-            options[name] = whole if several else whole[-1]
+        if whole:  # of an option that is given twice, the last one counts
+            options[name] = whole if len(whole) > 1 else whole[0]
     options = {
         name: value
         for name, value in options.items()
@@ -285,6 +293,8 @@ def _differs(a: Any, b: Any) -> bool:
 
 
 def _number(value: Any) -> Any:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]  # as the command line has a list of one
     if isinstance(value, str):
         try:
             return float(value)

@@ -176,6 +176,42 @@ def test_of_an_option_that_is_given_twice_the_last_value_counts(training):
     )
 
 
+@pytest.mark.parametrize(
+    ("option", "words", "others"),
+    [
+        ("freeze_param", ["encoder", "decoder"], ["bottleneck", "decoder"]),
+        ("freeze_param", ["encoder", "decoder"], ["decoder"]),
+        ("early_stopping_criterion", ["valid", "l", "min"], ["train", "l", "min"]),
+        ("val_scheduler_criterion", ["valid", "loss"], ["train", "loss"]),
+    ],
+)
+def test_all_values_of_an_option_count(training, option, words, others):
+    """Only the last one was compared."""
+    training.exp.joinpath("checkpoint.pth").unlink()
+    start_training(training.argv(f"--{option}", *words))
+    (training.exp / "checkpoint.pth").write_bytes(b"weights")
+    assert not start_training(training.argv(f"--{option}", *words))
+    assert f"{option} was" in training.refuses(f"--{option}", *others)
+    # Of an option that is given twice, the last one counts.
+    again = (f"--{option}", *others, f"--{option}", *words)
+    assert not start_training(training.argv(*again))
+
+
+@pytest.mark.parametrize("values", [["valid", "loss", "min"], ["encoder"]])
+def test_a_list_of_the_config_may_be_given_on_the_command_line(training, values):
+    name = "freeze_param" if len(values) == 1 else "early_stopping_criterion"
+    path = training.exp / "config.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), name: values}))
+    assert not start_training(training.argv(f"--{name}", *values))
+
+
+@pytest.mark.parametrize("option", ["--config", "--output_dir", "--resume"])
+def test_an_option_without_its_value(option):
+    """It was an IndexError."""
+    with pytest.raises(InputError, match=f"{option}: expected a value"):
+        start_training([option, "--seed", "1"])
+
+
 def test_a_comma_in_a_path(training):
     triple = f"{training.data}/train,1/spk1.scp,speech_ref1,sound"
     words = ("--train_data_path_and_name_and_type", triple)
