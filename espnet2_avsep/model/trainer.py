@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
+from torch.cuda.amp import GradScaler
 
 from espnet2_avsep.errors import InputError, close_to
 from espnet2_avsep.lean_imports import lean_imports
@@ -202,6 +203,7 @@ class AVSeparationTrainer(Trainer):
         options,
         distributed_option,
         model,
+        scaler,
         **kwargs,
     ) -> bool:
         """Train for an epoch.
@@ -233,6 +235,8 @@ class AVSeparationTrainer(Trainer):
                 share * (first - 1),
                 options.accum_grad,
             )
+        if scaler is not None:
+            scaler = _JointScaler(scaler, len(optimizers))
         rates = sorted({g["lr"] for o in optimizers for g in o.param_groups})
         where = f"epoch {epoch}, learning rate {', '.join(f'{r:g}' for r in rates)}"
         without_a_step = super().train_one_epoch(
@@ -242,6 +246,7 @@ class AVSeparationTrainer(Trainer):
             reporter=reporter,
             options=options,
             distributed_option=distributed_option,
+            scaler=scaler,
             **kwargs,
         )
         if without_a_step:
@@ -330,6 +335,33 @@ class AVSeparationTrainer(Trainer):
                         f"spectrogram/{key}", pixels, epoch, dataformats="HWC"
                     )
             reporter.next()
+
+
+class _JointScaler(GradScaler):
+    """A GradScaler that is updated once a step, after the last of its optimizers.
+
+    ESPnet 202511 updates it after each of them. An update forgets which gradients are
+    unscaled, so that those of the second optimizer would be divided by the scale twice.
+
+    Args:
+        scaler: The scaler, with which this one shares its state.
+        number: Of optimizers.
+    """
+
+    def __init__(self, scaler: GradScaler, number: int):
+        self.__dict__ = scaler.__dict__
+        self._number, self._stepped = number, 0
+
+    def step(self, optimizer, *args, **kwargs):
+        """Step one of the optimizers."""
+        self._stepped += 1
+        return super().step(optimizer, *args, **kwargs)
+
+    def update(self, new_scale=None) -> None:
+        """Update the scale, if all optimizers have been stepped."""
+        if self._stepped == self._number:
+            self._stepped = 0
+            super().update(new_scale)
 
 
 class _FiniteLoss:

@@ -255,6 +255,45 @@ def test_leftovers_of_accumulated_gradients_do_not_enter_the_next_epoch(
     assert model.w.item() == -5.0
 
 
+class CPUScaler(torch.cuda.amp.GradScaler):
+    """ESPnet's scaler of gradients (use_amp) is for GPUs; this one works on a CPU."""
+
+    def __init__(self):
+        torch.amp.GradScaler.__init__(self, "cpu", init_scale=1024.0)
+
+
+def test_scaled_gradients_of_a_second_optimizer_are_unscaled_once(tmp_path):
+    """ESPnet 202511 updates the scaler between the steps of the two optimizers."""
+
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = torch.nn.Parameter(torch.zeros(()))
+            self.second = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, x, utt_id):
+            loss = ((self.first + self.second) * x).mean()
+            return loss, {"loss": torch.zeros(())}, torch.tensor(1.0)
+
+    model, scaler = Two(), CPUScaler()
+    optimizers = [torch.optim.SGD([w], lr=1.0) for w in model.parameters()]
+    values = (1.0, 3.0, float("inf"), 5.0)
+    with Reporter(1).observe("train") as reporter:
+        AVSeparationTrainer.train_one_epoch(
+            model=model,
+            iterator=[(["a"], {"x": torch.tensor([x])}) for x in values],
+            optimizers=optimizers,
+            schedulers=[None, None],
+            scaler=scaler,
+            reporter=reporter,
+            summary_writer=None,
+            options=options(tmp_path),
+            distributed_option=DistributedOption(),
+        )
+    assert [w.item() for w in model.parameters()] == [-9.0, -9.0]
+    assert scaler.get_scale() == 512.0  # halved once, for the third batch
+
+
 def test_an_epoch_without_a_step_is_refused(tmp_path):
     with pytest.raises(InputError, match="accum_grad is 4, but an epoch has 3 batches"):
         one_epoch(Scale(), [1.0, 1.0, 1.0], tmp_path, accum_grad=4)
