@@ -76,10 +76,10 @@ def separate_file(
 ) -> SeparatedFile:
     """Separate the sound of any media file into files of its rate and length.
 
-    Writes one file per prompt and ``residual``, everything else, 24 bits. The files add
-    up to the sound (its mean over the channels, or all of them) as far as it has at
-    most 24 bits and none was clipped. They appear together at the end; a run that fails
-    leaves nothing.
+    Writes a file for each prompt, and ``residual`` with everything else, of 24 bits.
+    They add up to the sound (to the mean of its channels, or to each channel) if it has
+    at most 24 bits and no sample was clipped. The files appear together at the end; a
+    run that fails leaves none.
 
     Args:
         separate: The separator.
@@ -94,10 +94,10 @@ def separate_file(
         chunking: As for SeparateAV.stream.
         audio_stream: Number, from 1, of the audio stream to separate, of files with
             several; None: the first with the default flag that can be decoded.
-        progress: Is told the seconds that are done, and how many there are (None: not
+        progress: Called with the seconds that are done and their total (None: not
             known).
-        max_seconds: Longer recordings are refused, from the header or, where that says
-            otherwise, before more than this is decoded.
+        max_seconds: Longer recordings are refused, by the header or, where that states
+            another length, before more than this is decoded. None: no limit.
         bandwidth: As for SeparateAV.__call__.
 
     Returns:

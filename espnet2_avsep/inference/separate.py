@@ -116,36 +116,51 @@ def load_weights(model: torch.nn.Module, path: Union[str, Path]) -> str:
 
 
 class SeparateAV:
-    """A trained separator.
+    """A trained separator: a mixture and a prompt for each source in, tracks out.
 
-    One object may be used by several threads at once.
+    One object may be used by several threads at once. :meth:`from_pretrained` finds the
+    files of a model by its folder or name.
 
     Args:
         train_config: The training's config.yaml.
-        model_file: Its weights; null takes valid.si_sdr_i.best.pth beside the config,
+        model_file: Its weights; None takes valid.si_sdr_i.best.pth beside the config,
             or valid.loss.best.pth where there is no such file.
         device: "cpu", "cuda", "cuda:N".
-        dtype: Precision of the network, "float32", or "bfloat16" where the device
-            computes faster in it.
+        dtype: Precision of the network, "float32", or "bfloat16", which is used where
+            the device computes faster in it.
         binary_mask: Round masks to 0 or 1.
-        threshold: Where masks are rounded.
+        threshold: Masks above it are rounded to 1, in [0, 1].
+        image_encoder: Its method ``encode`` takes a list of n pictures, (H, W, 3) uint8
+            each, and returns (n, D), or (n, 3, H', W') where the model takes pictures
+            themselves. None: the encoder that the training's visual_info.yaml names is
+            built when the first picture comes.
+        text_encoder: Its method ``encode`` takes a list of n strings and returns
+            (n, D). None: the text tower of the same open_clip model is built when the
+            first text comes.
+        stop_db: For models that take one source after the other: once the energy of
+            what is left is below this level, in dB relative to the mixture, for
+            instance -20, the other sources are silent and what is left goes to the
+            residual. None takes the training's separator_conf.stop_db.
         shift_invariant: Let U-Nets treat all frames alike, so that the tracks of a long
             recording do not depend on how it is cut into chunks (see
             streaming/chunked.py). The published networks do not, and masks differ.
-        image_encoder: Encodes pictures, (n, H, W, 3) uint8 -> (n, D); null makes the
-            one that the training's visual_info.yaml names when the first picture comes.
-        text_encoder: Encodes texts, a list of n strings -> (n, D); null makes the text
-            tower of the same open_clip model when the first text comes.
-        stop_db: Of models that take one source after the other: sources are
-            silent once the energy of what is left is below this level of the mixture's,
-            in dB, for instance -20; what is left is in the residual. Null takes the
-            training's separator_conf.stop_db.
         mixture_consistency: Share what the tracks leave of the mixture equally among
-            them, so that they add up to it and the residual is silent: for mixtures
-            whose sources are all queried. See layers/mixture_consistency.py.
-        picture_dtype: Precision of the encoder that is made: "float32", "bfloat16", or
-            "auto", bfloat16 where the device computes faster in it. Null takes that of
+            them, so that they add up to it and the residual is silent in the model's
+            band: for mixtures whose sources all have a prompt. See
+            layers/mixture_consistency.py.
+        picture_dtype: Precision of the picture encoder: "float32", "bfloat16", or
+            "auto", bfloat16 where the device computes faster in it. None takes that of
             the training's embeddings.
+
+    Attributes:
+        classes: Name of each class that the model was trained with -> its number, in
+            the model's order; empty where training had no classes.
+        config: The training's configuration.
+        device: Where the network runs.
+        weights_sha256: SHA-256 of the file of the weights.
+
+    Raises:
+        InputError: a file is missing or does not fit, or an argument is out of range.
 
     Example:
         >>> separate = SeparateAV.from_pretrained(folder)  # exp/avsep_<tag>
@@ -275,7 +290,7 @@ class SeparateAV:
 
     @property
     def facts(self) -> ModelFacts:
-        """What config and weights say of the model."""
+        """What config and weights say about the model."""
         return ModelFacts(
             train_config=self.train_config,
             system=getattr(self.config, "system", None),
@@ -308,38 +323,40 @@ class SeparateAV:
             mixture: (L,), or (channels, L), floats.
             prompts: One per source: a picture (a path, a PIL image, or an (H, W, 3)
                 array of uint8), a :class:`Region` of a video or a picture, an embedding
-                (D,) or (V, D) as an array or tensor of floats or a list, words, as
-                :class:`Text`, several of these for one source, as :class:`Mean`, or a
-                function of time: called with the begin and end of a stretch in s, it
-                returns one of the others. :class:`During` limits any of them to the
-                time spans in which the source sounds.
+                (D,) or (V, D) as an array or tensor of floats or a list, words as a
+                :class:`Text`, several of these for one source as a :class:`Mean`, or a
+                function of time, which is called with the begin and end of a stretch
+                in s and returns one of the others. :class:`During` limits any of them
+                to the time spans in which the source sounds.
             fs: Sampling rate of the mixture; None takes the model's.
-            classes: The class of each source, for models that need it (queries: class);
-                those it knows are in the attribute ``classes``.
+            classes: The class of each source, for models that need it (iQuery and
+                DGFNet with class queries); the attribute ``classes`` has their names.
             motion: Motion features (steps, D_m) of each source, over the whole
                 recording, for models that need them. As in training, each chunk takes
-                those of the whole recording, or of its own time (the training's
-                motion_align: segment), at most motion_steps of them, evenly spread.
+                those of the whole recording or, with the training's ``motion_align:
+                segment``, those of its own time, at most ``motion_steps`` of them,
+                evenly spread.
             channels: "mean": the mean of the channels is separated. "each": masks are
                 made from the mean and applied to every channel.
-            residual: Whether a last track holds what the others leave: they add up to
-                the mixture (for channels "mean", to its mean). Tracks are then rounded
-                to steps of 24-bit audio, so that with a mixture of at most 24 bits the
-                sum is exact.
+            residual: Whether a last track holds what the others leave, so that all
+                tracks add up to the mixture (for channels "mean", to its mean). Tracks
+                are then rounded to steps of 24-bit audio; the sum is exact for a
+                mixture of at most 24 bits.
             chunking: "whole" separates in one pass, a :class:`Chunking` in chunks, and
-                "auto" in chunks where the recording is longer than 30 s.
+                "auto" in the default chunks where the recording is longer than 30 s.
             bandwidth: "model": tracks end at half the model's rate, as the published
                 systems' do. "full": what the mixture has above it is shared among them
                 (see streaming/bandwidth.py); below it nothing changes.
-            **others: Conditions of other kinds; see data/conditions.py.
+            **others: Further conditions of the sources, see data/conditions.py.
 
         Returns:
             float32 (N, L), or (N, channels, L) with channels "each", at the mixture's
             rate and length, in the prompts' order; N + 1 tracks with a residual.
 
         Raises:
-            InputError: an empty or non-finite mixture, no prompt, a wrong shape;
-                classes or motion that are missing, unknown, or not this model's.
+            InputError: the mixture is empty or not finite, there is no prompt, a shape
+                is wrong, or classes or motion are missing, unknown, or not taken by
+                this model.
         """
         fs = self._rate(fs)
         wav = _check_mixture(mixture)
@@ -373,24 +390,24 @@ class SeparateAV:
     ) -> Iterator[np.ndarray]:
         """Separate a recording that comes in pieces, at constant memory.
 
-        The pieces' sizes make no difference to the result.
+        The sizes of the pieces make no difference to the result.
 
         Args:
             pieces: (L',) or (channels, L') each, of any lengths.
-            prompts: As for a call. What changes over time is looked at again for every
+            prompts: As for a call. Those that change over time are read again for each
                 chunk.
             fs: As for a call.
             classes: As for a call.
             channels: As for a call.
             residual: As for a call.
-            chunking: Null takes the default :class:`Chunking`: chunks as long as the
-                training's segments, or as the network's context wants them.
+            chunking: None takes the default :class:`Chunking`: chunks as long as the
+                training's segments, or longer where the network's context is known.
             bandwidth: As for a call.
 
         Yields:
             The next stretch of the tracks, (N, L'') as for a call; all stretches
-            together are as long as all pieces. A stretch comes once a chunk is full:
-            a sample waits for at most one chunk, with bandwidth "full" up to 0.8 s
+            together are as long as all pieces. A stretch comes once a chunk is full: a
+            sample waits for about one chunk at most, with bandwidth "full" up to 0.8 s
             longer.
 
         Raises:
@@ -413,12 +430,12 @@ class SeparateAV:
     ) -> Iterator[Tuple[float, float, np.ndarray]]:
         """Tell which prompts can be heard in a recording that comes in pieces.
 
-        For models with a grounding network (CCoL). Stretches are as long as the
-        training's segments.
+        For models that learn it: CCoL, and TFC-TDF with ``presence``. Stretches are as
+        long as the training's segments.
 
         Args:
-            pieces: (L',) or (channels, L') each, of any lengths; the mean of the
-                channels is heard.
+            pieces: (L',) or (channels, L') each, of any lengths; the model hears the
+                mean of the channels.
             prompts: As for a call.
             fs: As for a call.
 
@@ -427,7 +444,7 @@ class SeparateAV:
             prompt shows sounds in it, (N,); 0 where the stretch is silent.
 
         Raises:
-            InputError: as for a call; the model has no grounding network.
+            InputError: as for a call, or the model cannot tell what sounds.
         """
         if not self.model.separator.grounds:
             raise InputError(
@@ -468,19 +485,21 @@ class SeparateAV:
     ) -> List[np.ndarray]:
         """Separate several recordings, those of equal length together.
 
-        Tracks have the model's bandwidth.
+        Tracks have the model's bandwidth. For models that take neither classes nor
+        motion.
 
         Args:
             mixtures: As for a call; the mean of the channels is separated.
             prompts: For each mixture, its prompts.
             fs: As for a call, of all mixtures.
-            batch_size: The most recordings at once.
+            batch_size: The largest number of recordings at once.
 
         Returns:
             For each mixture, what a call returns.
 
         Raises:
-            InputError: as for a call; not as many lists of prompts as mixtures.
+            InputError: as for a call, or the numbers of mixtures and of lists of
+                prompts differ.
         """
         fs = self._rate(fs)
         if len(mixtures) != len(prompts):
@@ -550,10 +569,10 @@ class SeparateAV:
             return self._consistent(tracks, mixture)
 
     def plan(self, chunking: Chunking) -> ChunkPlan:
-        """Bring a Chunking to samples at the model's rate.
+        """Convert a Chunking to samples at the model's rate.
 
         Raises:
-            InputError: its values do not go together.
+            InputError: its values do not fit together.
         """
         encoder = self.model.encoder
         # The U-Nets', which halve the frames once a layer.

@@ -45,7 +45,7 @@ fi
 export PYTHONIOENCODING=UTF-8
 # glibc gives large arrays back to the kernel when they are freed and gets them again,
 # zeroed, page by page, for the next: a third of a training step on a CPU. These keep
-# them (see README, Speed; peak memory grows by a seventh to a half).
+# them (see tests/benchmarks/README.md; peak memory grows by a seventh to a half).
 export MALLOC_MMAP_MAX_=${MALLOC_MMAP_MAX_:-0}
 export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-2147483647}
 

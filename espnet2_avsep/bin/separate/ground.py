@@ -1,9 +1,10 @@
 """Tell which queries, and which regions of a video, sound: probabilities and a map.
 
-For models with a grounding network (CCoL). Prints for each query the probability that
-what it shows can be heard, a mean over the recording, and "sounds" or "silent". Writes
-to --out result.json, which has the probabilities of each stretch of time as well, and
-of a video heat_map.png: the picture in its middle, the redder, the more it sounds.
+For models that learn it: CCoL, and TFC-TDF with separator_conf.presence. Prints for
+each query the probability that what it shows can be heard, a mean over the recording,
+and "sounds" or "silent". Writes to --out result.json, which also has the probabilities
+of each stretch of time, and for a video heat_map.png: the picture in the middle of the
+video, the redder, the more it sounds.
 """
 
 import json

@@ -1,9 +1,9 @@
 """Score a grounding network on sounding and silent pictures (stage 8).
 
-Asks a model with a grounding network (CCoL) which pictures sound. Of each mixture:
-every source by itself with its own picture, and with one of a class that is not in the
-mixture; and the mixture with each of these pictures, those of silent sources included.
-Writes grounding.tsv, a row for each pair.
+Asks a model that learns it (CCoL, TFC-TDF with presence) which pictures sound. Of each
+mixture: every source by itself with its own picture, and with one of a class that is
+not in the mixture; and the mixture with each of these pictures, those of silent sources
+included. Writes grounding.tsv, a row for each pair.
 """
 
 import logging

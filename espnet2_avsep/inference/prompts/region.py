@@ -181,7 +181,7 @@ box:L,T,R,B   the region of the input video, as shares of its width and height
             seen: See the class; of one moment: the one look.
 
         Raises:
-            InputError: the box is none, or there is no video.
+            InputError: the box is invalid, or there is no video.
         """
         check_box(box, f"--query {text!r}")
         if video.path is None:
