@@ -484,11 +484,12 @@ def training_note(e: Experiment) -> str:
     elif config.get("max_epoch") and config.get("num_iters_per_epoch"):
         # Early stopping ends a training before max_epoch.
         epochs = [finished_epochs(t.home) for t in e.trainings or (e,)]
-        steps = sorted(
-            {(n or config["max_epoch"]) * config["num_iters_per_epoch"] for n in epochs}
-        )
+        batches = config.get("accum_grad") or 1  # of a step
+        of_an_epoch = config["num_iters_per_epoch"] // batches
+        steps = sorted({(n or config["max_epoch"]) * of_an_epoch for n in epochs})
         number = " to ".join(map(str, dict.fromkeys([steps[0], steps[-1]])))
-        parts.append(f"{number} steps of {config.get('batch_size')} mixtures")
+        several = f"{batches} x " if batches > 1 else ""
+        parts.append(f"{number} steps of {several}{config.get('batch_size')} mixtures")
     random = {
         "encoder of pictures": e.visual,
         "frame network, at the start,": config.get("visual_adapter_conf"),

@@ -129,6 +129,7 @@ def _check_config(path: Path, config: Dict[str, Any]) -> None:
     for name, kinds in (
         ("max_epoch", (int,)),
         ("num_iters_per_epoch", (int,)),
+        ("accum_grad", (int,)),
         ("max_train_seconds", (int, float)),
     ):
         value = config.get(name)

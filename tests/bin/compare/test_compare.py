@@ -229,6 +229,7 @@ def test_missing_scores_and_unknown_corpora(two, tmp_path, capsys):
         {"published": [{"corpus": "MUSIC", "sar": "9.5 dB"}]},
         {"max_epoch": "many"},
         {"max_train_seconds": "a minute"},
+        {"accum_grad": 0.5},
     ],
 )
 def test_a_config_with_values_of_other_kinds_is_named(tmp_path, wrong):
@@ -247,6 +248,14 @@ def test_the_steps_of_a_training_are_those_that_it_made(tmp_path):
     other = read_experiment(make(tmp_path / "b", [1, 2], **config), "test")
     both = one._replace(trainings=(one, other))
     assert "200 to 500 steps of 4 mixtures" in experiment_line(both)
+
+
+def test_batches_of_accumulated_gradients_are_one_step(tmp_path):
+    """The last batch of 10 makes no step of 3."""
+    config = {"max_epoch": 5, "num_iters_per_epoch": 10, "batch_size": 4}
+    folder = make(tmp_path / "a", [1, 2], **config, accum_grad=3)
+    text = experiment_line(read_experiment(folder, "test"))
+    assert "15 steps of 3 x 4 mixtures" in text
 
 
 def seeds_of_a(tmp_path, **more):
