@@ -1,6 +1,5 @@
 """Instruments on two acoustic axes, and which fusion wins there (HFRA, figure 1)."""
 
-import contextlib
 import itertools
 import json
 import logging
@@ -149,21 +148,15 @@ def read_clips(folders: Sequence[str]) -> Dict[str, Tuple[str, str]]:
 
 def measure_all(args: AxesOptions, clips: Dict[str, Tuple[str, str]]) -> List[Measured]:
     """Measure clips, sorted by name."""
-    import multiprocessing
-
+    from espnet2_avsep.data.processes import map_in_processes
     from espnet2_avsep.data.records.progress import Progress
 
     tasks = [(args, clip, *clips[clip]) for clip in sorted(clips, key=str.encode)]
     progress = Progress(len(tasks))
     found: List[Measured] = []
-    with contextlib.ExitStack() as stack:
-        rows = map(measure, tasks)
-        if args.nj > 1:
-            pool = multiprocessing.get_context("fork").Pool(min(args.nj, len(tasks)))
-            rows = stack.enter_context(pool).imap(measure, tasks)
-        for row in rows:
-            found.append(row)
-            progress.step()
+    for row in map_in_processes(measure, tasks, args.nj):
+        found.append(row)
+        progress.step()
     return found
 
 

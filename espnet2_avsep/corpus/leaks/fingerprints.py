@@ -6,10 +6,11 @@ import logging
 import multiprocessing
 import zlib
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
+from espnet2_avsep.data.processes import map_in_processes
 from espnet2_avsep.data.records.journal import remove_leftovers, signature
 from espnet2_avsep.data.records.progress import Progress
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write
@@ -78,7 +79,8 @@ def make_fingerprints(
         clips = sum(len(files) for _, files, *_ in todo)
         logging.info("%s: %d of %d clips to be done", folder, clips, len(wav))
     progress = Progress(len(todo), "groups of clips")
-    for _ in _each(_write_group, todo, min(nj, len(todo))):
+    # Torch is not imported before the processes are forked.
+    for _ in map_in_processes(_write_group, todo, nj):
         progress.step()
     return sorted(wanted)
 
@@ -138,15 +140,6 @@ def _is_of(path: Path, digest: str) -> bool:
         return str(load_npz(path)["digest"]) == digest
     except (OSError, ValueError, KeyError):
         return False
-
-
-def _each(work, tasks: List, nj: int) -> Iterator:
-    if nj <= 1:
-        yield from map(work, tasks)
-        return
-    # Torch is not imported before the processes are forked.
-    with multiprocessing.get_context("fork").Pool(nj) as pool:
-        yield from pool.imap_unordered(work, tasks)
 
 
 def _write_group(task: Tuple[Path, Dict[str, str], int, str]) -> None:

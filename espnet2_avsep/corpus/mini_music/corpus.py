@@ -7,14 +7,11 @@ interruption, always with the same result.
 
 import base64
 import contextlib
+import functools
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
-import threading
 import zlib
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +22,7 @@ import numpy as np
 from espnet2_avsep.corpus.mini_music import pictures, synthesis
 from espnet2_avsep.corpus.mini_music.drawing import frames
 from espnet2_avsep.corpus.mini_music.melody import Note, Style, compose, repeated
+from espnet2_avsep.data.processes import map_in_processes
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write, write_json
 from espnet2_avsep.errors import InputError
 
@@ -430,18 +428,6 @@ def make_take(corpus_dir: PathLike, take: Take, parameters: Parameters) -> None:
         write_video(path, audio, take.sampling_rate, film(take, parameters), take.fps)
 
 
-def _end_with_parent() -> None:
-    """End this worker when its parent is gone, even by kill -9."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def _version(parameters: Parameters) -> int:
     return BOW_SPEED_VERSION if parameters.bow_speed else VERSION
 
@@ -600,19 +586,5 @@ def _make_all(
     corpus_dir: Path, takes: List[Take], parameters: Parameters, nj: int
 ) -> Iterator[None]:
     """Make takes in ``nj`` processes, yielding after each that is finished."""
-    if nj == 1 or len(takes) < 2:
-        for take in takes:
-            yield make_take(corpus_dir, take, parameters)
-        return
-    with ProcessPoolExecutor(
-        min(nj, len(takes)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_end_with_parent,
-    ) as pool:
-        jobs = [pool.submit(make_take, corpus_dir, t, parameters) for t in takes]
-        try:
-            for job in as_completed(jobs):
-                yield job.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    work = functools.partial(make_take, corpus_dir, parameters=parameters)
+    yield from map_in_processes(work, takes, nj, "spawn")
