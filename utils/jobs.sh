@@ -16,6 +16,14 @@ die() {
     exit 2
 }
 
+# one_line <option> ...: put blanks in place of line ends and tabs in their values
+one_line() {
+    local name
+    for name in "$@"; do
+        printf -v "${name}" '%s' "${!name//[[:space:]]/ }"
+    done
+}
+
 # ------------------------------------------------------------------- stages
 
 running_stage=
@@ -142,7 +150,7 @@ run_and_show() {
     fi
 }
 
-# set_job_numbers: set cores, and nj, inference_nj and ngpu where they are empty
+# set_job_numbers: set cores, of the machine that trains, and nj, inference_nj and ngpu where they are empty
 set_job_numbers() {
     local jobs=8 gpus=1 # of a cluster, whose machines are not known here
     # nproc obeys these variables, and path.sh sets the first one.
@@ -152,6 +160,10 @@ set_job_numbers() {
         gpus=$(nvidia-smi --list-gpus 2> /dev/null | grep -c '^GPU') || true
         [ "${CUDA_VISIBLE_DEVICES-unset}" != "" ] || gpus=0
         gpus=$((gpus < 1 ? 0 : 1))
+    else
+        # Of the machine that trains, those that it is asked for.
+        cores=1
+        [[ ! ${cuda_cmd} =~ --num[-_]threads\ +([1-9][0-9]*) ]] || cores=${BASH_REMATCH[1]}
     fi
     nj=${nj:-${jobs}} inference_nj=${inference_nj:-${jobs}} ngpu=${ngpu:-${gpus}}
 }

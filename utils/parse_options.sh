@@ -21,7 +21,8 @@
 #   train_set=    # [required] Name of the set.
 #   list=         # [file] A list of mixtures.
 #
-# Where the default is empty, so may be the value. These are errors as above.
+# Where the default is empty, so may be the value. These are errors as above. Of whole numbers,
+# zeros at the beginning are removed.
 #
 # With an array pass_on=(), words that are no options with such a comment are added to it, for
 # another program, instead of being errors.
@@ -91,6 +92,8 @@ _parse_options_check() {
             if ! [[ ${value} =~ ^[0-9]{1,15}$ ]] || [ "${value}" -lt "${3%% *}" ]; then
                 _parse_options_fail "--$1 '${value}': expected a whole number, $3"
             fi
+            # Arithmetic would read 010 as octal, and end the script, with status 0, at 08.
+            printf -v "$1" '%d' "$((10#${value}))"
             ;;
         *\|*)
             if [[ "|$3|" != *"|${value}|"* || ${value} = *\|* ]]; then

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Options of a recipe's script: passed on to commands, and kept for later stages; to be
-# sourced after utils/jobs.sh and utils/write_file.sh. The script sets made_with, which names the options that decide
-# what each stage makes; given_options, the names that the command line has, a line each; and
-# datadir and data_feats, the folders where those of stage 1 and of stages 2 to 4 are kept.
+# sourced after utils/jobs.sh and utils/write_file.sh. The script sets made_with, which names
+# the options that decide what each stage makes; read_later, those of them that stages of this
+# run read that come after it; given_options, the names that the command line has, a line each;
+# and datadir and data_feats, the folders where those of stage 1 and of stages 2 to 4 are kept.
 
-# shellcheck disable=SC2154  # made_with, given_options, datadir, data_feats: see above
+# shellcheck disable=SC2154  # made_with, read_later, ...: see above
 
 # add_opts <option>[=<variable>] ...: add to _opts, with values that are not empty
 add_opts() {
@@ -63,20 +64,23 @@ note_options() {
     set_options_file "$1"
     mkdir -p "$(dirname "${options_file}")"
     for name in ${made_with[$1]}; do
-        found+=${found:+$'\n'}${name}=${!name}
+        found+=${found:+$'\n'}${name}=${!name//$'\n'/ }
     done
     write_file "${options_file}" "${found}"
 }
 
-# check_options <stage>: an option that is given must be what the stage was run with
+# check_options <stage>: an option that is given must be what the stage was run with; one of
+# read_later must be it although it is not given
 check_options() {
-    local name value options_file
+    local line name value options_file
     set_options_file "$1"
     [ -f "${options_file}" ] || return 0
     [ "$(< "${options_file}")" != unfinished ] ||
         die "stage $1 was begun and has not been finished. Run it again ('--stage $1')"
-    while IFS='=' read -r name value; do
-        [ "${value}" != "${!name}" ] || continue
+    while IFS= read -r line; do
+        [[ ${line} =~ ^[a-z][a-z0-9_]*= ]] || continue # more lines of a value
+        name=${line%%=*} value=${line#*=}
+        [ "${value}" != "${!name//$'\n'/ }" ] || continue
         # Its variable of the environment or of db.sh is not on the command line.
         [ "${name}" != corpus_dir ] || [ -z "${corpus_dir}" ] ||
             die "${corpus_variable}=${corpus_source} (environment or db.sh): stage 1 was run with" \
@@ -84,5 +88,8 @@ check_options() {
         ! is_given "${name}" ||
             die "--${name} '${!name}': stage $1 was run with '${value}'. Run stage $1 again" \
                 "('--stage $1'), or give --${name} '${value}' (run.sh may give another one)"
+        [[ " ${read_later} " != *" ${name} "* ]] ||
+            die "--${name} '${!name}', the default: stage $1 was run with '${value}'. Give" \
+                "--${name} '${value}' to the stages after it too, or run stage $1 again"
     done < "${options_file}"
 }

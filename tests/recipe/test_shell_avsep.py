@@ -392,6 +392,80 @@ def test_an_option_that_an_earlier_stage_was_not_run_with(
     assert again.stages(stage, stage, option, same[option]).returncode == 0
 
 
+# What run.sh gives, but for options on which later stages depend.
+BARE = ("--corpus", "music", "--train_set", "train", "--valid_set", "valid")
+BARE += ("--test_sets", "test")
+
+
+@pytest.mark.parametrize(
+    ("made", "options", "stage"),
+    [
+        (4, ("--ref_num", "3"), 5),
+        (4, ("--ref_num", "3"), 7),
+        (3, ("--fs", "16000"), 4),
+        (4, ("--segment_samples", "32512"), 6),
+        (2, ("--audio_stream", "2"), 3),
+        (4, ("--motion_align", "segment"), 6),
+    ],
+)
+def test_an_option_that_later_stages_read_is_not_forgotten(again, made, options, stage):
+    """Validation would take two sources of mixtures of three, and so on."""
+    name, found = options
+    with_motion = ["--use_motion", "true"] if "motion" in name else []
+    kept = again.recipe / f"dump/raw/stage{made}.options"
+    lines = kept.read_text().splitlines()
+    lines = [line for line in lines if not line.startswith(f"{name[2:]}=")]
+    kept.write_text("\n".join([*lines, f"{name[2:]}={found}"]) + "\n")
+    words = [*BARE, *with_motion]
+    result = again.stages(stage, 8, *words, script="./avsep.sh")
+    assert result.returncode == 2
+    assert f"{name} '" in result.stderr and "the default: stage" in result.stderr
+    assert f"stage {made} was run with '{found}'" in result.stderr
+    assert f"Give {name} '{found}' to the stages after it" in result.stderr
+    assert not again.calls()
+    # Where no stage reads it, it may be left out.
+    if name not in ("--ref_num", "--fs"):
+        last = {"--audio_stream": 4}.get(name, 7)
+        assert again.stages(last, last, *BARE, script="./avsep.sh").returncode == 0
+    assert again.stages(9, 9, *BARE, script="./avsep.sh").returncode == 0
+
+
+def test_several_words_on_several_lines(again):
+    """A folder's name with a line end broke training; test sets were left out."""
+    lines = ["--avsep_args", "--max_epoch 3\n\t--seed 1", "--test_ref_nums", "2\n3"]
+    lines += ["--test_sets", "valid\ntest", "--local_data_opts", "--a 1\n  --b 2"]
+    assert again.stages(1, 4, *lines).returncode == 0
+    for stage in (5, 7):
+        result = again.stages(stage, stage + 1, *lines)
+        assert result.returncode == 0, result.stderr
+    train = again.calls("avsep_train")[0]
+    assert value(train, "--output_dir") == "exp/avsep_train_raw_max_epoch3_seed1"
+    assert (value(train, "--max_epoch"), value(train, "--seed")) == ("3", "1")
+    sets = values(again.calls("avsep_results")[0], "--set")
+    names = [text.partition(":")[0] for text in sets]
+    assert names == ["valid_2src", "valid_3src", "test_2src", "test_3src", "valid"]
+    # What an earlier version kept of such a value.
+    kept = again.recipe / "data" / "stage1.options"
+    kept.write_text(kept.read_text().replace(" --b", "\n  --b"))
+    exp = value(train, "--output_dir")
+    assert again.stages(8, 8, *lines[2:6], "--avsep_exp", exp).returncode == 0
+
+
+def test_a_value_that_ends_with_an_equals_sign_is_kept(again):
+    (again.recipe / "given=").write_text("x")
+    assert again.stages(2, 2, "--visual_precomputed", "given=").returncode == 0
+    result = again.stages(3, 3, "--visual_precomputed", "given=")
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_number_of_sources_that_comes_twice_is_one_set(again):
+    result = again.stages(4, 8, "--test_ref_nums", "2 2", "--eval_valid_set", "false")
+    assert result.returncode == 0, result.stderr
+    sets = values(again.calls("avsep_results")[0], "--set")
+    assert sets == ["test_2src:exp/avsep_train_raw/scored_test_2src:dump/raw/test_2src"]
+    assert len(again.calls("avsep_inference")) == 2
+
+
 def test_a_run_that_failed_early_forgets_no_option_of_later_stages(again):
     """Stage 4's data are still those of its last run."""
     assert again.stages(1, 8, FAKE_FAILS="prepare_music").returncode == 1
@@ -979,6 +1053,18 @@ def test_long_tags_are_cut_and_stay_apart(again):
         (["--avsep_config", "conf/none.yaml"], "conf/none.yaml': no such file"),
         (["--python", "no_such_python"], "there is no such program"),
         (["extra"], "'extra' is not an option"),
+        (["--train_set", "my/train"], "'my/train': expected one word without '/'"),
+        (["--valid_set", "my valid"], "'my valid': expected one word"),
+        (["--test_sets", "test -x"], "'-x': expected one word"),
+        (["--real_sets", "a:b"], "'a:b': expected one word"),
+        (
+            ["--test_sets", "test test_same_class", "--mix_same_class", "true"],
+            "two sets have the name 'test_same_class'",
+        ),
+        # Parts of options are separated by these: "test:<scores>:<data>".
+        (["--dumpdir", "a,b"], "'a,b/raw': expected a folder without ':' and ','"),
+        (["--datadir", "a:b"], "'a:b': expected a folder without"),
+        (["--inference_tag", "lr:1"], "'exp/avsep_train_raw/lr:1': expected a folder"),
         (["--stop_stage", "1"], "--stage 2 --stop_stage 1: no stage is left to run"),
     ],
 )

@@ -232,6 +232,21 @@ def test_jobs_fit_the_machine(checkout, tmp_path, gpus, given, options):
     assert re.search(r"Jobs: --nj 3 --inference_nj \d+ --ngpu 2\n", result.stdout)
 
 
+@pytest.mark.parametrize(("given", "threads"), [((), "4"), (("3",), "3")])
+def test_training_on_a_cluster_takes_the_threads_of_its_job(tmp_path, given, threads):
+    """Not those of the machine that submits: of 64, 60 would wait for each other."""
+    checkout = Checkout(tmp_path / "checkout")
+    assert checkout.stages(1, 5).returncode == 0
+    cmd = checkout.recipe / "cmd.sh"
+    text = cmd.read_text().replace('cuda_cmd="slurm.pl', 'cuda_cmd="run.pl')
+    cmd.unlink()
+    cmd.write_text(text)
+    words = [word for value in given for word in ("--train_threads", value)]
+    result = checkout.stages(6, 6, *words, cmd_backend="slurm")
+    assert result.returncode == 0, result.stderr
+    assert checkout.calls("avsep_train")[0]["threads"] == threads
+
+
 def test_setup_refuses(checkout):
     before = {path: path.stat().st_mtime_ns for path in checkout.recipe.iterdir()}
     egs2 = checkout.root / "egs2"

@@ -259,6 +259,21 @@ def test_data_of_another_corpus_or_of_other_options(failed, tmp_path):
     assert settings.read_text() == "".join(lines)
 
 
+def test_test_sets_of_the_recipe_have_tables(tmp_path):
+    """Those called "test" only were compared: the table failed at its very end."""
+    checkout = Checkout(tmp_path / "checkout", "mini_music")
+    run_opts = f"--python {checkout.python}\n--mix_same_class true"
+    script = checkout.recipe / "run.sh"
+    text = script.read_text().replace('--test_sets "test"', '--test_sets "solo band"')
+    script.write_text(text)
+    result = table(checkout, "--systems", "nmf_mfcc", "--run_opts", run_opts)
+    assert result.returncode == 0, result.stderr
+    call = checkout.calls("avsep_compare")[0]
+    assert call["args"][call["args"].index("--set") + 1 :][:3] == [
+        *("band", "solo", "--corpus_note")
+    ]
+
+
 def test_settings_that_made_no_data_do_not_count(tmp_path):
     checkout = Checkout(tmp_path / "checkout", "mini_music")
     wrong = table(checkout, FAKE_FAILS="prepare_music", MINI_MUSIC=str(tmp_path))

@@ -163,6 +163,13 @@ def test_declared_values_are_taken(declared):
     assert "few=[]" in declared("--name", "x", "--few", "").stdout
 
 
+def test_zeros_before_a_number_are_not_octal(declared):
+    """--nj 08 ended avsep.sh with status 0 in the middle of a stage."""
+    result = declared("--name", "x", "--nj", "08", "--few", "010")
+    assert result.stdout == "nj=8 words=a b few=[10] leaks=true name=x\n"
+    assert "--nj '00': expected" in declared("--name", "x", "--nj", "00").stderr
+
+
 def test_works_without_nounset_and_without_help(tmp_path):
     script = write(tmp_path / "s.sh", f"x=1\n. {UTILS}/parse_options.sh\necho $x $#\n")
     assert run("bash", script, "--x", "2", "y").stdout == "2 1\n"

@@ -29,8 +29,8 @@ nj=                      # [1 or more] Number of parallel jobs in stages 2 and 3
                          # number of CPU cores, at most 8; 8 for jobs of a cluster).
 inference_nj=            # [1 or more] Number of parallel jobs in stage 7 (default: as for --nj).
 gpu_inference=false      # Whether stage 7 uses a GPU.
-train_threads=           # [1 or more] CPU threads in training (default: all cores with --ngpu 0,
-                         # else 1).
+train_threads=           # [1 or more] CPU threads in training (default: with --ngpu 0 all cores,
+                         # or the --num-threads of cmd.sh's cuda_cmd on a cluster; else 1).
 progress_interval=60     # [0 or more] Seconds between two looks at the logs of running jobs, 0:
                          # none.
 datadir=data             # Folder for the tables of the sets, <datadir>/<set>.
@@ -226,6 +226,8 @@ if [ -n "${visual_config}" ]; then
     # shellcheck source=/dev/null
     . utils/parse_options.sh
 fi
+one_line test_sets real_sets local_data_opts download_opts box_classes visual_args motion_args \
+    conditions train_ref_nums test_ref_nums avsep_args init_param inference_args scoring_opts
 given_options=$(printf '%s\n' "${_words[@]}" | sed -n 's/^--//p' | tr '-' '_')
 
 set_corpus_dir
@@ -296,6 +298,11 @@ for dset in ${valid_set} ${test_sets}; do
     [ "${dset}" != "${train_set}" ] || die "'${dset}' is the training set and a valid or test set too"
     [[ " ${clip_sets} " = *" ${dset} "* ]] || clip_sets+="${clip_sets:+ }${dset}"
 done
+for dset in "${train_set}" "${valid_set}" ${test_sets} ${real_sets}; do
+    # They are folders, and parts of what commands are given.
+    [[ ${dset} =~ ^[^[:space:]/:,.-][^[:space:]/:,]*$ ]] || die "the name of a set, '${dset}':" \
+        "expected one word without '/', ':' and ',', and without '.' and '-' at its beginning"
+done
 all_sets="${train_set} ${clip_sets}"
 # The sets of fixed mixtures: of which clips, of how many each, and which are separated.
 # Tables begin with the test sets; the validation set, which chose the weights, comes last.
@@ -303,6 +310,9 @@ mix_sets='' eval_sets=''
 declare -A clips_of=() sources_of=()
 # add_mix_set <name> <set of clips> <number of sources>
 add_mix_set() {
+    [ "${clips_of[$1]:-$2}" = "$2" ] || die "two sets have the name '$1': one is made of" \
+        "'$2', one of '${clips_of[$1]}'. Rename one of --test_sets"
+    [ -z "${clips_of[$1]:-}" ] || return 0
     mix_sets+="${mix_sets:+ }$1"
     clips_of[$1]=$2 sources_of[$1]=$3
     [ "$1" = "${valid_set}" ] || eval_sets+="${eval_sets:+ }$1"
@@ -341,6 +351,10 @@ fi
 avsep_exp=${avsep_exp:-${expdir}/avsep_${avsep_tag}}
 inference_dir=${avsep_exp}${inference_tag:+/${inference_tag}}
 shuffled_dir=${shuffled_tag:+${avsep_exp}/${shuffled_tag}}
+for _folder in "${datadir}" "${data_feats}" "${avsep_exp}" "${inference_dir}" "${shuffled_dir}"; do
+    [[ ${_folder} != *[:,]* ]] || die "'${_folder}': expected a folder without ':' and ',' in its" \
+        "name, which separate the parts of what commands are given"
+done
 shuffled_args="${inference_args:+${inference_args} }--shuffle_visual class"
 
 # The config of a system without training says so; stages 5 and 6 then have nothing to do.
@@ -371,6 +385,14 @@ made_with=(
         test_num_mixtures mix_visual_frames mix_visual_stride motion_align valid_mixture_list
         test_mixture_list duet_prompts"
 )
+
+# Of these, what the stages of this run read that come after the stage that they belong to.
+read_later=
+[ "${stage}" -gt 8 ] || read_later="fs ref_num"
+[ "${stage}" -gt 3 ] || read_later+=" audio_stream"
+if wanted 6 && ! "${skip_train}"; then
+    read_later+=" segment_samples${conditions:+ motion_align}"
+fi
 
 # check_clip_counts: an error if a set has clips of fewer videos than a mixture has sources
 check_clip_counts() {

@@ -61,6 +61,8 @@ python=python3         # The Python that runs everything.
 # shellcheck source=./egs2/TEMPLATE/avsep1/path.sh
 . ./path.sh
 
+one_line seeds other_seeds test_ref_nums run_opts prepare_opts
+
 # The corpus of run.sh; the name of the recipe's folder unless an option says another one.
 read -r -a _words <<< "${run_opts} ${prepare_opts}"
 corpus=
@@ -373,6 +375,7 @@ trap stopped INT TERM HUP
 
 missing=
 opts=()
+scored=()
 while read -r system input seed; do
     [ -n "${system}" ] || continue
     exp=${expdir}/${input}/avsep_${system}
@@ -384,6 +387,7 @@ while read -r system input seed; do
         continue
     fi
     opts+=(--experiment "${exp}")
+    scored+=("${exp}")
     if [ "${seed}" != none ]; then
         opts+=(--experiment "${exp}/shuffled")
     fi
@@ -399,6 +403,9 @@ if [ -n "${test_ref_nums}" ]; then
         sets+=("test_${n}src")
     done
 fi
+# A recipe may have other test sets.
+"${dry_run}" || mapfile -t sets < <(find "${scored[@]}" -mindepth 1 -maxdepth 1 -name 'scored_*' |
+    sed 's|.*/scored_||' | grep -v '_same_class$' | sort -u)
 doing "${python}" -m espnet2_avsep.bin.avsep_compare --output_dir "${expdir}/compare" \
     --set "${sets[@]}" --corpus_note "${corpus_note}" "${opts[@]}"
 if "${dry_run}"; then
