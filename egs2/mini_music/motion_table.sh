@@ -58,6 +58,10 @@ done
 for seed in ${seeds}; do
     [[ ${seed} =~ ^[0-9]{1,9}$ ]] || die "--seeds: '${seed}': expected a whole number, 0 or more"
 done
+# Each once.
+# shellcheck disable=SC2086  # several words
+systems=$(printf '%s\n' ${systems} | awk '!seen[$0]++')
+seeds=$(printf '%s\n' ${seeds} | awk '!seen[$0 + 0]++')
 [[ ${train_seconds:-1} =~ ^[1-9][0-9]{0,8}$ ]] ||
     die "--train_seconds '${train_seconds}': expected a whole number, 1 or more"
 

@@ -18,9 +18,14 @@ CLAP = "CLAP"
 
 
 def split_name(text: str) -> Tuple[str, Path]:
-    """Return name, or "", and folder of an option [NAME=]DIR."""
+    """Return name, or "", and folder of an option [NAME=]DIR.
+
+    An existing folder is one without a name, although it holds a "=".
+    """
     name, equals, path = text.partition("=")
-    return (name, Path(path)) if equals else ("", Path(text))
+    if not equals or Path(text).is_dir():
+        return "", Path(text)
+    return name, Path(path)
 
 
 def named_folders(given: Sequence[str]) -> Dict[str, Path]:

@@ -80,6 +80,15 @@ def test_bad_options(options, message):
     assert result.returncode == 2 and message in result.stderr
 
 
+def test_a_seed_that_comes_twice_is_one_training():
+    """avsep_compare refuses two trainings of one seed, after hours."""
+    planned = run("--seeds", "0 1 0 00", "--systems", "hfra iquery hfra")
+    assert planned.returncode == 0, planned.stderr
+    lines = planned.stdout.splitlines()
+    assert sum("--stage 6 " in line for line in lines) == 4
+    assert lines[-1].count("avsep_hfra_seed0 ") == 1
+
+
 def test_a_result_of_another_configuration_is_not_taken_as_this_one(tmp_path):
     checkout = Checkout(tmp_path, "mini_music")
 
