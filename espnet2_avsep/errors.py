@@ -7,6 +7,9 @@ from typing import Iterable, Iterator, Optional
 
 # The disk is full, the quota is used up, the file system is read-only.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# A file or folder cannot be made or opened where an option says.
+PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+PATH_ERRORS += (errno.ENAMETOOLONG, errno.ELOOP)
 # Characters of a message; of a longer one the middle is left out.
 MAX_MESSAGE = 4000
 # A terminal would act on these.

@@ -9,7 +9,7 @@ import sys
 import warnings
 from typing import Callable, List, Optional, Sequence
 
-from espnet2_avsep.errors import DISK_ERRORS, InputError
+from espnet2_avsep.errors import DISK_ERRORS, PATH_ERRORS, InputError
 
 LOG_FORMAT = "%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s"
 INTERRUPTED = (
@@ -68,8 +68,9 @@ def hide_future_warnings() -> None:
 def command(main: Callable, interrupted: str = INTERRUPTED) -> Callable:
     """Decorate a ``main(argv=None)``; ``interrupted`` is what Ctrl-C prints.
 
-    An InputError becomes one line and status 2, Ctrl-C a line and status 130. Hyphens
-    and underscores in the names of options are the same.
+    An InputError, or a file that cannot be opened or made, becomes one line and status
+    2, Ctrl-C a line and status 130. Hyphens and underscores in the names of options are
+    the same.
     """
 
     @functools.wraps(main)
@@ -89,6 +90,13 @@ def command(main: Callable, interrupted: str = INTERRUPTED) -> Callable:
         except BrokenPipeError:
             return 141
         except OSError as error:
+            if error.errno in PATH_ERRORS and error.filename:
+                print(
+                    f"error: {str(error.filename)[:200]!r}: {error.strerror}. Give "
+                    "another file or folder.",
+                    file=sys.stderr,
+                )
+                return 2
             if error.errno not in DISK_ERRORS:
                 raise
             print(

@@ -1,5 +1,6 @@
 """What every command line shares."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -61,6 +62,36 @@ def test_ctrl_c_says_that_the_run_can_go_on(capsys):
     assert command(main)([]) == 130
     assert capsys.readouterr().err == f"{cli.INTERRUPTED}\n"
     assert "Run the same command again" in cli.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("made_from", "training", "--output_dir", "FILE"),
+        ("made_from", "training", "--output_dir", "FILE/x"),
+        ("new_recipe", "FILE/x"),
+        ("new_recipe", "x" * 300),
+        ("config", "--output", "FILE/x", "CONFIG"),
+    ],
+)
+def test_an_output_that_cannot_be_made_is_one_line(tmp_path, capsys, monkeypatch, argv):
+    """NotADirectoryError, FileExistsError and the like were tracebacks, status 1."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").touch()
+    (tmp_path / "CONFIG").write_text("trained: false\n")
+    group = "prepare" if argv[0] == "new_recipe" else "train"
+    module = importlib.import_module(f"espnet2_avsep.bin.{group}.{argv[0]}")
+    assert module.main(list(argv[1:])) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith("error: ")
+    assert "FILE" in said or "x" * 200 in said
+
+
+def test_a_model_of_no_folder_is_an_error(tmp_path, capsys):
+    from espnet2_avsep.bin.train.made_from import main
+
+    assert main(["model", "--avsep_exp", str(tmp_path / "none")]) == 2
+    assert "no such folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("options", "shown"), [([], 0), (["default"], 1)])

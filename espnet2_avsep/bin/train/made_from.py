@@ -67,6 +67,11 @@ def check_model(args: Options) -> None:
     from espnet2_avsep.data.tables.yaml_file import read_yaml
 
     folder = Path(args.avsep_exp)
+    if not folder.is_dir():
+        raise InputError(
+            f"--avsep_exp {folder}: no such folder; train first (stage 6), or correct "
+            "it."
+        )
     for path in map(Path, args.made_by):
         info = read_yaml(folder / path.name)
         if info:
