@@ -1,6 +1,7 @@
 """The ESPnet model: waveforms and visual embeddings in, loss and tracks out."""
 
 import contextlib
+import math
 from typing import (
     Callable,
     ContextManager,
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from espnet2_avsep.data.conditions import needed
 from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
+from espnet2_avsep.layers.batch_norm import several_processes
 from espnet2_avsep.layers.grounding import SOUNDS, Grounding, grounding_accuracy
 from espnet2_avsep.layers.recursion import RecursionSteps
 from espnet2_avsep.lean_imports import lean_imports
@@ -190,6 +192,10 @@ class ESPnetAVSeparationModel(AbsESPnetModel):
             stats[name] = value.detach()
             loss = loss + self.weights[name] * value
         stats["loss"] = loss.detach()
+        if several_processes():
+            # ESPnet 202511 leaves the NaN of one process out of the mean over all, and
+            # the training would go on.
+            stats["loss"] = stats["loss"].masked_fill(loss.isnan(), math.inf)
         if silent_redraws is not None and self.training:
             stats["silent_redraws"] = silent_redraws.float().mean()
         if not self.training:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from espnet2.enh.decoder.stft_decoder import STFTDecoder
 from espnet2.enh.encoder.stft_encoder import STFTEncoder
+from espnet2.torch_utils.recursive_op import recursive_average
 from torch import nn
 
 from espnet2_avsep.dsp.log_frequency import LogFrequencyWarp
@@ -14,6 +15,7 @@ from espnet2_avsep.loss.binary_mask_bce import BinaryMaskBCE
 from espnet2_avsep.loss.soft_snr import SoftSNR
 from espnet2_avsep.loss.spectrogram_l1 import SpectrogramL1
 from espnet2_avsep.metrics.si_sdr import si_sdr
+from espnet2_avsep.model import espnet_model
 from espnet2_avsep.model.espnet_model import (
     FLOOR_DB,
     ESPnetAVSeparationModel,
@@ -327,6 +329,25 @@ def test_loss_is_the_weighted_sum_of_its_terms():
     assert loss.item() == pytest.approx(
         2 * stats["bce"].item() + 0.5 * stats["l1"].item(), rel=1e-5
     )
+
+
+def test_a_loss_that_is_nan_in_one_process_reaches_the_mean_over_all(monkeypatch):
+    """ESPnet 202511 leaves NaN out of that mean; the training went on."""
+
+    def gather(parts, own):
+        parts[0].copy_(own)
+        parts[1].fill_(2.0)  # of another process
+
+    monkeypatch.setattr(torch.distributed, "all_gather", gather)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda x, op: x.mul_(2))
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(espnet_model, "several_processes", lambda: True)
+    means = []
+    for value in (0.0, math.nan):
+        _, stats, weight = build()(**batch_of([torch.full((2, 31 * HOP), value)]))
+        mean, _ = recursive_average(stats, weight, distributed=True)
+        means.append(mean["loss"].item())
+    assert means == [0.5, math.inf]  # (2 * 0 + 2) / (2 + 2)
 
 
 def test_validation_reports_si_sdr():
