@@ -11,11 +11,11 @@ import os
 from pathlib import Path
 from typing import Dict, List
 
-from espnet2_avsep.corpus.clip import Clip, Corpus, GivenList
+from espnet2_avsep.corpus.clip import NOT_FOUND, Clip, Corpus, GivenList
 from espnet2_avsep.corpus.lists import Row, is_pair_list, read_list
 from espnet2_avsep.corpus.tree import Tree, count_images
 from espnet2_avsep.data.records.digest import file_sha256
-from espnet2_avsep.data.tables.clip_id import split_name
+from espnet2_avsep.data.tables.clip_id import plain_name, split_name
 from espnet2_avsep.errors import InputError
 
 # Kind of the problem that --frame_count ignore takes away.
@@ -67,7 +67,13 @@ def read_peer_tree(root: Path, files: Dict[str, Path], check_count: bool) -> Cor
         for row in rows:
             clip = _listed_clip(tree, row, check_count)
             known = clips.setdefault(clip.name, clip)
-            if known != clip and not (known.problem and clip.problem):
+            if bool(known.problem) != bool(clip.problem):
+                raise InputError(
+                    f"{path}, line {row.number}: {clip.name} is listed twice, and one "
+                    f"of its rows does not fit ({known.problem or clip.problem}). "
+                    "Correct it, or take it out."
+                )
+            if known != clip and not clip.problem:
                 raise InputError(
                     f"{path}, line {row.number}: {clip.name} means other files "
                     "than before; a category/id must name one clip."
@@ -90,7 +96,9 @@ def read_bare_tree(root: Path, tree: Tree) -> Corpus:
 def _listed_clip(tree: Tree, row: Row, check_count: bool) -> Clip:
     """Return the clip of a row."""
     if not row.cells:  # a list of names
-        return tree.clip(row.category or "", row.stem, prefer_video=False)
+        if row.category is None:
+            return _clip_of_id(tree, row.stem)
+        return tree.clip(row.category, row.stem, prefer_video=False)
     sound, frames, stated = row.cells[0], row.cells[1], int(row.cells[2])
     clip = Clip(row.category, row.stem)
     found_sound = _find(tree, sound, "sounds") or _find(tree, sound, "videos")
@@ -98,7 +106,7 @@ def _listed_clip(tree: Tree, row: Row, check_count: bool) -> Clip:
     for value, found in ((sound, found_sound), (frames, found_frames)):
         if len(found) > 1:
             which = ", ".join(map(str, found))
-            return clip._replace(problem=f"{value} may be several: {which}")
+            return clip._replace(problem=f"ambiguous: {value} may be several: {which}")
     if not found_frames and found_sound:
         found_frames = _find(tree, sound, "videos")
     for value, found in ((sound, found_sound), (frames, found_frames)):
@@ -111,6 +119,22 @@ def _listed_clip(tree: Tree, row: Row, check_count: bool) -> Clip:
             problem = f"{COUNT}: {frames} holds {count}, the list says {stated}"
             return clip._replace(problem=problem)
     return clip._replace(sound=str(found_sound[0]), picture=str(folder))
+
+
+def _clip_of_id(tree: Tree, stem: str) -> Clip:
+    """Return the clip of a list of ids, whose category is that of its files."""
+    files = [
+        path
+        for kind in ("sounds", "videos", "frames")
+        for path in tree.by_stem(kind).get(stem, [])
+    ]
+    categories = sorted({plain_name(path.parent.name) for path in files})
+    if len(categories) == 1:
+        return tree.clip(categories[0], stem, prefer_video=False)
+    problem = NOT_FOUND
+    if categories:
+        problem = f"ambiguous: {stem} may be several: it is in {', '.join(categories)}"
+    return Clip("unknown", stem, problem=problem)
 
 
 def _find(tree: Tree, value: str, kind: str) -> List[Path]:

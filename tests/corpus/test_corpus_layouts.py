@@ -358,6 +358,38 @@ def test_lists_of_ids_alone(tmp_path, prepare):
     assert read_skipped(data / "test" / "skipped.tsv")[0].key == "unknown-lost"
 
 
+def test_csv_lists_of_ids_beside_the_files(tmp_path):
+    """Their clips have the category of their files; all counted as missing."""
+    for name in [*layouts.everything(LISTS), "flute/c1"]:
+        PUT.video(tmp_path / "videos" / f"{name}.mp4", name)
+    for name, clips in LISTS.items():
+        rows = "".join(f"{clip.split('/')[1]}\n" for clip in clips)
+        (tmp_path / f"{name}.csv").write_text(rows + "lost\n" * (name == "test"))
+    corpus = read_music(tmp_path, "MUSIC_solo_videos.json", "MUSIC_duet_videos.json")
+    assert corpus.lists["test"].names == [*LISTS["test"], "unknown/lost"]
+    assert corpus.lists["train"].names == [
+        *("cello/c0", "unknown/c1", "flute/-f0", "flute/f_1")
+    ]
+    problems = {n: clip.problem for n, clip in corpus.clips.items() if clip.problem}
+    assert problems == {
+        "unknown/c1": "ambiguous: c1 may be several: it is in cello, flute",
+        "unknown/lost": "video not found",
+    }
+    assert corpus.clips["flute/-f0"].sound == str(tmp_path / "videos/flute/-f0.mp4")
+
+
+def test_two_rows_of_a_clip_of_which_one_fits(tmp_path):
+    """The message was that the clip means other files."""
+    PUT.sound(tmp_path / "audio/cello/c0.wav", "x")
+    PUT.frames(tmp_path / "frames/cello/c0", "x")
+    row = "audio/cello/c0.wav,frames/cello/c0,"
+    for name, count in (("train", 3), ("test", 4)):
+        (tmp_path / f"{name}.csv").write_text(f"{row}{count}\n")
+    said = r"one of its rows does not fit \(number of images: frames/cello/c0 holds 3,"
+    with pytest.raises(InputError, match=said):
+        read_music(tmp_path, "MUSIC_solo_videos.json", "MUSIC_duet_videos.json")
+
+
 def test_folders_that_hold_no_list(tmp_path, prepare):
     folder = build("json", tmp_path / "a")
     (tmp_path / "none").mkdir()
@@ -385,7 +417,8 @@ def test_paths_that_may_be_several_files(tmp_path):
     (tmp_path / "train.csv").write_text(text)
     assert read_music(*read).clips["cello/c0"] == clip  # more of the path agrees
     (tmp_path / "train.csv").write_text("/cello/c0.wav,/cello/c0,3\n")
-    assert "may be several" in read_music(*read).clips["cello/c0"].problem
+    problem = read_music(*read).clips["cello/c0"].problem
+    assert problem.startswith("ambiguous: /cello/c0.wav may be several: ")
 
 
 def test_number_of_images_may_be_ignored(tmp_path, prepare):
