@@ -50,9 +50,12 @@ def trajectories(flow: Tensor, cut: Tensor, window: int) -> Tensor:
 
     Returns:
         Displacements G_{t+1} - G_0 of every step, (M, S, 2, G, G), in fractions of the
-        picture's sides.
+        picture's sides; in the type of ``flow``.
     """
-    grid = flow.size(-1)
+    grid, dtype = flow.size(-1), flow.dtype
+    # Half precision has too few digits for places, and torch 2.11's grid_sample on a
+    # CPU for the weights between them.
+    flow = flow.to(torch.promote_types(dtype, torch.float32))
     middles = (torch.arange(grid, device=flow.device) + 0.5) / grid * 2 - 1
     start = torch.stack(torch.meshgrid(middles, middles, indexing="xy"), dim=-1)
     start = start.to(flow)  # (G, G, 2), x then y, from -1 to 1
@@ -73,4 +76,4 @@ def trajectories(flow: Tensor, cut: Tensor, window: int) -> Tensor:
             align_corners=False,
         )
         steps.append(moved)
-    return torch.stack(steps, dim=1)
+    return torch.stack(steps, dim=1).to(dtype)
