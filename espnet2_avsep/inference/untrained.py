@@ -62,10 +62,10 @@ class UntrainedAV:
 
     Args:
         config: Its config file.
-        sample_rate: Sampling rate in Hz; null takes the config's.
+        sample_rate: Sampling rate in Hz; None takes the config's.
         assignment: Which output is which source, where the system itself does not know:
             "order" (as they come) or "oracle" (the order with the best mean SI-SDR to
-            the references, an upper bound). null takes the config's.
+            the references, an upper bound). None takes the config's.
 
     Raises:
         InputError: see load_untrained_config; an assignment that does not fit.

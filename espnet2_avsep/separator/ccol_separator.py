@@ -134,7 +134,7 @@ class CCoLSeparator(AbsAVSeparator):
         Args:
             feature: Features of M sounds, (B, M, F, T).
             visual: Embeddings of N pictures, (B, N, D).
-            heard: Which sounds are of interest, (B, M); null: all.
+            heard: Which sounds are of interest, (B, M); None: all.
 
         Returns:
             Logits (B, M, N, 2), of layers.grounding.SOUNDS and SILENT; NaN for a sound

@@ -32,7 +32,7 @@ def build_encoder(
     Args:
         encoder: "open_clip" or "resnet18".
         model: open_clip's model name; ResNet-18 has none.
-        pretrained: Tag, path or "random"; null takes "openai" for open_clip and
+        pretrained: Tag, path or "random"; None takes "openai" for open_clip and
             "IMAGENET1K_V1" for ResNet-18.
         seed: Of random weights.
         **options: device, dtype and batch_size of :class:`FrameEncoder`.

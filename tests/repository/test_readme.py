@@ -126,6 +126,17 @@ def test_links_lead_somewhere(name):
             assert anchor in slugs(found), f"{target}#{anchor}"
 
 
+def test_pages_that_sources_name_exist():
+    named = set()
+    for pattern in ("conf/tuning/*.yaml", "espnet2_avsep/**/*.py", "egs2/*/*/*.sh"):
+        for path in ROOT.glob(pattern):
+            text = path.read_text(encoding="utf-8")
+            named |= set(re.findall(r"\b(?:egs2|tests|espnet2_avsep)/[\w/]+\.md", text))
+    assert "egs2/mini_music/doc/tfc_tdf.md" in named
+    missing = [name for name in sorted(named) if not (ROOT / name).is_file()]
+    assert missing == []
+
+
 def test_named_configurations_exist():
     section = README.split("## Systems")[1].split("\n## ")[0]
     known = {p.stem for p in (ROOT / "conf" / "tuning").glob("*.yaml")}
