@@ -55,6 +55,9 @@ def encoder_from_info(
 ) -> Union[FrameEncoder, FramePacker]:
     """Build the encoder that a visual_info.yaml names, with the very same weights.
 
+    Of a training on pictures cut out around objects, it squeezes each picture to its
+    square, as those were.
+
     Args:
         path: The file that avsep_extract_visual wrote beside the embeddings.
         device: Where to compute.
@@ -65,12 +68,21 @@ def encoder_from_info(
             this package, or the weights found are others than those that made them.
     """
     info = read_info(path)
+    encoder = _encoder_of(path, info, device, dtype)
     if "boxes" in info:
         logging.warning(
             "%s: the pictures of the training were cut out around objects; give such "
-            "crops, too",
+            "crops, too: they are squeezed to the encoder's square, as those were",
             path,
         )
+        encoder.preprocessing = encoder.preprocessing.squeezed()
+    return encoder
+
+
+def _encoder_of(
+    path: Union[str, Path], info: Dict[str, Any], device: str, dtype: Optional[str]
+) -> Union[FrameEncoder, FramePacker]:
+    """Build the encoder of a visual_info.yaml; see :func:`encoder_from_info`."""
     if info.get("encoder") == FRAMES:
         check_keys(path, info, ("size", "jpeg_quality"))
         return FramePacker(info["size"], info["jpeg_quality"])

@@ -53,6 +53,8 @@ from espnet2_avsep.visual.visual_options import FRAMES, REGIONS, VisualOptions
 INFO = "visual_info.yaml"
 # Cropper.cut of a clip: (time in s, picture) pairs, encoder -> pictures.
 Crop = Callable[[Iterator[Tuple[float, np.ndarray]], Any], Iterator[np.ndarray]]
+# Encoders to which earlier versions gave the middle of a box only.
+_CUT_BOXES = ("resnet18",)
 ROW_TIME = "(i + 1/2) / n of the sound"
 
 
@@ -130,6 +132,8 @@ def _extract(
             settings["file"] = signature(args.visual_pretrained)
     if boxes is not None:
         settings["cropped"] = boxes.settings
+        if args.visual_encoder in _CUT_BOXES:
+            settings["cropped"] = {**boxes.settings, "whole_boxes": True}
 
     def results(keys: List[str], writer: FeatureWriter) -> Iterator[Result]:
         encoder = packer or network()

@@ -21,7 +21,6 @@ from espnet2_avsep.data.tables.scp import PathLike, atomic_write, read_scp
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.media.container import ClipError
 from espnet2_avsep.media.file_name import looks_like_file
-from espnet2_avsep.media.picture import scale
 from espnet2_avsep.visual.boxes.box_files import Box, BoxFiles, ClipBoxes
 
 ANY = "any"
@@ -147,7 +146,7 @@ class Cropper:
             left, top, right, bottom = corners = self._place(key, box, width, height)
             notes.append([*corners, round(box.score, 4), box.label, source])
             part = image[top:bottom, left:right]
-            yield encoder.fit(scale(part, encoder.preprocessing.resize.size))
+            yield encoder.preprocessing.squeezed().fit(part)
 
     def _with_boxes(
         self, key: str, images: Iterable[Tuple[float, np.ndarray]]

@@ -38,6 +38,10 @@ class Preprocessing(NamedTuple):
         image = scale(image, target, self.resize.interpolation, keep=self.crop)
         return _centre(image, self.crop, self.fill)
 
+    def squeezed(self) -> "Preprocessing":
+        """Return what scales all of a picture to the input, whatever its shape."""
+        return self._replace(resize=Resize(self.crop, "squash"))
+
 
 def _centre(image: np.ndarray, size: Tuple[int, int], fill: int) -> np.ndarray:
     """Crop or pad a picture (H, W, 3) around its centre (torchvision's rounding)."""

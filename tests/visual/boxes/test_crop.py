@@ -1,6 +1,7 @@
 """Pictures cut out around boxes: stage 2 with --visual_boxes."""
 
 import json
+import types
 
 import kaldiio
 import numpy as np
@@ -132,7 +133,11 @@ def test_the_crop_is_the_object_and_nothing_else(tmp_path, clips, bright, caplog
     assert (info["encoder"], info["boxes"]) == ("frames", "detector")
     assert (info["detector"], info["box_weights"]) == ("bright", "none")
     assert info["box_classes"] == {"*": ["person"]}
-    build.encoder_from_info(out / "visual_info.yaml")
+    encoder = build.encoder_from_info(out / "visual_info.yaml")
+    # All of a crop that is given to a trained model is seen, as in training.
+    seen = encoder.encode([np.repeat(np.eye(3, dtype=np.uint8) * 250, 8, axis=1)])
+    assert seen.shape == (1, 3, SIZE, SIZE)
+    assert min(seen[0, 0, 0, 0], seen[0, 0, -1, -1]) > 200
     assert "cut out around objects; give such crops, too" in caplog.text
     assert bright[0].batches == [2, 3]
     assert bright[0].options["device"] == "cpu"
@@ -164,6 +169,47 @@ def test_a_margin_and_the_edge_of_the_picture():
         (crop,) = cropper.cut("a", [(0.0, image)], Whole)
         assert crop.shape == (8, 8, 3)
         assert cropper.notes["a"] == [[*expected, 1.0, "x", "detector"]]
+
+
+def test_all_of_a_box_is_in_the_crop():
+    """Also for an encoder that crops its pictures to less than it scales them to."""
+    ends = np.full((20, 60, 3), DARK, np.uint8)
+    ends[5:15, 10:12], ends[5:15, 38:40] = 250, 250  # both ends of the box
+    sizes = Resize((16, 16), "shortest", "bilinear"), (14, 14)
+    encoder = FrameEncoder(torch.nn.Flatten(), Preprocessing(*sizes), {})
+    files = types.SimpleNamespace(load=lambda key: None)
+    cropper = Cropper(CropOptions({"*": ["any"]}), {}, files=files)
+    files.load = lambda key: types.SimpleNamespace(
+        at=lambda time: [Box("x", 1.0, (10, 5, 40, 15))], size=None, frames={}
+    )
+    (crop,) = cropper.cut("a", [(0.0, ends)], encoder)
+    assert crop.shape == (14, 14, 3)
+    assert crop[:, [0, -1]].min() > 150 and crop[:, 3:-3].max() < 60
+
+
+def test_crops_that_lost_their_sides_are_made_again(
+    tmp_path, clips, bright, monkeypatch
+):
+    made = []
+
+    def encoder(**options):
+        made.append(options["encoder"])
+        preprocessing = Preprocessing(Resize((8, 8)), (8, 8))
+        return FrameEncoder(torch.nn.Flatten(), preprocessing, {}, batch_size=4)
+
+    monkeypatch.setattr(build, "build_encoder", encoder)
+    for name, number in (("open_clip", 1), ("resnet18", 2)):
+        made.clear()
+        run(clips, tmp_path / name, "detector", encoder=name)
+        journal = tmp_path / name / "out" / "visual.journal"
+        settings, *entries = journal.read_text().splitlines(keepends=True)
+        of_before = json.loads(settings)
+        of_before["settings"]["cropped"].pop("whole_boxes", None)
+        line = json.dumps(of_before, sort_keys=True) + "\n"
+        journal.write_text("".join([line, *entries]))
+        run(clips, tmp_path / name, "detector", encoder=name)
+        run(clips, tmp_path / name, "detector", encoder=name)
+        assert made == [name] * number
 
 
 def test_which_box_is_taken():
