@@ -64,7 +64,7 @@ folder=${corpus_source}
 datadir=${data_dir} local_data_opts=${noted_opts:-${pass_on[*]}}
 declare -A made_with=([1]="corpus corpus_dir local_data_opts")
 
-hold_lock "${data_dir}/.stage1.lock" "${data_dir} (stage 1)"
+hold_lock "${data_dir}/.stage1.lock" "${data_dir} (stages 1 to 4)"
 sets=(--train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}")
 if [ "${corpus}" = mini_music ]; then
     if [ "${folder}" = downloads ]; then

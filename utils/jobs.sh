@@ -89,6 +89,8 @@ run_group() {
 show_progress() {
     local file line shown
     local -A last=()
+    # Its sleep may outlive it, and shall hold no lock (of utils/write_file.sh).
+    [ -z "${held_lock:-}" ] || exec {held_lock}>&-
     while sleep "${progress_interval}" > /dev/null 2>&1 && kill -0 $$ 2> /dev/null; do
         shown=0
         for file in $1; do

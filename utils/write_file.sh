@@ -14,17 +14,25 @@ write_file() {
     fi
 }
 
-# hold_lock <file> <what it is of>: hold a lock until this script and all that it has started have
-# ended, killed or not; an error if another run holds it. Without util-linux's flock: no lock.
+# hold_lock <file> <what it is of> [--shared]: hold a lock until this script and all that it has
+# started have ended, killed or not, or until release_lock; an error if another run holds it. Runs
+# that only read share it. Without util-linux's flock: no lock.
 hold_lock() {
     local fd status=0
     command -v flock > /dev/null || return 0
     mkdir -p "$(dirname "$1")"
     # What cannot be written there is said by what writes.
     if [ -e "$1" ]; then [ -w "$1" ]; else [ -w "$(dirname "$1")" ]; fi || return 0
-    exec {fd}>> "$1"
-    flock --nonblock --conflict-exit-code 75 "${fd}" || status=$?
+    exec {fd}<> "$1"
+    flock "${3:---exclusive}" --nonblock --conflict-exit-code 75 "${fd}" || status=$?
     # Other errors are of file systems without locks.
     [ "${status}" -ne 75 ] ||
-        die "another run is writing $2. Wait for its end, or stop it (the lock is $1)"
+        die "another run is using $2. Wait for its end, or stop it (the lock is $1)"
+    held_lock=${fd}
+}
+
+# release_lock: let go of the lock that was taken last
+release_lock() {
+    [ -z "${held_lock:-}" ] || exec {held_lock}>&-
+    held_lock=
 }

@@ -4,7 +4,7 @@ Every network that trains uses it, so that a training over several processes com
 what one process with the whole batch does.
 """
 
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -122,11 +122,28 @@ class SourceBatchNorm2d(nn.BatchNorm2d):
         self.statistics = statistics
         self.sync = sync
 
-    def forward(self, x: Tensor, num_sources: int = 1) -> Tensor:
-        """Normalise (N * B, C, H, W), stacked source by source."""
-        if not self.training or num_sources == 1 or self.statistics == "joint":
+    def forward(
+        self, x: Tensor, num_sources: int = 1, counted: Optional[Tensor] = None
+    ) -> Tensor:
+        """Normalise (N * B, C, H, W), stacked source by source.
+
+        Args:
+            x: The maps.
+            num_sources: N.
+            counted: Which maps are no padding, (N * B,). In training the statistics
+                are of these, and the others become zero.
+        """
+        if not self.training:
             return self._normalise(x)
-        return torch.cat([self._normalise(part) for part in x.chunk(num_sources)])
+        number = 1 if self.statistics == "joint" else num_sources
+        parts = list(x.chunk(number))
+        if counted is None or counted.all():
+            parts = [self._normalise(part) for part in parts]
+        else:
+            for n, kept in enumerate(counted.chunk(number)):
+                y = self._normalise(parts[n][kept])
+                parts[n] = torch.zeros_like(parts[n]).index_put((kept,), y)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def scale_and_shift(self) -> Tuple[Tensor, Tensor]:
         """Evaluation is y = scale x + shift; return both, (C,) each."""

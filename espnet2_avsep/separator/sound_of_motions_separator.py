@@ -181,7 +181,8 @@ class SoundOfMotionsSeparator(AbsAVSeparator):
         ):
             # Padded here: in bfloat16 on CPUs, the gradient of a weight that meets
             # nothing but a convolution's own padding is not set (torch 2.11).
-            x = F.relu(norm(conv(F.pad(x, (1, 1, 1, 1))), num_sources))
+            x = conv(F.pad(x, (1, 1, 1, 1)))
+            x = F.relu(norm(x, num_sources, valid.flatten()))
             x = _along_time(over_time, x, valid)
         # Of the appearance, a map of each step's size.
         maps = visual.transpose(0, 1).flatten(0, 1)

@@ -1,5 +1,6 @@
 """egs2/TEMPLATE/avsep1/avsep.sh: stages, options, re-runs, with a pretended Python."""
 
+import fcntl
 import json
 import os
 import re
@@ -524,6 +525,41 @@ def test_a_failing_job_stops_the_recipe_and_names_its_log(again):
     assert "avsep_format_audio was told to fail" in result.stderr
     assert "Audio of train valid test failed. log: 'dump/raw/logs/" in result.stderr
     assert not again.calls("avsep_filter_clips")
+
+
+@pytest.mark.parametrize("command, reads", [("format_audio", 1), ("collect_stats", 0)])
+def test_stage_1_waits_until_no_run_reads_its_tables(again, command, reads):
+    """Stages 2 to 4 of several runs may read them at a time."""
+    name = f"avsep_{command}"
+    lock = (again.recipe / "data" / ".stage1.lock").open("a")
+    with subprocess.Popen(
+        ["./run.sh", "--stage", "3", "--python", again.python],
+        cwd=again.recipe,
+        env=again.environment(FAKE_HANGS=name, MUSIC="/tmp"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as run:
+        try:
+            wait_until((again.recipe / "hanging").exists)
+            if reads:
+                refused = again.stages(1, 1)
+                assert refused.returncode == 2 and not again.calls("prepare_music")
+                assert "another run is using data (stages 1 to 4)" in refused.stderr
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            else:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            run.terminate()
+            lock.close()
+
+
+def test_no_stage_reads_tables_that_stage_1_of_another_run_writes(again):
+    with (again.recipe / "data" / ".stage1.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        refused = again.stages(2, 8)
+        assert refused.returncode == 2 and not again.calls()
+        assert "another run is using data (stage 1)" in refused.stderr
+        assert again.stages(5, 5).returncode == 0
 
 
 def test_a_stage_without_its_forerunner_says_so(tmp_path):

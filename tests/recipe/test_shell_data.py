@@ -108,7 +108,7 @@ def test_two_runs_do_not_write_one_folder_at_a_time(tmp_path, lock):
         fcntl.flock(f, fcntl.LOCK_EX)
         refused = prepare(mini)
         assert refused.returncode == 2 and not mini.calls()
-        assert "Error: another run is writing" in refused.stderr
+        assert "Error: another run is using" in refused.stderr
         assert f"(the lock is {lock})" in refused.stderr
     result = prepare(mini)  # a lock ends with the process that holds it
     assert result.returncode == 0, result.stderr

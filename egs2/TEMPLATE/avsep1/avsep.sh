@@ -447,6 +447,11 @@ if ! "${skip_data_prep}"; then
         check_clip_counts
     fi
 
+    # Stage 1 of another run does not begin before stages 2 to 4 of this one have ended.
+    if [ "${stage}" -le 4 ] && [ "${stop_stage}" -ge 2 ] && [ -d "${datadir}" ]; then
+        hold_lock "${datadir}/.stage1.lock" "${datadir} (stage 1)" --shared
+    fi
+
     if wanted 2; then
         begin_stage 2 "Visual features: ${datadir}/ -> ${data_feats}/"
         check_feature_paths
@@ -578,6 +583,7 @@ if ! "${skip_data_prep}"; then
             log "Corpus health report: ${data_feats}/report/index.html (open it in a browser)"
         note_options 4
     fi
+    release_lock
 else
     log "Skip stages 1-4 (data preparation)"
 fi
