@@ -93,7 +93,7 @@ def prepare(corpus: Corpus, plan: Plan) -> None:
     _warn_of_case(category_key(clips[name].category) for name in used)
     # A run that ends between two sets leaves none: they must be of one split.
     for name in sets:
-        for table in (*_TABLES, "spk2utt"):
+        for table in (*_TABLES, "spk2utt", "utt2pair"):
             (plan.data_dir / name / table).unlink(missing_ok=True)
     for name, listed in sets.items():
         folder = plan.data_dir / name

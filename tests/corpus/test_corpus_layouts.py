@@ -246,6 +246,18 @@ def test_no_duets_and_duets_in_two_places(tmp_path, prepare):
     assert "is also another set's name" in prepare("music", folder, *same, fails=True)
 
 
+def test_a_set_that_was_one_of_duets(tmp_path, prepare):
+    """Its utt2pair stayed, and fix_data_dir.sh would keep the clips of that only."""
+    folder = layouts.json_videos(tmp_path / "a", LISTS, PUT, duets=DUETS)
+    splits = layouts.write_splits(tmp_path / "splits", LISTS)
+    options = ("--splits", splits, *NAMES)
+    data = prepare("music", folder, *options, "--real_sets", "other")
+    assert len(read_scp(data / "other/utt2pair")) == 3
+    prepare("music", folder, *options, "--test_sets", "other")
+    assert len(read_scp(data / "other/utt2spk")) == 3
+    assert not (data / "other/utt2pair").exists()
+
+
 def test_what_a_duet_is():
     assert instruments_of("cello acoustic_guitar") == ("cello", "acoustic_guitar")
     assert instruments_of("cello") is instruments_of("erhu solo") is None
