@@ -12,6 +12,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import torch
 from torch.cuda.amp import GradScaler
 
+from espnet2_avsep.data.records.training_record import note_begun_anew
 from espnet2_avsep.errors import InputError, close_to
 from espnet2_avsep.lean_imports import lean_imports
 from espnet2_avsep.model import checkpoints
@@ -534,6 +535,7 @@ def _prepare(
     """
     if not options.resume:
         checkpoints.remove_checkpoints(folder)
+        note_begun_anew(folder)
         return
     path = checkpoints.newest_checkpoint(folder)
     if path is None:

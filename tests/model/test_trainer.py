@@ -16,9 +16,15 @@ from espnet2.train.reporter import Reporter
 
 from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.data.records.epochs import finished_epochs
+from espnet2_avsep.data.records.training_record import PENDING
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.model import checkpoints, timed_batches
-from espnet2_avsep.model.trainer import AVSeparationTrainer, AVSeparationTrainerOptions
+from espnet2_avsep.model.checkpoints import CHECKPOINT
+from espnet2_avsep.model.trainer import (
+    AVSeparationTrainer,
+    AVSeparationTrainerOptions,
+    _prepare,
+)
 from tests.support.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
 
@@ -311,6 +317,16 @@ def test_weights_that_are_not_finite_are_named(tmp_path):
     model.mean.fill_(float("inf"))
     with pytest.raises(InputError, match="mean is no longer finite"):
         one_epoch(model, [1.0], tmp_path)
+
+
+def test_a_training_without_resume_takes_the_place_of_the_one_before(tmp_path):
+    """Its record does so with the checkpoint, not before: it may fail until then."""
+    (tmp_path / CHECKPOINT).write_bytes(b"weights")
+    (tmp_path / "made_from.json").write_text("before")
+    (tmp_path / PENDING).write_text("now")
+    _prepare(tmp_path, torch.nn.Linear(1, 1), options(tmp_path, resume=False))
+    assert [path.name for path in tmp_path.iterdir()] == ["made_from.json"]
+    assert (tmp_path / "made_from.json").read_text() == "now"
 
 
 @pytest.mark.parametrize(

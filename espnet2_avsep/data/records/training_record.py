@@ -22,6 +22,7 @@ from espnet2_avsep.data.records.made_from import (
     differences,
     make_record,
     read_record,
+    record_path,
     write_record,
 )
 from espnet2_avsep.data.shape_files import shape_readers
@@ -43,6 +44,9 @@ MAY_CHANGE = {
 MAY_CHANGE_PREFIXES = ("dist_", "wandb_", "use_wandb", "train_data_", "valid_data_")
 # Written when a training has ended.
 FINISHED = "finished.json"
+# The record of a training without --resume, until it removes the checkpoints of the one
+# before: should it end earlier, these are still there, and so is their record.
+PENDING = "made_from.next.json"
 
 
 def start_training(argv: Sequence[str]) -> bool:
@@ -89,10 +93,21 @@ def hold_training(argv: Sequence[str]) -> Iterator[None]:
     record = _record(argv)
     _check_shapes(words, record)
     with lock_folder(output_dir, "a training"):
-        if _resumes(words):
-            _check_same_training(output_dir, record)
-        write_record(output_dir, record)
+        if not _resumes(words) and _has_weights(output_dir):
+            write_json(output_dir / PENDING, record, sort_keys=True)
+        else:
+            if _resumes(words):
+                _check_same_training(output_dir, record)
+            (output_dir / PENDING).unlink(missing_ok=True)
+            write_record(output_dir, record)
         yield
+
+
+def note_begun_anew(folder: PathLike) -> None:
+    """Replace the record of the training before, whose checkpoints are gone."""
+    pending = Path(folder) / PENDING
+    if pending.is_file():
+        os.replace(pending, record_path(folder))
 
 
 @contextlib.contextmanager
@@ -247,9 +262,13 @@ def _content(value: Any) -> Optional[str]:
     return f"{os.path.getsize(path)} bytes, {ends_digest(path)}{colon}{which}"
 
 
+def _has_weights(folder: Path) -> bool:
+    return any(folder.glob("checkpoint*.pth")) or any(folder.glob("*epoch.pth"))
+
+
 def _check_same_training(folder: Path, record: Record) -> None:
     """Raise where the folder holds a checkpoint of another training."""
-    if not any(folder.glob("checkpoint*.pth")) and not any(folder.glob("*epoch.pth")):
+    if not _has_weights(folder):
         return
     config = _flatten(read_yaml(folder / "config.yaml"))
     before = read_record(folder)

@@ -12,6 +12,7 @@ from espnet2_avsep.bin.train.made_from import main
 from espnet2_avsep.data.records.training_record import (
     is_finished,
     keep_config,
+    note_begun_anew,
     note_finished,
     start_training,
 )
@@ -220,8 +221,24 @@ def test_a_comma_in_a_path(training):
 
 def test_without_resume_all_begins_anew(training):
     start_training(training.argv("--seed", "7", "--resume", "false"))
+    note_begun_anew(training.exp)
     record = json.loads((training.exp / "made_from.json").read_text())
     assert record["options"]["seed"] == 7
+
+
+def test_a_training_without_resume_that_fails_before_it_begins(training):
+    """Its record stood beside the checkpoint before, which it then continued."""
+    other = ("--seed", "7")
+    start_training(training.argv(*other, "--resume", "false"))  # and fails
+    assert "with other options: seed was None, now 7" in training.refuses(*other)
+    assert not start_training(training.argv())
+    note_begun_anew(training.exp)  # nothing is left of the one that failed
+    assert not start_training(training.argv())
+    # Where there is no checkpoint, there is nothing to wait for.
+    (training.exp / "checkpoint.pth").unlink()
+    start_training(training.argv(*other, "--resume", "false"))
+    (training.exp / "checkpoint.pth").write_bytes(b"weights")
+    assert not start_training(training.argv(*other))
 
 
 def test_other_features_of_the_same_shape_are_other_data(training):
