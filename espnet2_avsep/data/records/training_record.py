@@ -115,17 +115,20 @@ def keep_config(folder: PathLike) -> Iterator[None]:
     """Restore config.yaml if the training that is to continue is refused.
 
     ESPnet writes it before it looks at the checkpoint; without the right one the
-    trained model cannot be loaded.
+    trained model cannot be loaded. So is it, after any error, while a training that
+    begins anew has not removed the checkpoints of the one before.
 
     Args:
         folder: Of the experiment.
     """
-    path = Path(folder) / "config.yaml"
+    path, pending = Path(folder) / "config.yaml", Path(folder) / PENDING
     before = path.read_bytes() if path.is_file() else None
+    is_anew = pending.is_file()
     try:
         yield
-    except InputError:
-        if before is not None and path.read_bytes() != before:
+    except BaseException as error:
+        is_of_before = pending.is_file() if is_anew else isinstance(error, InputError)
+        if is_of_before and before is not None and path.read_bytes() != before:
             write_file(path, before)
         raise
 

@@ -302,6 +302,21 @@ def test_a_refused_continuation_restores_the_config(training):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("error", [InputError("it diverges"), KeyboardInterrupt()])
+@pytest.mark.parametrize("begun", [True, False])
+def test_the_config_is_that_of_the_weights(training, begun, error):
+    """One that began anew and diverged got the config of the training before."""
+    path = training.exp / "config.yaml"
+    before = path.read_text()
+    start_training(training.argv("--seed", "7", "--resume", "false"))
+    with pytest.raises(type(error)), keep_config(training.exp):
+        path.write_text("seed: 7\n")
+        if begun:
+            note_begun_anew(training.exp)
+        raise error
+    assert path.read_text() == ("seed: 7\n" if begun else before)
+
+
 def test_a_model_of_other_data_is_used_only_on_request(training, capsys):
     model = ["model", "--avsep_exp", str(training.exp)]
     assert main(model) == 0
