@@ -22,6 +22,7 @@ from espnet2_avsep.model.timed_batches import TimedBatches
 
 with lean_imports():
     from espnet2.main_funcs.average_nbest_models import average_nbest_models
+    from espnet2.schedulers.abs_scheduler import AbsValEpochStepScheduler
     from espnet2.torch_utils.device_funcs import to_device
     from espnet2.train.reporter import Reporter, SubReporter
     from espnet2.train.trainer import Trainer, TrainerOptions
@@ -42,6 +43,7 @@ class AVSeparationTrainerOptions(TrainerOptions):
         all_epochs: Epochs of the whole training; max_epoch is the last one of a phase
             while the phase lasts.
         phase: Number of the phase, from 1, and the phase; None without phases.
+        schedules_by_score: Whether a scheduler looks at val_scheduler_criterion.
     """
 
     picture_interval: int = 5
@@ -50,6 +52,7 @@ class AVSeparationTrainerOptions(TrainerOptions):
     phases: Sequence[Any] = ()
     all_epochs: int = 0
     phase: Optional[Tuple[int, Phase]] = None
+    schedules_by_score: bool = False
 
 
 class AVSeparationTrainer(Trainer):
@@ -81,7 +84,9 @@ class AVSeparationTrainer(Trainer):
         )
 
     @classmethod
-    def run(cls, model, trainer_options, distributed_option, **kwargs) -> None:
+    def run(
+        cls, model, schedulers, trainer_options, distributed_option, **kwargs
+    ) -> None:
         """Train, from the newest complete checkpoint if there is one.
 
         Raises:
@@ -103,8 +108,12 @@ class AVSeparationTrainer(Trainer):
             trainer_options,
             # ESPnet would draw all curves after every epoch: seconds each time.
             use_matplotlib=False,
+            schedules_by_score=any(
+                isinstance(s, AbsValEpochStepScheduler) for s in schedulers
+            ),
         )
         given = {"model": model, "distributed_option": distributed_option, **kwargs}
+        given["schedulers"] = schedulers
         if options.phases:
             cls._run_phases(options, **given)
         else:
@@ -491,13 +500,16 @@ def _has_finite(reporter: SubReporter, key: str) -> bool:
 def _check_criteria(
     reporter: SubReporter, phase: str, options: AVSeparationTrainerOptions
 ) -> None:
-    """Check that an epoch has the statistics that choose the best one, and the last.
+    """Check that an epoch has the statistics that options name.
 
-    ESPnet keeps no best weights where a name is wrong, and says nothing.
+    ESPnet keeps no best weights where a name is wrong, and says nothing; a scheduler
+    ends in a traceback.
     """
     wanted = {"best_model_criterion": options.best_model_criterion}
     if options.patience is not None:
         wanted["early_stopping_criterion"] = [options.early_stopping_criterion]
+    if options.schedules_by_score:
+        wanted["val_scheduler_criterion"] = [options.val_scheduler_criterion]
     for option, criteria in wanted.items():
         for criterion in criteria:
             name = criterion[1]

@@ -354,6 +354,17 @@ def test_validation_without_a_finite_score_is_never_the_best(tmp_path, values, s
     assert (tmp_path / "checkpoint.pth").exists()
 
 
+def test_a_scheduler_by_a_score_that_there_is_not(train, capsys):
+    """ESPnet ends in a KeyError after the epoch, before it is saved."""
+    changes = {"scheduler": "reducelronplateau", "scheduler_conf": {"mode": "max"}}
+    changes["val_scheduler_criterion"] = ["valid", "si_sdri"]
+    assert train(max_epoch=1, **changes) == 2
+    message = "val_scheduler_criterion: [valid, si_sdri], but valid has no si_sdri"
+    assert message in capsys.readouterr().err
+    changes["val_scheduler_criterion"][1] = "si_sdr_i"
+    assert train(max_epoch=1, **changes) == 0
+
+
 def test_each_average_is_of_its_own_epochs(train, tmp_path):
     """ESPnet 202511: averages after the first one contain the first one."""
     criteria = [["valid", "loss", "min"], ["valid", "si_sdr", "max"]]
