@@ -72,8 +72,11 @@ def new_recipe(folder: PathLike, corpus: str) -> Path:
         raise InputError(f"{folder}: exists already, and is no folder.")
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder}: exists already; give another folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    # An empty folder stays what it is: a mount point, or the current one.
+    is_there = folder.is_dir()
+    parent = folder if is_there else folder.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f".{folder.name}."))
     try:
         for path in sorted((root / "egs2" / corpus).iterdir()):
             if path.is_symlink() or path.name in _LEFTOVERS:
@@ -83,8 +86,12 @@ def new_recipe(folder: PathLike, corpus: str) -> Path:
             _copy(root / TEMPLATE / name, temporary / name)
         for name in SHARED_FOLDERS:
             _copy(root / name, temporary / name)
-        os.chmod(temporary, 0o755)
-        temporary.replace(folder)  # an empty folder gives way
+        if is_there:
+            for path in sorted(temporary.iterdir()):
+                path.replace(folder / path.name)
+        else:
+            os.chmod(temporary, 0o755)
+            temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

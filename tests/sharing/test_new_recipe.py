@@ -178,6 +178,21 @@ def test_what_is_there_stays(tmp_path, capsys):
     ]
 
 
+def test_the_current_folder_may_be_the_new_recipe(tmp_path, monkeypatch):
+    """It was renamed over, which is an error there and where a volume is mounted."""
+    other = tmp_path / "other"
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    inode = folder.stat().st_ino
+    monkeypatch.chdir(folder)
+    assert avsep_new_recipe.main(["."]) == 0
+    assert avsep_new_recipe.main([str(other)]) == 0
+    assert folder.stat().st_ino == inode
+    names = {path.name for path in folder.iterdir()}
+    assert names == {path.name for path in other.iterdir()} and "run.sh" in names
+    assert avsep_new_recipe.main(["."]) == 2
+
+
 def test_a_package_without_recipes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         recipe.espnet2_avsep, "__file__", str(tmp_path / "p" / "__init__.py")
