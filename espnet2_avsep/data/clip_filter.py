@@ -13,10 +13,12 @@ from espnet2_avsep.data.mixing import same_video
 from espnet2_avsep.data.records.content import copy_content
 from espnet2_avsep.data.records.made_from import (
     begin_record,
+    check_folder,
     check_unchanged,
     make_record,
     write_record,
 )
+from espnet2_avsep.data.records.output_folder import protect
 from espnet2_avsep.data.records.source_check import check_sources
 from espnet2_avsep.data.segment_reader import matrix_shape
 from espnet2_avsep.data.tables.key_check import shorten
@@ -110,6 +112,10 @@ def filter_clips(
     """
     data_dir, wav_dir = Path(data_dir), Path(wav_dir)
     visual_dir, output_dir = Path(visual_dir), Path(output_dir)
+    names = ("utt2spk", "wav.scp", "skipped.tsv")
+    inputs = [folder / name for folder in (data_dir, wav_dir) for name in names]
+    protect([output_dir / name for name in names], inputs)
+    check_folder(output_dir, 4)
     category = read_scp(data_dir / "utt2spk", allow_empty=True)
     first = read_skipped(data_dir / "skipped.tsv")
     listed = set(category) | {row.key for row in first}

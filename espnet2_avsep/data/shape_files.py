@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Callable, Dict, Sequence, Tuple
 
 from espnet2_avsep.data.records.made_from import (
+    check_folder,
     check_sets,
     make_record,
     record_path,
@@ -51,6 +52,7 @@ def collect_shapes(triples: Sequence[str], output_dir: str) -> None:
     check_sets(paths.values())
     check_same_keys({paths[name]: table for name, table in tables.items()})
     folder = Path(output_dir)
+    check_folder(folder, 5)
     record_path(folder).unlink(missing_ok=True)
     for name, table in tables.items():
         read = readers[types[name]]

@@ -281,26 +281,40 @@ def _chosen_keys(tables: Tables, key_file: Optional[str]) -> List[str]:
 
 
 def _remove_other_tracks(output_dir: Path, num_sources: int, record: "Record") -> None:
-    """Remove tracks that were made from anything else, and write the record."""
+    """Remove tracks that were made from anything else, and write the record.
+
+    Raises:
+        InputError: the folder holds tables that no separation has written.
+    """
     from espnet2_avsep.data.records.content import content_path
     from espnet2_avsep.data.records.made_from import (
+        check_folder,
         differences,
         read_record,
         write_record,
     )
 
+    check_folder(output_dir, 7)
     before = read_record(output_dir)
+    table = output_dir / "spk1.scp"
+    wavs = output_dir / "wavs"
+    if before is None and table.exists() and not (wavs / "spk1").is_dir():
+        raise InputError(
+            f"{table}: is there, and was not written by a separation; it would be "
+            "replaced. Give another --output_dir, or move it away."
+        )
     changed = ["it has no record"] if before is None else differences(before, record)
     if not changed:
         return
-    if (output_dir / "wavs").exists():
+    if wavs.exists():
         logging.info("earlier tracks are made again: %s", "; ".join(changed))
     # The record last: without it, all is made again.
     for n in range(1, num_sources + 1):
         scp = output_dir / f"spk{n}.scp"
         scp.unlink(missing_ok=True)
         content_path(scp).unlink(missing_ok=True)
-    shutil.rmtree(output_dir / "wavs", ignore_errors=True)
+    for folder in wavs.glob("spk[0-9]*"):  # what else is there is not ours
+        shutil.rmtree(folder, ignore_errors=True)
     write_record(output_dir, record)
 
 

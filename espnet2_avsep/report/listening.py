@@ -15,6 +15,7 @@ import numpy as np
 from espnet2_avsep.data.audio.audio_io import read_audio, write_audio
 from espnet2_avsep.data.records.journal import Journal, remove_leftovers, signature
 from espnet2_avsep.data.records.made_from import VERSIONS
+from espnet2_avsep.data.records.output_folder import OutputFolder
 from espnet2_avsep.data.records.progress import Progress
 from espnet2_avsep.data.tables.scp import PathLike, write_file
 from espnet2_avsep.errors import InputError, clear_disk_errors
@@ -95,6 +96,7 @@ def write_media(
     folder = Path(folder)
     found: Dict[Tuple[str, str], Media] = {}
     settings = {"thumbnail": list(THUMBNAIL)}
+    is_own = (folder / _JOURNAL).is_file()
     with Journal(folder / _JOURNAL, settings, VERSIONS[8]) as journal:
         progress = Progress(len(mixtures), "mixtures to listen to")
         for mixture in mixtures:
@@ -116,7 +118,8 @@ def write_media(
                 tuple(entry["prompts"]),
             )
             progress.step()
-        _remove_others(folder, found.values())
+        if is_own:
+            _remove_others(folder, found.values())
     return found
 
 
@@ -127,7 +130,7 @@ def copy_files(
 
     Args:
         files: Set, or "" -> title -> file; one that is missing is left out.
-        folder: Gets the copies; what else is in it is removed.
+        folder: Gets the copies; those of former calls are removed.
 
     Returns:
         Set, or "" -> title -> the copy, relative to where ``folder`` lies.
@@ -146,9 +149,10 @@ def copy_files(
                 write_file(copy, path.read_bytes())
                 copies.add(copy)
                 found[name][title] = copy.relative_to(folder.parent).as_posix()
-        for path in [*folder.glob("*/*"), *folder.glob("*")]:
-            if path.is_file() and path not in copies:
-                path.unlink()
+        names = sorted(copy.relative_to(folder).as_posix() for copy in copies)
+        outputs = OutputFolder(folder, "report")
+        outputs.discard(outputs.left_over(names))
+        outputs.add(*names)
     return found
 
 

@@ -135,6 +135,7 @@ def look_at_videos(
     looks: Dict[Video, Look] = {}
     settings = {"num_pictures": num_pictures, "thumbnail": list(THUMBNAIL)}
     settings["of_folders"] = "middles"  # before: often of their first parts only
+    is_own = (folder / "pictures.journal").is_file()
     with Journal(folder / "pictures.journal", settings, VERSIONS[4]) as journal:
         for place in (folder, *(p for p in folder.iterdir() if p.is_dir())):
             remove_leftovers(place)
@@ -150,7 +151,7 @@ def look_at_videos(
             looks[video] = Look(**entry["look"])
             progress.step()
     wanted = {video.thumbnail for video in videos}
-    for path in folder.glob("*/*.jpg"):
+    for path in folder.glob("*/*.jpg") if is_own else ():
         if path.relative_to(folder).as_posix() not in wanted:
             path.unlink()
     return looks

@@ -16,6 +16,7 @@ from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.data.records.made_from import (
     Record,
     check_current,
+    check_folder,
     check_sets,
     check_unchanged,
     is_finished,
@@ -94,6 +95,7 @@ def score_set(args: ScoringOptions) -> None:
     """Score a set, unless its scores are current; print the tables."""
     check_options(args)
     output_dir = Path(args.output_dir)
+    check_folder(output_dir, 8)
     result_file = output_dir / f"result_{set_name(output_dir)}.txt"
     with contextlib.ExitStack() as stale:
         for path in (result_file, record_path(output_dir)):

@@ -55,6 +55,9 @@ def main(args: Options) -> None:
     )
 
     if args.output is not None:
+        from espnet2_avsep.data.records.output_folder import protect
+
+        protect([args.output], [args.config[0]])
         write_config(args.config[0], args.output)
         return
     if args.words is not None:

@@ -34,6 +34,7 @@ from espnet2_avsep.errors import InputError, clear_disk_errors
 from espnet2_avsep.media.container import ClipError
 
 STAGE = "audio"
+FORMATS = ("wav", "flac")
 
 
 class AudioStore:
@@ -51,7 +52,8 @@ class AudioStore:
         clipped: Samples that exceeded full scale in the files written.
 
     Raises:
-        InputError: another process works here, or an invalid rate.
+        InputError: another process works here, an invalid rate, or a folder with a
+            wav.scp that stage 3 has not written.
     """
 
     def __init__(
@@ -73,16 +75,24 @@ class AudioStore:
         self._sources: Dict[str, List[Any]] = {}
         journal = self.folder / "format_audio.journal"
         self._written = written_at(journal)
+        is_own = self._written != (0, 0)
+        table = self.folder / "wav.scp"
+        if not is_own and table.exists():
+            raise InputError(
+                f"{table}: is there, and was not written by stage 3; it would be "
+                "replaced. Give another --output_dir, or move it away."
+            )
         settings: Dict[str, Any] = {"fs": fs, "format": audio_format}
         if audio_stream is not None:
             settings["audio_stream"] = audio_stream
         self._journal = Journal(journal, settings, VERSIONS[3])
         remove_leftovers(self.folder)
         remove_leftovers(self.folder / "data")
-        if not self._journal.entries:
+        if is_own and not self._journal.entries:
             # Of another format, which no table lists any more.
-            for path in (self.folder / "data").glob("*.*"):
-                path.unlink()
+            for ending in FORMATS:
+                for path in (self.folder / "data").glob(f"*.{ending}"):
+                    path.unlink()
 
     def path(self, key: str) -> Path:
         """Return where a clip's file is, or will be."""

@@ -51,11 +51,13 @@ from espnet2_avsep.data.records.made_from import (
     VERSIONS,
     Record,
     begin_record,
+    check_folder,
     make_record,
     read_record,
     record_path,
     write_record,
 )
+from espnet2_avsep.data.records.output_folder import protect
 from espnet2_avsep.data.segment_reader import (
     audio_info,
     is_silent,
@@ -85,6 +87,7 @@ STAGE = "mixtures"
 FORMER_LIST = "former_list.tsv"
 _STEMS = [condition.stem for condition in WITH_ROWS]
 _TABLES = ("wav", "spk*", "visual_spk*")
+_MARKER = "data/state.sha256"
 # Names of our files that were not finished.
 _ROWS = "|".join(("visual", *_STEMS))
 _OURS = re.compile(rf"\.(mixtures|wav|spk|({_ROWS})_spk|skipped|counts)[0-9.]")
@@ -154,6 +157,9 @@ def make_mixtures(
             not fit the tables.
     """
     clips_dir, output_dir = Path(clips_dir), Path(output_dir)
+    protect([output_dir / "wav.scp"], [clips_dir / "wav.scp"])
+    protect([output_dir / "mixtures.tsv"], [] if list_file is None else [list_file])
+    _check_foreign(output_dir)
     check_integers(
         1,
         num_sources=num_sources,
@@ -401,6 +407,19 @@ def _unfit_clips(
     return unfit
 
 
+def _check_foreign(output_dir: Path) -> None:
+    """Raise where a folder holds tables or a list that stage 4 did not write."""
+    check_folder(output_dir, 4)
+    if read_record(output_dir) is not None or (output_dir / _MARKER).exists():
+        return
+    for name in ("wav.scp", "spk1.scp", "mixtures.tsv"):
+        if (output_dir / name).exists():
+            raise InputError(
+                f"{output_dir / name}: is there, and was not written with mixtures; it "
+                "would be replaced. Give another --output_dir, or move it away."
+            )
+
+
 def _prepare_folder(output_dir: Path, state: str) -> None:
     """Remove what an earlier run left, but for finished wavs of the same state."""
     data = output_dir / "data"
@@ -408,12 +427,12 @@ def _prepare_folder(output_dir: Path, state: str) -> None:
     begin_record(output_dir, 4)
     (output_dir / "counts.yaml").unlink(missing_ok=True)
     (output_dir / same_video.TABLE).unlink(missing_ok=True)
-    marker = data / "state.sha256"
+    marker = output_dir / _MARKER
     same = marker.exists() and marker.read_text(encoding="utf-8").strip() == state
     if not same:
         # The tables first: what a table lists must be there and complete.
         tables = [f"{name}.{end}" for name in _TABLES for end in ("scp", "content")]
-        for pattern in (*tables, "mixtures.*"):
+        for pattern in (*tables, "mixtures.tsv", "mixtures.sha256"):
             for path in output_dir.glob(pattern):
                 path.unlink()
         marker.unlink(missing_ok=True)

@@ -30,10 +30,12 @@ from espnet2_avsep.data.features import write_ark
 from espnet2_avsep.data.records.content import content_of, write_content
 from espnet2_avsep.data.records.made_from import (
     begin_record,
+    check_folder,
     check_unchanged,
     make_record,
     write_record,
 )
+from espnet2_avsep.data.records.output_folder import protect
 from espnet2_avsep.data.records.source_check import check_sources
 from espnet2_avsep.data.segment_reader import (
     matrix_shape,
@@ -92,6 +94,10 @@ def make_real_mixtures(
         InputError: tables that do not fit one another; nothing is left.
     """
     data_dir, wav_dir, output_dir = Path(data_dir), Path(wav_dir), Path(output_dir)
+    names = ("wav.scp", "skipped.tsv")
+    inputs = [folder / name for folder in (data_dir, wav_dir) for name in names]
+    protect([output_dir / name for name in names], inputs)
+    check_folder(output_dir, 4)
     if prompts not in PROMPTS:
         raise InputError(f"--prompts {prompts}: expected {' or '.join(PROMPTS)}.")
     pairs = {k: v.split() for k, v in read_scp(data_dir / "utt2pair").items()}

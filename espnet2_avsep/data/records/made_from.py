@@ -109,6 +109,28 @@ def is_finished(result: PathLike, record: Record) -> bool:
     return before == with_outputs(record, files)
 
 
+def _name(stage: Stage) -> str:
+    return stage if isinstance(stage, str) else f"stage {stage}"
+
+
+def check_folder(folder: PathLike, stage: Stage) -> None:
+    """Check that a stage may write into a folder: it holds no result of another one.
+
+    Args:
+        folder: It need not exist.
+        stage: The stage that writes.
+
+    Raises:
+        InputError: it does; nothing of it must be replaced.
+    """
+    known = (read_record(folder) or {}).get("stage", stage)
+    if known != stage:
+        raise InputError(
+            f"{folder}: holds the result of {_name(known)}, of which {_name(stage)} "
+            "would replace files. Give another folder (--output_dir)."
+        )
+
+
 def write_record(result: PathLike, record: Record) -> None:
     """Write the record of a result."""
     write_json(record_path(result), record, sort_keys=True)
@@ -206,10 +228,6 @@ def check_current(result: PathLike, required: bool = False) -> None:
                 f"{result}: was made from {name} ({path}) as it was before, but that "
                 f"has changed. Run {_name(stage)} again."
             )
-
-
-def _name(stage: Stage) -> str:
-    return stage if isinstance(stage, str) else f"stage {stage}"
 
 
 def check_sets(tables: Iterable[PathLike]) -> None:

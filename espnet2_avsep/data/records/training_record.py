@@ -18,6 +18,7 @@ from espnet2_avsep.data.records.journal import signature
 from espnet2_avsep.data.records.lock import lock_folder
 from espnet2_avsep.data.records.made_from import (
     Record,
+    check_folder,
     check_sets,
     differences,
     make_record,
@@ -90,6 +91,7 @@ def hold_training(argv: Sequence[str]) -> Iterator[None]:
             "--output_dir '': expected the folder of the training; . is the current "
             "folder."
         )
+    check_folder(output_dir, 6)
     record = _record(argv)
     _check_shapes(words, record)
     with lock_folder(output_dir, "a training"):
