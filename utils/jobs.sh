@@ -87,13 +87,14 @@ run_group() {
 
 # show_progress <logs>: now and then, print what is new in the logs; <logs> may hold a "*"
 show_progress() {
-    local file line shown
+    local file files line shown
     local -A last=()
     # Its sleep may outlive it, and shall hold no lock (of utils/write_file.sh).
     [ -z "${held_lock:-}" ] || exec {held_lock}>&-
     while sleep "${progress_interval}" > /dev/null 2>&1 && kill -0 $$ 2> /dev/null; do
         shown=0
-        for file in $1; do
+        mapfile -t files < <(compgen -G "$1")
+        for file in "${files[@]}"; do
             if [ ! -f "${file}" ] || grep -q '^# Ended (' "${file}"; then
                 continue
             fi
@@ -160,7 +161,8 @@ set_job_numbers() {
     if [[ ${cmd_backend} =~ ^(local|stdout)$ ]]; then
         jobs=$((cores < 8 ? cores : 8))
         gpus=$(nvidia-smi --list-gpus 2> /dev/null | grep -c '^GPU') || true
-        [ "${CUDA_VISIBLE_DEVICES-unset}" != "" ] || gpus=0
+        # CUDA takes those before the first number that no GPU has, such as -1.
+        [[ ! ${CUDA_VISIBLE_DEVICES-unset} =~ ^(-.*)?$ ]] || gpus=0
         gpus=$((gpus < 1 ? 0 : 1))
     else
         # Of the machine that trains, those that it is asked for.

@@ -10,6 +10,7 @@ same names.
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import shlex
@@ -253,7 +254,9 @@ def visible_gpus() -> List[str]:
     """Return the GPUs that jobs may use, as CUDA_VISIBLE_DEVICES names them."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
-        return [name.strip() for name in chosen.split(",") if name.strip()]
+        names = [name.strip() for name in chosen.split(",") if name.strip()]
+        # As CUDA does: up to the first number that no GPU has.
+        return list(itertools.takewhile(lambda name: not name.startswith("-"), names))
     try:
         listed = subprocess.run(
             ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60

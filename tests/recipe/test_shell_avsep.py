@@ -1100,6 +1100,9 @@ def test_long_tags_are_cut_and_stay_apart(again):
         # Parts of options are separated by these: "test:<scores>:<data>".
         (["--dumpdir", "a,b"], "'a,b/raw': expected a folder without ':' and ','"),
         (["--datadir", "a:b"], "'a:b': expected a folder without"),
+        # Of a launcher's jobs, the first would get /scratch/1_77/x.h5.
+        (["--visual_precomputed", "/scratch/JOB_77/x.h5"], "expected no 'JOB' in it"),
+        (["--dumpdir", "/scratch/JOB_77"], "--dumpdir '/scratch/JOB_77': expected no"),
         (["--inference_tag", "lr:1"], "'exp/avsep_train_raw/lr:1': expected a folder"),
         (["--stop_stage", "1"], "--stage 2 --stop_stage 1: no stage is left to run"),
     ],
@@ -1301,6 +1304,7 @@ def test_progress_is_shown(again):
     )
     job.chmod(0o755)
     options = ["--python", job, "--progress_interval", 1, "--nj", 1]
+    options += ["--expdir", "of two words"]
     with shown.open("w") as out:
         result = again.stages(5, 5, *options, stdout=out)
     assert result.returncode == 0, result.stderr

@@ -212,6 +212,8 @@ def test_setup_makes_a_recipe_that_runs(checkout):
         (0, {}, "--nj {} --inference_nj {} --ngpu 0"),
         (2, {}, "--nj {} --inference_nj {} --ngpu 1"),
         (2, {"CUDA_VISIBLE_DEVICES": ""}, "--nj {} --inference_nj {} --ngpu 0"),
+        (2, {"CUDA_VISIBLE_DEVICES": "-1"}, "--nj {} --inference_nj {} --ngpu 0"),
+        (2, {"CUDA_VISIBLE_DEVICES": "1,-1"}, "--nj {} --inference_nj {} --ngpu 1"),
         (0, {"cmd_backend": "slurm"}, "--nj 8 --inference_nj 8 --ngpu 1"),
     ],
 )

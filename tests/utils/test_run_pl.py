@@ -113,6 +113,19 @@ def test_gpus_are_shared_out(tmp_path):
     assert "gpus=3,4" in (tmp_path / "y.log").read_text()
 
 
+@pytest.mark.parametrize(("chosen", "gpus"), [("-1", [None]), ("5,-1,6", ["5"])])
+def test_a_gpu_that_is_not_there_hides_those_after_it(tmp_path, chosen, gpus):
+    """CUDA_VISIBLE_DEVICES=-1 is a common way to hide all."""
+    words = ["--gpu", "1", "JOB=1:2", tmp_path / "x.JOB.log", "env"]
+    result = run(RUN, *words, CUDA_VISIBLE_DEVICES=chosen)
+    assert result.returncode == 0, result.stderr
+    assert ("no GPU found, one job at a time" in result.stderr) == (gpus == [None])
+    if gpus != [None]:
+        for n in (1, 2):
+            text = (tmp_path / f"x.{n}.log").read_text()
+            assert "\nCUDA_VISIBLE_DEVICES=5\n" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

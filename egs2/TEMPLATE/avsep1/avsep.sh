@@ -355,6 +355,13 @@ for _folder in "${datadir}" "${data_feats}" "${avsep_exp}" "${inference_dir}" "$
     [[ ${_folder} != *[:,]* ]] || die "'${_folder}': expected a folder without ':' and ',' in its" \
         "name, which separate the parts of what commands are given"
 done
+for _option in python datadir dumpdir expdir avsep_exp avsep_tag train_set valid_set test_sets real_sets \
+    visual_model visual_pretrained visual_precomputed visual_boxes visual_args box_pretrained \
+    box_classes motion_pretrained motion_precomputed motion_args inference_args inference_model \
+    inference_tag shuffled_tag; do
+    [[ ${!_option} != *JOB* ]] || die "--${_option} '${!_option}': expected no 'JOB' in it, in place" \
+        "of which launchers put the number of a job"
+done
 shuffled_args="${inference_args:+${inference_args} }--shuffle_visual class"
 
 # The config of a system without training says so; stages 5 and 6 then have nothing to do.
