@@ -146,7 +146,9 @@ def copy_files(
                     continue
                 stem = path.stem if title == path.name else file_name(title)
                 copy = place / f"{stem}{path.suffix}"
-                write_file(copy, path.read_bytes())
+                content = path.read_bytes()
+                if not copy.is_file() or copy.read_bytes() != content:
+                    write_file(copy, content)
                 copies.add(copy)
                 found[name][title] = copy.relative_to(folder.parent).as_posix()
         names = sorted(copy.relative_to(folder).as_posix() for copy in copies)

@@ -56,9 +56,12 @@ Record = Dict[str, Any]
 
 
 def record_path(result: PathLike) -> Path:
-    """Return where the record of a folder or of a file is."""
+    """Return where the record of a folder or of a file is.
+
+    What is not there yet is a folder if its name has no suffix.
+    """
     result = Path(result)
-    if result.is_dir() or not result.suffix:
+    if result.is_dir() or (not result.suffix and not result.is_file()):
         return result / NAME
     return result.with_name(f"{result.name}.{NAME}")
 

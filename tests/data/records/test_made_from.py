@@ -11,10 +11,23 @@ from espnet2_avsep.data.records.made_from import (
     check_tracks,
     check_unchanged,
     make_record,
+    read_record,
+    record_path,
     write_record,
 )
 from espnet2_avsep.data.tables.scp import write_scp
 from espnet2_avsep.errors import InputError
+
+
+def test_a_file_without_a_suffix_has_a_record_beside_it(tmp_path):
+    """avsep results --output RESULTS failed when it had written it; avsep pack, too."""
+    result = tmp_path / "RESULTS"
+    result.write_text("a page")
+    record = make_record(8, {}, {}, {})
+    write_record(result, record)
+    assert read_record(result) == record
+    assert (tmp_path / "RESULTS.made_from.json").is_file()
+    assert record_path(tmp_path / "new") == tmp_path / "new" / "made_from.json"
 
 
 def write_table(scp, **contents):
