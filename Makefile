@@ -14,7 +14,8 @@ IN_VENV := export VIRTUAL_ENV="$(CURDIR)/.venv" PATH="$(CURDIR)/.venv/bin:$$PATH
 # Files of the checkout, without what recipes and tools leave behind: those named $(1), and
 # those whose first line names the interpreter $(2).
 checkout = find . \( -name .git -o -name .venv -o -path './egs2/*/data' \
-	-o -path './egs2/*/dump' -o -path './egs2/*/exp' -o -path './egs2/*/downloads' \) \
+	-o -path './egs2/*/dump' -o -path './egs2/*/exp' -o -path './egs2/*/downloads' \
+	-o -path './egs2/*/data_*' -o -path './egs2/*/dump_*' -o -path './egs2/*/exp_*' \) \
 	-prune -o -type f
 files = { $(checkout) -name '$(1)' -print; $(checkout) -exec awk \
 	'FNR == 1 && /^\#!.*[\/ ]($(2))( |$$)/ { print FILENAME } { nextfile }' {} +; } | sort -u

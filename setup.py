@@ -1,5 +1,6 @@
 """Package metadata; constraints.txt beside it names the versions that were tested."""
 
+import fnmatch
 import os
 import re
 import runpy
@@ -19,9 +20,15 @@ OTHER_SOURCES = ("tests", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile",
 OTHER_SOURCES += ("constraints.txt", ".gitignore", ".mypy.ini", ".pytest.ini")
 OTHER_SOURCES += (".ruff.toml", ".github", ".pre-commit-config.yaml", "Dockerfile")
 OTHER_SOURCES += (".dockerignore",)
-# What running Python, and running a recipe, leaves behind.
+# What running Python leaves behind, and, in its folder, running a recipe.
 CACHES = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
-LEFTOVERS = {"data", "dump", "exp", "downloads", "nohup.out"}
+LEFTOVERS = ("data", "data_*", "dump", "dump_*", "exp", "exp_*", "downloads")
+LEFTOVERS += ("*_tracks", "*_grounding", ".dist_init_*", "nohup.out")
+
+
+def matches(name: str, patterns: tuple) -> bool:
+    """Return whether a name is one of some patterns'."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def source_files(*parts: str) -> list:
@@ -33,11 +40,12 @@ def source_files(*parts: str) -> list:
     for part in parts:
         if (ROOT / part).is_file():
             found.append(part)
-        skipped = CACHES | LEFTOVERS if part == "egs2" else CACHES
         for folder, folders, files in os.walk(ROOT / part):
-            folders[:] = (name for name in folders if name not in skipped)
+            is_recipe = Path(folder).parent == ROOT / "egs2"
+            skipped = (*CACHES, *(LEFTOVERS if is_recipe else ()), "*.pyc")
+            folders[:] = (name for name in folders if not matches(name, skipped))
             files += (n for n in folders if os.path.islink(os.path.join(folder, n)))
-            names = (n for n in files if n not in skipped and not n.endswith(".pyc"))
+            names = (n for n in files if not matches(n, skipped))
             found += (os.path.relpath(os.path.join(folder, n), ROOT) for n in names)
     return sorted(found)
 

@@ -16,7 +16,8 @@ TEMPLATE = "egs2/TEMPLATE/avsep1"
 NOT_SHARED = ("README.md", "setup.sh", "prepare_my_corpus.py")
 SHARED_FOLDERS = ("conf", "local", "utils")
 # What running a recipe leaves in its folder.
-_LEFTOVERS = ("data", "dump", "exp", "downloads", "__pycache__")
+_LEFTOVERS = ("data", "data_*", "dump", "dump_*", "exp", "exp_*", "downloads")
+_LEFTOVERS += ("*_tracks", "*_grounding", ".dist_init_*", "nohup.out", "__pycache__")
 
 
 def recipes_root() -> Path:
@@ -79,7 +80,7 @@ def new_recipe(folder: PathLike, corpus: str) -> Path:
     temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f".{folder.name}."))
     try:
         for path in sorted((root / "egs2" / corpus).iterdir()):
-            if path.is_symlink() or path.name in _LEFTOVERS:
+            if path.is_symlink() or any(map(path.match, _LEFTOVERS)):
                 continue
             _copy(path, temporary / path.name)
         for name in shared_files(root):

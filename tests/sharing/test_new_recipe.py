@@ -16,6 +16,7 @@ from espnet2_avsep.sharing import recipe
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("espnet2_avsep", "egs2", "conf", "local", "utils")
 FILES = ("setup.py", "README.md", "LICENSE", "CHANGELOG.md", "Makefile")
+LEFTOVERS = ("data_*", "dump_*", "exp_*", "*_tracks", "*_grounding")
 LEFT = shutil.ignore_patterns(
     *("__pycache__", "dump", "exp", "downloads", "*.pyc", "*.egg-info", ".*_cache")
 )
@@ -24,7 +25,8 @@ LEFT = shutil.ignore_patterns(
 def tracked(path):
     """Whether a file belongs to a recipe, not to what a run has left."""
     left = {"data", "dump", "exp", "downloads", "__pycache__", ".ruff_cache"}
-    return not left & set(path.parts)
+    own = path.parts[0] == "egs2" and any(map(Path(path.parts[2]).match, LEFTOVERS))
+    return not own and not left & set(path.parts)
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +40,10 @@ def built(tmp_path_factory):
     (root / "tests" / "data").mkdir(parents=True)
     (root / "tests" / "data" / "test_x.py").touch()
     # What a run leaves behind stays out of both.
-    left = root / "egs2" / "music" / "exp" / "model"
-    left.mkdir(parents=True)
-    (left / "weights.pth").touch()
+    for name in ("exp", "exp_b", "data_motion", "dump_frames", "duet_tracks"):
+        left = root / "egs2" / "music" / name / "model"
+        left.mkdir(parents=True)
+        (left / "weights.pth").touch()
     script = (
         "from setuptools import build_meta as b\n"
         "print(b.build_sdist('dist'), b.build_wheel('dist'))\n"
@@ -176,6 +179,23 @@ def test_what_is_there_stays(tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         *("empty", "file", "full", "link")
     ]
+
+
+def test_what_the_commands_of_the_readmes_leave_is_not_copied(tmp_path, monkeypatch):
+    """Tracks, and gigabytes of pictures (--dumpdir dump_frames), came with a recipe."""
+    for name in ("egs2/toys/run.sh", f"{recipe.TEMPLATE}/avsep.sh", "utils/a"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("conf", "local"):
+        (tmp_path / name).mkdir()
+    for name in ("exp_b", "data_motion_speed", "dump_frames", "duet_tracks", "data"):
+        (tmp_path / "egs2/toys" / name).mkdir()
+    (tmp_path / "egs2/toys/nohup.out").touch()
+    monkeypatch.setattr(recipe, "recipes_root", lambda: tmp_path)
+    made = recipe.new_recipe(tmp_path / "made", "toys")
+    assert {path.name for path in made.iterdir()} == {
+        *("run.sh", "avsep.sh", "conf", "local", "utils")
+    }
 
 
 def test_the_current_folder_may_be_the_new_recipe(tmp_path, monkeypatch):
