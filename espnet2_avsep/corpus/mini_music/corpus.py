@@ -23,6 +23,7 @@ from espnet2_avsep.corpus.mini_music import pictures, synthesis
 from espnet2_avsep.corpus.mini_music.drawing import frames
 from espnet2_avsep.corpus.mini_music.melody import Note, Style, compose, repeated
 from espnet2_avsep.data.processes import map_in_processes
+from espnet2_avsep.data.tables.clip_id import check_id
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write, write_json
 from espnet2_avsep.errors import InputError
 
@@ -453,7 +454,8 @@ def _read_manifest(corpus_dir: Path) -> Optional[Dict]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["corpus"] != "mini_music":
             raise ValueError("it describes another corpus")
-        [(take["category"], take["id"]) for take in content["takes"]]
+        for take in content["takes"]:  # files of these names may be removed
+            check_id(path, take["category"]), check_id(path, take["id"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: is not the description of a generated corpus ({error}); remove "

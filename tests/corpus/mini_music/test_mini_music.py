@@ -542,6 +542,21 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
         corpus.generate(tmp_path / "corpus.json", SMALL, nj=1)
 
 
+@pytest.mark.parametrize("category", ["../../other", 3])
+def test_a_description_names_no_files_outside_of_the_folder(tmp_path, category):
+    """With other parameters, what an earlier run is said to have made is removed."""
+    folder, other = tmp_path / "corpus", tmp_path / "other/x.mp4"
+    for path in (other, folder / "corpus.json"):
+        path.parent.mkdir()
+    other.write_text("a video")
+    content = {"corpus": "mini_music", "takes": [{"category": category, "id": "x"}]}
+    (folder / "corpus.json").write_text(json.dumps(content))
+    (folder / "videos").mkdir()
+    with pytest.raises(InputError, match=f"the id {category!r} (has a|is of type)"):
+        corpus.generate(folder, SMALL, nj=1)
+    assert other.exists()
+
+
 def test_a_refusing_disk_is_reported(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
