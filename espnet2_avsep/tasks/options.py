@@ -101,6 +101,13 @@ def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
             f"{'' if gpus else ' to train on the CPU'}, or see what nvidia-smi and "
             "CUDA_VISIBLE_DEVICES say."
         )
+    if args.ngpu > 1 and not args.multiprocessing_distributed:
+        # Threads of one process (DataParallel) would share the teacher, which is on one
+        # GPU at a time, and the statistics of BatchNorm would be those of each thread.
+        raise InputError(
+            f"ngpu is {args.ngpu}: give --multiprocessing_distributed true, for each "
+            "GPU is trained on by a process of its own."
+        )
     for name in ("grad_clip", "grad_clip_type"):
         value = getattr(args, name)
         if not value > 0:  # a negative norm would turn the gradient around

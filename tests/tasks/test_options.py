@@ -47,6 +47,14 @@ def test_more_gpus_than_there_are(train, capsys, monkeypatch, there, wanted, mes
     assert message in capsys.readouterr().err
 
 
+def test_several_gpus_in_one_process_are_refused(train, capsys, monkeypatch):
+    """ESPnet would use DataParallel, whose threads move one teacher between GPUs."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert train("--ngpu", "2") == 2
+    message = "ngpu is 2: give --multiprocessing_distributed true"
+    assert message in capsys.readouterr().err
+
+
 def test_what_the_batches_ignore_has_espnets_default():
     """A configuration that ESPnet wrote, with all its defaults, is accepted."""
     parser = AVSeparationTask.get_parser()
