@@ -225,6 +225,20 @@ def _write_all(file, content: memoryview) -> None:
         content = content[file.write(content) :]
 
 
+def finite_float32(values: np.ndarray, path: PathLike, what: str) -> np.ndarray:
+    """Return an array as float32, contiguous.
+
+    Raises:
+        ClipError: it holds NaN, infinity, or more than float32 can hold; names the file
+            ``path`` and ``what`` it holds.
+    """
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(values, dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise ClipError(path, f"{what} hold NaN or infinite values")
+    return values
+
+
 class PrecomputedFeatures:
     """Embeddings that were made elsewhere, taken as they are.
 
@@ -301,13 +315,7 @@ class PrecomputedFeatures:
                 f"precomputed features are {matrix.dtype} of shape {matrix.shape}, "
                 "expected a float matrix (n, D)",
             )
-        with np.errstate(over="ignore"):
-            matrix = matrix.astype(np.float32)
-        if not np.isfinite(matrix).all():
-            raise ClipError(
-                self.path, "precomputed features hold NaN or infinite values"
-            )
-        return matrix
+        return finite_float32(matrix, self.path, "precomputed features")
 
     def _read(self, key: str) -> np.ndarray:
         clip = self.utt2clip.get(key, key)

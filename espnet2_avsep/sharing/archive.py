@@ -21,12 +21,11 @@ MAX_BYTES = 4 << 30
 MAX_FILES = 200
 _CHUNK = 1 << 20
 
-# What a packed model may hold: texts, tables, pictures and weights. Weights are read
-# without running what a pickle asks for (weights.py).
-SUFFIXES = {
-    *(".yaml", ".yml", ".json", ".md", ".txt", ".tsv", ".csv", ".png"),
-    *(".pth", ".pt", ".safetensors"),
-}
+# Endings of files of weights, which are read without running what a pickle asks for
+# (weights.py).
+WEIGHTS = (".pth", ".pt", ".safetensors")
+# What a packed model may hold: texts, tables, pictures and weights.
+SUFFIXES = {".yaml", ".yml", ".json", ".md", ".txt", ".tsv", ".csv", ".png", *WEIGHTS}
 
 # Other methods decompress without a limit on what comes out of a piece.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)

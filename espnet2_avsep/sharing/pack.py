@@ -30,7 +30,8 @@ from espnet2_avsep.data.records.output_folder import protect
 from espnet2_avsep.data.tables.scp import PathLike, atomic_write
 from espnet2_avsep.data.tables.yaml_file import parse_yaml, read_mapping
 from espnet2_avsep.errors import InputError
-from espnet2_avsep.sharing.source import META, PACK_INFO, WEIGHTS, default_weights
+from espnet2_avsep.sharing.archive import WEIGHTS
+from espnet2_avsep.sharing.source import META, PACK_INFO, default_weights
 from espnet2_avsep.weights import (
     SAFETENSORS,
     read_state,

@@ -12,7 +12,7 @@ from espnet2_avsep.data.tables.yaml_file import read_mapping
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.registry import check_no_code
 from espnet2_avsep.sharing import hub
-from espnet2_avsep.sharing.archive import unpack
+from espnet2_avsep.sharing.archive import WEIGHTS, unpack
 
 META = "meta.yaml"  # ESPnet's: the names of a packed model's files
 PACK_INFO = "pack_info.yaml"  # ours: checksums, encoder, teacher
@@ -22,8 +22,6 @@ DEFAULT_WEIGHTS = ("valid.si_sdr_i.best.pth", "valid.loss.best.pth")
 FETCHED_FROM = "fetched_from"  # avsep fetch-model: where the model comes from
 ARCHIVE = ".zip"
 HUB, ZOO = "hf:", "zoo:"
-# Of files of weights, as in archive.SUFFIXES.
-WEIGHTS = (".pth", ".pt", ".safetensors")
 _FILE_SUFFIXES = (ARCHIVE, ".yaml", ".yml", *WEIGHTS)
 _OTHER_ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tbz2", ".txz", ".7z", ".rar")
 

@@ -25,6 +25,7 @@ from espnet2_avsep.model.trainer import (
     AVSeparationTrainerOptions,
     _prepare,
 )
+from tests.support.processes import held_by_another
 from tests.support.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
 
 
@@ -140,22 +141,10 @@ def test_a_new_criterion_does_not_fit_old_epochs(train, capsys):
 
 
 def test_two_trainings_in_one_folder(train, tmp_path, capsys):
-    hold = (
-        "import sys\nfrom espnet2_avsep.data.records.lock import lock_folder\n"
-        "with lock_folder(sys.argv[1], 'a training'):\n"
-        "    print('held', flush=True)\n    input()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", hold, str(tmp_path / "exp")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as first:
-        assert first.stdout.readline() == "held\n"
+    with held_by_another(tmp_path / "exp", "a training") as first:
         assert train(max_epoch=1) == 2
         assert f"in use by a training, pid {first.pid} on " in capsys.readouterr().err
         assert not (tmp_path / "exp" / "config.yaml").exists()
-        first.communicate("\n")
     assert train(max_epoch=1) == 0
 
 

@@ -16,6 +16,7 @@ from espnet2_avsep.corpus.leaks.table import (
     leaking_clips,
     write_leaks,
 )
+from espnet2_avsep.data.records.lock import lock_folder
 from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.errors import InputError
@@ -50,7 +51,8 @@ def check_leaks(
         What was found.
 
     Raises:
-        InputError: a table is wrong; with ``strict``, after writing: something leaks.
+        InputError: a table is wrong; another run holds cache_dir; with ``strict``,
+            after writing: something leaks.
     """
     names = {clip_set.name for clip_set in valid}
     test = [clip_set for clip_set in test if clip_set.name not in names]
@@ -59,7 +61,9 @@ def check_leaks(
     sets = [train, *valid, *test]
     leaks = same_videos(pairs) + two_labels(sets)
     if audio:
-        leaks += same_audio(sets, pairs, Path(cache_dir), nj)
+        # Until all are read: a run on other sets would remove or replace them.
+        with lock_folder(cache_dir, "a leak check", "--cache_dir, or --dumpdir"):
+            leaks += same_audio(sets, pairs, Path(cache_dir), nj)
     leaks = sorted(set(leaks))
     write_leaks(output, leaks)
     _log_summary(leaks, sets, output)

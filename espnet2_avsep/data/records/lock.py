@@ -17,7 +17,9 @@ NAME = ".lock"
 
 
 @contextlib.contextmanager
-def lock_folder(folder: PathLike, what: str) -> Iterator[None]:
+def lock_folder(
+    folder: PathLike, what: str, option: str = "--avsep_tag or --output_dir"
+) -> Iterator[None]:
     """Hold a folder's lock; the operating system releases it if the process is killed.
 
     It is a lock of this process (POSIX), which forked data workers do not inherit. A
@@ -26,6 +28,7 @@ def lock_folder(folder: PathLike, what: str) -> Iterator[None]:
     Args:
         folder: Made where missing. Its file ``.lock`` says who holds the lock.
         what: What this process does there, for the message of another one.
+        option: What names another folder, for the message.
 
     Raises:
         InputError: another process holds the lock.
@@ -45,8 +48,7 @@ def lock_folder(folder: PathLike, what: str) -> Iterator[None]:
                 if not held_for_us:
                     raise InputError(
                         f"{folder} is in use by {holder or 'another process'}. Wait "
-                        "for its end or stop it, or use another folder (--avsep_tag "
-                        "or --output_dir)."
+                        f"for its end or stop it, or use another folder ({option})."
                     ) from None
             else:
                 logging.warning(f"{path}: cannot be locked ({error.strerror}).")

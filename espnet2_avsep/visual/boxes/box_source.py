@@ -1,11 +1,13 @@
 """Where the boxes of a set come from, as the options of stage 2 say it."""
 
+import logging
 import os
 import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from espnet2_avsep.data.records.journal import signature
 from espnet2_avsep.data.tables.clip_id import category_key
+from espnet2_avsep.data.tables.key_check import shorten
 from espnet2_avsep.data.tables.scp import PathLike, read_scp
 from espnet2_avsep.device import choose_device
 from espnet2_avsep.errors import InputError
@@ -77,6 +79,7 @@ class BoxSource:
             InputError: weights that cannot be had, classes the detector does not know.
         """
         category = {key: _category(key, self.clips) for key in keys}
+        self._check_categories()
         names = ("boxes", "box_classes", "box_score", "box_margin")
         info = {name: self.settings[name] for name in names}
         if self.files is not None:
@@ -92,11 +95,22 @@ class BoxSource:
         )
         return self._cropper, {**info, **detector.info}
 
+    def _check_categories(self) -> None:
+        """Warn of categories in the table of --box_classes that no clip is of."""
+        clips = {_category(key, self.clips) for key in self.clips}
+        unknown = sorted(self.options.classes.keys() - clips - {"*"})
+        if self.clips and unknown:
+            logging.warning(
+                "--box_classes: no clip of this set is of %s; its clips are of %s",
+                shorten(unknown),
+                shorten(sorted(clips)),
+            )
+
     def _check_names(self, labels: List[str]) -> None:
         wanted = {name for names in self.options.classes.values() for name in names}
-        unknown = sorted(wanted - {ANY, *labels})
+        known = [name for name in labels if name not in ("__background__", "N/A")]
+        unknown = sorted(wanted - {ANY, *known})
         if unknown:
-            known = [name for name in labels if name not in ("__background__", "N/A")]
             raise InputError(
                 f"--box_classes: the detector knows no {', '.join(unknown)}; it knows "
                 f"{', '.join(known)} (and {ANY!r} is all)."

@@ -4,6 +4,7 @@ from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 
+from espnet2_avsep.data.features import finite_float32
 from espnet2_avsep.data.tables.clip_files import ClipFiles
 from espnet2_avsep.data.tables.scp import PathLike
 from espnet2_avsep.data.tables.table_entry import load_npy
@@ -86,8 +87,4 @@ def read_motion_file(path: PathLike) -> np.ndarray:
         )
     if values.ndim == 4:
         values = values.max(axis=(2, 3))
-    with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(values, dtype=np.float32)
-    if not np.isfinite(values).all():
-        raise ClipError(path, "motion features hold NaN or infinite values")
-    return values
+    return finite_float32(values, path, "motion features")

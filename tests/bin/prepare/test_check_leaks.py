@@ -14,6 +14,7 @@ from espnet2_avsep.data.tables.scp import write_scp
 from espnet2_avsep.errors import InputError
 from tests.support.media_fixtures import write_wav
 from tests.support.melodies import RATE, coded, melody
+from tests.support.processes import held_by_another
 
 # The two videos of the published pair list of MUSIC that are in its training list too.
 PUBLISHED = ("xylophone/5lm9laLSORc", "acoustic_guitar/Pzf9MQKkoNM")
@@ -126,6 +127,19 @@ def test_no_leak_is_a_table_too(sets):
     sets.write("valid", {"cello/bbbbbbbbbbb": None})
     assert sets.leaks(test=("valid",)) == []
     assert sets.output.read_text().count("\n") == 1
+
+
+def test_two_runs_do_not_share_fingerprints_at_a_time(sets, capsys):
+    """Of other sets: each removes the files that belong to the other."""
+    sets.write("train", {"cello/aaaaaaaaaaa": melody(0, 1.0)})
+    sets.write("valid", {"cello/bbbbbbbbbbb": melody(1, 1.0)})
+    with held_by_another(sets.path / "cache", "a leak check") as other:
+        assert sets.run(test=("valid",)) == 2
+        error = capsys.readouterr().err
+        assert f"cache is in use by a leak check, pid {other.pid} on " in error
+        assert "another folder (--cache_dir, or --dumpdir)" in error
+        assert sets.leaks("--audio", "false", test=("valid",)) == []
+    assert sets.leaks(test=("valid",)) == []
 
 
 def test_sections_of_a_video(sets):

@@ -73,7 +73,9 @@ def bright(monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(detector, "load_detector", load)
-    monkeypatch.setattr(detector, "coco_labels", lambda model: ["person", "chair"])
+    monkeypatch.setattr(
+        detector, "coco_labels", lambda model: ["__background__", "person", "chair"]
+    )
     return made
 
 
@@ -241,6 +243,17 @@ def test_classes_of_categories(tmp_path):
         read_classes("missing.tsv")
 
 
+def test_a_category_that_no_clip_is_of_is_told(tmp_path, clips, bright, caplog):
+    classes, clip_names = tmp_path / "classes", tmp_path / "utt2clip"
+    classes.write_text("celo chair\ncello person\n* any\n")
+    write_scp(clip_names, {key: key.replace("-", "/") for key in clips})
+    options = ("--box_classes", classes, "--utt2clip", clip_names)
+    status, out = run(clips, tmp_path, "detector", *options)
+    assert status == 0 and {row[7] for row in box_rows(out)} == {"person"}
+    told = "--box_classes: no clip of this set is of celo; its clips are of cello"
+    assert caplog.text.count(told) == 1
+
+
 def npy_rows(*numbers):
     """Boxes of the pictures with these numbers, one a second, from 1."""
     return [[k, 2, 0.8, *square(25 * (k - 1))] for k in numbers]
@@ -313,6 +326,7 @@ def test_wrong_boxes_are_told(tmp_path, clips, capsys):
             ["--box_classes", "cello,any"],
             "the detector knows no cello; it knows person",
         ),
+        (["--box_classes", "__background__"], "the detector knows no __background__"),
         (["--box_classes", ","], "--box_classes ,: names no class"),
         (["--box_score", "2"], "--box_score 2.0: expected at least 0 and at most 1"),
         (["--box_margin", "-1"], "--box_margin -1.0"),
