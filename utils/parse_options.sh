@@ -20,6 +20,7 @@
 #                 # indented.
 #   train_set=    # [required] Name of the set.
 #   list=         # [file] A list of mixtures.
+#   level=-60     # [number] A level in dB, such as 1.5, -6e1 or -inf.
 #
 # Where the default is empty, so may be the value. These are errors as above. Of whole numbers,
 # zeros at the beginning are removed.
@@ -88,6 +89,10 @@ _parse_options_check() {
     case $3 in
         required) [ -n "${value}" ] || _parse_options_fail "--$1 is required" ;;
         file) [ -f "${value}" ] || _parse_options_fail "--$1 '${value}': no such file" ;;
+        number)
+            [[ ${value} =~ ^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$|^-inf$ ]] ||
+                _parse_options_fail "--$1 '${value}': expected a number"
+            ;;
         *\ or\ more)
             if ! [[ ${value} =~ ^[0-9]{1,15}$ ]] || [ "${value}" -lt "${3%% *}" ]; then
                 _parse_options_fail "--$1 '${value}': expected a whole number, $3"

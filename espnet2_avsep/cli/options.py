@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import inspect
 import logging
+import re
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +133,8 @@ def get_parser(
         epilog="\n\n".join(filter(None, (epilog, EPILOG))),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    # argparse takes -inf and -1e3 for options.
+    parser._negative_number_matcher = re.compile(r"-(\d|\.\d|inf\b)", re.IGNORECASE)
     for field, kind, is_list in _fields(options):
         settings = _settings(field, kind, is_list)
         if field.name in (names or {}):

@@ -5,8 +5,9 @@ import math
 
 import pytest
 
+from espnet2_avsep.bin.prepare import filter_clips
 from espnet2_avsep.cli.commands import COMMANDS
-from espnet2_avsep.cli.options import Log, _check_value, _fields
+from espnet2_avsep.cli.options import Log, _check_value, _fields, parse
 from espnet2_avsep.errors import InputError
 
 # Of local/prepare_<corpus>.py.
@@ -39,3 +40,12 @@ def test_each_number_has_a_plausible_range():
                     raise AssertionError(f"{where} may be {value}: give it a range")
             seen.add(field.name)
     assert {"visual_size", "jpeg_quality", "stop_db", "max_missing"} <= seen
+
+
+@pytest.mark.parametrize("text", ["-inf", "-1e2", "-.5", "-60"])
+def test_negative_numbers_are_no_options(text):
+    """--silence_dbfs -inf ended stage 4: "expected one argument"."""
+    folders = ["--data_dir", "a", "--wav_dir", "b", "--visual_dir", "c"]
+    words = [*folders, "--output_dir", "d", "--fs", "8000", "--silence_dbfs", text]
+    args = parse(filter_clips.main.get_parser(), filter_clips.Options, words)
+    assert args.silence_dbfs == float(text)

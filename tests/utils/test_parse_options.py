@@ -97,6 +97,7 @@ few=            # [2 or more] Optional.
 leaks=true      # [true|false|strict] Look for leaks.
 name=           # [required] Name of the set.
 list=           # [file] A list.
+level=-60       # [number] A level.
 . {utils}/parse_options.sh
 after=1         # Not an option.
 echo "nj=${{nj}} words=${{words}} few=[${{few}}] leaks=${{leaks}} name=${{name}}"
@@ -130,6 +131,7 @@ Usage: s.sh [options]
     --leaks                 # [true|false|strict] Look for leaks (default="true").
     --name                  # [required] Name of the set.
     --list                  # [file] A list.
+    --level                 # [number] A level (default="-60").
 """
     )
 
@@ -161,6 +163,15 @@ def test_declared_values_are_taken(declared):
     assert result.returncode == 0, result.stderr
     assert result.stdout == "nj=4 words=c d e few=[3] leaks=strict name=x\n"
     assert "few=[]" in declared("--name", "x", "--few", "").stdout
+
+
+@pytest.mark.parametrize("value", ["-60", "1.5", ".5", "1.", "-6e1", "+2E-3", "-inf"])
+def test_numbers(declared, value):
+    result = declared("--name", "x", "--level", value)
+    assert result.returncode == 0, result.stderr
+    for wrong in (f"{value}x", "e3", "-", "inf", ".", "1 2", "NaN"):
+        result = declared("--name", "x", "--level", wrong)
+        assert f"--level '{wrong}': expected a number" in result.stderr
 
 
 def test_zeros_before_a_number_are_not_octal(declared):

@@ -58,7 +58,7 @@ visual_encoder=open_clip # The encoder of the pictures: open_clip, resnet18, or 
 visual_model=ViT-B-32    # Its architecture.
 visual_pretrained=openai # Its weights: open_clip's name, a file, or "random" for an untrained
                          # encoder.
-visual_fps=8             # Pictures per second that are sampled.
+visual_fps=8             # [number] Pictures per second that are sampled.
 visual_every=8           # [1 or more] Of these, encode every k-th.
 visual_size=268          # [1 or more] Side of packed pictures in pixels.
 visual_precomputed=      # Use these features instead: a Kaldi scp or HFRA's HDF5 file.
@@ -72,9 +72,9 @@ box_pretrained=COCO_V1   # Its weights: torchvision's name, a file, or "random" 
                          # detector.
 box_classes=             # Classes of boxes, the preferred first, e.g. "person,any"; or a table
                          # of categories of clips and such lists (default: any).
-box_score=0.3            # Lowest score of a box.
-box_margin=0             # Added to a box on each side, as a fraction of its size.
-box_fps=1                # Numbered pictures per second of box files: 1 in iQuery, 8 in
+box_score=0.3            # [number] Lowest score of a box.
+box_margin=0             # [number] Added to a box on each side, as a fraction of its size.
+box_fps=1                # [number] Numbered pictures per second of box files: 1 in iQuery, 8 in
                          # Co-Separation.
 box_batch_size=4         # [1 or more] Batch size of the detector, in pictures.
 box_size=                # <width>x<height> of the pictures that the boxes of files were found in
@@ -90,7 +90,8 @@ motion_encoder=          # [s3d|r2plus1d_18|mvit_v2_s|raft_small|lucas_kanade] M
                          # weights) (default: none are made).
 motion_pretrained=       # Its weights: torchvision's name, a file, or "random" for an untrained
                          # network (default: KINETICS400_V1, of raft_small C_T_V2).
-motion_rate=             # Rows of motion features per second (default: 1, of optical flow 8).
+motion_rate=             # [number] Rows of motion features per second (default: 1, of optical flow
+                         # 8).
 motion_batch_size=8      # [1 or more] Batch size of the motion network, in windows of pictures.
 motion_precomputed=      # Use these motion features instead: a folder of iQuery's .npy files,
                          # <category>/<video>.mp4.npy.
@@ -112,10 +113,10 @@ fs=11625                 # Sampling rate in Hz, also as 16k.
 audio_format=wav         # [wav|flac] Format of the files.
 
 # Stage 4: clips and fixed mixtures
-min_wav_duration=        # Drop shorter clips (s), besides those shorter than a segment.
-max_wav_duration=        # Drop longer clips (s).
+min_wav_duration=        # [number] Drop shorter clips (s), besides those shorter than a segment.
+max_wav_duration=        # [number] Drop longer clips (s).
 segment_samples=65280    # [1 or more] Samples of a fixed mixture and of a training segment.
-silence_dbfs=-60         # Drop clips with a lower level.
+silence_dbfs=-60         # [number] Drop clips with a lower level; -inf: none.
 ref_num=2                # [2 or more] Number of sources in a mixture.
 train_ref_nums=          # Numbers of sources in training, in turn, e.g. "2 3 4" (default: ref_num;
                          # valid_set always has ref_num).
