@@ -12,13 +12,6 @@
 
 set -euo pipefail
 
-log() {
-    echo "$(date '+%Y-%m-%dT%H:%M:%S') (${0##*/}) $*"
-}
-die() {
-    log "Error: $*" >&2
-    exit 2
-}
 SECONDS=0
 
 # Options
@@ -42,6 +35,8 @@ python=python3                # The Python that runs everything.
 
 # shellcheck source=/dev/null
 . utils/parse_options.sh
+# shellcheck source=./utils/jobs.sh
+. utils/jobs.sh
 [ $# -eq 0 ] || die "'$1' is not an option. See $0 --help"
 # shellcheck source=./utils/write_file.sh
 . utils/write_file.sh
@@ -91,12 +86,12 @@ datadir=${datadir:-data_motion${suffix}}
 dumpdir=${dumpdir:-dump/motion_only${suffix}}
 expdir=${expdir:-exp/motion_only${suffix}}
 
-# doing <command> ...: run it, or print it
+# doing <command> ...: run it, so that it ends with this script, or print it
 doing() {
     if "${dry_run}"; then
         printf '%q ' "$@" | sed 's/ $/\n/'
     else
-        "$@"
+        run_group "$@"
     fi
 }
 

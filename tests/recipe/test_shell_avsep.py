@@ -1062,6 +1062,10 @@ def test_long_tags_are_cut_and_stay_apart(again):
         (["--nj", "-1"], "--nj '-1'"),
         (["--ref_num", "1"], "2 or more"),
         (["--fs", "11.6k"], "--fs '11.6k'"),
+        (
+            ["--inference_tag", "a", "--shuffled_tag", "a"],
+            "would replace the first one",
+        ),
         (["--silence_dbfs", "quiet"], "--silence_dbfs 'quiet': expected a number"),
         (["--min_wav_duration", "5s"], "--min_wav_duration '5s': expected a number"),
         (["--visual_fps", "1.2.3"], "--visual_fps '1.2.3': expected a number"),

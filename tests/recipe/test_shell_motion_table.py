@@ -1,9 +1,12 @@
 """motion_table.sh: what it plans, and what it does not accept."""
 
+import signal
 import subprocess
 
 import pytest
 from shell_checkout import ROOT, Checkout
+
+from tests.support.processes import is_running, wait_until
 
 RECIPE = ROOT / "egs2" / "mini_music"
 CONDITIONS = ("", "frozen", "swapped")
@@ -110,3 +113,30 @@ def test_a_result_of_another_configuration_is_not_taken_as_this_one(tmp_path):
     names, printed = table("--corpus", "downloads/other")
     assert "avsep_train" in names and "prepare_mini_music" in names
     assert "another configuration" in printed
+
+
+def test_ends_with_what_it_started(tmp_path):
+    """A run.sh that trained went on for hours."""
+    checkout = Checkout(tmp_path, "mini_music")
+    words = ["--systems", "hfra", "--python", str(checkout.python)]
+    words += ["--run_opts", f"--python {checkout.python}"]
+    process = subprocess.Popen(
+        ["./motion_table.sh", *words],
+        cwd=checkout.recipe,
+        env=checkout.environment(FAKE_HANGS="avsep_extract_visual"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    hanging = checkout.recipe / "hanging"
+    try:
+        wait_until(lambda: hanging.exists() and hanging.read_text())
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 143 and "Run the same command again" in said
+        child = int(hanging.read_text())
+        wait_until(lambda: not is_running(child))
+    finally:
+        process.kill()
+        process.wait()

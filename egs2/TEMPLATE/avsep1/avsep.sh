@@ -352,6 +352,9 @@ fi
 avsep_exp=${avsep_exp:-${expdir}/avsep_${avsep_tag}}
 inference_dir=${avsep_exp}${inference_tag:+/${inference_tag}}
 shuffled_dir=${shuffled_tag:+${avsep_exp}/${shuffled_tag}}
+[ -z "${shuffled_dir}" ] || [ "${shuffled_dir}" != "${inference_dir}" ] ||
+    die "--shuffled_tag ${shuffled_tag}: is --inference_tag, too; the second separation would" \
+        "replace the first one"
 for _folder in "${datadir}" "${data_feats}" "${avsep_exp}" "${inference_dir}" "${shuffled_dir}"; do
     [[ ${_folder} != *[:,]* ]] || die "'${_folder}': expected a folder without ':' and ',' in its" \
         "name, which separate the parts of what commands are given"
