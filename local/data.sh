@@ -31,6 +31,7 @@ noted_opts=       # What the record calls the other options, --local_data_opts o
                   # (default: the other options themselves).
 download_opts=    # Options of avsep_download, for <CORPUS>=downloads: the corpus is then fetched
                   # into downloads/<corpus>.
+allow_pipes=false # Whether wav.scp may hold commands ("cmd |"), as in avsep.sh.
 python=python3    # The Python that is used.
 
 pass_on=()
@@ -98,7 +99,9 @@ for dset in ${train_set} ${valid_set} ${test_sets} ${real_sets}; do
     folders+=("${data_dir}/${dset}")
 done
 utils/fix_data_dir.sh "${folders[@]}"
-utils/validate_data_dir.sh --no-feats --no-text --allow-empty-media "${folders[@]}"
+pipes=()
+! "${allow_pipes}" || pipes=(--allow-pipes)
+utils/validate_data_dir.sh --no-feats --no-text --allow-empty-media "${pipes[@]}" "${folders[@]}"
 for folder in "${folders[@]}"; do
     skipped=0
     [ ! -f "${folder}/skipped.tsv" ] || skipped=$(wc -l < "${folder}/skipped.tsv")

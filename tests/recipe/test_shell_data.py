@@ -132,6 +132,21 @@ def test_a_new_corpus_needs_no_change_of_data_sh(music):
     assert (call["name"], value(call, "--avenue_dir")) == ("prepare_avenue", "/tmp")
 
 
+def test_commands_that_a_corpus_script_writes(music):
+    """Stage 1 refused them whatever --allow_pipes said."""
+    python = music.root / "shim" / "with_commands"
+    python.write_text(
+        f'#!/usr/bin/env bash\n{music.python} "$@" || exit\n[ "$1" = -c ] || '
+        "sed -i 's/ .*/ sph2pipe -f wav x.sph |/' data/*/wav.scp\n"
+    )
+    python.chmod(0o755)
+    result = music.stages(1, 1, "--python", python)
+    assert result.returncode == 1 and "has a command for a file" in result.stderr
+    result = music.stages(1, 1, "--python", python, "--allow_pipes", "true")
+    assert result.returncode == 0, result.stderr
+    assert "allow_pipes" not in music.calls()[-1]["args"]
+
+
 def test_failures_are_passed_on(music):
     result = prepare(music, MUSIC="/tmp", FAKE_FAILS="prepare_music")
     assert result.returncode == 1

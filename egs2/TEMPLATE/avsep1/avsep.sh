@@ -103,8 +103,9 @@ conditions=              # Further conditions of the sources, by their stems in 
                          # <stem>.scp, <stem>_skipped.tsv and <stem>_info.yaml of each set.
 audio_stream=            # [1 or more] Of files with several audio streams, the number of the one to
                          # use (default: the first with the default flag that can be decoded).
-allow_pipes=false        # Whether stages 2 and 3 run the commands ("cmd |") that wav.scp has in
-                         # place of files, without a shell; only for tables that you wrote.
+allow_pipes=false        # Whether stages 1 to 3 take the commands ("cmd |") that wav.scp has in
+                         # place of files, and run them without a shell; only for tables that you
+                         # wrote.
 one_pass=true            # Whether stage 2 also does stage 3's work where one file has picture and
                          # sound, so that each file is read once.
 
@@ -452,7 +453,7 @@ if ! "${skip_data_prep}"; then
         # shellcheck disable=SC2086  # local_data_opts is several words
         run_group local/data.sh --corpus "${corpus}" --python "${python}" \
             --train_set "${train_set}" --valid_set "${valid_set}" --test_sets "${test_sets}" \
-            --data_dir "${datadir}" ${real_sets:+--real_sets "${real_sets}"} \
+            --data_dir "${datadir}" --allow_pipes "${allow_pipes}" ${real_sets:+--real_sets "${real_sets}"} \
             ${download_opts:+--download_opts "${download_opts}"} \
             ${local_data_opts:+--noted_opts "${local_data_opts}"} ${local_data_opts}
         check_clip_counts
