@@ -1060,6 +1060,7 @@ def test_long_tags_are_cut_and_stay_apart(again):
         (["--stage", "two"], "--stage 'two': expected a whole number"),
         (["--nj", "0"], "--nj '0': expected a whole number, 1 or more"),
         (["--nj", "-1"], "--nj '-1'"),
+        (["--num_nodes", "2"], "cmd_backend=local (environment or cmd.sh) trains on"),
         (["--ref_num", "1"], "2 or more"),
         (["--fs", "11.6k"], "--fs '11.6k'"),
         (

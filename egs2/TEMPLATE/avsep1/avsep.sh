@@ -248,6 +248,9 @@ log "Jobs: --nj ${nj} --inference_nj ${inference_nj} --ngpu ${ngpu}"
     die "--test_ref_nums '${test_ref_nums}': a --test_mixture_list is of one number of sources"
 [ "${stop_stage}" -ge "${stage}" ] ||
     die "--stage ${stage} --stop_stage ${stop_stage}: no stage is left to run; --stop_stage is the last one"
+[ "${num_nodes}" -eq 1 ] || [[ ! ${cmd_backend} =~ ^(local|stdout)$ ]] ||
+    die "--num_nodes ${num_nodes}: cmd_backend=${cmd_backend} (environment or cmd.sh) trains on this" \
+        "machine only; slurm and sge have others"
 [ "${train_segment_samples:-1}" -le "${segment_samples}" ] ||
     die "--train_segment_samples ${train_segment_samples}: expected at most --segment_samples," \
         "${segment_samples}, the least length of a clip"
