@@ -139,6 +139,17 @@ def test_dry_run_of_several_numbers_of_sources():
     assert "--set test_2src test_3src" in compare
 
 
+def test_a_system_of_two_sources_is_not_in_a_table_of_three():
+    """RPCA failed, and with it the table."""
+    recipe = ROOT / "egs2" / "mini_music"
+    command = ["./avsep_table.sh", "--dry_run", "true", "--systems", "nmf_mfcc rpca"]
+    command += ["--run_opts", "--ngpu 0\n--ref-num 3"]
+    result = subprocess.run(command, cwd=recipe, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    systems = [tag(line) for line in result.stdout.splitlines() if "_tag" in line]
+    assert systems == ["nmf_mfcc"]
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

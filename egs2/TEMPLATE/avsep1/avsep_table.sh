@@ -63,11 +63,13 @@ python=python3         # The Python that runs everything.
 
 one_line seeds other_seeds test_ref_nums run_opts prepare_opts
 
-# The corpus of run.sh; the name of the recipe's folder unless an option says another one.
+# The corpus of run.sh, the name of the recipe's folder unless an option says another one; and
+# the number of sources.
 read -r -a _words <<< "${run_opts} ${prepare_opts}"
-corpus=
+corpus='' ref_num=2
 for ((n = 0; n < ${#_words[@]}; n++)); do
     [ "${_words[n]}" != --corpus ] || corpus=${_words[n + 1]:-}
+    [ "${_words[n]//-/_}" != __ref_num ] || ref_num=${_words[n + 1]:-}
 done
 set_corpus_dir
 set_corpus_note
@@ -247,7 +249,7 @@ for seed in $(printf '%s\n' ${seeds} ${other_seeds} | awk '!seen[$0]++') none; d
         system=$(sed -E 's/^(train_avsep|untrained)_//' <<< "$(basename "${config}" .yaml)")
         if ! "${trained}"; then
             _seeds=none
-            [ "${number}" = any ] || [[ " ${test_ref_nums:-2} " == *" ${number} "* ]] || continue
+            [ "${number}" = any ] || [[ " ${test_ref_nums:-${ref_num}} " == *" ${number} "* ]] || continue
         elif [[ ${system} = hfra* ]]; then
             _seeds=${seeds}
         else
