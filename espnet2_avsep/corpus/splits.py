@@ -244,8 +244,9 @@ def _hash_rule(names: SetNames, rule: Rule) -> str:
     )
 
 
-def _check_ratio(test: float, valid: float) -> None:
-    if not (0 <= test < 1 and 0 < valid < 1 and test + valid < 1):
+def _check_ratio(test: float, valid: float, draws_test: bool = False) -> None:
+    good = test >= 0 and valid > 0 and test + valid < 1
+    if not good or (draws_test and test == 0):
         raise InputError(
             f"--valid_ratio {valid} --test_ratio {test}: expected shares above 0 whose "
             "sum is below 1."
@@ -261,7 +262,7 @@ def _hash_all(
             "the split rule fills train, valid and one test set, but the sets are "
             f"{' '.join(names.all)}; give --splits for these."
         )
-    _check_ratio(rule.test_ratio or -1.0, rule.valid_ratio)
+    _check_ratio(rule.test_ratio, rule.valid_ratio, draws_test=True)
     sets: Dict[str, List[str]] = {name: [] for name in names.all}
     for name in sorted(candidates):
         x = place_of(video_of_clip(clips[name]))

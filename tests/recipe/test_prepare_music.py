@@ -231,7 +231,7 @@ def test_split_rule_wins_over_the_folder(tmp_path, corpus, run):
     "options, message",
     [
         (("--test_ratio", "0.9", "--valid_ratio", "0.2"), "shares above 0"),
-        (("--test_ratio", "0"), "shares above 0"),
+        (("--test_ratio", "0"), "--test_ratio 0.0: expected shares above 0"),
         (("--test_sets", "a b"), "one test set"),
         (("--splits", "x", "--split_rule", "hash"), "give one of them"),
         (("--test_sets", ""), "--test_sets: at least one name"),
