@@ -8,6 +8,8 @@ from espnet2_avsep.data.segment_reader import matrix_shape, read_rows
 from espnet2_avsep.errors import InputError
 
 ALIGNMENTS = ("whole", "segment")
+# Of optical flow: a point's path is the sum of all steps, none of which is left out.
+ALL_STEPS = 1 << 18
 
 
 def read_motion(

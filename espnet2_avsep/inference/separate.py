@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from espnet2_avsep.data.conditions import CONDITIONS, LABELS, WITH_ROWS, needed
+from espnet2_avsep.data.motion import ALL_STEPS
 from espnet2_avsep.data.records.digest import file_sha256
 from espnet2_avsep.data.tables.base_config import read_config
 from espnet2_avsep.data.tables.class_labels import class_numbers, number_sources
@@ -218,6 +219,8 @@ class SeparateAV:
         except InputError as error:
             raise InputError(f"{self.train_config}: {error}") from error
         self.motion_steps = self._whole_number("motion_steps", 160)
+        if self.model.separator.needs_flow:
+            self.motion_steps = ALL_STEPS
         self.binary_mask = binary_mask
         self.threshold = threshold
         self.mixture_consistency = mixture_consistency
@@ -335,7 +338,7 @@ class SeparateAV:
                 recording, for models that need them. As in training, each chunk takes
                 those of the whole recording or, with the training's ``motion_align:
                 segment``, those of its own time, at most ``motion_steps`` of them,
-                evenly spread.
+                evenly spread (of Sound of Motions' optical flow, all).
             channels: "mean": the mean of the channels is separated. "each": masks are
                 made from the mean and applied to every channel.
             residual: Whether a last track holds what the others leave, so that all

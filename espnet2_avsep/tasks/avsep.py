@@ -13,6 +13,7 @@ from espnet2_avsep.data.mixing.fixed_dataset import FixedMixtureDataset
 from espnet2_avsep.data.mixing.mix_dataset import MixAndSeparateDataset
 from espnet2_avsep.data.mixing.mixture_table import read_classes
 from espnet2_avsep.data.mixing.same_video import read_videos
+from espnet2_avsep.data.motion import ALL_STEPS
 from espnet2_avsep.data.records.epochs import finished_epochs
 from espnet2_avsep.data.records.lock import lock_folder
 from espnet2_avsep.data.records.training_record import keep_config
@@ -92,6 +93,12 @@ def check_flow(conf: Dict[str, Any], tables: Dict[str, str]) -> None:
                 f"dataset_conf.{option} is {conf[option]}, but optical flow is not "
                 "cropped or mirrored with the pictures: remove the option."
             )
+    steps = conf.get("motion_steps", ALL_STEPS)
+    if steps != ALL_STEPS:
+        raise InputError(
+            f"dataset_conf.motion_steps is {steps}, but this separator sums up optical "
+            "flow, of which no step may be left out: remove the option."
+        )
     path = tables["motion_ref1"]
     ref = next(iter(read_scp(path).values()))
     try:
@@ -454,6 +461,7 @@ class AVSeparationTask(AbsTask):
         cls._choose_conditions(tables, separator)
         if separator.needs_flow:
             check_flow(args.dataset_conf or {}, tables)
+            args.dataset_conf = {**args.dataset_conf, "motion_steps": ALL_STEPS}
         path = tables["visual_ref1"]
         check_visual(args, matrix_shape(next(iter(read_scp(path).values()))), path)
         if "speech_mix" in tables:

@@ -430,6 +430,24 @@ def test_long_recordings_with_motion_come_in_chunks(tmp_path, align):
         assert sorted({row for part in found for row in part}) == list(range(10))
 
 
+def test_no_step_of_optical_flow_is_left_out(tmp_path):
+    """Paths are sums of all steps; of more than 160, some were missing."""
+    conf = {"visual_dim": DIM, "channels": 4, "layers": 3, "places": 1}
+    conf.update(motion_dim=9, motion_channels=4)
+    data = {"segment_samples": SEGMENT, "motion_align": "segment"}
+    changes = {"separator": "sound_of_motions", "separator_conf": conf}
+    folder = make_trained_folder(tmp_path / "exp", **changes, dataset_conf=data)
+    separate = SeparateAV.from_pretrained(folder)
+    seen = []
+    separate.model.separator.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["motion"]), with_kwargs=True
+    )
+    flow = np.zeros((240, 9), np.float32)
+    flow[:, 0] = np.arange(240)
+    separate(mixture(2 * SEGMENT), prompts(), motion=[flow, flow])
+    assert [m[0, 0, :, 0].tolist() for m in seen] == [list(range(240))]
+
+
 def test_time_spans_of_prompts_in_every_call(separate):
     first, second = prompts()
     asked = [During(first, [(1, 2)]), second]

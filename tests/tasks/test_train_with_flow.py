@@ -130,6 +130,10 @@ def test_motion_is_frozen_or_swapped(corpus, trained, tmp_path):
             "optical flow is not cropped or mirrored with the pictures",
         ),
         (
+            {"dataset_conf": {**DATASET, "motion_steps": 160}},
+            "motion_steps is 160, but this separator sums up optical flow",
+        ),
+        (
             {"separator_conf": {**SEPARATOR, "motion_dim": 1024}},
             "motion_dim=1024: rows of optical flow have 2",
         ),
