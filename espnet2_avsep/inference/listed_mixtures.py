@@ -61,8 +61,10 @@ def read_tables(
         Name -> table, and the number of sources.
 
     Raises:
-        InputError: a triple is malformed, a name is missing, tables disagree.
+        InputError: a triple is malformed, a name is missing or comes twice, tables
+            disagree.
     """
+    from espnet2_avsep.data.tables.key_check import check_sources
     from espnet2_avsep.data.tables.scp import read_scp
 
     tables: Dict[str, Dict[str, str]] = {}
@@ -72,6 +74,11 @@ def read_tables(
             raise InputError(
                 f"--data_path_and_name_and_type {triple}: expected path,name,type."
             )
+        if fields[1] in tables:
+            raise InputError(
+                f"--data_path_and_name_and_type {triple}: the name {fields[1]} comes "
+                "twice."
+            )
         tables[fields[1]] = read_scp(fields[0])
     for name in ("speech_mix", f"{reference}1"):
         if name not in tables:
@@ -79,6 +86,7 @@ def read_tables(
                 f"--data_path_and_name_and_type: {name} is missing; given: "
                 f"{', '.join(tables)}."
             )
+    check_sources(tables)
     keys = set(tables["speech_mix"])
     for name, table in tables.items():
         wrong = sorted(keys ^ set(table))

@@ -518,6 +518,8 @@ class AVSeparationTask(AbsTask):
                 raise InputError(
                     f"{path},{name}: the data name must be one of {', '.join(allowed)}."
                 )
+            if name in tables:
+                raise InputError(f"{path},{name}: the data name {name} comes twice.")
             tables[name] = path
         for name in cls.required_data_names():
             if name not in tables:

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from espnet2_avsep.data.conditions import CONDITIONS, LABELS, condition_of
 from espnet2_avsep.data.segment_reader import audio_info, read_matrix, read_segment
-from espnet2_avsep.data.tables.key_check import check_same_keys
+from espnet2_avsep.data.tables.key_check import check_same_keys, check_sources
 from espnet2_avsep.data.tables.scp import read_scp
 from espnet2_avsep.errors import InputError
 
@@ -26,7 +26,8 @@ class FixedMixtureDataset(Dataset):
         motion_steps: Most rows of a condition that are read; see read_motion.
 
     Raises:
-        InputError: an unknown name, tables that disagree, mixtures of different length.
+        InputError: an unknown name, numbers of sources with a gap, tables that
+            disagree, mixtures of different length.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class FixedMixtureDataset(Dataset):
                 )
             else:
                 self.tables[name] = read_scp(table)
+        check_sources(self.tables)
         if not self.tables or not next(iter(self.tables.values())):
             raise InputError("no mixtures: the tables are empty. Run stage 4 again.")
         check_same_keys(self.tables)

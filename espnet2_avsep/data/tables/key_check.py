@@ -1,6 +1,6 @@
-"""Tables that are read side by side must list the same keys."""
+"""Tables that are read side by side: the same keys, the data of every source."""
 
-from typing import Collection, Mapping
+from typing import Collection, Dict, Iterable, Mapping, Set
 
 from espnet2_avsep.errors import InputError
 
@@ -38,3 +38,23 @@ def shorten(keys: Collection[str]) -> str:
     keys = list(keys)
     text = ", ".join(keys[:SHOWN])
     return text + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
+
+
+def check_sources(names: Iterable[str]) -> None:
+    """Check that the sources of each kind of data are numbered 1, 2, ...
+
+    Raises:
+        InputError: a number is left out; the sources after it would be ignored.
+    """
+    numbers: Dict[str, Set[int]] = {}
+    for name in names:
+        stem, found, number = name.rpartition("_ref")
+        if found and number.isdecimal():
+            numbers.setdefault(stem, set()).add(int(number))
+    for stem, own in numbers.items():
+        missing = set(range(1, max(own) + 1)) - own
+        if missing:
+            raise InputError(
+                f"{stem}_ref{min(missing)} is missing, but there is {stem}_ref"
+                f"{max(own)}: give the data of every source, by their numbers from 1."
+            )

@@ -187,6 +187,21 @@ def test_tables_that_disagree(corpus, folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("visual_ref1", "the name visual_ref1 comes twice"),
+        ("visual_ref3", "visual_ref2 is missing, but there is visual_ref3"),
+    ],
+)
+def test_wrong_numbers_of_sources(corpus, folder, tmp_path, capsys, name, message):
+    """One source was separated instead of two, or there was a traceback."""
+    argv = command(corpus, folder, tmp_path / "out")
+    argv[-1] = argv[-1].replace("visual_ref2", name)
+    assert main(argv) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--fs", "16000"], "trained at 2000"),

@@ -83,6 +83,15 @@ def test_unknown_names(tables, name):
         FixedMixtureDataset({name: tables["speech_mix"]})
 
 
+def test_a_source_that_is_left_out(tables):
+    """Training went on with the sources before it."""
+    named = {name: table for name, table in tables.items() if name != "speech_ref1"}
+    with pytest.raises(
+        InputError, match="speech_ref1 is missing, but there is speech_"
+    ):
+        FixedMixtureDataset(named)
+
+
 def test_numbers_are_not_read_from_a_file(tables, tmp_path):
     tables["label_ref1"] = tmp_path / "labels"
     with pytest.raises(InputError, match="labels is a file; expected a mapping"):
