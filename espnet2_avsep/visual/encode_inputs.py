@@ -49,13 +49,17 @@ def input_table(inputs: Sequence[str]) -> Dict[str, Path]:
 
 
 def encode_inputs(
-    table: Mapping[str, Path], outputs: OutputFolder, **options: Any
+    table: Mapping[str, Path],
+    outputs: OutputFolder,
+    squeezed: bool = False,
+    **options: Any,
 ) -> Dict[str, Any]:
     """Write <key>.npy, (frames, D) floats, and the tables of extract_visual.
 
     Args:
         table: See :func:`input_table`.
         outputs: The folder of what is written.
+        squeezed: See extract.extract_visual.
         **options: Of VisualOptions.
 
     Returns:
@@ -86,7 +90,8 @@ def encode_inputs(
     write_scp(out / "inputs.scp", table)
     outputs.add("inputs.scp")
     where = {"video_scp": [str(out / "inputs.scp")], "output_dir": [str(out)]}
-    extract_visual(VisualOptions(**where, batch_size=BATCH_SIZE, **options))
+    made = VisualOptions(**where, batch_size=BATCH_SIZE, **options)
+    extract_visual(made, squeezed)
     rows = read_scp(out / "visual.scp")
     for key, entry in rows.items():
         with atomic_write(out / arrays[key], "wb") as f:

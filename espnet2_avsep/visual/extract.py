@@ -58,7 +58,7 @@ _CUT_BOXES = ("resnet18",)
 ROW_TIME = "(i + 1/2) / n of the sound"
 
 
-def extract_visual(args: VisualOptions) -> None:
+def extract_visual(args: VisualOptions, squeezed: bool = False) -> None:
     """Encode, or pack, sampled pictures of every clip, or copy precomputed features.
 
     A clip of d seconds of sound has n = ceil(d * fps / every) rows, at least one. Row i
@@ -76,6 +76,8 @@ def extract_visual(args: VisualOptions) -> None:
         args: The tables of clips, and what is made of each: visual.ark, visual_shape,
             visual_skipped.tsv, visual_info.yaml, with boxes visual_boxes.tsv, and,
             last, visual.scp.
+        squeezed: Whether an encoder gets all of each picture, squeezed to its square:
+            crops for a model that was trained on boxes.
 
     Raises:
         InputError: no clip can be used, weights that cannot be had, tables that do not
@@ -88,12 +90,15 @@ def extract_visual(args: VisualOptions) -> None:
         import_lean_torch()
         from espnet2_avsep.visual.build import build_encoder
 
-        return build_encoder(
+        encoder = build_encoder(
             **_chosen(args),
             device=str(choose_device(args.device)),
             dtype=args.dtype,
             batch_size=args.batch_size,
         )
+        if squeezed:
+            encoder.preprocessing = encoder.preprocessing.squeezed()
+        return encoder
 
     for table in tables(args):
         if args.precomputed is not None:
@@ -105,7 +110,7 @@ def extract_visual(args: VisualOptions) -> None:
             if table.audio_dir is not None:
                 store = (table.audio_dir, args.fs, args.audio_format, args.audio_stream)
                 audio = stack.enter_context(AudioStore(*store))
-            _extract(args, table, network, audio)
+            _extract(args, table, network, audio, squeezed)
 
 
 def _extract(
@@ -113,6 +118,7 @@ def _extract(
     table: ClipTable,
     network: Callable[[], Any],
     audio: Optional[AudioStore],
+    squeezed: bool,
 ) -> None:
     """Encode or pack the pictures of a table; see :func:`extract_visual`."""
     videos, wavs = read_clips(table.video_scp, table.wav_scp, args.allow_pipes)
@@ -130,6 +136,8 @@ def _extract(
             args.visual_pretrained
         ):
             settings["file"] = signature(args.visual_pretrained)
+    if squeezed:
+        settings["squeezed"] = True
     if boxes is not None:
         settings["cropped"] = boxes.settings
         if args.visual_encoder in _CUT_BOXES:

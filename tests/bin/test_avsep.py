@@ -560,6 +560,32 @@ def test_features_take_the_model_that_separate_takes(
     assert run(capsys, *words)[0] == 2
 
 
+def test_features_for_a_model_of_crops_are_those_of_its_prompts(
+    place, tmp_path, capsys, monkeypatch
+):
+    """All of a picture, squeezed: a quarter of it is white, of its middle a tenth."""
+
+    def covering(batch_size, **_):
+        made = number_encoder(batch_size)
+        resize = made.preprocessing.resize._replace(mode="shortest")
+        made.preprocessing = made.preprocessing._replace(resize=resize)
+        return made
+
+    monkeypatch.setattr(build, "build_encoder", covering)
+    folder = tmp_path / "model"
+    shutil.copytree(place / "model", folder)
+    info = yaml.safe_load((folder / "visual_info.yaml").read_text())
+    (folder / "visual_info.yaml").write_text(yaml.safe_dump({**info, "boxes": "d"}))
+    wide = np.zeros((20, 80, 3), np.uint8)
+    wide[:, :20] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    for model, white in ((place / "model", 0.1), (folder, 0.25)):
+        out = tmp_path / f"of_{white}"
+        words = ["features", tmp_path / "wide.png", "--out", out, "--device", "cpu"]
+        assert run(capsys, *words, "--model", model)[0] == 0
+        assert np.load(out / "wide.npy").mean() == pytest.approx(white, abs=0.03)
+
+
 def test_features_into_a_folder_of_the_user(place, tmp_path, capsys, numbers):
     words = ["features", place / "duet.mp4", "--out", tmp_path, "--device", "cpu"]
     (tmp_path / "visual_shape").write_text("of the user")

@@ -106,5 +106,6 @@ def _encoder(args: Options) -> Dict[str, Any]:
         "visual_model": info.get("model", "ViT-B-32"),
         "visual_pretrained": info.get("pretrained"),
         "seed": info.get("seed", 0),
+        "squeezed": "boxes" in info,  # as build.encoder_from_info has it
         "dtype": info.get("dtype", "float32"),
     }
