@@ -396,7 +396,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         inputs = temporary / "inputs"
         inputs.mkdir()
         if set(wanted) & set(COMMANDS) - {"help"}:
-            write_inputs(*builds, inputs)
+            other, this = builds
+            write_inputs(other, this, inputs)
         if "separate_long" in wanted:
             lengthen(inputs / "duet.mp4", 600.0, inputs / "long.mp4")
         recipes: List[Recipe] = []

@@ -141,7 +141,7 @@ def score(refs, tracks, edge: float) -> Dict[str, Any]:
         bands.append(10 * np.log10(track / ref))
         low *= 2 ** (1 / 3)
     return {
-        "sdr": np.ravel(sdr.numpy()),
+        "sdr": np.ravel(sdr),
         "above": 10 * np.log10(power(wanted) / power(high - wanted)),
         "absolute": np.abs(bands).mean(axis=0),
         "signed": np.mean(bands, axis=0),

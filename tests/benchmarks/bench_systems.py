@@ -110,8 +110,11 @@ def batch_of(
     return batch
 
 
-def steps_of(system: str, batch_size: int) -> Tuple[Callable, Callable, Any]:
-    """Return a training step, the separation of a clip, and the model in evaluation."""
+def steps_of(system: str, batch_size: int) -> Tuple[Callable, Callable, Callable, Any]:
+    """Return a training step; of a clip the separation and its pictures' embeddings.
+
+    The last value is the model, in evaluation.
+    """
     import copy
 
     import torch
@@ -141,8 +144,7 @@ def steps_of(system: str, batch_size: int) -> Tuple[Callable, Callable, Any]:
         with torch.inference_mode():
             model.separate(mixture, visual, **conditions)
 
-    separate.visual = visual
-    return train, separate, model
+    return train, separate, lambda: model.visual_adapter(visual), model
 
 
 def count(system: str) -> Tuple[float, float, float]:
@@ -150,9 +152,9 @@ def count(system: str) -> Tuple[float, float, float]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    _, separate, model = steps_of(system, 1)
+    _, separate, embed, model = steps_of(system, 1)
     flops = []
-    for run in (separate, lambda: model.visual_adapter(separate.visual)):
+    for run in (separate, embed):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             run()
         flops.append(counter.get_total_flops() / 1e9)
@@ -172,7 +174,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     first = steps_of(args.systems[0], args.batch_size)
     for system in args.systems:
         millions, flop, pictures = count(system)
-        train, separate, _ = steps_of(system, args.batch_size)
+        train, separate, *_ = steps_of(system, args.batch_size)
         ways = {"step": train, "separation": separate}
         ways.update({"first step": first[0], "first separation": first[1]})
         median, _ = compare(ways, args.rounds)

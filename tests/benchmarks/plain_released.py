@@ -184,7 +184,8 @@ def _decode(
 ) -> List[Tensor]:
     """DETR's transformer for one source: queries (B, Q, dim) after each layer."""
     dim = transformer.dim
-    places = map_positions(*audio.shape[-2:], dim, "normalised", audio.device)
+    rows, columns = audio.shape[-2:]
+    places = map_positions(rows, columns, dim, "normalised", audio.device)
     places = places.to(audio.dtype)
     memory = transformer.input_projection(audio.flatten(2).transpose(1, 2))
     for layer in transformer.encoder:
