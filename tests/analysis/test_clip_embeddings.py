@@ -134,8 +134,15 @@ def test_waveform_separators_have_a_bottleneck_too(clips, tmp_path):
         criterions=[{"name": "wave_l1"}],
     )
     separate = SeparateAV.from_pretrained(folder)
-    found = embed_separator(separate, centre_segments(clips, FS, SEGMENT))
-    assert found[BOTTLENECK].shape == (8, separate.model.separator.bottleneck_dim)
+    deepest = []
+    separate.model.separator.bottom.register_forward_hook(
+        lambda module, args, out: deepest.append(out)
+    )
+    found = embed_separator(separate, centre_segments(clips, FS, SEGMENT), batch_size=3)
+    assert [len(out) for out in deepest] == [3, 3, 2]
+    np.testing.assert_allclose(
+        found[BOTTLENECK], torch.cat(deepest).mean(dim=-1), atol=1e-6
+    )
 
 
 def test_diverged_training_is_named(clips, tmp_path):

@@ -265,6 +265,27 @@ def test_prompt_that_changes_over_time(separate):
     assert np.abs(apart[0] - apart[1]).max() > 1e-3
 
 
+def test_prompts_are_asked_for_times_of_the_recording(separate):
+    """Not of the model's rate: the recording has four times as many samples."""
+    asked = []
+
+    def prompt(begin, end):
+        asked.append((begin, end))
+        return prompts()[0]
+
+    wav, chunking = mixture(4 * 3 * FS), Chunking(1.0)
+    separate(wav, [prompt], fs=4 * FS, chunking=chunking)
+    called = asked.copy()
+    assert called[0] == (0.0, 1.0) and len(called) > 2
+    assert called[-1][1] == pytest.approx(3.0, abs=1e-3)
+    asked.clear()
+    list(separate.stream([wav], [prompt], fs=4 * FS, chunking=chunking))
+    assert asked == called
+    asked.clear()
+    separate.batch([wav], [[prompt]], fs=4 * FS)
+    assert asked == [(0.0, 3.0)]
+
+
 def test_batch_is_one_at_a_time(separate):
     lengths = [SEGMENT, SEGMENT + 5, SEGMENT, SEGMENT, 33 * FS]
     wavs = [np.tile(long_mixture(), 2)[i : i + n] for i, n in enumerate(lengths)]
@@ -416,18 +437,25 @@ def test_long_recordings_with_motion_come_in_chunks(tmp_path, align):
     )
     rows = np.repeat(np.arange(10, dtype=np.float32)[:, None], 2, axis=1)
     chunks = Chunking(overlap=SEGMENT / FS / 10)
-    tracks = separate(
-        mixture(4 * SEGMENT), prompts(), motion=[rows, -rows], chunking=chunks
-    )
-    assert tracks.shape == (2, 4 * SEGMENT) and np.isfinite(tracks).all()
-    found = [m[0, 0, :, 0].tolist() for m in seen]
-    assert all(torch.equal(m[:, 1], -m[:, 0]) for m in seen)
-    assert len(found) >= 4
-    if align == "whole":  # 4 of 10 rows, evenly spread
-        assert found == [[1, 3, 6, 8]] * len(found)
-    else:
-        assert max(map(len, found)) <= 4 and found[0][0] == 0 and found[-1][-1] == 9
-        assert sorted({row for part in found for row in part}) == list(range(10))
+    for ratio in (1, 2):  # of the recording's rate to the model's
+        seen.clear()
+        tracks = separate(
+            mixture(ratio * 4 * SEGMENT),
+            prompts(),
+            fs=ratio * FS,
+            motion=[rows, -rows],
+            chunking=chunks,
+        )
+        assert tracks.shape == (2, ratio * 4 * SEGMENT) and np.isfinite(tracks).all()
+        found = [m[0, 0, :, 0].tolist() for m in seen]
+        assert all(torch.equal(m[:, 1], -m[:, 0]) for m in seen)
+        assert len(found) >= 4
+        if align == "whole":  # 4 of 10 rows, evenly spread
+            assert found == [[1, 3, 6, 8]] * len(found)
+        else:
+            assert max(map(len, found)) <= 4
+            assert found[0][0] == 0 and found[-1][-1] == 9
+            assert sorted({row for part in found for row in part}) == list(range(10))
 
 
 def test_no_step_of_optical_flow_is_left_out(tmp_path):

@@ -500,12 +500,38 @@ def test_alignment_in_bfloat16(fast_bfloat16):
 
 
 def test_panels():
-    panels = build().panels(**batch_of([torch.randn(2, 31 * HOP) for _ in range(2)]))
-    assert panels["mixture"].shape == (2, 48, 32)
-    assert panels["mask"].shape == panels["estimate"].shape == (2, 2, 48, 32)
-    torch.testing.assert_close(
-        panels["estimate"], panels["mask"] * panels["mixture"][:, None]
-    )
+    """Masks of 1/2 and 1/4; the mixture is the one that is given, where one is."""
+    sources = torch.randn(2, 2, 31 * HOP)
+    visual = torch.zeros(2, 2, 1, DIM)
+    visual[1] = math.log(0.25 / 0.75)
+    window = torch.hann_window(N_FFT)
+
+    def magnitude(wav):
+        stft = {"window": window, "return_complex": True, "pad_mode": "reflect"}
+        spectrum = torch.stft(wav, N_FFT, HOP, **stft)
+        return LogFrequencyWarp(N_FFT // 2 + 1, 48)(spectrum.abs())
+
+    given = torch.randn(2, 31 * HOP)
+    batch = batch_of(sources, visual)
+    for mixture, panels in (
+        (sources.sum(dim=0), build().panels(**batch)),
+        (given, build().panels(**batch, speech_mix=given)),
+    ):
+        shown = magnitude(mixture)
+        torch.testing.assert_close(panels["mixture"], shown)
+        for n, mask in enumerate((0.5, 0.25)):
+            torch.testing.assert_close(panels["reference"][:, n], magnitude(sources[n]))
+            torch.testing.assert_close(
+                panels["mask"][:, n], torch.full((2, 48, 32), mask)
+            )
+            torch.testing.assert_close(panels["estimate"][:, n], mask * shown)
+
+
+def test_silent_redraws_are_reported_in_training_only():
+    batch = batch_of([torch.randn(2, 31 * HOP) for _ in range(2)])
+    batch["silent_redraws"] = torch.tensor([1, 4])
+    assert build().train()(**batch)[1]["silent_redraws"] == 2.5
+    assert "silent_redraws" not in build().eval()(**batch)[1]
 
 
 def test_bad_compression():

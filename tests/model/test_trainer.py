@@ -18,12 +18,14 @@ from espnet2_avsep.bin.train.train import main
 from espnet2_avsep.data.records.epochs import finished_epochs
 from espnet2_avsep.data.records.training_record import PENDING
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.figures import plots
 from espnet2_avsep.model import checkpoints, timed_batches
 from espnet2_avsep.model.checkpoints import CHECKPOINT
 from espnet2_avsep.model.trainer import (
     AVSeparationTrainer,
     AVSeparationTrainerOptions,
     _prepare,
+    _repair,
 )
 from tests.support.processes import held_by_another
 from tests.support.tiny_corpus import MODEL_OPTIONS, make_tiny_corpus, train_command
@@ -380,3 +382,48 @@ def test_each_average_is_of_its_own_epochs(train, tmp_path):
                 if value.is_floating_point():
                     torch.testing.assert_close(value, parts.mean(0), msg=name)
         assert os.readlink(exp / f"{phase}.{key}.ave.pth").endswith("ave_3best.pth")
+
+
+def test_another_start_keeps_the_epochs_that_are_averaged(tmp_path):
+    """Those that are in no average go, as ESPnet removes them; a kill left them."""
+    reporter = Reporter()
+    for epoch, score in enumerate((1.0, 5.0, 4.0, 2.0, 0.0), 1):
+        reporter.set_epoch(epoch)
+        with reporter.observe("valid") as sub:
+            sub.register({"si_sdr": torch.tensor(score)})
+            sub.next()
+        torch.save({"w": torch.tensor(epoch)}, tmp_path / f"{epoch}epoch.pth")
+    changes = {"keep_nbest_models": [1, 3]}
+    changes["best_model_criterion"] = [["valid", "si_sdr", "max"]]
+    _repair(tmp_path, reporter, {"w": torch.tensor(5)}, options(tmp_path, **changes))
+    kept = sorted(path.name for path in tmp_path.glob("*epoch.pth"))
+    assert kept == [f"{n}epoch.pth" for n in (2, 3, 4, 5)]
+    assert os.readlink(tmp_path / "valid.si_sdr.best.pth") == "2epoch.pth"
+    assert os.readlink(tmp_path / "latest.pth") == "5epoch.pth"
+
+
+def test_pictures_of_the_first_the_last_and_every_third_epoch(tmp_path, monkeypatch):
+    class Painter(torch.nn.Module):
+        def panels(self, x):
+            return {"mask": x}
+
+    drawn = []
+    monkeypatch.setattr(
+        plots,
+        "spectrogram_panels",
+        lambda panels, title: (panels["mask"].item(), title),
+    )
+    monkeypatch.setattr(plots, "write_png", lambda *given: drawn.append(given))
+    batches = [(["a", "b"], {"x": torch.tensor([1.0, 2.0])})]
+    given = options(tmp_path, picture_interval=3, max_epoch=8)
+    for epoch in range(1, 9):
+        reporter = types.SimpleNamespace(get_epoch=lambda n=epoch: n, next=lambda: None)
+        AVSeparationTrainer.plot_attention(
+            Painter(), None, None, batches, reporter, given
+        )
+    pictures = tmp_path / "pictures"
+    assert drawn == [
+        ((value, f"{key}, epoch {epoch}"), pictures / key / f"00{epoch}ep.png")
+        for epoch in (1, 3, 6, 8)
+        for key, value in (("a", 1.0), ("b", 2.0))
+    ]

@@ -9,6 +9,7 @@ import soundfile
 from espnet2_avsep.bin.train.scoring import main
 from espnet2_avsep.data.mixing.mixture_table import read_sources
 from espnet2_avsep.errors import InputError
+from espnet2_avsep.metrics.bss_eval import bss_eval
 from espnet2_avsep.metrics.score_table import METRICS, SCORES
 from espnet2_avsep.scoring import set_scores
 from espnet2_avsep.scoring.score_files import read_scores
@@ -410,6 +411,26 @@ def test_too_short_signals_are_skipped(folder):
     folder.run()
     reasons = [folder.rows()["mix00002", n].reason for n in (1, 2)]
     assert all(r.startswith("too short: 513 samples; 2 sources") for r in reasons)
+
+
+def test_mixtures_that_lack_different_estimates_keep_to_their_own_sources(folder):
+    """Each has one estimate, so that they could be scored in one batch."""
+    folder.write_scp("inf1", KEYS[1:])
+    folder.write_scp("inf2", [KEYS[0], KEYS[2]])
+    folder.run()
+    rows = folder.rows()
+    skipped = [key for key, row in rows.items() if row.status == "skipped"]
+    assert skipped == [("mix00000", 1), ("mix00001", 2)]
+    for key, n in (("mix00000", 1), ("mix00001", 0)):  # n: 0-based
+        names = ("spk1", "spk2", f"inf{n + 1}", "wav")
+        signals = np.stack(float32(*(folder.wavs[key, name] for name in names)))[None]
+        pairs = [(0, n), (1, 0), (1, 1)]  # of estimate and mixture
+        scores = bss_eval(signals[:, :2], signals[:, 2:], pairs)
+        row = rows[key, n + 1]
+        expected = [score[0, 0] for score in scores[:3]]
+        assert [row.sdr, row.sir, row.sar] == pytest.approx(expected, abs=1e-5)
+        of_mixture = [rows[key, m].sdr_mix for m in (1, 2)]
+        assert of_mixture == pytest.approx(scores.sdr[0, 1:].tolist(), abs=1e-5)
 
 
 def test_mixture_without_wavs_is_counted(folder):

@@ -334,6 +334,16 @@ def test_absent_queries_are_of_other_classes_and_silent(corpus, different_class)
     assert drawn == set(dataset.keys)
 
 
+def test_several_absent_queries_are_of_different_classes(corpus):
+    dataset = build(corpus, num_sources=1, absent_queries=2, repeat=5)
+    clips = list(corpus.audio)
+    for index in range(len(dataset)):
+        _, item = dataset[index]
+        shown = [clips[int(item[f"visual_ref{n}"][0, 0])] for n in (1, 2, 3)]
+        assert len({corpus.category[clip] for clip in shown}) == 3
+        assert not item["speech_ref2"].any() and not item["speech_ref3"].any()
+
+
 def test_absent_queries_need_the_classes(corpus):
     tables = {**corpus.tables(), "category": None}
     with pytest.raises(InputError, match="absent_queries is 1.*give utt2spk"):

@@ -206,6 +206,9 @@ def test_same_class_draws_different_clips_of_one_class():
     assert groups == draw_same_class(category, 18, 2, seed=3)
     assert groups != draw_same_class(category, 18, 2, seed=4)
     assert [category[group[0]] for group in groups[:4]] == ["a", "b", "a", "b"]
+    # Shares of 6 2/3 and 3 1/3: the greater remainder gets the mixture that is left.
+    groups = draw_same_class(category, 10, 2, seed=3)
+    assert Counter(category[group[0]] for group in groups) == {"a": 7, "b": 3}
 
 
 @pytest.mark.parametrize(
