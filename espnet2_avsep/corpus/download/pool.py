@@ -244,5 +244,7 @@ def _die_with_parent() -> None:
 
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() == 1:
+    parent = multiprocessing.parent_process()
+    # It may have ended before. (It may also be process 1, as in a container.)
+    if parent is not None and os.getppid() != parent.pid:
         os._exit(1)

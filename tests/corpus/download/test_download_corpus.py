@@ -349,6 +349,17 @@ def test_workers_end_with_their_parent(tmp_path):
     wait_until(lambda: not any(map(is_running, children)))
 
 
+def test_workers_of_process_1_do_their_work(monkeypatch):
+    """In a container avsep is process 1: it was taken for the end of the parent."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    found = []
+    pool.run_jobs(
+        [1, 2], lambda job, _: 10 * job, 2, QUICK, lambda *told: found.append(told)
+    )
+    assert sorted(found) == [(1, 10, None), (2, 20, None)]
+
+
 def nobody_holds(path: Path) -> bool:
     with path.open() as f:
         try:
