@@ -63,7 +63,7 @@ if name == os.environ.get("FAKE_FAILS"):
 if name == os.environ.get("FAKE_HANGS"):
     Path("hanging").write_text(str(os.getpid()))
     import time
-    time.sleep(100)
+    time.sleep(1000)  # longer than any test waits
 
 
 def option(key, default=None):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from shell_checkout import ROOT, Checkout, value, values, words
 
-from tests.support.processes import wait_until
+from tests.support.processes import is_running, wait_until
 
 TRAIN = ["cello-00", "cello-01", "cello-02", "tuba-00", "tuba-01", "tuba-02"]
 
@@ -1352,7 +1352,7 @@ def test_stopping_the_recipe_stops_its_jobs(again, script, stage, name):
     go_on = f"Run the same command again (or with '--stage {stage}') to go on"
     assert f"Stopped in stage {stage}. {go_on}" in err
     pid = int(mark.read_text())
-    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), 60)
+    wait_until(lambda: not is_running(pid), 60)
     # And it can be run again.
     assert again.stages(stage, stage).returncode == 0
 

@@ -3,10 +3,11 @@
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 from shell_checkout import ROOT, Checkout, value, values
+
+from tests.support.processes import is_running, wait_until
 
 SYSTEMS = "hfra sound_of_pixels nmf_mfcc"
 
@@ -305,31 +306,15 @@ def test_ends_with_what_it_started(tmp_path):
     )
     hanging = checkout.recipe / "hanging"
     try:
-        wait_for(lambda: hanging.exists() and hanging.read_text())
+        wait_until(lambda: hanging.exists() and hanging.read_text())
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=120) == 143
         child = int(hanging.read_text())
-        wait_for(lambda: not alive(child))
+        wait_until(lambda: not is_running(child))
     finally:
         process.kill()
         process.communicate()
     assert not list(checkout.recipe.glob("exp/table/*/avsep_*/table_done"))
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.05)
-
-
-def alive(process):
-    """Whether a process runs; one that has ended and waits for its parent does not."""
-    try:
-        with open(f"/proc/{process}/stat") as f:
-            return f.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,13 @@ RUN = UTILS / "run.pl"
 
 
 def sleeper(tmp_path):
-    """A job that starts a process of its own and names it in pid.<job>."""
+    """A job that starts a process of its own and names it in pid.<job>.
+
+    It lasts longer than any test waits: it must be ended, and not end by itself.
+    """
     return write(
         tmp_path / "sleeper.sh",
-        f"sleep 100 &\necho $! > {tmp_path}/pid.$1.tmp\n"
+        f"sleep 1000 &\necho $! > {tmp_path}/pid.$1.tmp\n"
         f"mv {tmp_path}/pid.$1.tmp {tmp_path}/pid.$1\nwait\n",
     )
 

@@ -26,14 +26,14 @@ if os.environ.get("FAKE_SUBMITS_LATE"):
         sys.exit(1)
     signal.signal(signal.SIGTERM, late)
     open(os.path.join(here, "submitting"), "w").close()
-    time.sleep(100)
+    time.sleep(1000)
 print("4711;cluster", flush=True)
 tasks = [""]
 if "--array" in sys.argv:
     first, last = sys.argv[sys.argv.index("--array") + 1].split("%")[0].split("-")
     tasks = [str(n) for n in range(int(first), int(last) + 1)]
 if os.environ.get("FAKE_HANGS"):
-    time.sleep(100)
+    time.sleep(1000)
 worst = 0
 for task in tasks:
     if task == os.environ.get("FAKE_LOSES"):
