@@ -411,12 +411,19 @@ def test_weights_are_reported(folder, separate, caplog):
 
 
 @pytest.mark.parametrize(
-    "options", [{"dtype": "float16"}, {"threshold": 2.0}, {"device": "cuda"}]
+    ("options", "message"),
+    [
+        ({"dtype": "float16"}, "dtype='float16': expected one of float32"),
+        ({"picture_dtype": "float16"}, "picture_dtype='float16': expected auto"),
+        ({"threshold": 2.0}, "threshold=2.0: expected a value in"),
+        ({"device": "cuda"}, "no CUDA device is available"),
+        ({"device": "tpu"}, "device='tpu': expected 'cpu', 'cuda'"),
+    ],
 )
-def test_bad_options(folder, options):
+def test_bad_options(folder, options, message):
     if options.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("a CUDA device is present")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=message):
         SeparateAV.from_pretrained(folder, **options)
 
 

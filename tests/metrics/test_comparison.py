@@ -14,7 +14,7 @@ def table(sdr, skip=(), instrument=("tuba", "harp")):
         name = instrument[n % 2]
         row = ScoreRow(f"m{n // 2}", n % 2 + 1, f"{name}-{n}", name)
         for metric in METRICS:
-            setattr(row, metric, value + (metric == "sir"))
+            setattr(row, metric, (2 if metric == "si_sdr" else 1) * value)
             setattr(row, f"{metric}_mix", 1.0)
         row.reason = "silent" if n in skip else ""
         finish(row)
@@ -29,10 +29,16 @@ def test_means_are_over_the_sources_that_all_have():
     assert result.mixed == 2
     assert result.scored == {"a": 3, "b": 3}
     assert result.mean["a"]["sdr"] == 7 and result.mean["b"]["sdr"] == 2.5
-    assert result.mean["a"]["sir"] == 8 and result.mean["a"]["sdr_i"] == 6
+    assert result.mean["a"]["si_sdr"] == 14 and result.mean["a"]["sdr_i"] == 6
     assert result.mean[MIXTURE] == dict.fromkeys(METRICS, 1.0)
     sdr = next(d for d in result.differences if d.metric == "sdr")
     assert (sdr.first, sdr.second, sdr.mean) == ("a", "b", 4.5)
+    si_sdr = next(d for d in result.differences if d.metric == "si_sdr")
+    assert si_sdr.mean == 9.0
+    # The interval excludes 0, whichever is the better one.
+    assert sdr.is_clear and sdr.interval == pytest.approx((4, 5))
+    (turned, _) = compare({"b": b, "a": a}, resamples=200).differences
+    assert turned.is_clear and turned.interval == pytest.approx((-5, -4))
     count, means = result.instruments["tuba"]
     assert (count, means) == (1, {MIXTURE: 1, "a": 8, "b": 3})
     count, means = result.instruments["harp"]

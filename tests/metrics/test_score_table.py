@@ -14,9 +14,9 @@ from espnet2_avsep.metrics.score_table import (
 
 
 def row(mix_id, source, instrument, sdr, reason=""):
-    """Return a finished row whose scores are sdr, sdr + 1, ...; the mixture's -1, 0."""
+    """Return a finished row: scores of sdr, sdr + 1, ..., the mixture's -1, 1, ..."""
     scores = {name: sdr + n for n, name in enumerate(METRICS)}
-    scores |= {f"{name}_mix": n - 1.0 for n, name in enumerate(METRICS)}
+    scores |= {f"{name}_mix": 2 * n - 1.0 for n, name in enumerate(METRICS)}
     made = ScoreRow(mix_id, source, "clip", instrument, **scores, reason=reason)
     finish(made)
     return made
@@ -67,11 +67,17 @@ def test_tables(summary):
         for line in score_table(summary).splitlines()
     ]
     assert lines[0][1:] == ["SDR", "SIR", "SAR", "SI-SDR"]
-    assert lines[2] == ["mixture", "-1.00", "0.00", "1.00", "2.00"]
-    assert lines[3][:2] == ["estimate", "6.00 [5.00, 8.00]"]
-    assert lines[4] == ["improvement", "7.00 [6.00, 9.00]", "", "", "7.00 [6.00, 9.00]"]
+    assert lines[2] == ["mixture", "-1.00", "1.00", "3.00", "5.00"]
+    assert lines[3] == [
+        *("estimate", "6.00 [5.00, 8.00]", "7.00 [6.00, 9.00]"),
+        *("8.00 [7.00, 10.00]", "9.00 [8.00, 11.00]"),
+    ]
+    assert lines[4] == ["improvement", "7.00 [6.00, 9.00]", "", "", "4.00 [3.00, 6.00]"]
     table = instrument_table(summary)
     assert "| oboe       |      0 |       1 |            n/a |" in table
+    head, _, harp, *_ = (line.replace(" ", "") for line in table.splitlines())
+    assert head == "|instrument|scored|skipped|SDRofmixture|SDR|SIR|SAR|SI-SDR|SDRi|"
+    assert harp == "|harp|2|0|-1.00|7.00|8.00|9.00|10.00|8.00|"
 
 
 def test_nothing_scored():

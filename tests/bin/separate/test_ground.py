@@ -91,7 +91,6 @@ def test_map_alone_and_sound_alone(place, tmp_path, capsys):
         (["red.mp4", "--threshold", "2"], "--threshold 2.0"),
         (["red.mp4", "--model", "hfra"], "separator hfra cannot tell what sounds"),
         (["none.mp4"], "none.mp4"),
-        (["red.mp4", "--query", "e.npy@0-1"], "says when it sounds"),
     ],
 )
 def test_what_cannot_be_answered(place, tmp_path, capsys, monkeypatch, words, message):

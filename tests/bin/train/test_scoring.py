@@ -290,6 +290,16 @@ def test_a_second_run_computes_nothing(folder, monkeypatch, capsys):
     assert folder.bytes() != before
 
 
+def test_other_options_of_the_scores_compute_again(folder):
+    folder.write("mix00001", "inf1", folder.wavs["mix00001", "inf1"][:-100])
+    folder.run()
+    assert "skipped: 0\n" in folder.result()
+    folder.run("--max_length_difference", "99")
+    assert "skipped: 1\n" in folder.result()
+    folder.run("--seed", "1")
+    assert "skipped: 0\n" in folder.result() and "seed 1\n" in folder.result()
+
+
 def test_changed_reference_makes_its_row_stale(folder):
     folder.run()
     tamper(folder)
