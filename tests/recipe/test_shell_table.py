@@ -301,19 +301,19 @@ def test_ends_with_what_it_started(tmp_path):
         cwd=checkout.recipe,
         env=checkout.environment(FAKE_HANGS="avsep_train"),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     hanging = checkout.recipe / "hanging"
     try:
-        wait_until(lambda: hanging.exists() and hanging.read_text())
+        wait_until(lambda: hanging.exists() and hanging.read_text(), 600)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=120) == 143
         child = int(hanging.read_text())
         wait_until(lambda: not is_running(child))
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
     assert not list(checkout.recipe.glob("exp/table/*/avsep_*/table_done"))
 
 
