@@ -417,7 +417,7 @@ def test_precomputed_features_of_another_width(tmp_path, capsys):
     assert "rows of cello-1 have 5 values" in capsys.readouterr().err
     assert not (out / "visual.scp").exists()
     # As well where those before are finished already.
-    assert run({"cello-0": ""}, tmp_path, *options)[0] == 0
+    assert run({"cello-0": "not looked at"}, tmp_path, *options)[0] == 0
     assert run(table, tmp_path, *options)[0] == 2
     message = "rows of cello-1 have 5 values, those of the clips before 4"
     assert message in capsys.readouterr().err
