@@ -72,4 +72,4 @@ def test_processes_end_with_a_killed_parent():
         assert [parent.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
         parent.kill()
         # The pipe ends when nobody can write into it.
-        assert parent.stdout.read() == ""
+        assert parent.stdout.readline() == ""
