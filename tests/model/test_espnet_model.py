@@ -608,6 +608,21 @@ def test_phases_of_ccol_teach_what_they_should(phase, learns):
     ) == ("s" in learns)
 
 
+@pytest.mark.parametrize("phase", ["grounding", "co_learning", "cyclic"])
+def test_solo_sounds_alone_are_heard_in_the_phase_of_grounding(phase):
+    """Else the mixture would enter the statistics of its BatchNorm."""
+    model, logits = ccol_model(), []
+    model.set_phase(phase)
+    model.criterions["co_learning"].register_forward_pre_hook(
+        lambda module, args: logits.append(args[0].grounding.logits)
+    )
+    model(**ccol_batch())
+    # The mixture, and four sources of which the second and the fourth are silent.
+    heard = [phase != "grounding", True, False, True, False]
+    found = logits[0].isfinite().all(dim=-1).all(dim=-1)
+    assert found.tolist() == [heard] * 2
+
+
 def test_ccol_validates_on_silent_sources_and_without():
     """Their zero references leave no NaN; they have no SI-SDR and are counted."""
     model = ccol_model().eval()
