@@ -285,7 +285,8 @@ def _decode_packets(
         to_send: Ascending positions of the wanted pictures in ``index.pts``.
 
     Yields:
-        The wanted pictures and some others, in the order of their time stamps.
+        The wanted pictures and some others, in the order of their time stamps; ends
+        early where decoding has begun at a picture that is no intra picture.
     """
     import av
 
@@ -304,6 +305,7 @@ def _decode_packets(
         sent_any = False
         number = -1
         time = 0.0
+        check = _BeginsIntra(index, decoder.name)
         try:
             for packet in _packets(path, container, stream):
                 if packet.stream_index != stream.index or packet.size == 0:
@@ -311,23 +313,70 @@ def _decode_packets(
                 number += 1
                 if number < resume:
                     continue
-                if number == resume and sent_any:
-                    yield from decoder.decode(None)
-                    decoder.flush_buffers()
+                if number == resume:
+                    if sent_any:
+                        yield from check(decoder.decode(None))
+                        decoder.flush_buffers()
+                    check.begin(number)
                 time = float(packet.pts * stream.time_base)
                 if can_skip:
                     decoder.skip_frame = "DEFAULT" if number in wanted else "NONREF"
-                yield from decoder.decode(packet)
+                yield from check(decoder.decode(packet))
+                if check.failed:
+                    return
                 sent_any = True
                 if number in wanted:
                     following += 1
                     if following == len(to_send):
                         break
                     resume = max(resume, begin[following])
-            yield from decoder.decode(None)
+            yield from check(decoder.decode(None))
         except av.error.FFmpegError as error:
             time -= _start(stream)
             tolerate_decode_error(path, "video", time, index.duration, error)
+
+
+class _BeginsIntra:
+    """Passes pictures on until decoding has begun at one that needs others.
+
+    With "periodic intra refresh", H.264 marks predicted pictures as key frames, from
+    which on the picture is repaired part by part; FFmpeg may give what is not yet.
+
+    Args:
+        index: The video's time stamps.
+        codec: Name of the decoder.
+
+    Attributes:
+        failed: Whether there was such a picture.
+    """
+
+    def __init__(self, index: _Index, codec: str):
+        self.index, self.codec = index, codec
+        self.failed = False
+        self._first: Optional[int] = None
+
+    def begin(self, number: int) -> None:
+        """Take note that decoding begins at a key frame, by its position."""
+        pts = self.index.pts[number]
+        place = bisect.bisect_left(self.index.shown, pts)
+        if self.codec == "h264" and self.index.shown[place : place + 1] == [pts]:
+            self._first = pts
+
+    def __call__(
+        self,
+        frames: List["av.VideoFrame"],  # noqa: F821
+    ) -> Iterator["av.VideoFrame"]:  # noqa: F821
+        """Yield decoded pictures."""
+        from av.video.frame import PictureType
+
+        for frame in frames:
+            if None not in (self._first, frame.pts) and frame.pts >= self._first:
+                is_intra = frame.pict_type == PictureType.I
+                self.failed |= not is_intra or frame.pts != self._first
+                self._first = None
+            if self.failed:
+                return
+            yield frame
 
 
 def _key_before(index: _Index, number: int) -> int:

@@ -1,6 +1,7 @@
 import math
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -151,6 +152,26 @@ def test_stretches_without_a_wanted_picture_are_not_decoded(tmp_path, monkeypatc
     monkeypatch.setattr(frames_module, "_decode_packets", counting)
     assert numbers(path, [Fraction(0), Fraction(72, 25)]) == [0, 72]
     assert len(decoded) <= 10  # of 100
+
+
+def test_key_frames_of_an_intra_refresh_are_no_beginning(tmp_path):
+    """The last pictures were broken: FFmpeg gave what was not yet repaired."""
+    path, rng = tmp_path / "a.mkv", np.random.default_rng(1)
+    noise = rng.integers(0, 255, (64, 96, 3)).astype(np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.max_b_frames = 0
+        stream.options = {"g": "30", "x264-params": "intra-refresh=1:keyint=20"}
+        for n in range(90):
+            frame = av.VideoFrame.from_ndarray(np.roll(noise, 3 * n, 1), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    times = [Fraction(n, 25) for n in range(80, 90)]
+    expected = list(frames_module._all_frames(path, times, None))
+    for time, image in zip(times, expected, strict=True):
+        ((_, found),) = video_frames(path, [time])
+        assert np.array_equal(found, image)
 
 
 @pytest.mark.parametrize(
