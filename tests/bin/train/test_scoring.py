@@ -588,6 +588,27 @@ def test_silent_source_is_scored_by_what_leaks_into_its_track(folder, backend):
     assert folder.bytes() == before
 
 
+def test_silent_source_before_those_that_sound(folder):
+    folder.run()
+    alone = folder.rows()
+    with_third_source(folder)
+    names = ("clip{}", "spk{}", "start{}", "frame{}")
+    title = [name.format(n) for n in (1, 2, 3) for name in names]
+    lines = ["\t".join(["mix_id", *title, "silent1", "silent2", "silent3"])]
+    for key, (a, b) in zip(KEYS, SPK, strict=True):
+        sources = [f"{clip}\t{clip}\t0\t0" for clip in ("sax", a, b)]
+        lines.append("\t".join([key, *sources, "1\t0\t0"]))
+    (folder.path / "mixtures.tsv").write_text("\n".join(lines) + "\n")
+    order = {"refs": ("spk3", "spk1", "spk2"), "infs": ("inf3", "inf1", "inf2")}
+    assert folder.run(**order) == 0
+    rows = folder.rows()
+    for key in KEYS:
+        assert rows[key, 1].status == "silent"
+        for n in (1, 2):
+            for name in SCORES:
+                assert getattr(rows[key, n + 1], name) == getattr(alone[key, n], name)
+
+
 def test_only_a_listed_source_may_be_silent(folder):
     options = with_third_source(folder, silent="0")
     assert folder.run(**options) == 2
