@@ -167,6 +167,16 @@ def test_the_sound_of_another_file_counts(tmp_path, clips, numbers):
     assert shown(loaded(out)["cello-0"]) == [12, 24, 24, 24]
 
 
+def test_the_sound_of_another_file_begins_with_the_picture(tmp_path, numbers):
+    """The clock of a transport stream begins at 1.4 s, that of a wav at 0."""
+    video = write_video(tmp_path / "a.ts")  # 2 s, without sound
+    wav = write_wav(tmp_path / "a.wav", tone(2.0, 8000), 8000)
+    write_scp(tmp_path / "wav.scp", {"cello-0": str(wav)})
+    table = {"cello-0": str(video)}
+    _, out = run(table, tmp_path, "--wav_scp", str(tmp_path / "wav.scp"))
+    assert shown(loaded(out)["cello-0"]) == [12, 37]
+
+
 def test_tables_that_disagree(tmp_path, clips, numbers, capsys):
     write_scp(tmp_path / "wav.scp", {"cello-0": clips["cello-0"]})
     status, _ = run(clips, tmp_path, "--wav_scp", str(tmp_path / "wav.scp"))
