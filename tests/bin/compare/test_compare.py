@@ -1,5 +1,6 @@
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from espnet2_avsep.data.records.made_from import (
 from espnet2_avsep.errors import InputError
 from espnet2_avsep.metrics.score_table import METRICS, ScoreRow, finish, summarise
 from espnet2_avsep.scoring.comparison_tables import experiment_line
+from espnet2_avsep.scoring.config_curve import curve_points
 from espnet2_avsep.scoring.experiments import read_experiment
 from espnet2_avsep.scoring.score_files import write_scores
 from espnet2_avsep.scoring.set_scores import result_text
@@ -383,6 +385,17 @@ def test_scores_over_lambda(tmp_path):
     text = (out / "compare_test.md").read_text()
     assert f"## Over {key}" in text and "![compare_test_over.png]" in text
     assert (out / "compare_test_over.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_points_of_a_curve_are_numbers_in_their_order_then_words():
+    values = {"a": "late", "b": 10, "c": 2.0, "d": "1e-3", "e": "early"}
+    configs = {name: {"x": {"y": value}} for name, value in values.items()}
+    scores = {name: {"sdr": float(n)} for n, name in enumerate(values)}
+    points = curve_points(configs, SimpleNamespace(mean=scores, interval=scores), "x.y")
+    assert [(point.value, point.system) for point in points] == [
+        *(("0.001", "d"), ("2", "c"), ("10", "b"), ("early", "e"), ("late", "a")),
+    ]
+    assert [point.mean["sdr"] for point in points] == [3, 2, 1, 4, 0]
 
 
 def test_what_no_curve_can_be_drawn_over(tmp_path, capsys):
