@@ -301,16 +301,14 @@ def _remove_other_tracks(output_dir: Path, num_sources: int, record: "Record") -
         read_record,
         write_record,
     )
+    from espnet2_avsep.data.records.output_folder import refuse_foreign
 
     check_folder(output_dir, 7)
     before = read_record(output_dir)
     table = output_dir / "spk1.scp"
     wavs = output_dir / "wavs"
-    if before is None and table.exists() and not (wavs / "spk1").is_dir():
-        raise InputError(
-            f"{table}: is there, and was not written by a separation; it would be "
-            "replaced. Give another --output_dir, or move it away."
-        )
+    if before is None and not (wavs / "spk1").is_dir():
+        refuse_foreign(table, "by a separation")
     changed = ["it has no record"] if before is None else differences(before, record)
     if not changed:
         return

@@ -21,6 +21,7 @@ from espnet2_avsep.data.records.journal import (
     unchanged,
 )
 from espnet2_avsep.data.records.made_from import VERSIONS
+from espnet2_avsep.data.records.output_folder import refuse_foreign
 from espnet2_avsep.data.records.progress import Progress
 from espnet2_avsep.data.tables.clip_id import check_id, file_stem
 from espnet2_avsep.data.tables.scp import (
@@ -76,12 +77,8 @@ class AudioStore:
         journal = self.folder / "format_audio.journal"
         self._written = written_at(journal)
         is_own = self._written != (0, 0)
-        table = self.folder / "wav.scp"
-        if not is_own and table.exists():
-            raise InputError(
-                f"{table}: is there, and was not written by stage 3; it would be "
-                "replaced. Give another --output_dir, or move it away."
-            )
+        if not is_own:
+            refuse_foreign(self.folder / "wav.scp", "by stage 3")
         settings: Dict[str, Any] = {"fs": fs, "format": audio_format}
         if audio_stream is not None:
             settings["audio_stream"] = audio_stream

@@ -57,7 +57,7 @@ from espnet2_avsep.data.records.made_from import (
     record_path,
     write_record,
 )
-from espnet2_avsep.data.records.output_folder import protect
+from espnet2_avsep.data.records.output_folder import protect, refuse_foreign
 from espnet2_avsep.data.segment_reader import (
     audio_info,
     is_silent,
@@ -413,11 +413,7 @@ def _check_foreign(output_dir: Path) -> None:
     if read_record(output_dir) is not None or (output_dir / _MARKER).exists():
         return
     for name in ("wav.scp", "spk1.scp", "mixtures.tsv"):
-        if (output_dir / name).exists():
-            raise InputError(
-                f"{output_dir / name}: is there, and was not written with mixtures; it "
-                "would be replaced. Give another --output_dir, or move it away."
-            )
+        refuse_foreign(output_dir / name, "with mixtures")
 
 
 def _prepare_folder(output_dir: Path, state: str) -> None:

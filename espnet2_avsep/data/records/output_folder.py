@@ -118,6 +118,23 @@ def protect(outputs: Iterable[PathLike], inputs: Iterable[PathLike]) -> None:
                 )
 
 
+def refuse_foreign(path: PathLike, writer: str) -> None:
+    """Raise where a file that a stage would replace is there, and is not its own.
+
+    Args:
+        path: The file; the caller knows that the stage has not written it.
+        writer: What the stage's files are written by, for the message.
+
+    Raises:
+        InputError: the file exists.
+    """
+    if Path(path).exists():
+        raise InputError(
+            f"{path}: is there, and was not written {writer}; it would be replaced. "
+            "Give another --output_dir, or move it away."
+        )
+
+
 def _same(one: PathLike, other: PathLike) -> bool:
     try:
         return os.path.samefile(one, other)
