@@ -252,7 +252,11 @@ class UpBlock(nn.Module):
         y = convolve(x, weight)
         if skip is not None:
             shared = convolve(skip, shared_weight)
-            y = (y.unflatten(0, (num_sources, -1)) + shared).flatten(0, 1)
+            by_source = y.unflatten(0, (num_sources, -1))
+            if torch.is_grad_enabled():
+                y = (by_source + shared).flatten(0, 1)
+            else:
+                by_source += shared
         if low:
             if by_maps:
                 y = order_taps(y)

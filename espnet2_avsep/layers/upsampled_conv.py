@@ -135,10 +135,8 @@ class _Interpolation(torch.autograd.Function):
         num, height, width, _, _, maps = taps.shape
         ctx.columns = _blocks_for(taps, width, aligned_columns)
         ctx.rows = _blocks_for(taps, height, True)
-        x = taps.reshape(num * height, 3 * width, 3 * maps)
-        x = _multiply(ctx.columns, x)  # (M H, 2 W, (i, O))
-        x = x.view(num, height, 2 * width, 3, maps).transpose(2, 3)
-        x = _multiply(ctx.rows, x.reshape(num, 3 * height, -1))  # (M, 2 H, (2 W, O))
+        x = _multiply_columns(ctx.columns, taps)  # (M, H, i, 2 W, O)
+        x = _multiply(ctx.rows, x.view(num, 3 * height, -1))  # (M, 2 H, (2 W, O))
         return x.view(num, 2 * height, 2 * width, maps)
 
     @staticmethod
@@ -147,10 +145,8 @@ class _Interpolation(torch.autograd.Function):
         num, height, width, maps = grad.shape
         height, width = height // 2, width // 2
         x = _multiply_transposed(ctx.rows, grad.reshape(num, 2 * height, -1))
-        x = x.view(num, height, 3, 2 * width, maps).transpose(2, 3)
-        x = x.reshape(num * height, 2 * width, 3 * maps)
-        x = _multiply_transposed(ctx.columns, x)
-        return x.view(num, height, width, 3, 3, maps), None
+        x = x.view(num, height, 3, 2 * width, maps)
+        return _multiply_columns_transposed(ctx.columns, x), None
 
 
 def _multiply(blocks: Tensor, x: Tensor) -> Tensor:
@@ -165,6 +161,25 @@ def _multiply(blocks: Tensor, x: Tensor) -> Tensor:
     return result
 
 
+def _multiply_columns(blocks: Tensor, taps: Tensor) -> Tensor:
+    """Interpolate columns: (M, H, W, j, i, O) -> (M, H, i, 2 W, O).
+
+    A block of columns is a batch of products whose result is contiguous: torch computes
+    others one by one. With few maps it is one product for all rows.
+    """
+    num, height, width, _, _, maps = taps.shape
+    if maps < _FEW_MAPS:
+        x = taps.permute(2, 3, 0, 1, 4, 5).reshape(1, 3 * width, -1)
+        x = _multiply(blocks, x).view(2 * width, num, height, 3, maps)
+        return x.permute(1, 2, 3, 0, 4).contiguous()
+    x = taps.reshape(num * height, 3 * width, 3 * maps)
+    result = x.new_empty(num, height, 3, 2 * width, maps)
+    for matrix, points, rows in _blocks(blocks, width):
+        part = matrix.expand(len(x), -1, -1).bmm(x[:, points])
+        result[:, :, :, rows] = part.view(num, height, -1, 3, maps).transpose(2, 3)
+    return result
+
+
 def _multiply_transposed(blocks: Tensor, grad: Tensor) -> Tensor:
     """Gradient of _multiply(): (batch, 2 size, C) -> (batch, (size, tap), C)."""
     size = grad.size(1) // 2
@@ -176,6 +191,25 @@ def _multiply_transposed(blocks: Tensor, grad: Tensor) -> Tensor:
         matrix = matrix.transpose(0, 1).expand(len(grad), -1, -1)
         result[:, points].baddbmm_(matrix, grad[:, rows])
     return result
+
+
+def _multiply_columns_transposed(blocks: Tensor, grad: Tensor) -> Tensor:
+    """Gradient of _multiply_columns(): (M, H, i, 2 W, O) -> (M, H, W, j, i, O)."""
+    num, height, _, width, maps = grad.shape
+    width //= 2
+    if maps < _FEW_MAPS:
+        x = grad.permute(3, 0, 1, 2, 4).reshape(1, 2 * width, -1)
+        x = _multiply_transposed(blocks, x).view(width, 3, num, height, 3, maps)
+        return x.permute(2, 3, 0, 1, 4, 5)
+    if len(blocks) == 1:
+        x = grad.transpose(2, 3).reshape(num * height, 2 * width, 3 * maps)
+        x = _multiply_transposed(blocks, x)
+    else:
+        x = grad.new_zeros(num * height, 3 * width, 3 * maps)
+        for matrix, points, rows in _blocks(blocks, width):
+            part = grad[:, :, :, rows].transpose(2, 3).flatten(0, 1).flatten(2)
+            x[:, points] += matrix.transpose(0, 1).expand(len(part), -1, -1).bmm(part)
+    return x.view(num, height, width, 3, 3, maps)
 
 
 def _whole(blocks: Tensor, size: int) -> Tensor:
