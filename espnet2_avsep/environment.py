@@ -13,11 +13,14 @@ read-only:
 is missing, and costs less than a millisecond.
 """
 
+import contextlib
+import fcntl
 import os
 import pwd
 import stat
 import tempfile
 from pathlib import Path
+from typing import Iterator
 
 # What getpass.getuser() reads, in its order.
 _USER_VARIABLES = ("LOGNAME", "USER", "LNAME", "USERNAME")
@@ -38,6 +41,20 @@ def prepare_environment() -> None:
         folder = _private_folder(Path(tempfile.gettempdir()), uid)
         for name in caches:
             os.environ[name] = str(folder / name.lower())
+
+
+@contextlib.contextmanager
+def compiling_alone() -> Iterator[None]:
+    """Let one process of this user at a time compile functions with numba.
+
+    Processes that compile the same functions into an empty cache at the same time can
+    leave files that do not belong together (numba 0.68, librosa's pyin): from then on
+    every process that loads them ends with a segmentation fault.
+    """
+    folder = _private_folder(Path(tempfile.gettempdir()), os.getuid())
+    with open(folder / "numba.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+        yield
 
 
 def _home_can_be_written() -> bool:

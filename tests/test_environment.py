@@ -88,3 +88,26 @@ def test_writable_home_and_given_folders_are_kept(bare, monkeypatch):
     monkeypatch.setenv("MPLCONFIGDIR", "/given")
     environment.prepare_environment()
     assert os.environ["MPLCONFIGDIR"] == "/given"
+
+
+def test_processes_that_compile_into_one_cache_take_turns(bare):
+    """Two at once left a cache with which librosa.pyin ended in a crash."""
+    program = """
+import fcntl, sys
+with open(sys.argv[1]) as file:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("waits")
+    else:
+        print("compiles")
+"""
+
+    def other():
+        lock = bare / "tmp" / f"espnet2_avsep-{os.getuid()}" / "numba.lock"
+        command = [sys.executable, "-c", program, str(lock)]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+    with environment.compiling_alone():
+        assert other() == "waits"
+    assert other() == "compiles"

@@ -14,9 +14,12 @@ Notes:
     Harmonics above half the sampling rate have no energy.
 """
 
+import functools
 from typing import NamedTuple, Sequence
 
 import numpy as np
+
+from espnet2_avsep.environment import compiling_alone
 
 NUM_HARMONICS = 8
 FRAME_LENGTH = 2048
@@ -91,6 +94,16 @@ def harmonic_energies(
     return energies
 
 
+@functools.cache
+def _compile_pyin() -> None:
+    """Let numba compile, or load, what pyin needs, once in a process."""
+    with compiling_alone():
+        import librosa
+
+        silence = np.zeros(2 * FRAME_LENGTH)
+        librosa.pyin(silence, fmin=65.4, fmax=2093.0, frame_length=FRAME_LENGTH)
+
+
 def clip_axes(
     segments: Sequence[np.ndarray], fs: int, fmin: float = 65.4, fmax: float = 2093.0
 ) -> ClipAxes:
@@ -106,13 +119,14 @@ def clip_axes(
         The mean of the segments' amplitude ratios; the harmonic complexity of the
         energies averaged over all voiced frames.
     """
+    _compile_pyin()
     import librosa
 
     hop = FRAME_LENGTH // 4
     total, voiced, frames = np.zeros(NUM_HARMONICS), 0, 0
     for wave in segments:
         f0, is_voiced, _ = librosa.pyin(
-            wave,
+            np.asarray(wave, dtype=np.float64),
             fmin=fmin,
             fmax=fmax,
             sr=fs,
