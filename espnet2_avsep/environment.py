@@ -10,7 +10,8 @@ read-only:
 * matplotlib warns and makes a new cache folder in every process.
 
 ``prepare_environment`` sets the variables that these packages read. It sets only what
-is missing, and costs less than a millisecond.
+is missing, and costs less than a millisecond. ``compiling_alone`` is for what numba
+compiles.
 """
 
 import contextlib
@@ -47,9 +48,11 @@ def prepare_environment() -> None:
 def compiling_alone() -> Iterator[None]:
     """Let one process of this user at a time compile functions with numba.
 
-    Processes that compile the same functions into an empty cache at the same time can
-    leave files that do not belong together (numba 0.68, librosa's pyin): from then on
-    every process that loads them ends with a segmentation fault.
+    librosa compiles while librosa.util.utils and what needs it are imported, and some
+    functions where they are first called. Processes that compile the same functions
+    into an empty cache at the same time can leave files that do not belong together
+    (numba 0.68, librosa's pyin): from then on every process that loads them ends with a
+    segmentation fault.
     """
     folder = _private_folder(Path(tempfile.gettempdir()), os.getuid())
     with open(folder / "numba.lock", "w") as file:

@@ -23,10 +23,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Workers that import librosa at once must not compile into one cache: see
 # espnet2_avsep/environment.py.
 _worker = os.environ.get("PYTEST_XDIST_WORKER")
-if _worker and "NUMBA_CACHE_DIR" not in os.environ:
-    os.environ["NUMBA_CACHE_DIR"] = str(
-        REPOSITORY / ".pytest_cache" / "numba" / _worker
-    )
+if _worker:
+    _cache = REPOSITORY / ".pytest_cache" / "numba" / _worker
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache))
 # What the user has set for commands is not for their tests.
 for _name in ("AVSEP_MODEL", "AVSEP_DEBUG"):
     os.environ.pop(_name, None)

@@ -19,6 +19,7 @@ from typing import Optional, Tuple
 import numpy as np
 
 from espnet2_avsep.baseline.abs_baseline import AbsBaseline
+from espnet2_avsep.environment import compiling_alone
 
 _TINY = np.finfo(np.float64).tiny
 
@@ -110,7 +111,8 @@ def spectrum_mfcc(
     Returns:
         (K, num_mfcc).
     """
-    import librosa
+    with compiling_alone():
+        import librosa.feature.spectral
 
     power = spectra**2
     mel = librosa.filters.mel(

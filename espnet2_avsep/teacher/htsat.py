@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional
 
 import torch
 
+from espnet2_avsep.environment import compiling_alone
 from espnet2_avsep.errors import InputError
 
 SAMPLE_RATE = 48000
@@ -67,6 +68,8 @@ def import_htsat() -> ModuleType:
         spec.submodule_search_locations.append(str(folder))
         sys.modules[_ALIAS] = module_from_spec(spec)
     try:
+        with compiling_alone():
+            importlib.import_module("librosa.util.utils")  # of torchlibrosa
         return importlib.import_module(f"{_ALIAS}.htsat")
     except ImportError as error:
         raise InputError(
